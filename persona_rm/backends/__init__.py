@@ -1,0 +1,1 @@
+"""What methods are handed: models they never own."""

@@ -1,0 +1,5 @@
+"""The preference space: dimensions, poles and wordings as data."""
+
+from persona_rm.space.space import Dimension, Pole, PreferenceSpace, load_space
+
+__all__ = ["Dimension", "Pole", "PreferenceSpace", "load_space"]
