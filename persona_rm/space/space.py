@@ -6,13 +6,13 @@ Mind the poles: "positive" is the first answer of the annotation question, not t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
-
-import yaml
+from functools import cached_property
 
 from persona_rm.errors import DataError
 from persona_rm.types import Directions
+
+IN_FILE = {-1: 0, 0: 0.5, 1: 1}
+"""Direction -> what AlignX files write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,133 @@ class Pole:
     """First-person sentences of people at this pole, for encoders."""
     aliases: tuple[str, ...] = ()
     """Other labels that files use for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One thing that people differ in."""
+
+    id: str
+    name: str
+    """As in the paper's Table 6."""
+    source: str
+    """"psychology", "alignment" or "interest" in alignx90; any word in another space."""
+    question: str
+    """The annotation question; answers (1) positive, (2) negative, (3) cannot reflect."""
+    positive: Pole
+    negative: Pole
+
+    def pole(self, direction: int) -> Pole | None:
+        """The pole that `direction` points to; None for neutral."""
+        return {1: self.positive, -1: self.negative}.get(direction)
+
+
+@dataclass(frozen=True)
+class PreferenceSpace:
+    """Named dimensions in a fixed order. Directions are tuples of -1 / 0 / 1 in that order."""
+
+    name: str
+    dimensions: tuple[Dimension, ...]
+
+    def __len__(self) -> int:
+        return len(self.dimensions)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The ids, in order."""
+        return tuple(dimension.id for dimension in self.dimensions)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {id_: position for position, id_ in enumerate(self.ids)}
+
+    @cached_property
+    def _labels(self) -> list[tuple[str, int, int]]:
+        """(label, position, direction) of every label and alias, longest first."""
+        found = [
+            (text, position, direction)
+            for position, dimension in enumerate(self.dimensions)
+            for direction, pole in ((1, dimension.positive), (-1, dimension.negative))
+            for text in (pole.label, *pole.aliases)
+        ]
+        return sorted(found, key=lambda entry: -len(entry[0]))
+
+    @property
+    def neutral(self) -> Directions:
+        """All dimensions neutral."""
+        return (0,) * len(self)
+
+    def index(self, id: str) -> int:
+        """The position of a dimension. Raises `DataError` for an id that the space lacks."""
+        if id not in self._positions:
+            raise DataError(f"no dimension {id!r} in space {self.name}; there is: {', '.join(self.ids)}")
+        return self._positions[id]
+
+    def describe(self, directions: Sequence[int]) -> str:
+        """ "High Neuroticism, Likes sports": the labels of the directions that are not neutral, in order."""
+        checked = self._check(directions)
+        poles = (dimension.pole(direction) for dimension, direction in zip(self.dimensions, checked, strict=True))
+        return ", ".join(pole.label for pole in poles if pole)
+
+    def parse(self, text: str) -> Directions:
+        """The inverse of `describe`, in any order and case, aliases accepted.
+
+        Labels may hold commas, so the text is scanned for the longest label that ends at a comma or at the end.
+        Raises `DataError` for a part that is no label, for a label given twice and for both poles of one dimension.
+        """
+        found = [0] * len(self)
+        rest = text.strip()
+        while rest:
+            size, position, direction = self._match(rest)
+            if found[position]:
+                what = "twice" if found[position] == direction else "after its opposite"
+                raise DataError(f"space {self.name}: {rest[:size]!r} comes {what} in {text!r}")
+            found[position] = direction
+            rest = rest[size:].lstrip().removeprefix(",").lstrip()
+        return tuple(found)
+
+    def _match(self, rest: str) -> tuple[int, int, int]:
+        """(length, position, direction) of the longest label at the start of `rest`."""
+        for label, position, direction in self._labels:
+            size = len(label)
+            if rest[size:].lstrip()[:1] in ("", ",") and rest[:size].casefold() == label.casefold():
+                return size, position, direction
+        raise DataError(f"space {self.name} has no label {rest.split(',')[0].strip()!r} (read at {rest[:80]!r})")
+
+    def to_file(self, directions: Sequence[int]) -> list[float]:
+        """Directions as AlignX files write them: 1 / 0.5 / 0."""
+        return [IN_FILE[direction] for direction in self._check(directions)]
+
+    def from_file(self, values: Sequence[float]) -> Directions:
+        """The inverse of `to_file`. Raises `DataError` for a wrong length or a value other than 0, 0.5 and 1."""
+        if not isinstance(values, list | tuple) or len(values) != len(self):
+            found = f"{len(values)} values" if isinstance(values, list | tuple) else repr(values)
+            raise DataError(f"space {self.name} needs a list of {len(self)} directions, found {found}")
+        return tuple(self._direction(value, position) for position, value in enumerate(values))
+
+    def _direction(self, value: float, position: int) -> int:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 0.5, 1):
+            return int(2 * value - 1)
+        raise DataError(f"direction {position + 1} ({self.ids[position]}) is {value!r}; it must be 0, 0.5 or 1")
+
+    def _check(self, directions: Sequence[int]) -> Sequence[int]:
+        if len(directions) != len(self):
+            raise DataError(f"space {self.name} needs {len(self)} directions, found {len(directions)}")
+        if wrong := [direction for direction in directions if direction not in IN_FILE]:
+            raise DataError(f"space {self.name}: a direction is -1, 0 or 1, found {wrong[0]!r}")
+        return directions
+
+
+def table(space: PreferenceSpace) -> list[dict[str, str]]:
+    """One row per dimension, for people: number, id, name, source and the labels of both poles."""
+    return [
+        {
+            "number": str(number),
+            "id": dimension.id,
+            "name": dimension.name,
+            "source": dimension.source,
+            "positive": dimension.positive.label,
+            "negative": dimension.negative.label,
+        }
+        for number, dimension in enumerate(space.dimensions, start=1)
+    ]
