@@ -1,0 +1,12 @@
+"""The zoo of benchmarks: a method -> numbers with intervals."""
+
+from persona_rm.registry import Registry
+
+BENCHMARKS = Registry(
+    "persona_rm.benchmarks",
+    {
+        "toy": "persona_rm.benchmarks.toy:ToyBenchmark",
+        "psoups": "persona_rm.benchmarks.psoups:PSoups",
+        "alignx": "persona_rm.benchmarks.alignx:AlignX",
+    },
+)
