@@ -54,4 +54,4 @@ class Benchmark(ABC):
 
     @abstractmethod
     def cases(self) -> list[Case]:
-        """Every case, in a fixed order. Raises `DataError` by file, row and key: one with rows missing is another one."""
+        """Every case, in a fixed order. Raises `DataError` by file, row and key: no row is left out."""

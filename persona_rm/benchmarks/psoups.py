@@ -1,8 +1,8 @@
 """P-SOUPS as AlignX published it (Jang et al. 2023; AlignX paper, section 6): pairs ordered by two opposed personas.
 
-Two things a reader of its accuracy must know, and that this benchmark keeps visible. The chosen answer has more words in
-72.8 % of the rows and as many in another 16 %, so `longer_wins` stands beside every figure. There are two personas and
-22 history pairs, so users cannot be resampled: the bootstrap draws prompts instead (`Case.cluster`).
+Two things a reader of its accuracy must know, and that this benchmark keeps visible. The chosen answer has more
+words in 72.8 % of the rows and as many in another 16 %, so `longer_wins` stands beside every figure. There are two
+personas and 22 history pairs, so users cannot be resampled: the bootstrap draws prompts instead (`Case.cluster`).
 """
 
 import gzip

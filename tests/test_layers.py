@@ -1,0 +1,124 @@
+"""Who may import whom. The order is house law: a lower layer never imports a higher one, and zoos never meet."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from source import PACKAGE, ROOT, Import, imports, module_name, python_files
+
+ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("types", "errors", "config", "extras", "log"),
+    ("registry",),
+    ("space",),
+    ("files", "prompts", "world"),
+    ("backends",),
+    ZOOS,
+    ("recipe",),
+    ("construct", "report"),
+    ("pipeline", "host"),
+    ("serving", "cli", "__main__"),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+HEAVY = ("torch", "transformers", "sentence_transformers", "ray", "vllm", "openrlhf", "deepspeed")
+MODELS = ("torch", "transformers", "sentence_transformers", "tokenizers")
+RAY_AT = ("persona_rm.serving", "persona_rm.construct.job")
+HOSTS = ("openrlhf", "vllm", "deepspeed", "trl", "verl")
+
+
+def all_imports() -> list[Import]:
+    files = python_files("persona_rm")
+    return [i for path in files for i in imports(ast.parse(path.read_text(encoding="utf-8")), module_name(path))]
+
+
+def part(module: str) -> str | None:
+    """The part of the library that a module belongs to: "space" for persona_rm.space.load, None outside."""
+    pieces = module.split(".")
+    return pieces[1] if pieces[0] == "persona_rm" and len(pieces) > 1 and pieces[1] != "__version__" else None
+
+
+def is_under(module: str, *prefixes: str) -> bool:
+    return any(module == prefix or module.startswith(prefix + ".") for prefix in prefixes)
+
+
+def upward(found: list[Import]) -> list[str]:
+    """Imports that go up, or from one zoo to another."""
+    out = []
+    for importer, module, _ in found:
+        here, there = part(importer), part(module)
+        if here is None or there is None or here == there:
+            continue
+        if RANK.get(there, 0) > RANK.get(here, 0) or (here in ZOOS and there in ZOOS):
+            out.append(f"{importer} imports {module}")
+    return out
+
+
+def test_every_part_of_the_library_has_a_layer():
+    parts = {part(module_name(path)) for path in python_files("persona_rm")} - {None}
+    unknown = sorted(p for p in parts if p not in RANK)
+    assert not unknown, f"give {unknown} a place in LAYERS"
+    assert {"types", "registry", "space", *ZOOS} <= parts
+
+
+def test_nothing_imports_upwards_and_zoos_never_meet():
+    assert upward(all_imports()) == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "module"),
+    [("space.load", "methods.base"), ("methods.pba", "inferrers.vote"), ("types", "registry"), ("report.html", "cli")],
+)
+def test_the_check_itself_finds_a_breach(importer, module):
+    assert upward([Import(f"persona_rm.{importer}", f"persona_rm.{module}", True)])
+    assert not upward([Import(f"persona_rm.{module}", "persona_rm.errors", True)])
+
+
+def test_imports_inside_functions_are_seen_and_told_apart():
+    code = "import a\ndef f():\n    from ..space import x\nclass C:\n    import b\nfrom persona_rm import errors\n"
+    found = set(imports(ast.parse(code), "persona_rm.methods.pba"))
+    assert {(i.module, i.top) for i in found} == {
+        ("a", True),
+        ("persona_rm.space", False),
+        ("b", True),
+        ("persona_rm.errors", True),
+    }
+
+
+def test_model_packages_are_imported_inside_functions_of_methods_annotators_and_backends():
+    allowed = ("persona_rm.methods", "persona_rm.backends")
+    bad = [i for i in all_imports() if is_under(i.module, *MODELS) and (i.top or not is_under(i.importer, *allowed))]
+    assert bad == []
+
+
+def test_ray_only_in_serving_and_the_construction_job():
+    bad = [i for i in all_imports() if is_under(i.module, "ray") and not is_under(i.importer, *RAY_AT)]
+    assert bad == []
+
+
+def test_no_host_package_and_no_plugin_in_the_library():
+    assert [i for i in all_imports() if is_under(i.module, *HOSTS, "plugins")] == []
+
+
+def test_a_plugin_names_only_its_own_host():
+    bad = []
+    for path in python_files("plugins"):
+        own = path.relative_to(ROOT / "plugins").parts[0]
+        found = imports(ast.parse(path.read_text(encoding="utf-8")), module_name(path))
+        others = [host for host in ("openrlhf", "trl", "verl") if host != own]
+        bad += [i for i in found if is_under(i.module, *others)]
+    assert bad == []
+
+
+def test_importing_every_layer_below_the_job_loads_no_heavy_package():
+    light = ["persona_rm", *(f"persona_rm.{zoo}" for zoo in ZOOS), "persona_rm.space", "persona_rm.benchmarks.run"]
+    light += [m for m in ("persona_rm.recipe", "persona_rm.report", "persona_rm.cli") if _exists(m)]
+    code = f"import sys\nfor m in {light}: __import__(m)\nprint([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def _exists(module: str) -> bool:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return path.is_dir() or path.with_suffix(".py").is_file()

@@ -1,0 +1,40 @@
+"""Every recipe that is shipped parses, and says what it is before it says anything else."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from source import ROOT
+
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+
+def opening(path: Path) -> str:
+    """The comment that a file opens with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        head.append(line.lstrip("# "))
+    return "\n".join(head)
+
+
+def test_there_are_recipes():
+    assert RECIPES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT / "recipes")))
+def test_a_recipe_parses(path):
+    recipe = importlib.import_module("persona_rm.recipe")
+    assert recipe.load_recipe(path).model_dump()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT / "recipes")))
+def test_a_recipe_opens_with_what_hardware_time_and_command(path):
+    head = opening(path)
+    assert len(head.splitlines()[0]) > 10, "first line: what the recipe does"
+    assert re.search(r"(?i)hardware|CPU|GPU|core", head), "say on what hardware"
+    assert re.search(r"(?i)\b(minute|hour|second|day)s?\b", head), "say how long it takes"
+    assert re.search(rf"(persona-rm|make) .*({path.stem}|{path.name}|quickstart)", head), "give the exact command"
