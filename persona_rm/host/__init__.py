@@ -1,0 +1,27 @@
+"""The seam to OpenRLHF, seen from outside: its flags, its environment, its processes. Nothing here imports it."""
+
+from persona_rm.host.env import device, environment, free_port, gpus_needed, job_config
+from persona_rm.host.flags import SUPPORTED, dpo_command, flags, host_version, ppo_command, require_host
+from persona_rm.host.rehearse import rehearse
+from persona_rm.host.run import command_line, run_host, silent_failure
+from persona_rm.host.where import hosts, where
+
+__all__ = [
+    "SUPPORTED",
+    "command_line",
+    "device",
+    "dpo_command",
+    "environment",
+    "flags",
+    "free_port",
+    "gpus_needed",
+    "host_version",
+    "hosts",
+    "job_config",
+    "ppo_command",
+    "rehearse",
+    "require_host",
+    "run_host",
+    "silent_failure",
+    "where",
+]

@@ -1,0 +1,24 @@
+"""What OpenRLHF 0.11.2 needs to run without a GPU: one file per patch, and what forces it in that file's docstring."""
+
+import sys
+from pathlib import Path
+
+from cpu_rehearsal import torch_cuda, versions, vllm_linear, vllm_worker, weight_sync
+from cpu_rehearsal.hooks import PostImport
+
+PATCHES = {
+    "openrlhf": versions.check,
+    "torch": torch_cuda.patch,
+    "openrlhf.utils.distributed_util": weight_sync.patch,
+    "openrlhf.trainer.ray.vllm_worker_wrap": vllm_worker.patch,
+    "vllm.model_executor.layers.utils": vllm_linear.patch,
+}
+
+
+def install() -> None:
+    """Hook every patch onto the import of its module, and offer the `flash_attn` stub last, behind a real one."""
+    stubs = str(Path(__file__).resolve().parent.parent / "stubs")
+    if stubs not in sys.path:
+        sys.path.append(stubs)
+    if not any(isinstance(finder, PostImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, PostImport(PATCHES))

@@ -1,0 +1,21 @@
+"""vLLM's CPU linear layers keep their weights where `load_weights` can reach them.
+
+Forced by: vllm/model_executor/layers/utils.py, `dispatch_cpu_unquantized_gemm`, which prepacks for oneDNN where the CPU has
+AVX-512 or AMX and drops the weight, its loader with it. Not needed on AVX2, where it changes nothing but the call path.
+"""
+
+from types import ModuleType
+from typing import Any
+
+
+def patch(module: ModuleType) -> None:
+    """Replace the dispatcher by torch's own linear."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+
+    def dispatch_cpu_unquantized_gemm(layer: Any, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    module.dispatch_cpu_unquantized_gemm = dispatch_cpu_unquantized_gemm

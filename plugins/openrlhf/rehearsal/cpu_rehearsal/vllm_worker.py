@@ -1,0 +1,32 @@
+"""The buffer in which a vLLM worker receives a weight: on the CPU where the host says "cuda".
+
+Forced by: trainer/ray/vllm_worker_wrap.py:40, `torch.empty(shape, dtype=dtype, device="cuda")`.
+Without it: an AssertionError in the worker, and the driver waits for ever.
+"""
+
+from types import ModuleType
+from typing import Any
+
+
+def patch(module: ModuleType) -> None:
+    """Wrap `WorkerWrap.update_weight` so that `device="cuda"` means "cpu" inside it."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    if torch.cuda.is_available():
+        return
+
+    class CudaMeansCpu(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = dict(kwargs or {})
+            if kwargs.get("device") == "cuda":
+                kwargs["device"] = "cpu"
+            return func(*args, **kwargs)
+
+    original = module.WorkerWrap.update_weight
+
+    def update_weight(self: Any, *args: Any, **kwargs: Any) -> None:
+        with CudaMeansCpu():
+            original(self, *args, **kwargs)
+
+    module.WorkerWrap.update_weight = update_weight

@@ -1,0 +1,45 @@
+"""The process group over which trained weights travel to vLLM: gloo in place of NCCL.
+
+Forced by: utils/distributed_util.py:13-26, which builds a `PyNcclCommunicator`.
+Without it: silent. The communicator is disabled where NCCL is absent, `broadcast` does nothing, vLLM loads uninitialised
+memory, every later rollout is `<pad>` and the exit code is 0.
+"""
+
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+
+TIMEOUT = timedelta(minutes=5)
+
+
+class GlooCommunicator:
+    """The two things that the host asks of a communicator: to exist on every rank, and to broadcast from one."""
+
+    def __init__(self, address: str, port: int, rank: int, world_size: int) -> None:
+        import torch.distributed as dist
+
+        self.store = dist.TCPStore(address, port, world_size, is_master=rank == 0, timeout=TIMEOUT)
+        self.group = dist.ProcessGroupGloo(dist.PrefixStore("weight_sync", self.store), rank, world_size, TIMEOUT)
+
+    def broadcast(self, tensor: Any, src: int, stream: Any = None) -> None:
+        """Blocks until every rank has `tensor` of rank `src`; raises on a time-out."""
+        import torch.distributed as dist
+
+        options = dist.BroadcastOptions()
+        options.rootRank, options.rootTensor = src, 0
+        self.group.broadcast([tensor], options).wait()
+
+
+def patch(module: ModuleType) -> None:
+    """Replace the factory where torch has no CUDA; ppo_actor.py and vllm_worker_wrap.py import it from here."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+
+    def stateless_init_process_group(
+        master_address: str, master_port: int, rank: int, world_size: int, device: Any
+    ) -> GlooCommunicator:
+        return GlooCommunicator(master_address, master_port, rank, world_size)
+
+    module.stateless_init_process_group = stateless_init_process_group
