@@ -1,0 +1,11 @@
+"""ZOO persona -> posterior over preference directions."""
+
+from persona_rm.registry import Registry
+
+INFERRERS = Registry(
+    "persona_rm.inferrers",
+    {
+        "vote": "persona_rm.inferrers.vote:Vote",
+        "golden": "persona_rm.inferrers.golden:Golden",
+    },
+)

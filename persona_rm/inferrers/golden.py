@@ -1,0 +1,23 @@
+"""The directions that the persona already carries, taken as certain: the upper bound that inference works towards."""
+
+from typing import ClassVar
+
+from persona_rm.errors import DataError
+from persona_rm.inferrers.base import Inferrer, Posterior
+from persona_rm.types import Persona
+
+
+class Golden(Inferrer):
+    """Known directions (paper, 6.5: PBA with golden directions); all probability on each of them."""
+
+    name: ClassVar[str] = "golden"
+
+    def infer(self, persona: Persona) -> Posterior:
+        """The persona's own directions. Raises `DataError` where it carries none, or as many as another space has."""
+        if persona.directions is None:
+            raise DataError(f"user {persona.user_id!r} carries no directions: use an inferrer that reads items (vote)")
+        if len(persona.directions) != len(self.space):
+            found = f"{len(persona.directions)} directions, space {self.space.name} has {len(self.space)}"
+            raise DataError(f"user {persona.user_id!r} carries {found}")
+        certain = tuple((float(d == -1), float(d == 0), float(d == 1)) for d in persona.directions)
+        return Posterior(certain, persona.directions)

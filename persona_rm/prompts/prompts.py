@@ -1,0 +1,185 @@
+"""A prompt format is a YAML file: `released`, `released_eval` (AlignX's code), `paper` (its appendix B.2), or yours.
+
+    name: released
+    chat: none                  # none: text only; llama3: header tokens; template: the tokenizer's own chat template
+    system: {ica: ..., pba: ..., plain: ...}
+    task: "***Task***\\n\\n{prompt}\\n\\n"
+    ugc: {head: ..., item: "{number}. ... {prompt} ... {comment}"}
+
+Fields in braces are filled in one pass, so a brace in a user's text stays a brace. A persona without any item, and
+directions without a direction, render as `plain`: the same text that a stranger gets.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError
+
+from persona_rm.config import Config
+from persona_rm.errors import DataError, RecipeError, UnknownName
+from persona_rm.types import Persona
+
+Chat = Literal["none", "llama3", "template"]
+Messages = list[dict[str, str]]
+
+PACKAGED = Path(__file__).parent
+FIELD = re.compile(r"\{([a-z_]+)\}")
+FIELDS = {
+    "task": {"prompt"},
+    "ugc.item": {"number", "prompt", "comment"},
+    "pairs.item": {"number", "prompt", "chosen", "rejected"},
+    "demo": {"demo"},
+    "ica": {"task", "ugc", "pairs", "demo", "response"},
+    "pba": {"task", "preferences", "response"},
+    "plain": {"task", "response"},
+}
+"""The fields that each block must have, and all it may have; blocks not named here have none."""
+WRAPS: dict[Chat, str] = {
+    "none": "{system}\n\n{user}",
+    "llama3": "<|start_header_id|>system<|end_header_id|>\n\n{system}\n<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\n{user}<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>",
+}
+
+
+class Items(Config):
+    """A list of behavioural items: a heading, then one block per item; empty where there is no item."""
+
+    head: str
+    item: str
+
+
+class Systems(Config):
+    """The first line of each kind of prompt."""
+
+    ica: str
+    pba: str
+    plain: str
+
+
+class FormatFile(Config):
+    """A whole file."""
+
+    name: str
+    about: str = ""
+    chat: Chat = "none"
+    system: Systems
+    task: str
+    ugc: Items
+    pairs: Items
+    demo: str
+    ica: str
+    pba: str
+    plain: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """Renders the three kinds of prompt. `apply` is the tokenizer's chat template, needed for chat "template" only."""
+
+    text: FormatFile
+    chat: Chat
+    apply: Callable[[Messages], str] | None = None
+
+    def with_template(self, apply: Callable[[Messages], str]) -> "PromptFormat":
+        """The same format through a chat template: `apply` takes system and user messages and returns text."""
+        return replace(self, apply=apply)
+
+    def ica(self, persona: Persona, prompt: str) -> str:
+        """The persona itself in the context (paper, eq. 1)."""
+        if not (persona.ugc or persona.pairs or persona.demo):
+            return self.plain(prompt)
+        ugc = [{"prompt": item.prompt, "comment": item.comment} for item in persona.ugc]
+        pairs = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in persona.pairs]
+        blocks = {
+            "ugc": _items(self.text.ugc, ugc),
+            "pairs": _items(self.text.pairs, pairs),
+            "demo": _fill(self.text.demo, {"demo": persona.demo}) if persona.demo else "",
+        }
+        return self._render(self.text.system.ica, self.text.ica, prompt, blocks)
+
+    def pba(self, preferences: str, prompt: str) -> str:
+        """The directions in words, as `PreferenceSpace.describe` writes them (paper, eq. 2)."""
+        if not preferences:
+            return self.plain(prompt)
+        return self._render(self.text.system.pba, self.text.pba, prompt, {"preferences": preferences})
+
+    def plain(self, prompt: str) -> str:
+        """No person at all: what a stranger, the no-persona control and `contrast` use."""
+        return self._render(self.text.system.plain, self.text.plain, prompt, {})
+
+    def _render(self, system: str, body: str, prompt: str, blocks: Mapping[str, str]) -> str:
+        task = _fill(self.text.task, {"prompt": prompt})
+        return self._wrap(system, _fill(body, {**blocks, "task": task, "response": self.text.response}))
+
+    def _wrap(self, system: str, user: str) -> str:
+        if self.chat != "template":
+            return _fill(WRAPS[self.chat], {"system": system, "user": user})
+        if self.apply is None:
+            raise RecipeError("chat 'template' needs the tokenizer's chat template: call with_template() first")
+        return self.apply([{"role": "system", "content": system}, {"role": "user", "content": user}])
+
+
+def load_prompts(name_or_path: str | Path = "released", chat: Chat | None = None) -> PromptFormat:
+    """The format of a packaged name or of a YAML file; `chat` overrides the file's.
+
+    Raises `UnknownName` where there is no such format, `DataError` (file, key) where the file is not one.
+    """
+    path = _find(str(name_or_path))
+    text = _load(path, path.stat().st_mtime_ns)
+    return PromptFormat(text, chat or text.chat)
+
+
+def _find(name: str) -> Path:
+    packaged = PACKAGED / f"{name}.yaml"
+    if packaged.parent == PACKAGED and packaged.is_file():
+        return packaged
+    if Path(name).is_file():
+        return Path(name).resolve()
+    names = ", ".join(sorted(file.stem for file in PACKAGED.glob("*.yaml")))
+    raise UnknownName(f"no prompt format {name!r}: it is neither a file nor one of: {names}")
+
+
+@cache
+def _load(path: Path, _changed: int) -> FormatFile:
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"not YAML: {error}", file=path) from error
+    if not isinstance(content, dict):
+        raise DataError(f"a prompt format is a mapping, found {type(content).__name__}", file=path)
+    try:
+        text = FormatFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{first['msg']}, found {first['input']!r}"[:300], file=path, key=key) from error
+    _check_fields(text, path)
+    return text
+
+
+def _check_fields(text: FormatFile, path: Path) -> None:
+    """Each block has exactly the fields that it is filled with: a misspelt one would print its braces."""
+    blocks = {key: getattr(text, key) for key in ("task", "demo", "ica", "pba", "plain")}
+    blocks |= {"ugc.item": text.ugc.item, "pairs.item": text.pairs.item}
+    for key, block in blocks.items():
+        found = set(FIELD.findall(block))
+        if found != FIELDS[key]:
+            problem = f"has the fields {sorted(found)}; it must have exactly {sorted(FIELDS[key])}"
+            raise DataError(problem, file=path, key=key)
+
+
+def _items(block: Items, items: Sequence[Mapping[str, str]]) -> str:
+    numbered = ({"number": str(number), **item} for number, item in enumerate(items, start=1))
+    return block.head + "".join(_fill(block.item, fields) for fields in numbered) if items else ""
+
+
+def _fill(template: str, fields: Mapping[str, str]) -> str:
+    """One pass over the template only: what a user wrote is never read as a template."""
+    return FIELD.sub(lambda match: fields[match[1]], template)
