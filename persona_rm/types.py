@@ -110,9 +110,12 @@ class Example:
     chosen: str
     rejected: str
     directions: Directions
+    """Of the pair; empty where the file gives none (P-SOUPS)."""
     persona: Persona
     source: str = ""
     group: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Columns of the file that this library has no field for; kept so that writing gives them back."""
 
     def comparison(self) -> Comparison:
         """The example as a preference of its person."""

@@ -1,0 +1,218 @@
+"""Rows of JSON files: read one by one, with a name for every fault (file, row, key), and written whole or not at all.
+
+A row that cannot be read is handed to `on_bad`, and reading goes on; without `on_bad` it raises. Rows count from 1.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, TypeVar, cast
+
+from persona_rm.errors import DataError
+
+OnBad = Callable[[DataError], None]
+T = TypeVar("T")
+CHUNK = 1 << 20
+KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A JSON object that knows where it stands; its verbs raise `DataError` with file, row and key."""
+
+    data: Mapping[str, Any]
+    file: str
+    number: int
+    prefix: str = ""
+
+    def error(self, problem: str, key: str) -> DataError:
+        """The error of this row at `key`."""
+        return DataError(problem, file=self.file, row=self.number, key=self.prefix + key)
+
+    def optional(self, key: str, kind: type[T]) -> T | None:
+        """The value at `key`, None where the key is absent. Raises where it is of another kind."""
+        if key not in self.data:
+            return None
+        value = self.data[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.error(f"must be {KINDS[kind]}, found {value!r}"[:200], key)
+        if isinstance(value, str) and not _encodable(value):
+            raise self.error("not UTF-8: holds bytes or half a character that no text can hold", key)
+        return value
+
+    def required(self, key: str, kind: type[T]) -> T:
+        """The value at `key`. Raises where it is absent or of another kind."""
+        value = self.optional(key, kind)
+        if value is None:
+            raise self.error(f"missing; the row has: {', '.join(self.data) or 'nothing'}", key)
+        return value
+
+    def text(self, key: str) -> str:
+        """The text at `key`."""
+        return self.required(key, str)
+
+    def nullable(self, key: str, kind: type[T]) -> T | None:
+        """Like `optional`, where the format also writes null for absent."""
+        return None if self.data.get(key) is None else self.optional(key, kind)
+
+    def children(self, key: str) -> list["Row"]:
+        """The objects of the list at `key`, each a row of its own; an absent key gives none."""
+        return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.optional(key, list) or [])]
+
+    def _child(self, item: Any, key: str) -> "Row":
+        if not isinstance(item, dict):
+            raise self.error(f"must be an object, found {item!r}"[:200], key)
+        return Row(item, self.file, self.number, f"{self.prefix}{key}.")
+
+
+def _encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def report(error: DataError, on_bad: OnBad | None) -> None:
+    """Hands the error over, or raises it where nobody takes it."""
+    if on_bad is None:
+        raise error
+    on_bad(error)
+
+
+def need_file(path: Path) -> Path:
+    """The path. Raises `DataError` where there is no such file or it is empty."""
+    if not path.is_file():
+        beside = sorted(file.name for file in path.parent.glob("*"))[:10] if path.parent.is_dir() else []
+        found = f"its folder holds: {', '.join(beside) or 'nothing'}" if path.parent.is_dir() else "nor its folder"
+        raise DataError(f"no such file ({found})", file=path)
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", file=path)
+    return path
+
+
+def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[Row]:
+    """The objects of a JSON array or of JSON lines, gzipped or not: the first character tells, not the name."""
+    file = need_file(Path(path))
+    with _open(file) as stream:
+        try:
+            first = next((character for character in iter(lambda: stream.read(1), "") if not character.isspace()), "")
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"cannot be read: {error}", file=file) from error
+    if not first:
+        raise DataError("the file is empty", file=file)
+    return _guarded(file, _read_array if first == "[" else _read_lines, on_bad)
+
+
+def _guarded(file: Path, read: Callable[..., Iterator[Row]], on_bad: OnBad | None) -> Iterator[Row]:
+    """The rows up to where the file itself breaks off."""
+    number = 0
+    with _open(file) as stream:
+        try:
+            for row in read(stream, str(file), on_bad):
+                number = row.number
+                yield row
+        except (OSError, EOFError, zlib.error) as error:
+            report(DataError(f"the file breaks off here: {error}", file=file, row=number + 1), on_bad)
+
+
+def _open(path: Path) -> TextIO:
+    """Text in which bytes that are not UTF-8 stay visible as lone surrogates, so that only their row is bad."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Row]:
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            report(DataError(f"not JSON: {error} (is the line cut?)", file=file, row=number), on_bad)
+            continue
+        if row := _row(value, file, number, on_bad):
+            yield row
+
+
+def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Row]:
+    """Decodes one element at a time; only the text not yet decoded is held."""
+    decoder = json.JSONDecoder()
+    text, number = stream.read(CHUNK).lstrip()[1:].lstrip(), 1
+    while not text.startswith("]"):
+        try:
+            value, end = decoder.raw_decode(text)
+        except ValueError as error:
+            more = stream.read(max(CHUNK, len(text)))
+            if not more:
+                report(DataError(f"not JSON: {error} (is the array cut?)", file=file, row=number), on_bad)
+                return
+            text = (text + more).lstrip()
+            continue
+        if row := _row(value, file, number, on_bad):
+            yield row
+        text = _after(text[end:], stream)
+        number += 1
+
+
+def _after(text: str, stream: TextIO) -> str:
+    """What follows the comma after an element, or the closing bracket."""
+    while not (text := text.lstrip()) and (more := stream.read(CHUNK)):
+        text = more
+    return text[1:].lstrip() if text.startswith(",") else text if text.startswith("]") else f"\0{text}"
+
+
+def _row(value: Any, file: str, number: int, on_bad: OnBad | None) -> Row | None:
+    if isinstance(value, dict):
+        return Row(value, file, number)
+    report(DataError(f"must be a JSON object, found {value!r}"[:200], file=file, row=number), on_bad)
+    return None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """`path` for writing, gzipped where the name says so (same rows, same bytes); whole or not there at all."""
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        if path.suffix != ".gz":
+            yield stream
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
+            yield cast(BinaryIO, packed)
+
+
+def content_hash(path: Path) -> str:
+    """The sha256 of a file's bytes, remembered until its size or time changes."""
+    state = need_file(path).stat()
+    return _hash(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
