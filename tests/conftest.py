@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,39 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real data is not beside the checkout ({SHARED.name}/ expected at ../shared/data)")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`tiny_model(seed, **config)`: the folder of a random Llama with a byte-level tokenizer."""
+    made: dict[str, Path] = {}
+
+    def make(seed: int = 0, **config: int) -> Path:
+        key = f"{seed}-{sorted(config.items())}"
+        if key not in made:
+            made[key] = _save_tiny(tmp_path_factory.mktemp("tiny"), seed, config)
+        return made[key]
+
+    return make
+
+
+def _save_tiny(folder: Path, seed: int, config: dict[str, int]) -> Path:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=["<pad>", "</s>"], initial_alphabet=alphabet)
+    raw.train_from_iterator(
+        ["Likes law. Dislikes law.\n\n***Task***\n\n***Response:***\n\nI like the law."] * 9, trainer
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", pad_token="<pad>")
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    context = {"max_position_embeddings": 1024, "initializer_range": 0.2, "vocab_size": len(tokenizer)}
+    ends = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    LlamaForCausalLM(LlamaConfig(**{**sizes, **context, **ends, **config})).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,207 @@
+"""The batched sums equal a plain float64 loop over the host's ids, whatever stands beside a row in its batch."""
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from persona_rm.backends.base import SequenceLogProb
+from persona_rm.backends.host_tokens import ended, host_ids
+from persona_rm.backends.logprob import TransformersLogProb, batches
+from persona_rm.errors import RecipeError, ScoreError
+
+Tiny = Callable[..., Path]
+
+PROMPTS = ["***Task***\n\nWhat is law?\n\n***Response:***\n\n", "Short: ", "A much longer prompt, " * 12 + "\n\n"]
+RESPONSES = ["I like the law.", "No.\n\n", "An answer that goes on and on and on. " * 9, "Zürich 🎭 {x}"]
+ROWS = [(prompt, response) for prompt in PROMPTS for response in RESPONSES]
+
+
+def one_by_one(folder: Path, ids: Sequence[int], start: int) -> float:
+    """The definition in float64, one row, no padding: the sum of log p(ids[t] | ids[:t]) for t >= start."""
+    import torch
+
+    with torch.no_grad():
+        logprobs = torch.log_softmax(exact_model(folder)(torch.tensor([ids])).logits[0], -1)
+    return sum(float(logprobs[t - 1, ids[t]]) for t in range(start, len(ids)))
+
+
+@cache
+def exact_model(folder: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+
+
+def tokenizer_of(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def score(backend: TransformersLogProb, rows: Sequence[tuple[str, str]]) -> list[SequenceLogProb]:
+    return backend.logprob([prompt for prompt, _ in rows], [response for _, response in rows])
+
+
+def test_equals_the_float64_loop(tiny_model: Tiny) -> None:
+    policy, reference = tiny_model(0), tiny_model(1)
+    encoded = host_ids(tokenizer_of(policy), [p for p, _ in ROWS], [r for _, r in ROWS])
+    assert len({len(ids) for ids, _ in encoded}) > 8
+    for got, (ids, start) in zip(score(TransformersLogProb(policy, reference), ROWS), encoded, strict=True):
+        assert got.policy == pytest.approx(one_by_one(policy, ids, start), abs=1e-4)
+        assert got.reference == pytest.approx(one_by_one(reference, ids, start), abs=1e-4)
+        assert got.tokens == len(ids) - start
+        assert abs(got.policy - (got.reference or 0)) > 1e-2
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 300, 100_000])
+def test_neighbours_in_a_batch_change_nothing(tiny_model: Tiny, batch_tokens: int) -> None:
+    backend = TransformersLogProb(tiny_model(0), tiny_model(1), batch_tokens=batch_tokens)
+    together = score(backend, ROWS)
+    for row, got in zip(ROWS, together, strict=True):
+        alone = score(backend, [row])[0]
+        assert got.policy == pytest.approx(alone.policy, abs=1e-4)
+        assert got.reference == pytest.approx(alone.reference, abs=1e-4)
+        assert got.tokens == alone.tokens
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_tokenizers_padding_side_does_not_matter(tiny_model: Tiny, tmp_path: Path, side: str) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model(0), folder)
+    tokenizer = tokenizer_of(folder)
+    tokenizer.padding_side = side
+    tokenizer.save_pretrained(folder)
+    assert score(TransformersLogProb(folder), ROWS) == score(TransformersLogProb(tiny_model(0)), ROWS)
+
+
+def test_no_reference_gives_none(tiny_model: Tiny) -> None:
+    assert score(TransformersLogProb(tiny_model(0)), ROWS[:1])[0].reference is None
+    assert TransformersLogProb(tiny_model(0)).logprob([], []) == []
+    assert TransformersLogProb(tiny_model(0)).logprob_ids([], []) == []
+
+
+def test_ids_are_taken_as_they_are(tiny_model: Tiny) -> None:
+    backend = TransformersLogProb(tiny_model(0), tiny_model(1))
+    encoded = host_ids(tokenizer_of(tiny_model(0)), [p for p, _ in ROWS], [r for _, r in ROWS])
+    by_ids = backend.logprob_ids([ids[:start] for ids, start in encoded], [ids[start:] for ids, start in encoded])
+    assert by_ids == score(backend, ROWS)
+
+
+def test_duplicates_are_computed_once(tiny_model: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    original = TransformersLogProb._sums
+    monkeypatch.setattr(
+        TransformersLogProb, "_sums", lambda self, model, rows: seen.append(len(rows)) or original(self, model, rows)
+    )
+    got = score(TransformersLogProb(tiny_model(0)), [ROWS[0], ROWS[1], ROWS[0], ROWS[0]])
+    assert seen == [2]
+    assert got[0] == got[2] == got[3] != got[1]
+
+
+def test_too_long_names_rows_tokens_and_limit(tiny_model: Tiny) -> None:
+    backend = TransformersLogProb(tiny_model(0, max_position_embeddings=64))
+    with pytest.raises(ScoreError, match=r"limit of 64 tokens, nothing was cut: row 1: \d\d+ tokens") as caught:
+        score(backend, [ROWS[4], ROWS[2], ROWS[5]])
+    assert caught.value.rows == (1,)
+    assert score(backend, [ROWS[4]])
+
+
+def test_max_length_and_the_shorter_context_bind(tiny_model: Tiny) -> None:
+    assert TransformersLogProb(tiny_model(0), max_length=9).limit == 9
+    assert TransformersLogProb(tiny_model(0), tiny_model(0, max_position_embeddings=64)).limit == 64
+    with pytest.raises(ScoreError, match="limit of 9"):
+        score(TransformersLogProb(tiny_model(0), max_length=9), ROWS[:1])
+
+
+def test_nan_names_the_rows(tiny_model: Tiny, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model(0))
+    marked = tokenizer_of(tiny_model(0)).convert_tokens_to_ids("{")
+    model.model.embed_tokens.weight.data[marked] = math.nan
+    model.save_pretrained(tmp_path)
+    tokenizer_of(tiny_model(0)).save_pretrained(tmp_path)
+    for backend in (TransformersLogProb(tmp_path), TransformersLogProb(tiny_model(0), tmp_path)):
+        with pytest.raises(ScoreError, match="not finite") as caught:
+            score(backend, ROWS[:4])
+        assert caught.value.rows == (3,)
+
+
+def test_nothing_to_score_is_refused(tiny_model: Tiny) -> None:
+    backend = TransformersLogProb(tiny_model(0))
+    with pytest.raises(ScoreError, match="no response token") as caught:
+        backend.logprob_ids([[5], [5], []], [[6], [], [6]])
+    assert caught.value.rows == (1, 2)
+    with pytest.raises(ScoreError, match="1 prompts for 2 responses"):
+        backend.logprob(["a"], ["b", "c"])
+
+
+def test_ids_of_another_tokenizer_are_refused(tiny_model: Tiny) -> None:
+    with pytest.raises(ScoreError, match="vocabulary") as caught:
+        TransformersLogProb(tiny_model(0)).logprob_ids([[5], [5]], [[6], [10**6]])
+    assert caught.value.rows == (1,)
+
+
+def test_a_missing_folder_says_what_is_needed(tmp_path: Path) -> None:
+    backend = TransformersLogProb(tmp_path / "nowhere")
+    with pytest.raises(RecipeError, match=r"no policy model at .*nowhere.*config\.json"):
+        backend.logprob(["a"], ["b"])
+
+
+def test_a_head_that_does_more_than_project_takes_the_full_path(tiny_model: Tiny, tmp_path: Path) -> None:
+    """Gemma 2 squashes its logits after the head: the probe notices, and the sums are still the model's own."""
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer_of(tiny_model(0)).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    more = {"num_key_value_heads": 1, "head_dim": 16, "vocab_size": 340, "final_logit_softcapping": 0.5}
+    torch.manual_seed(0)
+    Gemma2ForCausalLM(Gemma2Config(**sizes, **more)).save_pretrained(tmp_path)
+    backend = TransformersLogProb(tmp_path)
+    assert backend._policy.head is None
+    assert TransformersLogProb(tiny_model(0))._policy.head is not None
+    rows = host_ids(backend._tokenizer, [p for p, _ in ROWS], [r for _, r in ROWS])
+    for got, (ids, start) in zip(score(backend, ROWS), rows, strict=True):
+        assert got.policy == pytest.approx(one_by_one(tmp_path, ids, start), abs=1e-3)
+
+
+def test_half_precision_is_summed_in_float32(tiny_model: Tiny) -> None:
+    exact = score(TransformersLogProb(tiny_model(0), dtype="float64"), ROWS[:3])
+    rough = score(TransformersLogProb(tiny_model(0), dtype="bfloat16"), ROWS[:3])
+    for a, b in zip(exact, rough, strict=True):
+        assert b.policy == pytest.approx(a.policy, rel=0.02)
+
+
+def test_chat_template(tiny_model: Tiny, tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    with pytest.raises(RecipeError, match="no chat template"):
+        TransformersLogProb(tiny_model(0)).chat(messages)
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model(0), folder)
+    tokenizer = tokenizer_of(folder)
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+    tokenizer.save_pretrained(folder)
+    assert TransformersLogProb(folder).chat(messages) == "[user]hi[assistant]"
+
+
+def test_batches_hold_the_budget_and_every_row() -> None:
+    lengths = [5, 90, 17, 3, 44, 44, 8, 120, 1]
+    found = list(batches(lengths, 100))
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 100 for batch in found)
+    assert list(batches([], 100)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a", "a </s>"), ("a\n\n", "a </s>"), ("a</s>", "a</s>"), ("a</s>\n", "a</s>"), ("", " </s>")],
+)
+def test_how_a_text_ends(text: str, expected: str) -> None:
+    assert ended(text, "</s>") == expected
