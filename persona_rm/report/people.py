@@ -1,0 +1,23 @@
+"""What a person is rewarded for, measured from rewards alone."""
+
+import numpy as np
+import numpy.typing as npt
+
+from persona_rm.errors import DataError
+
+
+def rewarded_for(levels: npt.ArrayLike, rewards: npt.ArrayLike, ridge: float = 1.0) -> npt.NDArray[np.float64]:
+    """How much one step of intensity raises the reward, per dimension, scaled so that the largest is 1 in size.
+
+    `levels` (n answers, d dimensions) in 1..3, `rewards` (n,). The coefficients of a ridge regression of standardised
+    rewards on level - 2: answers that differ on several dimensions at once do not blame the wrong one. All zeros where
+    the rewards do not differ. Raises `DataError` on shapes that do not fit.
+    """
+    x, y = np.asarray(levels, np.float64) - 2, np.asarray(rewards, np.float64)
+    if x.ndim != 2 or y.shape != (len(x),):
+        raise DataError(f"expected levels (n, d) and rewards (n,), found {x.shape} and {y.shape}")
+    x, y = x - x.mean(axis=0), y - y.mean()
+    if not y.std() > 0:
+        return np.zeros(x.shape[1])
+    weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ (y / y.std()))
+    return np.asarray(weights / max(np.abs(weights).max(), 1e-12))

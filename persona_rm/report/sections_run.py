@@ -1,0 +1,193 @@
+"""The sections about the run: PPO, people, data, and how it was made."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from persona_rm.report import html, svg
+from persona_rm.report.data import Json, PpoRun, ReportData, Stat
+
+MAX_ROWS = 26
+
+
+def curves(data: ReportData) -> str:
+    """Reward during PPO, one panel per run, one line per user group."""
+    runs = [run for run in data.ppo if run.curves]
+    if not runs:
+        return html.section("Reward during PPO", html.missing("No PPO run here.", "persona-rm ppo RECIPE"))
+    values = [y for run in runs for points in run.curves.values() for _, y in points]
+    groups = sorted({group for run in runs for group in run.curves})
+    panels = "".join(_panel(run, groups, svg.padded(values)) for run in runs)
+    words = "Mean reward of the answers drawn at each step, by group of users. All panels share one scale."
+    return html.section("Reward during PPO", html.paragraph(words, "soft"), f'<div class="panels">{panels}</div>')
+
+
+def _panel(run: PpoRun, groups: Sequence[str], span: tuple[float, float]) -> str:
+    lines = [
+        svg.Line(group, *zip(*points, strict=True), color=groups.index(group) % 8 + 1, dashed=run.control)
+        for group, points in run.curves.items()
+    ]
+    chart = svg.line_chart(lines, x_name="step", y_name="reward", y_span=span, size=(420, 260))
+    title = f"<h3>{html.escape(_run_name(run))}</h3>"
+    return f'<div class="figure">{title}{svg.legend(lines)}{chart}</div>'
+
+
+def _run_name(run: PpoRun) -> str:
+    return run.name.replace("_", " ") + (" (control: other people's rewards)" if run.control else "")
+
+
+def utility(data: ReportData) -> str:
+    """The person's true utility of the answers, before and after PPO: known in the embedded world only."""
+    runs = [run for run in data.ppo if run.before and run.after and run.difference]
+    title = "True utility of the answers"
+    if not runs:
+        return html.section(title, html.missing("No true utilities here.", "persona-rm ppo RECIPE"))
+    dots: list[svg.Dot] = []
+    for run in runs:
+        dots.append(svg.Dot(_run_name(run)))
+        dots.append(_stat_dot("before", run.before, "hollow"))
+        dots.append(_stat_dot("after", run.after, "control" if run.control else "main"))
+    ends = [end for dot in dots if dot.value is not None for end in (dot.low, dot.high)]
+    chart = svg.dot_chart(dots, svg.padded(ends), title="True utility before and after PPO, two standard errors")
+    words = "On held-out prompts, as the person in question would value the answer. Bars are two standard errors."
+    head = [
+        "run",
+        ("rise", "num"),
+        ("standard error", "num"),
+        ("in standard errors", "num"),
+        ("answers", "num"),
+        "goal",
+        "",
+    ]
+    return html.section(
+        title, html.paragraph(words, "soft"), html.figure(chart), html.table(head, [_rise(r) for r in runs])
+    )
+
+
+def _stat_dot(name: str, stat: Stat | None, kind: str) -> svg.Dot:
+    stat = stat or Stat(0.0, 0.0, 0)
+    note = f"{svg.number(stat.mean)} ± {svg.number(stat.se)}"
+    return svg.Dot(name, stat.mean, stat.mean - 2 * stat.se, stat.mean + 2 * stat.se, kind, note)
+
+
+def _rise(run: PpoRun) -> list[html.Cell]:
+    stat, gain = run.difference or Stat(0.0, 0.0, 0), run.gain or 0.0
+    good = gain <= 3 if run.control else gain > 3
+    goal = "no more than 3" if run.control else "more than 3"
+    outcome = "ok" if good else "miss"
+    return [
+        _run_name(run),
+        html.num(stat.mean),
+        html.num(stat.se),
+        html.num(gain, 1),
+        html.num(stat.n),
+        goal,
+        (outcome, outcome),
+    ]
+
+
+def people(data: ReportData) -> str:
+    """Two people: what they want, what they are rewarded for, and the same answers scored for both."""
+    if not data.people or len(data.people.get("people", ())) < 2:
+        return html.section("Two people", html.missing("No two people here.", "persona-rm report RUN --people"))
+    two = data.people["people"][:2]
+    labels = [str(person.get("label", f"person {i + 1}")) for i, person in enumerate(two)]
+    words = (
+        "Left, what the person prefers (known, or inferred); right, what raises the reward computed for that person, "
+        "measured from rewards alone. Blue: more of it; orange: less of it."
+    )
+    parts = [html.paragraph(words, "soft"), html.figure(_heat(data.people, two, labels))]
+    answers = data.people.get("answers", ())
+    if answers:
+        head = ["the same answer", *((f"reward for {name}", "num") for name in labels)]
+        rows = [[_short(a["text"]), *(html.num(float(r), 2) for r in a["rewards"][:2])] for a in answers]
+        parts.append(html.table(head, rows))
+    return html.section("Two people", *parts)
+
+
+def _heat(source: Json, two: Sequence[Json], labels: Sequence[str]) -> str:
+    names, (a, b) = source["dimensions"], two
+    wanted = [i for i in range(len(names)) if a["directions"][i] or b["directions"][i]]
+    wanted.sort(key=lambda i: (-a["directions"][i], b["directions"][i]))
+    columns = [p[key] for p in two for key in ("directions", "rewarded_for")]
+    rows = [(str(names[i]), [float(column[i]) for column in columns]) for i in wanted[:MAX_ROWS]]
+    return svg.heat_map(rows, ["prefers", "rewarded"] * 2, labels, "Preferences of two people and what is rewarded")
+
+
+def before_after(data: ReportData) -> str:
+    """Answers of the policy before and after PPO, with this person's rewards."""
+    pairs = (data.people or {}).get("before_after", ())
+    title = "Answers before and after"
+    if not pairs:
+        return html.section(title, html.missing("No answers here.", "persona-rm ppo RECIPE"))
+    return html.section(title, *(_before_after(pair) for pair in pairs))
+
+
+def _before_after(pair: Json) -> str:
+    prompt = f"<blockquote><b>{html.escape(pair.get('label', ''))}</b><br>{html.escape(pair['prompt'])}</blockquote>"
+    sides = "".join(
+        f'<div class="answer"><div class="meta"><span>{side}</span><span>reward '
+        f"{html.num(float(pair[f'reward_{side}']), 2)[0]}</span></div>{html.escape(pair[side])}</div>"
+        for side in ("before", "after")
+    )
+    return f'{prompt}<div class="answers">{sides}</div>'
+
+
+def card(data: ReportData) -> str:
+    """What went in, what came out, and why the rest did not."""
+    if not data.card:
+        return html.section("Data", html.missing("No data card here.", "persona-rm build RECIPE"))
+    counts = [(key, data.card[key]) for key in ("threads", "responses", "pairs", "examples") if key in data.card]
+    parts = [html.table(["", ("rows", "num")], [[key, html.num(value)] for key, value in counts])]
+    for key, title in (("dropped", "Dropped, by reason"), ("levels", "Intensity levels of the responses")):
+        if data.card.get(key):
+            parts += [f"<h3>{title}</h3>", _shares(data.card[key])]
+    known = {"threads", "responses", "pairs", "examples", "dropped", "levels"}
+    rest = {k: v for k, v in data.card.items() if k not in known and isinstance(v, (int, float, str))}
+    parts += (
+        [html.details("More of the card", html.table(["", ""], [[k, str(v)] for k, v in rest.items()]))]
+        if rest
+        else []
+    )
+    return html.section("Data", *parts)
+
+
+def _shares(counts: Mapping[str, Any]) -> str:
+    names = {"1": "1, low", "2": "2, cannot reflect", "3": "3, high"}
+    total = sum(int(v) for v in counts.values()) or 1
+    rows = [[names.get(str(k), str(k)), html.num(int(v)), html.num(int(v) / total)] for k, v in counts.items()]
+    return html.table(["", ("rows", "num"), ("share", "num")], rows)
+
+
+def made(data: ReportData) -> str:
+    """The commands, the recipe, the stages and the versions."""
+    parts = ["<h3>Commands</h3>", f"<pre>{html.escape(data.commands.strip())}</pre>"] if data.commands else []
+    if not parts:
+        parts.append(html.missing("No commands recorded.", "persona-rm run RECIPE"))
+    if data.stages:
+        rows = [
+            [str(s.get("name", "")), str(s.get("status", "")), html.num(float(s.get("seconds", 0)), 1)]
+            for s in data.stages
+        ]
+        parts += ["<h3>Stages</h3>", html.table(["stage", "status", ("seconds", "num")], rows)]
+    if versions := data.info.get("versions"):
+        parts += ["<h3>Versions</h3>", html.paragraph(", ".join(f"{k} {v}" for k, v in versions.items()), "soft")]
+    if data.recipe:
+        rows = [[key, value] for key, value in flatten(data.recipe)]
+        parts.append(html.details("The resolved recipe", html.table(["key", "value"], rows)))
+    return html.section("How this was made", *parts)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested recipe as `a.b = c` rows, the form in which it is overridden."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            rows += flatten(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows
+
+
+def _short(text: object, limit: int = 240) -> str:
+    whole = str(text)
+    return whole if len(whole) <= limit else whole[: limit - 1] + "…"

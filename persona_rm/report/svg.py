@@ -1,0 +1,210 @@
+"""Pictures as inline SVG: small pure functions from numbers to text. Colours are CSS variables of the page."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+Axis = Callable[[float], float]
+WIDTH = 760
+GUTTER = 236  # room for labels left of a dot chart
+RIGHT = 128  # room for values right of it
+SIGNS = {0.0: "·", 1.0: "+", -1.0: "-"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One row of a dot chart. `kind`: "main", "control", "best", "hollow"; a row without value is a heading."""
+
+    label: str
+    value: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    kind: str = "main"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series of a line chart, with an optional band; `color` is a number 1..8, 0 is grey; `dashed` for controls."""
+
+    label: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    lows: Sequence[float] = ()
+    highs: Sequence[float] = ()
+    color: int = 1
+    dashed: bool = False
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten) between `low` and `high`."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / about
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+    """A range around the values with some air; never empty."""
+    low, high = min(values), max(values)
+    air = (high - low) * share or abs(high) * share or 0.5
+    return low - air, high + air
+
+
+def number(value: float) -> str:
+    """A number as one reads it on an axis: at most four digits, a real minus sign."""
+    text = f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def text(x: float, y: float, content: str, css: str = "", anchor: str = "start") -> str:
+    """One line of text."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(content)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
+    """A straight line."""
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
+
+
+def picture(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    """The SVG element around its parts; `title` is what a screen reader says."""
+    head = f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}"'
+    return f'{head} style="max-width:{width:.0f}px">{"".join(parts)}</svg>'
+
+
+def dot_chart(
+    rows: Sequence[Dot], span: tuple[float, float], references: Sequence[tuple[float, str]] = (), title: str = ""
+) -> str:
+    """Dots with intervals on a common axis, one row each, and vertical reference lines."""
+    step, top = 26, 30
+    bottom = top + step * len(rows)
+    left, right = GUTTER, WIDTH - RIGHT
+
+    def at(value: float) -> float:
+        return left + (right - left) * (min(max(value, span[0]), span[1]) - span[0]) / (span[1] - span[0])
+
+    parts = []
+    for tick in ticks(*span):
+        parts += [
+            line(at(tick), top, at(tick), bottom, "grid"),
+            text(at(tick), bottom + 18, number(tick), "tick", "middle"),
+        ]
+    for value, name in references:
+        parts += [
+            line(at(value), top - 4, at(value), bottom, "ref"),
+            text(at(value), top - 10, name, "tick", "middle"),
+        ]
+    for i, row in enumerate(rows):
+        parts += _dot_row(row, top + step * (i + 0.5), at)
+    return picture(WIDTH, bottom + 28, title, parts)
+
+
+def _dot_row(row: Dot, y: float, at: Axis) -> list[str]:
+    if row.value is None:
+        return [text(0, y + 4, row.label, "heading")]
+    tip = f"<title>{escape(row.label)}: {row.value:.4f} ({row.low:.4f} to {row.high:.4f})</title>"
+    return [
+        f'<g class="dot {escape(row.kind)}">{tip}',
+        text(14, y + 4, row.label, "label"),
+        line(at(row.low), y, at(row.high), y, "whisker"),
+        f'<circle cx="{at(row.value):.1f}" cy="{y:.1f}" r="5"/>',
+        text(WIDTH - RIGHT + 16, y + 4, row.note or f"{row.value:.3f}", "value"),
+        "</g>",
+    ]
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    x_name: str,
+    y_name: str,
+    y_span: tuple[float, float],
+    x_ticks: Sequence[float] = (),
+    log_x: bool = False,
+    references: Sequence[tuple[float, str]] = (),
+    size: tuple[int, int] = (WIDTH, 300),
+) -> str:
+    """Lines with bands; the legend is `legend(lines)`, beside the picture."""
+    (width, height), (left, top, right, bottom) = size, (54, 26, 16, 44)
+    xs = [x for series in lines for x in series.xs]
+    move = math.log2 if log_x else float
+    x_low, x_high = move(min(xs)), move(max(xs))
+
+    def at_x(x: float) -> float:
+        share = (move(x) - x_low) / (x_high - x_low) if x_high > x_low else 0.5
+        return left + (width - left - right) * share
+
+    def at_y(y: float) -> float:
+        share = (min(max(y, y_span[0]), y_span[1]) - y_span[0]) / (y_span[1] - y_span[0])
+        return height - bottom - (height - bottom - top) * share
+
+    parts = [text(left - 46, 14, y_name, "tick"), text(width - right, height - 6, x_name, "tick", "end")]
+    for y in ticks(*y_span):
+        parts += [
+            line(left, at_y(y), width - right, at_y(y), "grid"),
+            text(left - 8, at_y(y) + 4, number(y), "tick", "end"),
+        ]
+    for x in x_ticks or ticks(min(xs), max(xs)):
+        parts.append(text(at_x(x), height - bottom + 18, number(x), "tick", "middle"))
+    for y, name in references:
+        parts.append(line(left, at_y(y), width - right, at_y(y), "ref"))
+        parts.append(text(width - right - 4, at_y(y) - 5, name, "tick", "end"))
+    for series in lines:
+        parts += _series(series, at_x, at_y)
+    return picture(width, height, f"{y_name} by {x_name}", parts)
+
+
+def _series(series: Line, at_x: Axis, at_y: Axis) -> list[str]:
+    points = [f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(series.xs, series.ys, strict=True)]
+    dash = " dashed" if series.dashed else ""
+    parts = [f'<g class="series c{series.color}{dash}"><title>{escape(series.label)}</title>']
+    if series.lows:
+        edge = [f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(series.xs, series.highs, strict=True)]
+        back = [f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(series.xs, series.lows, strict=True)][::-1]
+        parts.append(f'<polygon class="band" points="{" ".join(edge + back)}"/>')
+    parts.append(f'<polyline points="{" ".join(points)}"/>')
+    if len(points) <= 20:
+        parts += [f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3.4"/>' for p in points]
+    return [*parts, "</g>"]
+
+
+def legend(lines: Sequence[Line]) -> str:
+    """Names and colours of the lines."""
+    keys = [
+        f'<span class="key c{series.color}{" dashed" if series.dashed else ""}"><i></i>{escape(series.label)}</span>'
+        for series in lines
+    ]
+    return f'<div class="legend">{"".join(keys)}</div>'
+
+
+def heat_map(
+    rows: Sequence[tuple[str, Sequence[float]]], columns: Sequence[str], groups: Sequence[str], title: str
+) -> str:
+    """Cells in -1..1, orange below zero and blue above; `groups` name equal spans of columns."""
+    cell, high, top, left, gap = 92, 24, 48, 268, 18
+    per = len(columns) // max(1, len(groups))
+
+    def at(j: int) -> float:
+        return left + j * cell + (j // per) * gap
+
+    parts = [text(at(g * per), 16, name, "heading") for g, name in enumerate(groups)]
+    parts += [text(at(j) + cell / 2, 38, name, "tick", "middle") for j, name in enumerate(columns)]
+    for i, (name, values) in enumerate(rows):
+        y = top + i * high
+        parts.append(text(0, y + 16, name if len(name) <= 40 else name[:39] + "…", "label"))
+        parts += [_cell(at(j), y, cell - 3, high - 3, value) for j, value in enumerate(values)]
+    return picture(at(len(columns) - 1) + cell, top + high * len(rows) + 4, title, parts)
+
+
+def _cell(x: float, y: float, width: float, height: float, value: float) -> str:
+    strength, side = min(1.0, abs(value)), "pos" if value > 0 else "neg"
+    shape = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="3"'
+    shown = SIGNS.get(value, f"{value:+.2f}").replace("-", "\N{MINUS SIGN}")
+    css = "cell strong" if strength > 0.5 else "cell"
+    fill = f'<rect {shape} class="{side}" fill-opacity="{0.06 + 0.94 * strength if value else 0:.2f}"/>'
+    return f'<rect {shape} class="blank"/>{fill}' + text(x + width / 2, y + 15, shown, css, "middle")
