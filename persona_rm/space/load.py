@@ -73,6 +73,8 @@ def load_space(name_or_path: str | Path = "alignx90") -> PreferenceSpace:
 @cache
 def _load(path: Path, _changed: int) -> PreferenceSpace:
     raw = _flatten(path, ())
+    if not raw.dimensions:
+        raise DataError("no dimensions: a space needs one or more, its own or those of `extends`", file=path)
     dimensions = tuple(_dimension(dimension, raw.templates, path) for dimension in raw.dimensions)
     _check_unique(dimensions, path)
     return PreferenceSpace(raw.name, dimensions)
