@@ -1,0 +1,14 @@
+"""Annotators: text -> intensity per dimension."""
+
+from persona_rm.annotators.base import Annotator
+from persona_rm.registry import Registry
+
+ANNOTATORS = Registry(
+    "persona_rm.annotators",
+    {
+        "encoder": "persona_rm.annotators.encoder:EncoderAnnotator",
+        "given": "persona_rm.annotators.given:GivenAnnotator",
+    },
+)
+
+__all__ = ["ANNOTATORS", "Annotator"]

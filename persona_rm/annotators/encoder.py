@@ -1,0 +1,157 @@
+"""`encoder`: reads intensities on a CPU, by the similarity of a text to what people at either pole say.
+
+Two numbers per dimension, from the unit vector v of a text and the descriptions of the poles (the space's YAML):
+relevance = v . (mean positive + mean negative) / 2: is the text about this at all?
+contrast  = v . (mean positive - mean negative + weight * shared), where `shared` is the mean difference over all
+dimensions with the same two answers ("Likes"/"Dislikes"): an encoder sees topics better than polarity, and the shared
+direction is polarity without topic.
+A text below the relevance gate cannot reflect the dimension (level 2); above it, the contrast says 3, 1 or, between its
+two thresholds, 2. Both numbers are standardised by what real comments get (`encoder_thresholds.yaml`, made by
+`persona-rm fit-annotator`). A dimension which that file lacks takes the pooled values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from persona_rm.annotators.base import Annotator
+from persona_rm.backends.base import Encoder, Vectors
+from persona_rm.config import Config
+from persona_rm.errors import DataError
+from persona_rm.space import Dimension, PreferenceSpace
+from persona_rm.types import Comment, Levels
+
+PACKAGED = Path(__file__).with_name("encoder_thresholds.yaml")
+Floats = npt.NDArray[np.float64]
+
+
+class DimensionThresholds(Config):
+    """Standardisation of one dimension: what real comments get (mean, spread), and where the contrast changes sign."""
+
+    relevance: tuple[float, float]
+    spread: float
+    zero: float
+    """The contrast at which a relevant text is as likely at either pole."""
+
+
+class Thresholds(Config):
+    """The fitted file. `gate` and `band` are in spreads."""
+
+    about: str = ""
+    gate: float
+    band: float
+    weights: dict[str, float]
+    """Weight of the shared direction, by answers ("Likes/Dislikes")."""
+    pooled: DimensionThresholds
+    dimensions: dict[str, DimensionThresholds]
+
+
+class EncoderConfig(Config):
+    """`gate` and `band` override the fitted ones: a higher gate reads fewer levels, a wider band surer ones."""
+
+    thresholds: str | None = None
+    """Another fitted file; None is the packaged one."""
+    gate: float | None = None
+    band: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Directions in the encoder's space, each (D, dim)."""
+
+    relevance: Vectors
+    contrast: Vectors
+
+
+class EncoderAnnotator(Annotator):
+    """Levels from pole descriptions; the post is not read, as the question is what the comment alone reflects."""
+
+    name: ClassVar[str] = "encoder"
+    Config: ClassVar[type[Config]] = EncoderConfig
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """The fitted file. Raises `DataError` where it is missing or malformed."""
+        return read_thresholds(Path(self.config.thresholds) if self.config.thresholds else PACKAGED)
+
+    @cached_property
+    def _axes(self) -> Axes:
+        return axes(self.space, self.backends.need_encoder("annotator encoder"), self.thresholds.weights)
+
+    def annotate(self, prompts: Sequence[str], comments: Sequence[Comment]) -> list[Levels]:
+        """Levels 1..3 per comment. Raises `DataError` naming a comment without text."""
+        for comment in comments:
+            if not comment.text.strip():
+                raise DataError(f"comment {comment.id!r} is empty: there is nothing to annotate")
+        if not comments:
+            return []
+        vectors = self.backends.need_encoder("annotator encoder").encode([comment.text for comment in comments])
+        fitted = self.thresholds
+        gate = fitted.gate if self.config.gate is None else self.config.gate
+        band = fitted.band if self.config.band is None else self.config.band
+        read = read_levels(vectors, self._axes, *columns(fitted, self.space.ids), gate=gate, band=band)
+        return [tuple(row) for row in read.tolist()]
+
+
+def answers(dimension: Dimension) -> str:
+    """ "Likes/Dislikes": dimensions with the same answers share a polarity direction."""
+    return f"{dimension.positive.answer}/{dimension.negative.answer}"
+
+
+def axes(space: PreferenceSpace, encoder: Encoder, weights: dict[str, float]) -> Axes:
+    """Relevance and contrast directions of every dimension."""
+    positive = _means(encoder, [dimension.positive.descriptions for dimension in space.dimensions])
+    negative = _means(encoder, [dimension.negative.descriptions for dimension in space.dimensions])
+    difference = positive - negative
+    kinds = np.array([answers(dimension) for dimension in space.dimensions])
+    shared = np.stack([difference[kinds == kind].mean(0) for kind in kinds])
+    weight = np.array([weights.get(kind, 0.0) for kind in kinds], np.float32)[:, None]
+    return Axes((positive + negative) / 2, difference + weight * shared)
+
+
+def _means(encoder: Encoder, texts: Sequence[Sequence[str]]) -> Vectors:
+    flat = encoder.encode([text for group in texts for text in group])
+    ends = np.cumsum([len(group) for group in texts])[:-1]
+    return np.stack([group.mean(0) for group in np.split(flat, ends)])
+
+
+def columns(fitted: Thresholds, ids: Sequence[str]) -> tuple[Floats, Floats, Floats, Floats]:
+    """(mean relevance, its spread, zero of the contrast, its spread), each (D,)."""
+    rows = [fitted.dimensions.get(id, fitted.pooled) for id in ids]
+    table = np.array([(*row.relevance, row.zero, row.spread) for row in rows], np.float64)
+    return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
+
+
+def read_levels(
+    vectors: Vectors,
+    axes: Axes,
+    mean: Floats,
+    spread: Floats,
+    zero: Floats,
+    width: Floats,
+    *,
+    gate: float,
+    band: float,
+) -> npt.NDArray[np.int64]:
+    """Levels 1..3, shape (n, D)."""
+    relevant = (vectors @ axes.relevance.T - mean) / spread > gate
+    contrast = (vectors @ axes.contrast.T - zero) / width
+    signs = (contrast > band).astype(np.int64) - (contrast < -band)
+    return 2 + relevant * signs
+
+
+def read_thresholds(path: Path) -> Thresholds:
+    """The fitted file at `path`. Raises `DataError`."""
+    if not path.is_file():
+        raise DataError("no fitted thresholds here; make them with `persona-rm fit-annotator`", file=path)
+    data: Any = yaml.safe_load(path.read_text())
+    try:
+        return Thresholds.model_validate(data)
+    except ValueError as error:
+        raise DataError(f"these are no fitted thresholds: {error}", file=path) from error
