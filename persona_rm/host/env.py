@@ -15,7 +15,8 @@ _TRAVELS = ("PERSONA_RM_", "PYTHONPATH", "HF_HUB_OFFLINE", "VLLM_CPU_KVCACHE_SPA
 
 
 def device(environ: Mapping[str, str] | None = None) -> Device:
-    """ "gpu" where a GPU is visible and torch was built for one. Reads files, imports nothing; PERSONA_RM_DEVICE overrides."""
+    """ "gpu" where a GPU is visible and torch was built for one. Reads files, imports nothing; PERSONA_RM_DEVICE
+    overrides."""
     environ = os.environ if environ is None else environ
     told = environ.get("PERSONA_RM_DEVICE")
     if told in ("gpu", "cpu"):
@@ -44,7 +45,8 @@ def free_port() -> int:
 
 
 def gpus_needed(args: Mapping[str, Any]) -> int:
-    """How many GPUs (real, or pretended in a rehearsal) a PPO job reserves: engines, actor, reference, critic, reward."""
+    """How many GPUs (real, or pretended in a rehearsal) a PPO job reserves: engines, actor, reference, critic,
+    reward."""
 
     def size(role: str) -> int:
         return int(args.get(f"{role}.num_nodes") or 1) * int(args.get(f"{role}.num_gpus_per_node") or 8)
@@ -72,8 +74,9 @@ def environment(
 ) -> dict[str, str]:
     """The whole environment of a host process on this device.
 
-    `extra` (the bundle, the label policy, the namespace of the reward actors) is put in last. Variables that the rollout
-    actors need also go into Ray's job configuration: a cluster that was started elsewhere does not see our shell's.
+    `extra` (the bundle, the label policy, the namespace of the reward actors) is put in last. Variables that the
+    rollout actors need also go into Ray's job configuration: a cluster that was started elsewhere does not see our
+    shell's.
     """
     env = dict(os.environ if base is None else base)
     env["TOKENIZERS_PARALLELISM"] = "false"

@@ -62,9 +62,9 @@ def require_host() -> str:
         raise HostError(f"openrlhf is not installed here. Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}")
     if found not in SUPPORTED:
         raise HostError(
-            f"openrlhf {found} is installed; the plugins and the rehearsal were read against {', '.join(SUPPORTED)}, and what "
-            "they rely on (how a reward is called, which of its errors are swallowed, how weights reach vLLM) changes between "
-            f"versions without an error. Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}"
+            f"openrlhf {found} is installed; plugins and rehearsal were read against {', '.join(SUPPORTED)}, and "
+            "what they rely on (how a reward is called, which errors are swallowed, how weights reach vLLM) changes "
+            f"between versions without an error. Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}"
         )
     return found
 

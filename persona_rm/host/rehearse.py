@@ -1,7 +1,7 @@
 """A team's recipe, made small enough for a laptop, with a list of what was changed and why.
 
-The rules below are data: a flag, what it becomes, and the reason that a person reads. A rule changes nothing where the recipe
-already fits, so rehearsing a rehearsal changes nothing.
+The rules below are data: a flag, what it becomes, and the reason that a person reads. A rule changes nothing where the
+recipe already fits, so rehearsing a rehearsal changes nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,8 @@ _DROP = object()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`key` becomes `to` (a value, a function of the old one, or nothing at all). `cpu`: only where there is no GPU."""
+    """`key` becomes `to` (a value, a function of the old one, or nothing at all). `cpu`: only where there is no
+    GPU."""
 
     key: str
     to: Any
@@ -90,7 +91,8 @@ def rehearse(
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Flags of any PPO or DPO job -> (flags that run here, environment, what changed and why).
 
-    `model` replaces every model of the recipe; `out` every output folder, so that a rehearsal never writes over a real run.
+    `model` replaces every model of the recipe; `out` every output folder, so that a rehearsal never writes over a real
+    run.
     """
     on = on or device()
     job: Job = "ppo" if any(k.startswith(("actor.", "rollout.", "vllm.")) for k in args) else "dpo"
@@ -104,7 +106,7 @@ def rehearse(
     env = environment(on, job=job, gpus=gpus_needed(new) if job == "ppo" else 1)
     if on == "cpu":
         changes.append(
-            "environment: the CPU patches of plugins/openrlhf/rehearsal on PYTHONPATH, pretended GPUs for Ray's scheduler"
+            "environment: the CPU patches of plugins/openrlhf/rehearsal on PYTHONPATH, pretended GPUs for Ray"
         )
     return new, env, changes
 

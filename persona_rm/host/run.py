@@ -17,7 +17,7 @@ from rich.text import Text
 from persona_rm.errors import HostError
 
 SILENT = {
-    r"Failed to fetch reward from remote RM": "a reward raised; the host logs that as information and trains on without it",
+    r"Failed to fetch reward from remote RM": "a reward raised; the host logs that as information and trains on",
     r"reward_model_group is required": "no sample had a reward",
     r"(<pad>\s*){8}": "rollouts are padding: the trained weights did not reach vLLM",
     r"'(?:rollout/reward_mean|policy_loss|actor_grad_norm|loss)': nan": "training has become NaN",
@@ -34,8 +34,10 @@ _SHOWN = (
     "LOCAL_RANK",
     "WORLD_SIZE",
     "MASTER_",
+    "OMP_NUM_THREADS",
+    "PERSONA_RM_",
+    "TOKENIZERS_PARALLELISM",
 )
-_SHOWN += ("OMP_NUM_THREADS", "PERSONA_RM_", "TOKENIZERS_PARALLELISM")
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
@@ -61,10 +63,11 @@ def run_host(
     cwd: Path | None = None,
     console: Console | None = None,
 ) -> float:
-    """Run it to the end and return the seconds it took. Output goes to `log_path`, the command to `commands.sh` beside it.
+    """Run it to the end and return the seconds it took. Output goes to `log_path`, the command to `commands.sh` beside
+    it.
 
-    Raises `HostError` with the last lines and the path of the log when the exit code is not 0, or when the log shows one
-    of the failures in `SILENT`. An interrupt ends the whole process group.
+    Raises `HostError` with the last lines and the path of the log when the exit code is not 0, or when the log shows
+    one of the failures in `SILENT`. An interrupt ends the whole process group.
     """
     console = console or Console(stderr=True)
     log_path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,8 @@ def hosts(package: Path | None = None) -> list[str]:
 
 
 def where(host: str = "openrlhf", part: Part = "reward", *, package: Path | None = None) -> Path:
-    """The file (or, for "rehearsal", the folder) that `host` is given. Raises `HostError` on a miss, listing what exists."""
+    """The file (or, for "rehearsal", the folder) that `host` is given. Raises `HostError` on a miss, listing what
+    exists."""
     for root in _roots(package):
         path = root / host / _PARTS[part]
         if path.exists():

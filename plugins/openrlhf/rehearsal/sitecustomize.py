@@ -1,8 +1,9 @@
-"""Put this folder on PYTHONPATH and the unmodified OpenRLHF runs on a CPU: driver, Ray workers and vLLM's processes alike.
+"""Put this folder on PYTHONPATH and the unmodified OpenRLHF runs on a CPU: driver, Ray workers and vLLM's processes
+alike.
 
-Python imports `sitecustomize` at start-up of every process. Nothing heavy is imported here: each patch waits for the module
-that it touches (see `cpu_rehearsal/`), so a program that never imports OpenRLHF pays nothing. Another `sitecustomize`
-further down the path still runs.
+Python imports `sitecustomize` at start-up of every process. Nothing heavy is imported here: each patch waits for the
+module that it touches (see `cpu_rehearsal/`), so a program that never imports OpenRLHF pays nothing. Another
+`sitecustomize` further down the path still runs.
 """
 
 import sys

@@ -1,6 +1,8 @@
-"""Write a tiny random Llama with a byte-level tokenizer: `python tiny_model.py FOLDER`. About 200 kB, under 10 seconds.
+"""Write a tiny random Llama with a byte-level tokenizer: `python tiny_model.py FOLDER`. About 200 kB, under 10
+seconds.
 
-It knows nothing and needs no network: a rehearsal checks the plumbing. Every text is representable, one token per byte.
+It knows nothing and needs no network: a rehearsal checks the plumbing. Every text is representable, one token per
+byte.
 """
 
 import sys

@@ -20,7 +20,8 @@ class PatchingLoader(Loader):
         return self.inner.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute, then patch. The module keeps its own loader, so that tools which ask for its source still find it."""
+        """Execute, then patch. The module keeps its own loader, so that tools which ask for its source still find
+        it."""
         module.__loader__ = self.inner
         if module.__spec__ is not None:
             module.__spec__.loader = self.inner

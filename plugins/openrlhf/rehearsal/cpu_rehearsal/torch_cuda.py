@@ -9,7 +9,8 @@ from types import ModuleType
 
 
 class CpuDevice(str):
-    """ "cpu" wherever a device is wanted, "0" inside an f-string: `cuda:0` names a device that is never allocated on."""
+    """ "cpu" wherever a device is wanted, "0" inside an f-string: `cuda:0` names a device that is never allocated
+    on."""
 
     __slots__ = ()
 

@@ -1,4 +1,5 @@
-"""The patches name functions of one release. On another they could fail silently (every rollout `<pad>`), so it is refused."""
+"""The patches name functions of one release. On another they could fail silently (every rollout `<pad>`), so it is
+refused."""
 
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -14,7 +15,7 @@ def check(_module: ModuleType) -> None:
         found = "unknown (imported from a source tree without metadata)"
     if found not in SUPPORTED:
         raise ImportError(
-            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {found}. On another version "
-            "a patch can miss, and training then goes on with wrong weights and exit code 0. "
+            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {found}. On another "
+            "version a patch can miss, and training then goes on with wrong weights and exit code 0. "
             f"Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}, or leave the rehearsal folder off PYTHONPATH."
         )

@@ -1,8 +1,8 @@
 """The process group over which trained weights travel to vLLM: gloo in place of NCCL.
 
 Forced by: utils/distributed_util.py:13-26, which builds a `PyNcclCommunicator`.
-Without it: silent. The communicator is disabled where NCCL is absent, `broadcast` does nothing, vLLM loads uninitialised
-memory, every later rollout is `<pad>` and the exit code is 0.
+Without it: silent. The communicator is disabled where NCCL is absent, `broadcast` does nothing, vLLM loads
+uninitialised memory, every later rollout is `<pad>` and the exit code is 0.
 """
 
 from datetime import timedelta

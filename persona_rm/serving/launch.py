@@ -1,0 +1,171 @@
+"""The order that works: a Ray cluster, the reward actors, then the unmodified host as a process that joins it.
+
+Only what was started here is ended here. `ray stop` is machine-wide, so it is never called.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from persona_rm.errors import HostError
+from persona_rm.host import device, environment, gpus_needed, ppo_command, require_host, run_host, where
+from persona_rm.host.env import Device
+from persona_rm.serving.actor import LOG_FOLDER
+from persona_rm.serving.pool import NAMESPACE, start_pool
+
+Plugin = Literal["reward", "agent"]
+FAILURES = "failures.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class PpoRun:
+    """A finished PPO job. `rewards` are the actors' logs, one JSON line per scored sample."""
+
+    seconds: float
+    log: Path
+    tensorboard: Path
+    rewards: tuple[Path, ...]
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Every scored sample, in the order of time."""
+        rows = [json.loads(line) for path in self.rewards for line in path.read_text(encoding="utf-8").splitlines()]
+        return sorted(rows, key=lambda row: float(row["time"]))
+
+
+def run_ppo(
+    args: Mapping[str, Any],
+    bundle: Path,
+    run_dir: Path,
+    *,
+    plugin: Plugin = "reward",
+    n_actors: int = 1,
+    reward_gpus: float = 0,
+    on: Device | None = None,
+    labels: Literal["prior", "strict"] = "prior",
+    deadline: float = 300,
+    echo: bool = True,
+) -> PpoRun:
+    """Train with this bundle's rewards; `args` are the host's flags without the plugin's own. Raises `HostError`."""
+    require_host()
+    on = on or device()
+    run_dir = run_dir.resolve()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    args = {**_plugin_flag(plugin), "logger.tensorboard_dir": str(run_dir / "tensorboard"), **args}
+    extra = {
+        "PERSONA_RM_BUNDLE": str(bundle.resolve()),
+        "PERSONA_RM_RUN": str(run_dir),
+        "PERSONA_RM_LABELS": labels,
+        "PERSONA_RM_DEADLINE": str(deadline),
+        "PERSONA_RM_NAMESPACE": os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE),
+    }
+    env = environment(on, extra=extra, gpus=gpus_needed(args))
+    (run_dir / FAILURES).unlink(missing_ok=True)
+    with cluster(env, on, gpus_needed(args), n_actors) as address:
+        pool = start_pool(
+            bundle, n_actors, num_gpus=reward_gpus, run_dir=run_dir, namespace=extra["PERSONA_RM_NAMESPACE"]
+        )
+        try:
+            seconds = _host(args, {**env, "RAY_ADDRESS": address}, run_dir, echo)
+        finally:
+            pool.stop()
+    logs = tuple(sorted((run_dir / LOG_FOLDER).glob("*.jsonl")))
+    run = PpoRun(seconds, run_dir / "ppo.log", Path(str(args["logger.tensorboard_dir"])), logs)
+    _check_rollouts(run)
+    return run
+
+
+def _plugin_flag(plugin: Plugin) -> dict[str, str]:
+    flag = "reward.remote_url" if plugin == "reward" else "train.agent_func_path"
+    return {flag: str(where("openrlhf", plugin))}
+
+
+def _host(args: Mapping[str, Any], env: Mapping[str, str], run_dir: Path, echo: bool) -> float:
+    """Run it; where a plugin stopped the job, its reason comes first."""
+    try:
+        return run_host(ppo_command(args), env, run_dir / "ppo.log", echo)
+    except HostError as error:
+        failures = run_dir / FAILURES
+        if not failures.is_file():
+            raise
+        first = json.loads(failures.read_text(encoding="utf-8").splitlines()[0])
+        raise HostError(
+            f"a reward could not be computed, so the job was stopped: {first['reason']}\n{error}"
+        ) from error
+
+
+def _check_rollouts(run: PpoRun) -> None:
+    """Weights that never reached vLLM give empty answers from the second step on, and exit code 0."""
+    samples = run.samples()
+    if not samples:
+        raise HostError(f"the job ended well but asked for no reward. Log: {run.log}")
+    late = samples[len(samples) // 2 :]
+    if len(samples) >= 8 and all(row["empty"] for row in late):
+        raise HostError(f"every answer of the second half is empty: did the weights reach vLLM? Log: {run.log}")
+
+
+@contextmanager
+def cluster(env: Mapping[str, str], on: Device, gpus: int, n_actors: int) -> Iterator[str]:
+    """The address of the cluster to use: the one that RAY_ADDRESS names, else one that lives as long as this block.
+
+    Workers inherit the environment of the process that starts the cluster, so `env` is in place while it starts. It
+    gets its own folder: several clusters can share a machine.
+    """
+    import ray
+
+    if address := os.environ.get("RAY_ADDRESS"):
+        with _connected(address):
+            yield address
+        return
+    folder = tempfile.mkdtemp(prefix="prm-")
+    resources = {"num_gpus": gpus, "num_cpus": 2 * gpus + 4 + n_actors} if on == "cpu" else {}
+    try:
+        with _environ(env):
+            ray.init(
+                address="local",
+                namespace=NAMESPACE,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="warning",
+                _temp_dir=folder,
+                **resources,
+            )
+        try:
+            yield ray.get_runtime_context().gcs_address
+        finally:
+            ray.shutdown()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+@contextmanager
+def _environ(env: Mapping[str, str]) -> Iterator[None]:
+    """`os.environ` is `env` inside the block, without what only the host's own start may see."""
+    before = dict(os.environ)
+    hidden = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+    os.environ.clear()
+    os.environ.update({k: v for k, v in env.items() if k not in hidden})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,96 @@
+"""Each user's own reward for an unmodified OpenRLHF 0.11.2: `--reward.remote_url "$(persona-rm where openrlhf)"`.
+
+The host loads this file by path in every rollout actor (no package around it, not in sys.modules) and calls
+`reward_func` from several threads with lists of length one. `label` carries the user: see
+persona_rm/serving/labels.py.
+
+Fail closed. The host catches every exception of a reward, logs it as information and trains on without that reward;
+and a SystemExit, which does get through, kills only the actor's event loop: the job then hangs for ever. So a set-up
+that cannot work is refused here at import, where nothing is caught, and a reward that cannot be had ends this process:
+Ray reports the dead actor to the trainer, and the job exits with an error at once.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from persona_rm.errors import DataError, PersonaRMError, ScoreError
+from persona_rm.serving.client import RewardClient
+from persona_rm.serving.labels import read_label
+
+LOGGER = logging.getLogger("persona_rm.openrlhf")
+EXIT_CODE = 70
+SPECIAL = re.compile(
+    r"(?:\s*(?:</?s>|<pad>|<eos>|<end_of_turn>|<\|[^|<>\s]+\|>|<\uff5c[^\uff5c<>\s]+\uff5c>|\[PAD\]))+\s*\Z"
+)
+"""Special tokens at the end of a decoded answer: the host keeps them in the query."""
+
+CLIENT = RewardClient.from_env()
+STRICT = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
+
+
+def reward_func(queries, prompts, labels, **_kwargs):
+    """Rewards of these samples. `scores` are the rewards through a sigmoid: 0 to 1, as dynamic filtering expects."""
+    try:
+        replies = [_reply(*row) for row in zip(queries, prompts, labels, strict=True)]
+    except PersonaRMError as error:
+        stop_job(str(error))
+    rewards = [reply.reward for reply in replies]
+    scores = [_sigmoid(reward) for reward in rewards]
+    logs = [reply.logs for reply in replies]
+    if len(replies) == 1:
+        return {"rewards": rewards[0], "scores": scores[0], "extra_logs": dict(logs[0])}
+    keys = logs[0] if logs else ()
+    return {"rewards": rewards, "scores": scores, "extra_logs": {key: [log[key] for log in logs] for key in keys}}
+
+
+def _reply(query, prompt, value):
+    label = read_label(value)
+    if label.bad:
+        LOGGER.warning("label: %s", label.bad)
+    if STRICT and (label.bad or label.user is None):
+        raise DataError(f"PERSONA_RM_LABELS=strict, and this sample has no user: {label.bad or value!r}")
+    response = strip_prompt(query, prompt)
+    reply = CLIENT.reward(label.user, label.prompt or prompt, response, bad_label=bool(label.bad))
+    if STRICT and not reply.user_known:
+        raise DataError(f"PERSONA_RM_LABELS=strict, and the bundle has no user {label.user!r}")
+    return reply
+
+
+def strip_prompt(query, prompt):
+    """The answer inside `query`, without the prompt before it and the special tokens behind it.
+
+    A prompt that was too long is cut at its beginning by the host; then the longest end of it that opens the query
+    counts.
+    """
+    least = min(len(prompt), 16)
+    for start in range(len(prompt) - least + 1):
+        if query.startswith(prompt[start:]):
+            return SPECIAL.sub("", query[len(prompt) - start :])
+    raise ScoreError(
+        f"the query does not begin with its prompt, so the answer in it is unknown. The prompt ends {prompt[-60:]!r}, "
+        f"the query begins {query[:60]!r}. Does the tokenizer give back the text it was given? If not, use "
+        "agent_func.py: it goes by token ids"
+    )
+
+
+def stop_job(reason):
+    """Say why, in the log and beside the run, and end this rollout actor."""
+    LOGGER.error("no reward: %s", reason)
+    sys.stderr.write(f"ERROR persona_rm: no reward, stopping the job: {reason}\n")
+    run = os.environ.get("PERSONA_RM_RUN")
+    if run:
+        with (Path(run) / "failures.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": time.time(), "reason": reason}) + "\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_CODE)
+
+
+def _sigmoid(x):
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
