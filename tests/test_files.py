@@ -203,7 +203,7 @@ def test_a_bad_row_of_parquet_is_handed_over(tmp_path: Path, space: PreferenceSp
 
 
 def test_a_file_that_breaks_off_gives_its_rows_and_then_an_error(tmp_path: Path, space: PreferenceSpace) -> None:
-    whole = save(tmp_path / "a.jsonl.gz", [published(number % 80) for number in range(3000)]).read_bytes()
+    whole = save(tmp_path / "a.jsonl.gz", [psoups(number) for number in range(3000)]).read_bytes()
     (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     found: list[DataError] = []
     count = len(list(read_examples(tmp_path / "a.jsonl.gz", space, found.append)))

@@ -1,4 +1,4 @@
-"""The contract of a source: raw data -> `Thread` rows. Nothing is dropped in silence: bad rows are handed to `on_bad`."""
+"""The contract of a source: raw data -> `Thread` rows. Nothing is dropped in silence: bad rows go to `on_bad`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -28,4 +28,4 @@ class Source(ABC):
 
     def fingerprint(self) -> str:
         """A hash of what `threads` reads: a changed input re-runs what depends on it. Files: size and content."""
-        return self.config.model_dump_json()
+        return str(self.config.model_dump_json())

@@ -13,6 +13,7 @@ from persona_rm.types import Directions
 
 IN_FILE = {-1: 0, 0: 0.5, 1: 1}
 """Direction -> what AlignX files write."""
+FROM_FILE = {value: direction for direction, value in IN_FILE.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,16 @@ class PreferenceSpace:
         if not isinstance(values, list | tuple) or len(values) != len(self):
             found = f"{len(values)} values" if isinstance(values, list | tuple) else repr(values)
             raise DataError(f"space {self.name} needs a list of {len(self)} directions, found {found}")
-        return tuple(self._direction(value, position) for position, value in enumerate(values))
+        if set(map(type, values)) <= {int, float} and set(values) <= FROM_FILE.keys():
+            return tuple(map(FROM_FILE.__getitem__, values))
+        raise self._wrong(values)
 
-    def _direction(self, value: float, position: int) -> int:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 0.5, 1):
-            return int(2 * value - 1)
-        raise DataError(f"direction {position + 1} ({self.ids[position]}) is {value!r}; it must be 0, 0.5 or 1")
+    def _wrong(self, values: Sequence[object]) -> DataError:
+        """The error of the first value that is no direction; True is none, though it equals 1."""
+        numbers = (isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        fits = [number and value in FROM_FILE for number, value in zip(numbers, values, strict=True)]
+        place = fits.index(False)
+        return DataError(f"direction {place + 1} ({self.ids[place]}) is {values[place]!r}; it must be 0, 0.5 or 1")
 
     def _check(self, directions: Sequence[int]) -> Sequence[int]:
         if len(directions) != len(self):
