@@ -46,16 +46,20 @@ class Method(ABC):
         """One `Score` per request, same order, one finite reward per response, or `ScoreError` naming the requests."""
         if not requests:
             return []
+        if foreign := tuple(i for i, r in enumerate(requests) if r.state.method != self.name):
+            raise ScoreError(f"a state of {requests[foreign[0]].state.method!r} was given to {self.name!r}", foreign)
         scores = self.rewards(requests)
         if [len(s.rewards) for s in scores] != [len(r.responses) for r in requests]:
-            raise ScoreError(f"{self.name} returned {len(scores)} scores of the wrong shape for {len(requests)} requests")
+            raise ScoreError(
+                f"{self.name} returned {len(scores)} scores of the wrong shape for {len(requests)} requests"
+            )
         bad = tuple(i for i, s in enumerate(scores) if not all(map(math.isfinite, s.rewards)))
         if bad:
             raise ScoreError(f"{self.name} gave a reward that is not finite", bad)
         return scores
 
     def compare(self, requests: Sequence[ScoreRequest]) -> list[list[list[float]]]:
-        """P(response i beats response j) per request: a sigmoid of the reward difference unless a method overrides it."""
+        """P(response i beats response j) per request: a sigmoid of the reward difference, unless overridden."""
         return [[[_sigmoid(a - b) for b in s.rewards] for a in s.rewards] for s in self.score(requests)]
 
     def save(self, folder: Path) -> None:

@@ -1,0 +1,14 @@
+"""ZOO reward methods: evidence about a person -> rewards of responses."""
+
+from persona_rm.registry import Registry
+
+METHODS = Registry(
+    "persona_rm.methods",
+    {
+        "ica": "persona_rm.methods.ica:ICA",
+        "pba": "persona_rm.methods.pba:PBA",
+        "contrast": "persona_rm.methods.contrast:Contrast",
+        "pba_linear": "persona_rm.methods.pba_linear:PBALinear",
+        "bradley_terry": "persona_rm.methods.bradley_terry:BradleyTerry",
+    },
+)

@@ -1,0 +1,132 @@
+"""Bradley-Terry on frozen embeddings: one reward for everybody, the control that every personal method must beat.
+
+P(chosen beats rejected) = sigmoid(w . (e(x, y_c) - e(x, y_r))) (Bradley and Terry 1952), w by L2-regularised maximum
+likelihood: strictly convex, so Newton's method gives one answer whatever the order of the data.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from persona_rm.backends.base import Backends, Vectors
+from persona_rm.config import Config
+from persona_rm.errors import DataError, ScoreError
+from persona_rm.methods.base import Method
+from persona_rm.methods.states import next_version, status_of
+from persona_rm.space import PreferenceSpace
+from persona_rm.types import Comparison, Persona, Score, ScoreRequest, UserState
+
+Floats = npt.NDArray[np.float64]
+WEIGHTS = "weights.safetensors"
+
+
+class BradleyTerryConfig(Config):
+    """`text`: what is embedded. "both" puts the response first: encoders cut long texts at the end.
+
+    `l2` is the penalty l2/2 |w|^2 beside the mean loss; `steps` bounds Newton's method.
+    """
+
+    text: Literal["both", "response"] = "both"
+    l2: float = Field(1e-3, gt=0)
+    steps: int = Field(100, gt=0)
+
+
+class BradleyTerry(Method):
+    """r(x, y) = w . e(x, y), the same for every person. State: nothing."""
+
+    name: ClassVar[str] = "bradley_terry"
+    Config: ClassVar[type[Config]] = BradleyTerryConfig
+    weights: Floats | None = None
+
+    def fit(self, comparisons: Sequence[Comparison]) -> None:
+        """Learn w. Raises `DataError` without comparisons, `ScoreError` where an embedding is not finite."""
+        if not comparisons:
+            raise DataError(f"{self.name} learns from comparisons and was given none")
+        chosen = self._encode([(c.prompt, c.chosen) for c in comparisons])
+        rejected = self._encode([(c.prompt, c.rejected) for c in comparisons])
+        differences = chosen.astype(np.float64) - rejected
+        if bad := tuple(np.flatnonzero(~np.isfinite(differences).all(1)).tolist()):
+            raise ScoreError("the encoder gave a number that is not finite (rows are comparisons)", bad)
+        self.weights = newton(differences, self.config.l2, self.config.steps)
+
+    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
+        """Nothing: this control ignores the person."""
+        return UserState(self.name, persona.user_id, {}, persona.n_items, next_version(self.name, persona, state))
+
+    def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+        """w . e(x, y) in log-odds. Raises `ScoreError` before `fit`, or where w is of another encoder."""
+        if self.weights is None:
+            raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
+        vectors = self._encode([(r.prompt, text) for r in requests for text in r.responses])
+        if len(vectors) and vectors.shape[1] != len(self.weights):
+            raise ScoreError(
+                f"the encoder gives {vectors.shape[1]} numbers, the saved weights are {len(self.weights)}"
+            )
+        values = iter((vectors * self.weights).sum(1) if len(vectors) else ())  # by row: `@` differs by batch size
+        return [Score(tuple(float(next(values)) for _ in r.responses), status_of(r.state)) for r in requests]
+
+    def save(self, folder: Path) -> None:
+        """config.json, and the weights once there are some."""
+        from safetensors.numpy import save_file
+
+        super().save(folder)
+        if self.weights is not None:
+            save_file({"weights": self.weights}, folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path, space: PreferenceSpace, backends: Backends) -> Self:
+        """The inverse of `save`."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        method = super().load(folder, space, backends)
+        if (path := folder / WEIGHTS).is_file():
+            try:
+                method.weights = load_file(path)["weights"]
+            except (SafetensorError, KeyError) as error:
+                raise DataError(f"not the weights of {cls.name}: {error}", file=path, key="weights") from error
+        return method
+
+    def _encode(self, pairs: Sequence[tuple[str, str]]) -> Vectors:
+        joined = [text if self.config.text == "response" else f"{text}\n\n{prompt}" for prompt, text in pairs]
+        if not joined:
+            return np.zeros((0, 0), np.float32)
+        unique = list(dict.fromkeys(joined))
+        place = {text: i for i, text in enumerate(unique)}
+        return self.backends.need_encoder(self.name).encode(unique)[[place[text] for text in joined]]
+
+
+def newton(differences: Floats, l2: float, steps: int, tolerance: float = 1e-9) -> Floats:
+    """argmin_w mean log(1 + exp(-d . w)) + l2/2 |w|^2 over the rows d, by Newton's method with step halving.
+
+    Raises `ScoreError` where `steps` do not bring the gradient below `tolerance`.
+    """
+    n, size = differences.shape
+    weights = np.zeros(size)
+    for _ in range(steps):
+        lost = _sigmoid(-differences @ weights)
+        gradient = l2 * weights - differences.T @ lost / n
+        if np.abs(gradient).max() <= tolerance:
+            return weights
+        hessian = (differences.T * (lost * (1 - lost) / n)) @ differences + l2 * np.eye(size)
+        weights = _descend(differences, weights, np.linalg.solve(hessian, gradient), l2)
+    raise ScoreError(f"the fit did not converge in {steps} steps: raise steps or l2 (now {l2})")
+
+
+def _descend(differences: Floats, weights: Floats, step: Floats, l2: float) -> Floats:
+    """The longest of the halved steps that does not raise the loss."""
+    now = _loss(differences, weights, l2)
+    tried = (np.asarray(weights - step / 2**halvings) for halvings in range(60))
+    return next((one for one in tried if _loss(differences, one, l2) <= now), weights)
+
+
+def _loss(differences: Floats, weights: Floats, l2: float) -> float:
+    return float(np.logaddexp(0, -differences @ weights).mean() + l2 / 2 * weights @ weights)
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(np.exp(-np.logaddexp(0, -x)))

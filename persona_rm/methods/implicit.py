@@ -1,0 +1,82 @@
+"""Rewards from log-probabilities, shared by ICA, PBA and contrast: rendering, one flat batch, normalisation."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from persona_rm.backends.base import Backends, LogProb, SequenceLogProb
+from persona_rm.config import Config
+from persona_rm.errors import RecipeError, ScoreError
+from persona_rm.methods.states import PromptConfig, status_of
+from persona_rm.prompts import PromptFormat, load_prompts
+from persona_rm.types import Score, ScoreRequest, UserState
+
+Normalise = Literal["sum", "token"]
+"""sum: over response tokens, as DPO trains; token: the mean, so that length does not decide."""
+
+Render = Callable[[UserState, str], str]
+
+
+class RatioConfig(Config):
+    """The implicit reward of DPO: its beta, and what is done about length."""
+
+    beta: float = Field(0.1, gt=0)
+    normalise: Normalise = "sum"
+
+
+def prompt_format(config: PromptConfig, backends: Backends, who: str) -> PromptFormat:
+    """The configured format, bound to the log-prob backend's chat template where it asks for one."""
+    prompts = load_prompts(config.prompts, config.chat)
+    if prompts.chat != "template":
+        return prompts
+    apply = getattr(backends.need_logprob(who), "chat", None)
+    if apply is None:
+        raise RecipeError(f"{who}: chat 'template' needs a log-prob backend that has the tokenizer's chat template")
+    return prompts.with_template(apply)
+
+
+def sequences(
+    backend: LogProb, requests: Sequence[ScoreRequest], *renders: Render
+) -> list[tuple[list[SequenceLogProb], ...]]:
+    """Every response of every request under each rendering of its prompt, in one call: request, rendering, response.
+
+    Raises `ScoreError` with positions of requests where the backend's names those of rows.
+    """
+    rows = [
+        (owner, text, response)
+        for owner, request in enumerate(requests)
+        for text in [render(request.state, request.prompt) for render in renders]
+        for response in request.responses
+    ]
+    try:
+        flat = backend.logprob([text for _, text, _ in rows], [response for *_, response in rows]) if rows else []
+    except ScoreError as error:
+        raise ScoreError(error.problem, tuple(sorted({rows[row][0] for row in error.rows}))) from error
+    if len(flat) != len(rows):
+        raise ScoreError(f"the log-prob backend gave {len(flat)} values for {len(rows)} texts")
+    values = iter(flat)
+    return [tuple([next(values) for _ in request.responses] for _ in renders) for request in requests]
+
+
+def policy_scores(
+    backend: LogProb, requests: Sequence[ScoreRequest], render: Render, config: RatioConfig, who: str
+) -> list[Score]:
+    """beta (log pi - log pi_ref) of every response, in one batch (paper, eqs. 1 and 2)."""
+    found = sequences(backend, requests, render)
+    return [
+        Score(tuple(config.beta * log_ratio(one, config.normalise, who) for one in row), status_of(request.state))
+        for (row,), request in zip(found, requests, strict=True)
+    ]
+
+
+def log_ratio(found: SequenceLogProb, normalise: Normalise, who: str) -> float:
+    """log pi - log pi_ref of one response. Raises `RecipeError` where the backend has no reference model."""
+    if found.reference is None:
+        raise RecipeError(f"{who} compares a policy with a reference model, and the log-prob backend has no reference")
+    return per_token(found.policy - found.reference, found.tokens, normalise)
+
+
+def per_token(value: float, tokens: int, normalise: Normalise) -> float:
+    """The value itself, or its mean over `tokens`."""
+    return value if normalise == "sum" else value / tokens

@@ -1,0 +1,44 @@
+"""Preference-bridged alignment: directions in words in the prompt (AlignX, arXiv 2503.15463, section 5, eq. 2)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import ClassVar
+
+from persona_rm.config import Config
+from persona_rm.methods.base import Method
+from persona_rm.methods.implicit import RatioConfig, policy_scores, prompt_format
+from persona_rm.methods.states import PromptConfig, directions_of, directions_state, neutral_payload
+from persona_rm.prompts import PromptFormat
+from persona_rm.types import Persona, Score, ScoreRequest, UserState
+
+
+class PBAConfig(PromptConfig, RatioConfig):
+    """Published: beta 0.1, the sum over tokens."""
+
+
+class PBA(Method):
+    """r(x, y, P~) = beta (log pi(y|x,P~) - log pi_ref(y|x,P~)), P~ the person's directions. State: the directions."""
+
+    name: ClassVar[str] = "pba"
+    Config: ClassVar[type[Config]] = PBAConfig
+
+    @cached_property
+    def prompts(self) -> PromptFormat:
+        """The prompt format, read on first use."""
+        return prompt_format(self.config, self.backends, self.name)
+
+    def prior(self) -> UserState:
+        """All directions neutral: the plain prompt."""
+        return UserState(self.name, None, neutral_payload(self.space))
+
+    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
+        """The persona's directions. Raises `DataError` where no inferrer has set them."""
+        return directions_state(self.name, persona, state, self.space, nobody=self.config.persona == "none")
+
+    def render(self, state: UserState, prompt: str) -> str:
+        """What the model reads: the one place that training rows, scores and rollouts share."""
+        return self.prompts.pba(self.space.describe(directions_of(state, self.space)), prompt)
+
+    def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+        """Eq. 2 for every response, in one batch."""
+        return policy_scores(self.backends.need_logprob(self.name), requests, self.render, self.config, self.name)
