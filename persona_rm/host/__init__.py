@@ -1,10 +1,10 @@
 """The seam to OpenRLHF, seen from outside: its flags, its environment, its processes. Nothing here imports it."""
 
+from persona_rm.host.commands import SUPPORTED, dpo_command, flags, host_version, ppo_command, require_host
 from persona_rm.host.env import device, environment, free_port, gpus_needed, job_config
-from persona_rm.host.flags import SUPPORTED, dpo_command, flags, host_version, ppo_command, require_host
-from persona_rm.host.rehearse import rehearse
-from persona_rm.host.run import command_line, run_host, silent_failure
-from persona_rm.host.where import hosts, where
+from persona_rm.host.finder import hosts, where
+from persona_rm.host.process import command_line, run_host, silent_failure
+from persona_rm.host.rehearsal import rehearse
 
 __all__ = [
     "SUPPORTED",

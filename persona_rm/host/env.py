@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from persona_rm.host.where import where
+from persona_rm.host.finder import where
 
 Device = Literal["gpu", "cpu"]
 _TRAVELS = ("PERSONA_RM_", "PYTHONPATH", "HF_HUB_OFFLINE", "VLLM_CPU_KVCACHE_SPACE", "DS_ACCELERATOR")
