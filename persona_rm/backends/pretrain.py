@@ -1,0 +1,193 @@
+"""Make a small starting model from nothing: a byte-level BPE tokenizer and a Llama of a few million parameters.
+
+No weights can be fetched where the product is tried first, so it brings a model that it made itself, on the language of the
+embedded world (`world/corpus.py`). Documents are written as the host's DPO data is: prompt, response, a space, end of text.
+The weights train in float32 under bf16 autocast and are stored in bf16, as the host loads them.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pydantic import Field
+
+from persona_rm.config import Config
+from persona_rm.prompts import load_prompts
+from persona_rm.space import load_space
+from persona_rm.world.corpus import documents
+from persona_rm.world.world import World, WorldConfig
+
+EOS, PAD = "</s>", "<pad>"
+CHUNK = 256
+"""Documents that one worker makes at a time."""
+
+
+class PretrainConfig(Config):
+    """The model and how long it reads. Defaults made the packaged model, in about 20 minutes on 2 idle cores."""
+
+    hidden: int = Field(192, multiple_of=32)
+    layers: int = 4
+    heads: int = 3
+    vocab: int = 2048
+    context: int = 2048
+    max_tokens: int = 1536
+    """Documents longer than this are left out, and counted."""
+    steps: int = Field(1200, gt=0)
+    batch_tokens: int = 6144
+    lr: float = 2e-3
+    warmup: int = 50
+    threads: int = Field(2, gt=0)
+    workers: int = 1
+    tokenizer_documents: int = 3000
+    save_every: int = 200
+    """Weights are written so often; a killed run leaves the last ones."""
+
+
+def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: str, seed: int, folder: Path,
+             progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
+    """Train tokenizer and model, save both into `folder`, return what was done (also in training.json).
+
+    `progress(step, text)` is told now and then. Deterministic on one machine under a seed.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(config.threads)
+    make = partial(texts, world, prompts, space, seed)
+    tokenizer = train_tokenizer(make(0, config.tokenizer_documents), config)
+    model = _new_model(config, tokenizer)
+    started, losses, tokens, skipped = time.time(), [], 0, 0
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    step = _trainer(model.to(device), config, device)
+    for number, (ids, skipped) in enumerate(_batches(make, tokenizer, config)):  # noqa: B007
+        losses.append(step(number, ids))
+        tokens += sum(map(len, ids))
+        if number % 20 == 0 or number + 1 == config.steps:
+            progress(number + 1, f"loss {losses[-1]:.3f}, {tokens / 1e6:.1f} M tokens")
+        if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
+            _save(model, tokenizer, folder)
+        if number + 1 == config.steps:
+            break
+    report = {
+        "config": config.model_dump(), "world": world.model_dump(), "prompts": prompts, "space": space, "seed": seed,
+        "tokens": tokens, "documents_too_long": skipped, "seconds": round(time.time() - started), "device": device,
+        "last_loss": sum(losses[-20:]) / len(losses[-20:]), "parameters": sum(p.numel() for p in model.parameters()),
+    }  # fmt: skip
+    (folder / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    import torch
+
+    weights = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in model.state_dict().items()}
+    model.config.dtype = "bfloat16"
+    model.save_pretrained(folder, state_dict=weights)
+    tokenizer.save_pretrained(folder)
+
+
+def texts(world: WorldConfig, prompts: str, space: str, seed: int, start: int, count: int) -> list[str]:
+    """Documents of the corpus as the model reads them."""
+    corpus = documents(World(world, load_space(space)), load_prompts(prompts), seed, count, start)
+    return [f"{prompt}{response} {EOS}" for prompt, response in corpus]
+
+
+def train_tokenizer(corpus: list[str], config: PretrainConfig) -> Any:
+    """A byte-level BPE: it spells any text, and knows the words of the world."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab, special_tokens=[PAD, EOS], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator((text.removesuffix(EOS) for text in corpus), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, model_max_length=config.context
+    )
+
+
+def _new_model(config: PretrainConfig, tokenizer: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=config.hidden, intermediate_size=config.hidden * 11 // 4 // 32 * 32,
+            num_hidden_layers=config.layers, num_attention_heads=config.heads, num_key_value_heads=config.heads,
+            max_position_embeddings=config.context, tie_word_embeddings=True, bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+
+
+def _trainer(model: Any, config: PretrainConfig, device: str) -> Callable[[int, list[list[int]]], float]:
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.1)
+
+    def step(number: int, rows: list[list[int]]) -> float:
+        rate = min(1.0, (number + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * number / config.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * max(rate, 0.02)
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [model.config.pad_token_id] * (width - len(row)) for row in rows], device=device)
+        seen = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            labels = ids.masked_fill(seen == 0, -100)
+            loss = model(input_ids=ids, attention_mask=seen, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    return step
+
+
+def _batches(
+    make: Callable[[int, int], list[str]], tokenizer: Any, config: PretrainConfig
+) -> Iterator[tuple[Any, int]]:
+    """Batches of about `batch_tokens` padded tokens, documents of like length together; and how many were too long yet."""
+    pool: list[list[int]] = []
+    skipped = 0
+    with get_context("spawn").Pool(config.workers) as workers:
+        starts = iter(range(config.tokenizer_documents, 2**62, CHUNK))
+        for chunk in _imap(workers, partial(_made, make), starts, config.workers * 3):
+            ids = tokenizer(chunk)["input_ids"]
+            pool += [row for row in ids if len(row) <= config.max_tokens]
+            skipped += sum(len(row) > config.max_tokens for row in ids)
+            if sum(map(len, pool)) > 4 * config.batch_tokens:
+                yield from ((batch, skipped) for batch in _bucket(pool, config.batch_tokens))
+                pool = []
+
+
+def _made(make: Callable[[int, int], list[str]], start: int) -> list[str]:
+    return make(start, CHUNK)
+
+
+def _imap(workers: Any, work: Callable[[int], list[str]], starts: Iterator[int], ahead: int) -> Iterator[list[str]]:
+    """Like `imap`, but only `ahead` chunks in advance: the corpus is endless."""
+    waiting = [workers.apply_async(work, (next(starts),)) for _ in range(ahead)]
+    while True:
+        yield waiting.pop(0).get()
+        waiting.append(workers.apply_async(work, (next(starts),)))
+
+
+def _bucket(rows: list[list[int]], batch_tokens: int) -> Iterator[list[list[int]]]:
+    rows = sorted(rows, key=len)
+    batches: list[list[list[int]]] = [[]]
+    for row in rows:
+        if batches[-1] and (len(batches[-1]) + 1) * len(row) > batch_tokens:
+            batches.append([])
+        batches[-1].append(row)
+    Random(len(rows)).shuffle(batches)
+    yield from batches

@@ -1,0 +1,205 @@
+"""Recipes: YAML read into strict models, with `a.b=c` overrides; the resolved recipe is saved beside every artefact.
+
+A recipe names what to run, section by section; a section that is left out is not run. Zoo members are written as
+`{name: toy, kind: independent}`, or as their bare name; their keys are checked against the member's own config class.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from persona_rm.annotators import ANNOTATORS
+from persona_rm.backends.pretrain import PretrainConfig
+from persona_rm.benchmarks import BENCHMARKS
+from persona_rm.config import Config
+from persona_rm.construct.config import ConstructConfig
+from persona_rm.errors import PersonaRMError, RecipeError
+from persona_rm.inferrers import INFERRERS
+from persona_rm.methods import METHODS
+from persona_rm.registry import Registry
+from persona_rm.sources import SOURCES
+
+Scalar = str | int | float | bool | None
+Args = dict[str, Scalar]
+"""Flags of the host as it writes them, dotted, without the dashes: {train.batch_size: 32}."""
+Member = dict[str, Any]
+ZOOS: Mapping[str, Registry] = {
+    "source": SOURCES, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS, "benchmark": BENCHMARKS,
+}  # fmt: skip
+
+
+class Section(Config):
+    """A section whose zoo members are checked when it is read."""
+
+    @field_validator("source", "annotator", "inferrer", "method", "benchmark", mode="before", check_fields=False)
+    @classmethod
+    def _known(cls, given: Any, info: Any) -> Any:
+        if given is None:
+            return None
+        given = {"name": given} if isinstance(given, str) else given
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            raise ValueError("a zoo member is its name, or a mapping with `name` and its settings")
+        member(info.field_name, given)
+        return given
+
+
+def member(zoo: str, given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The class behind a member and its checked config. Raises `RecipeError` naming what is wrong with which key."""
+    settings = {key: value for key, value in given.items() if key != "name"}
+    try:
+        cls = ZOOS[zoo].load(given["name"])
+        return cls, cls.Config(**settings)
+    except ValidationError as error:
+        raise RecipeError(f"{zoo} {given['name']!r}: {_explain(error, type_of=cls.Config)}") from error
+
+
+class DpoConfig(Section):
+    """One run of the host's DPO trainer: rows in the format of a method, and the host's own flags."""
+
+    method: Member
+    rows: int = Field(3840, gt=0)
+    """Training rows, each used once where the host's max_epochs is 1. Fewer examples are gone through again."""
+    max_items: int = Field(4, ge=0)
+    """Up to so many UGC and so many PAIR items per row, drawn anew for each (paper, C.2: 0 to 4)."""
+    args: Args = {}
+
+
+class PpoConfig(Section):
+    """One run of the host's PPO trainer on rewards of each prompt's own user."""
+
+    reward: str = "pba"
+    """The section of `dpo` whose trained policy gives the reward; or a method that needs none (pba_linear)."""
+    inferrer: Member = {"name": "vote"}
+    annotator: Member | None = None
+    agent: bool = True
+    """agent_func.py (directions in the policy's prompt, scores by token ids), or reward_func.py (prompts as they are)."""
+    shuffled: bool = False
+    """The control: everyone is rewarded as somebody else."""
+    users: int = Field(100, gt=1)
+    prompts: int = Field(320, gt=0)
+    items: int = Field(8, ge=1)
+    """Behavioural items per user, half UGC and half PAIR."""
+    actors: int = Field(1, gt=0)
+    judged: int = Field(200, ge=0)
+    """Held-out prompts whose answers are judged by the person's true utility, before and after; 0: not judged."""
+    args: Args = {}
+
+
+class EvalConfig(Section):
+    """Which cases, and how they are scored."""
+
+    benchmark: Member | None = None
+    """None: the source's own (`toy`), or, on real data, the held-out share of what was built."""
+    methods: tuple[str, ...] = ("pba", "ica")
+    """Sections of `dpo` to evaluate."""
+    items: int = Field(8, gt=1)
+    history: tuple[int, ...] = (2, 4, 8, 16)
+    batch: int = Field(64, gt=0)
+    resamples: int = Field(2000, gt=0)
+    runs: str | None = None
+    """The run folder whose trained models are evaluated; None: this run's own."""
+
+
+class Recipe(Section):
+    """Everything that `persona-rm run` may do, in its order: pretrain, build, dpo, eval, ppo, report."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    seed: int = 0
+    space: str = "alignx90"
+    prompts: str = "released"
+    source: Member = {"name": "toy"}
+    annotator: Member | None = None
+    """None: what the source declares (`given` for the embedded world, `encoder` for real text)."""
+    model: str = "toy_lm"
+    """The starting policy: a folder in Hugging Face format, or `toy_lm`, the packaged one."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    output: str = ""
+    """Where the run goes; default runs/<name>."""
+    pretrain: PretrainConfig | None = None
+    construct: ConstructConfig | None = None
+    dpo: dict[str, DpoConfig] = {}
+    eval: EvalConfig | None = None
+    ppo: dict[str, PpoConfig] = {}
+    report: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this run."""
+        return Path(self.output or f"runs/{self.name}")
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `a.b=c` overrides (values are YAML). Raises `RecipeError` naming file and key."""
+    path = Path(path)
+    if not path.is_file():
+        raise RecipeError(f"no recipe at {path}; the packaged ones are listed by `persona-rm recipes`")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of sections, found {type(raw).__name__}")
+    for override in overrides:
+        _override(raw, override)
+    try:
+        return Recipe(**raw)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error, type_of=Recipe)}") from error
+    except PersonaRMError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe: every key, defaults included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    """`source=reddit` replaces a member by its name; `source.path=FILE` then sets a key of it.
+
+    Host flags are dotted themselves: everything after `args.` is one key.
+    """
+    key, found, value = override.partition("=")
+    if not found or not key:
+        raise RecipeError(f"an override reads a.b=c, found {override!r}")
+    head, flag, tail = key.partition(".args.")
+    parts = [*head.split("."), "args", tail] if flag else key.split(".")
+    node = raw
+    for part in parts[:-1]:
+        below = node.setdefault(part, {})
+        if isinstance(below, str):
+            below = node[part] = {"name": below}
+        if not isinstance(below, dict):
+            raise RecipeError(f"override {override!r}: {part!r} is {below!r}, not a section")
+        node = below
+    node[parts[-1]] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError, type_of: type[Any]) -> str:
+    """Every problem in one line each, with the keys that exist where one is unknown."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(map(str, problem["loc"]))
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            text = f"there is no such key; there is: {', '.join(_fields(type_of, problem['loc']))}"
+        lines.append(f"{key}: {text} (found {problem['input']!r})" if problem["type"] != "missing" else f"{key}: missing")
+    return "; ".join(lines)
+
+
+def _fields(model: Any, where: tuple[Any, ...]) -> list[str]:
+    """The keys of the section in which `where` lies."""
+    for part in where[:-1]:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        if field is None:
+            continue
+        model = next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(a)), model)
+    return sorted(model.model_fields)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Config)

@@ -1,0 +1,1 @@
+"""The embedded world: a simulated forum whose truth is known, on which every claim is checked first."""

@@ -1,0 +1,79 @@
+"""A language to pretrain on: what a small model must have read before alignment can mean anything.
+
+Llama knows English before AlignX aligns it; a model trained from nothing on preferences alone memorises them. So the
+starting model of the embedded world first reads self-descriptions (names of poles, then words of people who are so, in all
+wordings), and answers of training people under training posts, with the person's description, their history, or nothing in
+front. No test person, test post or test choice occurs in it.
+"""
+
+from collections.abc import Iterator
+from random import Random
+
+from persona_rm.prompts import PromptFormat
+from persona_rm.types import Directions, Pair, Persona, Ugc
+from persona_rm.world.language import Language
+from persona_rm.world.people import Person, draw_people
+from persona_rm.world.world import Post, World
+
+Document = tuple[str, str]
+"""(prompt, response): the response is what a reader would answer; for a self-description the prompt is empty."""
+KINDS = (("self", 0.45), ("plain", 0.05), ("pba", 0.3), ("ica", 0.2))
+FIRST = 8_000
+"""So many documents at the start are self-descriptions only: what words mean comes before what to do with them."""
+
+
+def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:
+    """Documents `start` to `start + count` of the endless corpus of this seed: each a function of (seed, its number)."""
+    posts = world.posts("train")
+    names, weights = zip(*KINDS, strict=True)
+    for number in range(start, start + count):
+        rng = Random(f"{seed}/corpus/{number}")
+        kind = "self" if number < FIRST else rng.choices(names, weights)[0]
+        person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
+        if kind == "self":
+            yield "", self_description(world.language, person, rng)
+        else:
+            yield answer(world, prompts, kind, person, posts, rng)
+
+
+def self_description(language: Language, person: Person, rng: Random) -> str:
+    """One to six poles by their names, then two to three wordings of each, shuffled."""
+    held = [dim for dim, direction in enumerate(person.directions) if direction]
+    told = rng.sample(held, rng.randint(1, min(6, len(held))))
+    label = language.space.describe(_only(person.directions, told))
+    clauses = [clause for dim in told for clause in _some(language, dim, person.directions[dim], rng)]
+    rng.shuffle(clauses)
+    return f"{label}: {'. '.join(clauses)}."
+
+
+def answer(world: World, prompts: PromptFormat, kind: str, person: Person, posts: list[Post], rng: Random) -> Document:
+    """A training person's answer to a post, with nothing, their directions or their history in front."""
+    post = rng.choice(posts)
+    response = world.reply(person, post, "train", "corpus").text
+    if kind == "plain":
+        return prompts.plain(post.text), response
+    if kind == "pba":
+        return prompts.pba(world.space.describe(person.directions), post.text), response
+    return prompts.ica(history(world, person, posts, rng), post.text), response
+
+
+def history(world: World, person: Person, posts: list[Post], rng: Random) -> Persona:
+    """Up to 8 comments and 8 choices of a person, most often up to 4 of each as in the paper (C.2)."""
+    most = 4 if rng.random() < 0.9 else 8
+    n_ugc, n_pairs = rng.randint(0, most), rng.randint(0, most)
+    ugc = [Ugc(p.text, world.reply(person, p, "train", f"corpus/{i}").text) for i, p in _draw(posts, n_ugc or 1, rng)]
+    choices = [world.choose(person, post, "train", f"corpus/{i}") for i, post in _draw(posts, n_pairs, rng)]
+    pairs = [Pair(c.post.text, c.chosen.text, c.rejected.text) for c in choices if c]
+    return Persona(person.id, tuple(ugc), tuple(pairs))
+
+
+def _draw(posts: list[Post], n: int, rng: Random) -> list[tuple[int, Post]]:
+    return list(enumerate(rng.sample(posts, n)))
+
+
+def _some(language: Language, dim: int, sign: int, rng: Random) -> list[str]:
+    return rng.sample(language.wordings[dim, sign], rng.randint(2, 3))
+
+
+def _only(directions: Directions, dims: list[int]) -> Directions:
+    return tuple(direction if dim in dims else 0 for dim, direction in enumerate(directions))

@@ -1,0 +1,228 @@
+"""The embedded world: people with hidden directions, their posts, replies, choices and evidence, all known.
+
+Truth. utility(person, response) = sum over dimensions of direction x (level - 2). A choice between two responses adds
+Gumbel noise of temperature `temperature` to each, so P(i over j) = sigmoid((u_i - u_j) / temperature): the accuracy of the
+Bayes-optimal scorer is known. Every draw is a function of (seed, what it is for), so a world of another size agrees with
+this one wherever they overlap.
+
+Held out. "train" and "test" differ in people, in posts (nouns and questions) and in wordings. The evidence about a test
+person uses all wordings, the responses that a method must judge for them only wordings that training never showed.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from random import Random
+from typing import Literal
+
+from pydantic import Field
+
+from persona_rm.config import Config
+from persona_rm.errors import RecipeError
+from persona_rm.space import PreferenceSpace
+from persona_rm.types import Comment, Directions, Levels, Pair, Persona, Thread, Ugc, content_id
+from persona_rm.world.language import N_TRAIN_NOUNS, N_TRAIN_QUESTIONS, Language, Split, Topic, load_language
+from persona_rm.world.people import Kind, Person, draw_people
+
+Side = Literal["train", "test"]
+Confusion = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+OWN, TOPICAL = 0.8, 0.1
+"""Shares of a reply's clauses about its author's own views and about the post's topic; the rest is about anything."""
+LEAN = 0.95
+"""How often someone who speaks about a view of theirs speaks for it."""
+
+
+class WorldConfig(Config):
+    """Size and noise of a world. Defaults are the ones that the README's figures use."""
+
+    kind: Kind = "independent"
+    seed: int = 0
+    people: int = Field(400, gt=0)
+    test_people: int = Field(120, gt=1)
+    posts: int = Field(1500, gt=0)
+    replies: int = Field(6, ge=2)
+    temperature: float = Field(0.3, gt=0)
+    non_attitudes: float = Field(0.05, ge=0, le=1)
+    """Share of evidence items that say nothing about the person."""
+    confusion: Confusion = ((0.95, 0.05, 0.0), (0.0025, 0.995, 0.0025), (0.0, 0.05, 0.95))
+    """P(annotated level | true level), rows and columns in the order 1, 2, 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A question about a noun of a topic."""
+
+    id: str
+    text: str
+    noun: str
+    topic: Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Two responses to a post and what the person chose; `p` is the probability that they would choose so again."""
+
+    person: Person
+    post: Post
+    chosen: Comment
+    rejected: Comment
+    p: float
+    utilities: tuple[float, float]
+
+
+class World:
+    """A world over a space. Constructors store; everything is drawn when asked."""
+
+    def __init__(self, config: WorldConfig, space: PreferenceSpace) -> None:
+        self.config, self.space = config, space
+
+    @property
+    def language(self) -> Language:
+        """The lexicon of this world."""
+        return load_language(self.space)
+
+    def people(self, side: Side) -> list[Person]:
+        """Everybody on one side."""
+        n = self.config.people if side == "train" else self.config.test_people
+        return draw_people(self.language, self.config.kind, n, self.config.seed, side)
+
+    def posts(self, side: Side, n: int | None = None) -> list[Post]:
+        """The first `n` posts of one side (all of them by default), each with its own text."""
+        train = side == "train"
+        language, rng = self.language, self._rng("posts", side)
+        questions = language.questions[:N_TRAIN_QUESTIONS] if train else language.questions[N_TRAIN_QUESTIONS:]
+        tones = ("", *language.tones)
+        every = [
+            _post(topic, noun, question, tone)
+            for topic in language.topics
+            for noun, question, tone in product(_nouns(topic, train), questions, tones)
+        ]
+        rng.shuffle(every)
+        if n is not None and n > len(every):
+            raise RecipeError(f"the embedded world has {len(every)} {side} posts, {n} were asked for")
+        return every[:n]
+
+    def threads(self, side: Side = "train") -> Iterator[Thread]:
+        """Posts with the replies of `replies` people each; every comment carries its true levels."""
+        people = self.people(side)
+        for post in self.posts(side, self.config.posts if side == "train" else None):
+            authors = self._rng("authors", post.id).sample(people, min(self.config.replies, len(people)))
+            replies = tuple(self.reply(author, post, side) for author in authors)
+            yield Thread(id=post.id, source="toy", prompt=post.text, comments=replies)
+
+    def reply(self, author: Person, post: Post, split: Split, salt: str = "") -> Comment:
+        """What this person writes under this post."""
+        rng = self._rng("reply", post.id, author.id, salt)
+        intensities = self._intensities(author, post.topic, rng)
+        text = self.language.write(intensities, post.noun, split, rng)
+        created = f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T00:00:00"
+        levels = self.language.levels(intensities)
+        return Comment(content_id(post.id, author.id, salt), text, author=author.id, created=created, levels=levels)
+
+    def _intensities(self, author: Person, topic: Topic, rng: Random) -> dict[int, int]:
+        own = [dim for dim, direction in enumerate(author.directions) if direction]
+        said: dict[int, int] = {}
+        for _ in range(rng.randint(3, 5)):
+            draw = rng.random()
+            pool = own if draw < OWN else topic.dims if draw < OWN + TOPICAL else self.language.active
+            dim = rng.choice(tuple(pool))
+            held = author.directions[dim]
+            said.setdefault(dim, (held if rng.random() < LEAN else -held) if held else rng.choice((-1, 1)))
+        return said
+
+    def utility(self, person: Person, levels: Levels) -> float:
+        """How much this person likes a text of these levels: the truth that rewards are held against."""
+        return float(sum(d * (level - 2) for d, level in zip(person.directions, levels, strict=True)))
+
+    def choose(self, person: Person, post: Post, split: Split, salt: str) -> Choice | None:
+        """A noisy choice between two replies of others; None where the person has no preference between any two of them."""
+        rng = self._rng("choice", person.id, post.id, salt)
+        strangers = draw_people(self.language, "independent", 6, rng.randrange(2**30), "stranger")
+        replies = [self.reply(stranger, post, split, f"{person.id}/{salt}") for stranger in strangers]
+        rng.shuffle(replies)
+        for first, second in zip(replies[::2], replies[1::2], strict=True):
+            a, b = self.utility(person, first.levels or ()), self.utility(person, second.levels or ())
+            if a != b:
+                p = 1 / (1 + math.exp((b - a) / self.config.temperature))
+                won = rng.random() < p
+                chosen, rejected, ordered = (first, second, (a, b)) if won else (second, first, (b, a))
+                return Choice(person, post, chosen, rejected, p if won else 1 - p, ordered)
+        return None
+
+    def persona(self, person: Person, side: Side, n_ugc: int = 16, n_pairs: int = 16, avoid: str = "") -> Persona:
+        """The evidence about a person, in order of time: what they wrote, what they chose, and a line about them.
+
+        `avoid` is the post that they will be asked about: none of the evidence comes from it.
+        """
+        split: Split = "train" if side == "train" else "any"
+        rng = self._rng("evidence", person.id, avoid)
+        posts = [post for post in self.posts(side) if post.id != avoid]
+        rng.shuffle(posts)
+        ugc = [self._ugc(person, post, split, i) for i, post in enumerate(posts[:n_ugc])]
+        pairs: list[Pair] = []
+        for post in posts[n_ugc:]:
+            if len(pairs) == n_pairs:
+                break
+            if choice := self.choose(person, post, split, "evidence"):
+                pairs.append(self._pair(choice))
+        return Persona(person.id, tuple(ugc), tuple(pairs), self._demo(person, rng), person.directions)
+
+    def _ugc(self, person: Person, post: Post, split: Split, i: int) -> Ugc:
+        author = self._nobody(person, post) if self._non_attitude(person, post) else person
+        comment = self.reply(author, post, split, f"ugc/{person.id}/{i}")
+        return Ugc(post.text, comment.text, self._annotate(comment), comment.created)
+
+    def _pair(self, choice: Choice) -> Pair:
+        chosen, rejected = choice.chosen, choice.rejected
+        if self._non_attitude(choice.person, choice.post) and self._rng("coin", choice.person.id, choice.post.id).random() < 0.5:
+            chosen, rejected = rejected, chosen
+        pairs = zip(self.noisy_levels(chosen), self.noisy_levels(rejected), strict=True)
+        directions = tuple((a > b) - (a < b) for a, b in pairs)
+        return Pair(choice.post.text, chosen.text, rejected.text, directions, chosen.created)
+
+    def _annotate(self, comment: Comment) -> Directions:
+        return tuple((level > 2) - (level < 2) for level in self.noisy_levels(comment))
+
+    def noisy_levels(self, comment: Comment) -> Levels:
+        """The comment's levels as an annotator with this world's confusion matrix reads them."""
+        rng = self._rng("annotator", comment.id)
+        weights = self.config.confusion
+        return tuple(rng.choices((1, 2, 3), weights[level - 1])[0] for level in comment.levels or ())
+
+    def _non_attitude(self, person: Person, post: Post) -> bool:
+        return self._rng("attitude", person.id, post.id).random() < self.config.non_attitudes
+
+    def _nobody(self, person: Person, post: Post) -> Person:
+        return draw_people(self.language, "independent", 1, self.config.seed, f"nobody-{person.id}-{post.id}")[0]
+
+    def _demo(self, person: Person, rng: Random) -> str:
+        known = [dim for dim, direction in enumerate(person.directions) if direction]
+        told = sorted(rng.sample(known, min(len(known), rng.randint(2, 4))))
+        poles = (self.space.dimensions[dim] for dim in told)
+        words = [(p.positive if person.directions[d] > 0 else p.negative).wording for d, p in zip(told, poles, strict=True)]
+        return f"A person who {', '.join(words[:-1])} and {words[-1]}."
+
+    def choices(self, per_person: int) -> Iterator[Choice]:
+        """The test: `per_person` choices of each test person under test posts, in test wordings."""
+        posts = self.posts("test")
+        for person in self.people("test"):
+            made = 0
+            for post in self._rng("asked", person.id).sample(posts, len(posts)):
+                if made == per_person:
+                    break
+                if choice := self.choose(person, post, "test", "asked"):
+                    made += 1
+                    yield choice
+
+    def _rng(self, *what: str) -> Random:
+        return Random("/".join((str(self.config.seed), *what)))
+
+
+def _nouns(topic: Topic, train: bool) -> tuple[str, ...]:
+    return topic.nouns[:N_TRAIN_NOUNS] if train else topic.nouns[N_TRAIN_NOUNS:]
+
+
+def _post(topic: Topic, noun: str, question: str, tone: str) -> Post:
+    text = question.replace("<n>", noun) + (f". {tone}" if tone else "") + "?"
+    return Post(content_id("post", topic.name, text), text, noun, topic)
