@@ -9,15 +9,15 @@ from source import PACKAGE, ROOT, Import, imports, module_name, python_files
 
 ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "config", "extras", "log"),
+    ("types", "errors", "config", "extras", "log", "rows"),
     ("registry",),
     ("space",),
-    ("files", "prompts", "world"),
+    ("files", "parquet", "prompts", "world"),
     ("backends",),
     ZOOS,
-    ("recipe",),
-    ("construct", "report"),
-    ("pipeline", "host"),
+    ("recipe", "bundle"),
+    ("construct", "report", "host"),
+    ("pipeline",),
     ("serving", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

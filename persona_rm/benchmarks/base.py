@@ -55,3 +55,10 @@ class Benchmark(ABC):
     @abstractmethod
     def cases(self) -> list[Case]:
         """Every case, in a fixed order. Raises `DataError` by file, row and key: no row is left out."""
+
+
+def spread(cases: Sequence[Case], limit: int | None) -> list[Case]:
+    """At most `limit` cases, evenly spread over the list: files are often sorted by group."""
+    n = len(cases)
+    kept = min(limit or n, n)
+    return [cases[k * n // kept] for k in range(kept)]

@@ -8,10 +8,10 @@ recipe.yaml         the resolved recipe
 stages.json         [{"name", "status": "done"|"skipped"|"failed", "seconds"}]
 commands.sh         the exact commands, as text
 metrics.json        [{"name", "value", "low", "high", "n"}] (`benchmarks.run.write_figures`)
-build/card.json     {"threads", "pairs", "examples", "dropped": {reason: rows}, "levels": {"1": n, "2": n, "3": n}}
+build/card.json     as `construct.card` makes it: {"rows": {name: n}, "drops": {what: {reason: n}}, "levels": {...}}
 ppo/NAME/curve.jsonl    one line per step and user group: {"step", "group", "reward_mean", "n"}
-ppo/NAME/utility.json   {"before": S, "after": S, "difference": S}, S = {"mean", "se", "n"}: true utility of the answers
-                        on held-out prompts; "shuffled" in NAME marks the control
+ppo/NAME/utility.json   {"before": S, "after": S, "difference": S}, S = {"mean", "se", "n"}: true utility of
+                        the answers on held-out prompts; "shuffled" in NAME marks the control
 people.json         {"dimensions": [name of each],
                      "people": [{"label", "directions": [-1|0|1 ...], "rewarded_for": [-1..1 ...]}, and a second],
                      "answers": [{"prompt", "text", "rewards": [first, second person]}],

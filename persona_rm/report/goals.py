@@ -68,11 +68,11 @@ def label(name: str) -> str:
 
 def is_control(name: str) -> bool:
     """Does this figure belong at chance, or with the impersonal scorers, rather than among the methods?"""
-    return name.startswith(("control_", "bradley_terry")) or "shuffled" in name or name.startswith("longer")
+    return name.startswith(("control_", "bradley_terry", "longer")) or "shuffled" in name
 
 
 def verdict(figure: Figure, goals: Mapping[str, Goal], figures: Sequence[Figure], notes: Mapping[str, str]) -> Verdict:
-    """ "ok" or "miss" against the goal; "explained" for a control outside its band with a note; "" where none is set."""
+    """ "ok" or "miss" against the goal; "explained" for a control off its band with a note; "" without a goal."""
     goal = goals.get(figure.name)
     if goal is None:
         return ""

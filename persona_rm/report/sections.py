@@ -30,9 +30,8 @@ def _cards(data: ReportData) -> str:
         for n in ("pba_golden", "pba_vote", "ica", "pba_golden_flip")
         if n in by_name
     ]
-    for run in data.ppo:
-        if run.gain is not None and not run.control:
-            cards.append((f"{run.gain:+.1f} SE", f"true utility after PPO, {run.name}"))
+    gains = [(run.name, run.gain) for run in data.ppo if run.gain is not None and not run.control]
+    cards += [(f"{gain:+.1f} SE", f"rise of true utility by PPO, {name}") for name, gain in gains]
     inner = "".join(
         f'<div class="card"><b>{html.escape(b)}</b><span>{html.escape(s)}</span></div>' for b, s in cards[:5]
     )
@@ -43,7 +42,7 @@ def headline(data: ReportData) -> str:
     """The figures that have a goal, then all of them folded away."""
     if not data.figures:
         return html.section("Figures", html.missing("No figures here.", EVAL))
-    head = ["figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num"), "goal", ""]
+    head: list[html.Cell] = ["figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num"), "goal", ""]
     rows = [[*_cells(f), str(data.goals[f.name]), _verdict(f, data)] for f in data.figures if f.name in data.goals]
     absent = [label(name) for name in data.goals if name not in {f.name for f in data.figures}]
     parts = [html.paragraph("Held-out people and posts; intervals draw whole users (cluster bootstrap).", "soft")]
@@ -57,7 +56,7 @@ def headline(data: ReportData) -> str:
 def _cells(figure: Figure) -> list[html.Cell]:
     interval = f"{figure.low:.3f} to {figure.high:.3f}".replace("-", "\N{MINUS SIGN}")
     failed = f" ({figure.failed} failed)" if figure.failed else ""
-    return [label(figure.name), html.num(figure.value), (interval, "num"), (f"{figure.n:,}{failed}", "num")]
+    return [(label(figure.name), "name"), html.num(figure.value), (interval, "num"), (f"{figure.n:,}{failed}", "num")]
 
 
 def _verdict(figure: Figure, data: ReportData) -> tuple[str, str]:
@@ -87,7 +86,7 @@ def _is_accuracy(name: str) -> bool:
 
 
 def _dot(figure: Figure, kind: str) -> svg.Dot:
-    note = f"{figure.value:.3f}  n {figure.n:,}"
+    note = f"{figure.value:.3f}   n = {figure.n:,}"
     return svg.Dot(label(figure.name), figure.value, figure.low, figure.high, kind, note)
 
 

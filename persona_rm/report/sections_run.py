@@ -7,6 +7,7 @@ from persona_rm.report import html, svg
 from persona_rm.report.data import Json, PpoRun, ReportData, Stat
 
 MAX_ROWS = 26
+LEVELS = {"low": "low", "none": "cannot reflect", "high": "high"}
 
 
 def curves(data: ReportData) -> str:
@@ -23,12 +24,16 @@ def curves(data: ReportData) -> str:
 
 def _panel(run: PpoRun, groups: Sequence[str], span: tuple[float, float]) -> str:
     lines = [
-        svg.Line(group, *zip(*points, strict=True), color=groups.index(group) % 8 + 1, dashed=run.control)
+        svg.Line(group, *_columns(points), color=groups.index(group) % 8 + 1, dashed=run.control)
         for group, points in run.curves.items()
     ]
-    chart = svg.line_chart(lines, x_name="step", y_name="reward", y_span=span, size=(420, 260))
+    chart = svg.line_chart(lines, x_name="step", y_name="reward", y_span=span, size=(370, 250))
     title = f"<h3>{html.escape(_run_name(run))}</h3>"
     return f'<div class="figure">{title}{svg.legend(lines)}{chart}</div>'
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def _run_name(run: PpoRun) -> str:
@@ -49,7 +54,7 @@ def utility(data: ReportData) -> str:
     ends = [end for dot in dots if dot.value is not None for end in (dot.low, dot.high)]
     chart = svg.dot_chart(dots, svg.padded(ends), title="True utility before and after PPO, two standard errors")
     words = "On held-out prompts, as the person in question would value the answer. Bars are two standard errors."
-    head = [
+    head: list[html.Cell] = [
         "run",
         ("rise", "num"),
         ("standard error", "num"),
@@ -65,7 +70,7 @@ def utility(data: ReportData) -> str:
 
 def _stat_dot(name: str, stat: Stat | None, kind: str) -> svg.Dot:
     stat = stat or Stat(0.0, 0.0, 0)
-    note = f"{svg.number(stat.mean)} ± {svg.number(stat.se)}"
+    note = f"{html.num(stat.mean, 2)[0]} ± {stat.se:.2f}"
     return svg.Dot(name, stat.mean, stat.mean - 2 * stat.se, stat.mean + 2 * stat.se, kind, note)
 
 
@@ -98,8 +103,8 @@ def people(data: ReportData) -> str:
     parts = [html.paragraph(words, "soft"), html.figure(_heat(data.people, two, labels))]
     answers = data.people.get("answers", ())
     if answers:
-        head = ["the same answer", *((f"reward for {name}", "num") for name in labels)]
-        rows = [[_short(a["text"]), *(html.num(float(r), 2) for r in a["rewards"][:2])] for a in answers]
+        head: list[html.Cell] = ["the same answer", *((f"reward for {name}", "num") for name in labels)]
+        rows = [[(_short(a["text"]), "text"), *(html.num(float(r), 2) for r in a["rewards"][:2])] for a in answers]
         parts.append(html.table(head, rows))
     return html.section("Two people", *parts)
 
@@ -109,7 +114,7 @@ def _heat(source: Json, two: Sequence[Json], labels: Sequence[str]) -> str:
     wanted = [i for i in range(len(names)) if a["directions"][i] or b["directions"][i]]
     wanted.sort(key=lambda i: (-a["directions"][i], b["directions"][i]))
     columns = [p[key] for p in two for key in ("directions", "rewarded_for")]
-    rows = [(str(names[i]), [float(column[i]) for column in columns]) for i in wanted[:MAX_ROWS]]
+    rows = [(str(names[i]).split(" (")[0], [float(column[i]) for column in columns]) for i in wanted[:MAX_ROWS]]
     return svg.heat_map(rows, ["prefers", "rewarded"] * 2, labels, "Preferences of two people and what is rewarded")
 
 
@@ -133,48 +138,56 @@ def _before_after(pair: Json) -> str:
 
 
 def card(data: ReportData) -> str:
-    """What went in, what came out, and why the rest did not."""
+    """What went in, what came out, and why the rest did not (`construct.card` writes it)."""
     if not data.card:
         return html.section("Data", html.missing("No data card here.", "persona-rm build RECIPE"))
-    counts = [(key, data.card[key]) for key in ("threads", "responses", "pairs", "examples") if key in data.card]
-    parts = [html.table(["", ("rows", "num")], [[key, html.num(value)] for key, value in counts])]
-    for key, title in (("dropped", "Dropped, by reason"), ("levels", "Intensity levels of the responses")):
-        if data.card.get(key):
-            parts += [f"<h3>{title}</h3>", _shares(data.card[key])]
-    known = {"threads", "responses", "pairs", "examples", "dropped", "levels"}
-    rest = {k: v for k, v in data.card.items() if k not in known and isinstance(v, (int, float, str))}
-    parts += (
-        [html.details("More of the card", html.table(["", ""], [[k, str(v)] for k, v in rest.items()]))]
-        if rest
-        else []
-    )
+    made_of = [f"{key} {data.card[key]}" for key in ("source", "annotator", "space", "seed") if key in data.card]
+    counts: list[list[html.Cell]] = [
+        [_words(key), html.num(value)] for key, value in data.card.get("rows", {}).items()
+    ]
+    parts = [html.paragraph(", ".join(made_of), "soft"), html.table(["", ("rows", "num")], counts)]
+    drops = [
+        (f"{what}: {why}", int(n)) for what, found in data.card.get("drops", {}).items() for why, n in found.items()
+    ]
+    if drops:
+        parts += ["<h3>Left out, by reason</h3>", html.figure(svg.bars(drops, "Rows left out, by reason"))]
+    if shares := data.card.get("levels", {}).get("shares"):
+        rows = [(LEVELS.get(name, name), float(share)) for name, share in shares.items()]
+        title = "Levels of all responses on all dimensions"
+        parts += [f"<h3>{title}</h3>", html.figure(svg.bars(rows, title))]
+    parts += [_facts(key, data.card[key]) for key in ("similarity", "examples") if data.card.get(key)]
     return html.section("Data", *parts)
 
 
-def _shares(counts: Mapping[str, Any]) -> str:
-    names = {"1": "1, low", "2": "2, cannot reflect", "3": "3, high"}
-    total = sum(int(v) for v in counts.values()) or 1
-    rows = [[names.get(str(k), str(k)), html.num(int(v)), html.num(int(v) / total)] for k, v in counts.items()]
-    return html.table(["", ("rows", "num"), ("share", "num")], rows)
+def _facts(title: str, facts: Mapping[str, Any]) -> str:
+    rows: list[list[html.Cell]] = [
+        [_words(k), (svg.number(float(v)), "num")] for k, v in facts.items() if isinstance(v, int | float)
+    ]
+    return html.details(f"More: {_words(title)}", html.table(["", ("", "num")], rows))
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def made(data: ReportData) -> str:
     """The commands, the recipe, the stages and the versions."""
-    parts = ["<h3>Commands</h3>", f"<pre>{html.escape(data.commands.strip())}</pre>"] if data.commands else []
-    if not parts:
-        parts.append(html.missing("No commands recorded.", "persona-rm run RECIPE"))
-    if data.stages:
-        rows = [
-            [str(s.get("name", "")), str(s.get("status", "")), html.num(float(s.get("seconds", 0)), 1)]
-            for s in data.stages
-        ]
-        parts += ["<h3>Stages</h3>", html.table(["stage", "status", ("seconds", "num")], rows)]
+    commands = f"<h3>Commands</h3><pre>{html.escape(data.commands.strip())}</pre>"
+    parts = [commands if data.commands else html.missing("No commands recorded.", "persona-rm run RECIPE")]
+    parts += [_stages(data.stages)] if data.stages else []
     if versions := data.info.get("versions"):
         parts += ["<h3>Versions</h3>", html.paragraph(", ".join(f"{k} {v}" for k, v in versions.items()), "soft")]
     if data.recipe:
         rows = [[key, value] for key, value in flatten(data.recipe)]
         parts.append(html.details("The resolved recipe", html.table(["key", "value"], rows)))
     return html.section("How this was made", *parts)
+
+
+def _stages(stages: Sequence[Json]) -> str:
+    rows: list[list[html.Cell]] = [
+        [str(s.get("name", "")), str(s.get("status", "")), html.num(float(s.get("seconds", 0)), 1)] for s in stages
+    ]
+    return "<h3>Stages</h3>" + html.table(["stage", "status", ("seconds", "num")], rows)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series of a line chart, with an optional band; `color` is a number 1..8, 0 is grey; `dashed` for controls."""
+    """One series of a line chart, with an optional band; `color` is 1..8, 0 is grey; `dashed` for controls."""
 
     label: str
     xs: Sequence[float]
@@ -81,7 +81,7 @@ def dot_chart(
     rows: Sequence[Dot], span: tuple[float, float], references: Sequence[tuple[float, str]] = (), title: str = ""
 ) -> str:
     """Dots with intervals on a common axis, one row each, and vertical reference lines."""
-    step, top = 26, 30
+    step, top = 26, 30 if references else 4
     bottom = top + step * len(rows)
     left, right = GUTTER, WIDTH - RIGHT
 
@@ -196,7 +196,7 @@ def heat_map(
     parts += [text(at(j) + cell / 2, 38, name, "tick", "middle") for j, name in enumerate(columns)]
     for i, (name, values) in enumerate(rows):
         y = top + i * high
-        parts.append(text(0, y + 16, name if len(name) <= 40 else name[:39] + "…", "label"))
+        parts.append(text(0, y + 16, _fit(name, 38), "label"))
         parts += [_cell(at(j), y, cell - 3, high - 3, value) for j, value in enumerate(values)]
     return picture(at(len(columns) - 1) + cell, top + high * len(rows) + 4, title, parts)
 
@@ -205,6 +205,23 @@ def _cell(x: float, y: float, width: float, height: float, value: float) -> str:
     strength, side = min(1.0, abs(value)), "pos" if value > 0 else "neg"
     shape = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="3"'
     shown = SIGNS.get(value, f"{value:+.2f}").replace("-", "\N{MINUS SIGN}")
-    css = "cell strong" if strength > 0.5 else "cell"
+    css = "cell strong" if strength > 0.7 else "cell"
     fill = f'<rect {shape} class="{side}" fill-opacity="{0.06 + 0.94 * strength if value else 0:.2f}"/>'
     return f'<rect {shape} class="blank"/>{fill}' + text(x + width / 2, y + 15, shown, css, "middle")
+
+
+def bars(rows: Sequence[tuple[str, float]], title: str) -> str:
+    """Horizontal bars with their share of the whole, and their counts where the numbers are whole."""
+    total, most = sum(n for _, n in rows) or 1, max((n for _, n in rows), default=0) or 1
+    step, left, right, parts = 26, GUTTER, WIDTH - RIGHT - 30, []
+    for i, (name, n) in enumerate(rows):
+        y, width = step * i, (right - left) * n / most
+        shown = f"{n:,}  ({n / total:.1%})" if isinstance(n, int) else f"{n / total:.1%}"
+        parts += [text(0, y + 17, _fit(name, 36), "label")]
+        parts.append(f'<rect x="{left}" y="{y + 5}" width="{max(width, 1):.1f}" height="16" rx="2" class="bar"/>')
+        parts.append(text(left + width + 10, y + 17, shown, "value"))
+    return picture(WIDTH, step * len(rows) + 4, title, parts)
+
+
+def _fit(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1].rstrip() + "…"

@@ -33,11 +33,8 @@ def figure_table(
 
 
 def _cells(figure: Figure, with_failed: bool) -> list[Text]:
-    interval = f"{figure.low:.3f} – {figure.high:.3f}"
-    name = Text.assemble(
-        label(figure.name), *([(f"  {figure.name}", "dim")] if label(figure.name) != figure.name else [])
-    )
-    cells = [name, Text(f"{figure.value:.3f}", "bold"), Text(interval), Text(f"{figure.n:,}")]
+    interval = f"{figure.low:.3f} to {figure.high:.3f}"
+    cells = [Text(label(figure.name)), Text(f"{figure.value:.3f}", "bold"), Text(interval), Text(f"{figure.n:,}")]
     return [*cells, Text(str(figure.failed), "yellow" if figure.failed else "dim")] if with_failed else cells
 
 

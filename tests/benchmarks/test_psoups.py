@@ -43,8 +43,9 @@ def test_a_row_becomes_a_case(tmp_path, space):
         ({"chosen": ...}, "chosen"),
         ({"prompt": 3}, "prompt"),
         ({"profile": "Likes no such thing"}, "profile"),
+        ({"profile": ...}, "profile"),
         ({"Pair-wise Comparative Feedback": []}, "Pair-wise"),
-        ({"Pair-wise Comparative Feedback": [{"prompt": "a", "chosen": "b"}]}, r"\[0\]\.rejected"),
+        ({"Pair-wise Comparative Feedback": [{"prompt": "a", "chosen": "b"}]}, "rejected"),
     ],
 )
 def test_a_bad_row_is_named_by_file_row_and_key(tmp_path, space, changes, key):
