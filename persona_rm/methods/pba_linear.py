@@ -52,15 +52,13 @@ class PBALinear(Method):
 
     def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         """One reading of every distinct (prompt, response), then the sum; `Score.dims` holds its non-neutral terms."""
-        levels = self._levels(requests)
-        return [
-            self._score(request, [levels[request.prompt, text] for text in request.responses]) for request in requests
-        ]
+        weights, levels = self.weights, self._levels(requests)
+        return [self._score(r, [levels[r.prompt, text] for text in r.responses], weights) for r in requests]
 
-    def _score(self, request: ScoreRequest, levels: Sequence[Levels]) -> Score:
+    def _score(self, request: ScoreRequest, levels: Sequence[Levels], weights: Sequence[float]) -> Score:
         directions = directions_of(request.state, self.space)
         terms = {
-            self.space.ids[d]: tuple(self.weights[d] * direction * (row[d] - MIDDLE) for row in levels)
+            self.space.ids[d]: tuple(weights[d] * direction * (row[d] - MIDDLE) for row in levels)
             for d, direction in enumerate(directions)
             if direction
         }
