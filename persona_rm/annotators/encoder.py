@@ -5,8 +5,8 @@ relevance = v . (mean positive + mean negative) / 2: is the text about this at a
 contrast  = v . (mean positive - mean negative + weight * shared), where `shared` is the mean difference over all
 dimensions with the same two answers ("Likes"/"Dislikes"): an encoder sees topics better than polarity, and the shared
 direction is polarity without topic.
-A text below the relevance gate cannot reflect the dimension (level 2); above it, the contrast says 3, 1 or, between its
-two thresholds, 2. Both numbers are standardised by what real comments get (`encoder_thresholds.yaml`, made by
+A text below the relevance gate cannot reflect the dimension (level 2); above it, the contrast says 3, 1 or, between
+its two thresholds, 2. Both numbers are standardised by what real comments get (`encoder_thresholds.yaml`, made by
 `persona-rm fit-annotator`). A dimension which that file lacks takes the pooled values.
 """
 
@@ -95,7 +95,7 @@ class EncoderAnnotator(Annotator):
         fitted = self.thresholds
         gate = fitted.gate if self.config.gate is None else self.config.gate
         band = fitted.band if self.config.band is None else self.config.band
-        read = read_levels(vectors, self._axes, *columns(fitted, self.space.ids), gate=gate, band=band)
+        read = read_levels(vectors, self._axes, columns(fitted, self.space.ids), gate, band)
         return [tuple(row) for row in read.tolist()]
 
 
@@ -110,15 +110,15 @@ def axes(space: PreferenceSpace, encoder: Encoder, weights: dict[str, float]) ->
     negative = _means(encoder, [dimension.negative.descriptions for dimension in space.dimensions])
     difference = positive - negative
     kinds = np.array([answers(dimension) for dimension in space.dimensions])
-    shared = np.stack([difference[kinds == kind].mean(0) for kind in kinds])
+    shared = np.stack([difference[kinds == kind].mean(0) for kind in kinds]).astype(np.float32)
     weight = np.array([weights.get(kind, 0.0) for kind in kinds], np.float32)[:, None]
-    return Axes((positive + negative) / 2, difference + weight * shared)
+    return Axes((positive + negative) / np.float32(2), difference + weight * shared)
 
 
 def _means(encoder: Encoder, texts: Sequence[Sequence[str]]) -> Vectors:
     flat = encoder.encode([text for group in texts for text in group])
     ends = np.cumsum([len(group) for group in texts])[:-1]
-    return np.stack([group.mean(0) for group in np.split(flat, ends)])
+    return np.stack([group.mean(0) for group in np.split(flat, ends)]).astype(np.float32)
 
 
 def columns(fitted: Thresholds, ids: Sequence[str]) -> tuple[Floats, Floats, Floats, Floats]:
@@ -129,17 +129,10 @@ def columns(fitted: Thresholds, ids: Sequence[str]) -> tuple[Floats, Floats, Flo
 
 
 def read_levels(
-    vectors: Vectors,
-    axes: Axes,
-    mean: Floats,
-    spread: Floats,
-    zero: Floats,
-    width: Floats,
-    *,
-    gate: float,
-    band: float,
+    vectors: Vectors, axes: Axes, fitted: tuple[Floats, Floats, Floats, Floats], gate: float, band: float
 ) -> npt.NDArray[np.int64]:
-    """Levels 1..3, shape (n, D)."""
+    """Levels 1..3, shape (n, D); `fitted` as `columns` gives it."""
+    mean, spread, zero, width = fitted
     relevant = (vectors @ axes.relevance.T - mean) / spread > gate
     contrast = (vectors @ axes.contrast.T - zero) / width
     signs = (contrast > band).astype(np.int64) - (contrast < -band)

@@ -1,8 +1,8 @@
 """Fits the thresholds of the `encoder` annotator and checks them on statements that it has not seen.
 
-Data: statements that people with a trait would or would not make (Anthropic's model-written evals), for the traits that
-are dimensions of AlignX; and real comments, which mostly say nothing about a dimension. Half of the statements fits, the
-other half checks; a statement's half depends on its text only.
+Data: statements that people with a trait would or would not make (Anthropic's model-written evals), for the traits
+that are dimensions of AlignX; and real comments, which mostly say nothing about a dimension. Half of the statements
+fits, the other half checks; a statement's half depends on its text only.
 """
 
 import gzip
@@ -61,8 +61,8 @@ class Statement:
 class TraitCheck:
     """One trait on statements that did not fit. `balanced`: of the contrast's sign, without gate and band.
 
-    `coverage` of its statements get a level other than 2, of which `right` point the right way; `stray` is the share of
-    statements about other traits that get one.
+    `coverage` of its statements get a level other than 2, of which `right` point the right way; `stray` is the share
+    of statements about other traits that get one.
     """
 
     trait: str
@@ -127,10 +127,9 @@ def _weights(
     scores: dict[str, list[float]] = {kind: [] for kind in kinds.values()}
     for weight in WEIGHTS:
         contrast = vectors @ axes(space, encoder, dict.fromkeys(scores, weight)).contrast.T
+        aucs = {id: _auc_of(statements, contrast, fitting, space, id) for id in known}
         for kind, found in scores.items():
-            found.append(
-                float(np.mean([_auc_of(statements, contrast, fitting, space, d) for d in known if kinds[d] == kind]))
-            )
+            found.append(float(np.mean([aucs[id] for id in known if kinds[id] == kind])))
     return {kind: WEIGHTS[int(np.argmax(np.round(found, 3)))] for kind, found in scores.items()}
 
 
@@ -160,14 +159,8 @@ def _thresholds(
     zero = np.array([zeros.get(i, centre[i] + shift * width[i]) for i in range(len(space))])
     table = np.stack([middle, spread, width, zero], 1)
     rows = dict(zip(space.ids, (_entry(row) for row in table), strict=True))
-    data = {
-        "gate": round(gate, 4),
-        "band": band,
-        "weights": weights,
-        "pooled": _entry(table.mean(0)),
-        "dimensions": rows,
-    }
-    return Thresholds.model_validate(data)
+    data = {"gate": round(gate, 4), "band": band, "weights": weights, "pooled": _entry(table.mean(0))}
+    return Thresholds.model_validate({**data, "dimensions": rows})
 
 
 def _entry(row: Floats) -> dict[str, Any]:
@@ -209,9 +202,8 @@ def _checks(
     thresholds: Thresholds,
 ) -> list[TraitCheck]:
     contrast = vectors @ directions.contrast.T
-    mean, spread, zero, width = columns(thresholds, space.ids)
-    gate, band = thresholds.gate, thresholds.band
-    levels = read_levels(vectors, directions, mean, spread, zero, width, gate=gate, band=band)
+    fitted = columns(thresholds, space.ids)
+    levels = read_levels(vectors, directions, fitted, thresholds.gate, thresholds.band)
     traits = np.array([s.trait for s in statements])
     checks = []
     for trait, (id, _) in TRAITS.items():
@@ -226,7 +218,7 @@ def _checks(
                 id,
                 int(rows.sum()),
                 auc(contrast[rows, i], positive[rows]),
-                balanced_accuracy(contrast[rows, i] > zero[i], positive[rows]),
+                balanced_accuracy(contrast[rows, i] > fitted[2][i], positive[rows]),
                 float((read[rows] != 2).mean()),
                 float(((read[decided] == 3) == positive[decided]).mean()) if decided.any() else float("nan"),
                 float((read[half & ~about] != 2).mean()),

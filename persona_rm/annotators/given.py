@@ -34,7 +34,7 @@ class GivenConfig(Config):
 
 
 class GivenAnnotator(Annotator):
-    """Reads `Comment.levels`. With `confusion` each level is corrupted, always the same way for a seed, id and dimension."""
+    """Reads `Comment.levels`. `confusion` corrupts each, always the same way for a seed, comment id and dimension."""
 
     name: ClassVar[str] = "given"
     Config: ClassVar[type[Config]] = GivenConfig
@@ -43,9 +43,7 @@ class GivenAnnotator(Annotator):
         super().__init__(config, space, backends)
         matrices = _matrices(config.confusion)
         if len(matrices) not in (0, 1, len(space)):
-            raise RecipeError(
-                f"`confusion` holds {len(matrices)} matrices; give one, or {len(space)} (one a dimension)"
-            )
+            raise RecipeError(f"`confusion` holds {len(matrices)} matrices; give one, or {len(space)}")
         self.matrices = matrices * len(space) if len(matrices) == 1 else matrices
 
     def annotate(self, prompts: Sequence[str], comments: Sequence[Comment]) -> list[Levels]:

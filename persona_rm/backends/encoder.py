@@ -24,7 +24,7 @@ DIM = 384
 
 
 class MiniLMConfig(Config):
-    """`max_length` is in tokens: longer texts are cut at the end. bfloat16: twice as fast on AVX512_BF16, off by 4e-3."""
+    """`max_length` is in tokens: longer ones are cut. bfloat16: twice as fast on AVX512_BF16, off by 4e-3."""
 
     device: str = "auto"
     max_length: int = 128

@@ -1,0 +1,369 @@
+"""Construction on Ray Data: clean -> annotate -> pair -> examples, each Read -> map_batches -> Write in its folder.
+
+What is computed stands in `steps` and `personas`; this file only says where it runs. A finished stage leaves
+`_done.json` with a key over its settings, its code and what it read; a stage whose key is unchanged is skipped, and a
+new key redoes it and what follows. No draw depends on a block or a worker, and outputs are sorted by row, so a run is
+reproducible.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from persona_rm.annotators import ANNOTATORS
+from persona_rm.backends.base import Backends
+from persona_rm.backends.encoder import MiniLM, MiniLMConfig
+from persona_rm.construct import card, records, steps
+from persona_rm.construct.config import ConstructConfig
+from persona_rm.construct.personas import Lookalikes
+from persona_rm.construct.steps import Drop, LabelledPair
+from persona_rm.errors import DataError, PersonaRMError
+from persona_rm.files import write_examples
+from persona_rm.sources.base import Source
+from persona_rm.space import PreferenceSpace
+from persona_rm.types import Example, Thread
+
+SHARD = 2000
+CODE = Path(__file__).parents[1]
+OF_STAGE = {
+    "raw": ("sources", "types.py"),
+    "clean": ("construct/steps.py", "construct/records.py"),
+    "annotate": ("annotators", "backends/encoder.py"),
+    "pair": ("construct/steps.py",),
+    "examples": ("construct",),
+}
+"""The code that a stage's result depends on."""
+
+Table = Any
+Rows = Callable[[list[dict[str, Any]]], list[tuple[Any, list[Drop]]]]
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatorSpec:
+    """An annotator by name, so that workers build their own; `encoder` is what its MiniLM is made with."""
+
+    name: str
+    params: Mapping[str, Any]
+    encoder: MiniLMConfig = field(default_factory=MiniLMConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """Where the examples are, and the data card."""
+
+    examples_path: Path
+    card: dict[str, Any]
+
+
+def build(
+    source: Source,
+    annotator: AnnotatorSpec,
+    config: ConstructConfig,
+    space: PreferenceSpace,
+    seed: int,
+    out_dir: Path,
+) -> BuildResult:
+    """Examples from threads. Raises `DataError` where nothing came in or nothing came out."""
+    return _Job(source, annotator, config, space, seed, out_dir.absolute()).run()
+
+
+class _Map:
+    """A pure function of a row, over the rows of an Arrow batch (id, number, body)."""
+
+    def __init__(self, function: Rows) -> None:
+        self.function = function
+
+    def __call__(self, batch: Table) -> Table:
+        rows = batch.to_pylist()
+        outcomes = self.function([records.load(row["body"])[0] or {} for row in rows])
+        bodies = [records.dump(record, drops) for record, drops in outcomes]
+        return _table([(row["number"], body) for row, body in zip(rows, bodies, strict=True)])
+
+
+def _table(rows: list[tuple[int, str]]) -> Table:
+    numbers, bodies = [row[0] for row in rows], [row[1] for row in rows]
+    return pa.table({"number": pa.array(numbers, pa.int64()), "body": pa.array(bodies, pa.large_string())})
+
+
+class _Annotate(_Map):
+    """Annotates threads inside a Ray actor, with its own annotator and encoder."""
+
+    def __init__(self, spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> None:
+        super().__init__(self.annotate)
+        cls = ANNOTATORS.load(spec.name)
+        self.annotator = cls(cls.Config(**spec.params), space, Backends(encoder=MiniLM(spec.encoder)))
+        _use_threads(threads)
+
+    def annotate(self, rows: list[dict[str, Any]]) -> list[tuple[Any, list[Drop]]]:
+        threads = [records.thread(row) for row in rows if row]
+        prompts = [thread.prompt for thread in threads for _ in thread.comments]
+        comments = [comment for thread in threads for comment in thread.comments]
+        read = iter(self.annotator.annotate(prompts, comments))
+        done = iter([replace(t, comments=tuple(replace(c, levels=next(read)) for c in t.comments)) for t in threads])
+        return [(next(done) if row else None, []) for row in rows]
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class _Job:
+    source: Source
+    spec: AnnotatorSpec
+    config: ConstructConfig
+    space: PreferenceSpace
+    seed: int
+    out: Path
+
+    def run(self) -> BuildResult:
+        started = time.monotonic()
+        self.out.mkdir(parents=True, exist_ok=True)
+        config, seed = self.config, self.seed
+        raw = self._stage("raw", self.source.fingerprint(), {"max_threads": config.max_threads}, self._read)
+        cleaning = {"min_chars": config.min_chars, "max_chars": config.max_chars}
+        clean = self._mapped("clean", raw, cleaning, lambda rows: [_clean(row, config) for row in rows])
+        key = self._hash(
+            asdict(self.spec) | {"encoder": self.spec.encoder.model_dump()} | {"space": asdict(self.space)}
+        )
+        annotated = self._stage("annotate", clean, {"annotator": key}, self._annotate)
+        pairing = {"n_clusters": config.n_clusters, "seed": seed}
+        paired = self._mapped("pair", annotated, pairing, lambda rows: [_pair(row, config, seed) for row in rows])
+        rest = config.model_dump(exclude={"workers", "annotate_batch"})
+        self._stage("examples", paired, {"config": rest, "seed": seed, "space": asdict(self.space)}, self._examples)
+        return self._finish(round(time.monotonic() - started, 1))
+
+    @staticmethod
+    def _hash(value: Any) -> str:
+        return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def _stage(self, name: str, upstream: str, settings: Mapping[str, Any], work: Callable[[], None]) -> str:
+        """Do `work` unless it was done with the same key; the key is what the next stage depends on."""
+        key = self._hash({"upstream": upstream, "settings": settings, "code": _code(name)})
+        folder, done = self.out / name, self.out / name / "_done.json"
+        if done.is_file() and json.loads(done.read_text())["key"] == key:
+            console.print(f"[dim]construct {name}: done before, skipped[/dim]")
+            return key
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        started = time.monotonic()
+        work()
+        seconds = round(time.monotonic() - started, 1)
+        done.write_text(json.dumps({"key": key, "seconds": seconds}) + "\n")
+        console.print(f"construct {name}: {self._count(name):,} rows in {seconds} s")
+        return key
+
+    def _count(self, name: str) -> int:
+        return sum(pq.read_metadata(file).num_rows for file in (self.out / name).glob("*.parquet"))
+
+    def _read(self) -> None:
+        """The source, on the driver: shards of threads, and the rows that could not be read in quarantine.jsonl."""
+        shard: list[tuple[int, str]] = []
+        with (self.out / "raw" / "quarantine.jsonl").open("w") as quarantine:
+            threads = self.source.threads(lambda error: _quarantine(quarantine, error))
+            for number, thread in enumerate(threads):
+                if number == self.config.max_threads:
+                    break
+                shard.append((number, records.dump(thread)))
+                if len(shard) == SHARD:
+                    self._write_shard(shard)
+                    shard = []
+        if shard:
+            self._write_shard(shard)
+        if not self._count("raw"):
+            raise DataError(f"source {self.source.name!r} gave no thread; see raw/quarantine.jsonl", file=self.out)
+
+    def _write_shard(self, shard: list[tuple[int, str]]) -> None:
+        pq.write_table(_table(shard), self.out / "raw" / f"{shard[0][0]:09d}.parquet")
+
+    def _mapped(self, name: str, upstream: str, settings: Mapping[str, Any], rows: Rows) -> str:
+        before = {"clean": "raw", "pair": "annotate"}[name]
+        return self._stage(name, upstream, settings, lambda: self._ray(before, name, _Map(rows)))
+
+    def _ray(self, before: str, name: str, function: Any, **options: Any) -> None:
+        """Read -> map_batches -> write. Every row that goes in comes out, as a record or with a reason."""
+        ray = _start_ray()
+        options = {"batch_size": 1000, "batch_format": "pyarrow", **options}
+        try:
+            data = ray.data.read_parquet(str(self.out / before), file_extensions=["parquet"])
+            data.map_batches(function, **options).write_parquet(str(self.out / name))
+        except Exception as error:
+            raise _own(error) or error from error
+        rows_in, rows_out = self._count(before), self._count(name)
+        if rows_in != rows_out:
+            raise DataError(f"stage {name} was given {rows_in} rows and wrote {rows_out}", file=self.out / name)
+
+    def _annotate(self) -> None:
+        ray = _start_ray()
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        workers = self.config.workers or max(1, cpus // 2)
+        arguments = (self.spec, self.space, max(1, cpus // workers))
+        options = {"fn_constructor_args": arguments, "concurrency": workers, "num_cpus": 1 if cpus > workers else 0.5}
+        self._ray("clean", "annotate", _Annotate, batch_size=self.config.annotate_batch, **options)
+
+    def _examples(self) -> None:
+        ray = _start_ray()
+        threads, pairs = self.annotated, self.pairs
+        lookalikes = Lookalikes(
+            list(threads.values()), [(threads[n], p) for n, p in pairs.items()], self.config, self.space, self.seed
+        )
+        self._ray("pair", "examples", _Persona, fn_constructor_args=(ray.put(lookalikes),), concurrency=1, num_cpus=1)
+        rows = [records.example(body) for _, body, _ in self._rows("examples") if body]
+        write_examples(self.out / "examples.jsonl", rows, self.space)
+
+    def _rows(self, name: str) -> Iterator[tuple[int, dict[str, Any] | None, list[Drop]]]:
+        """(number, record or None, drops) of every row of a stage, in the order of the source."""
+        files = sorted((self.out / name).glob("*.parquet"))
+        table = pa.concat_tables([pq.read_table(file) for file in files]).sort_by("number")
+        for number, body in zip(table["number"].to_pylist(), table["body"].to_pylist(), strict=True):
+            yield (number, *records.load(body))
+
+    @cached_property
+    def annotated(self) -> dict[int, Thread]:
+        """Clean threads with levels, by row number."""
+        return {number: records.thread(body) for number, body, _ in self._rows("annotate") if body}
+
+    @cached_property
+    def pairs(self) -> dict[int, LabelledPair]:
+        """Pairs by the row number of their thread."""
+        return {n: records.pair(body["pair"]) for n, body, _ in self._rows("pair") if body}
+
+    def _finish(self, seconds: float) -> BuildResult:
+        """The card, beside the examples."""
+        drops = [drop for stage in ("clean", "pair", "examples") for *_, found in self._rows(stage) for drop in found]
+        raw = [records.thread(body) for _, body, _ in self._rows("raw") if body]
+        rows = [records.example(body) for _, body, _ in self._rows("examples") if body]
+        found = self._card(raw, rows, drops) | {"seconds": seconds}
+        (self.out / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        (self.out / "README.md").write_text(card.readme(found))
+        return BuildResult(self.out / "examples.jsonl", found)
+
+    def _card(self, raw: list[Thread], rows: list[Example], drops: list[Drop]) -> dict[str, Any]:
+        threads = list(self.annotated.values())
+        bad = (self.out / "raw" / "quarantine.jsonl").read_text().count("\n")
+        counts = {
+            "bad_rows": bad,
+            "threads_in": len(raw),
+            "threads_usable": len(threads),
+            "responses_in": sum(len(thread.comments) for thread in raw),
+            "responses_usable": sum(len(thread.comments) for thread in threads),
+            "pairs": len(self.pairs),
+            "examples": len(rows),
+        }
+        reasons = card.reasons(drops)
+        _balance(counts, reasons)
+        pairs = [(self.annotated[number], pair) for number, pair in self.pairs.items()]
+        found = Lookalikes(threads, pairs, self.config, self.space, self.seed)
+        return {
+            "source": self.source.name,
+            "annotator": self.spec.name,
+            "space": self.space.name,
+            "seed": self.seed,
+            "config": self.config.model_dump(),
+            "rows": counts,
+            "drops": reasons,
+            "levels": card.levels(threads, self.space),
+            "similarity": card.similarity(found, threads, self.seed),
+            "examples": card.examples(rows, self.space),
+        }
+
+
+class _Persona(_Map):
+    """Builds examples inside a Ray actor that reads the one copy of the corpus."""
+
+    def __init__(self, lookalikes: Any) -> None:
+        import ray
+
+        self.lookalikes: Lookalikes = ray.get(lookalikes)
+        super().__init__(lambda rows: [self.outcome(row) for row in rows])
+
+    def outcome(self, row: dict[str, Any]) -> tuple[Example | None, list[Drop]]:
+        if not row:
+            return None, []
+        found = self.lookalikes.example(records.thread(row["thread"]), records.pair(row["pair"]))
+        return (None, [found]) if isinstance(found, Drop) else (found, [])
+
+
+def _clean(row: dict[str, Any], config: ConstructConfig) -> tuple[Thread | None, list[Drop]]:
+    return steps.clean(records.thread(row), config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Paired:
+    thread: Thread
+    pair: LabelledPair
+
+
+def _pair(row: dict[str, Any], config: ConstructConfig, seed: int) -> tuple[_Paired | None, list[Drop]]:
+    if not row:
+        return None, []
+    thread = records.thread(row)
+    found = steps.pair(thread, config, seed)
+    return (None, [found]) if isinstance(found, Drop) else (_Paired(thread, found), [])
+
+
+def _balance(counts: Mapping[str, int], reasons: Mapping[str, Mapping[str, int]]) -> None:
+    """rows in == rows on + rows dropped, for posts, responses, pairs and examples. Raises `DataError`."""
+    flows = {
+        "post": ("threads_in", "threads_usable"),
+        "response": ("responses_in", "responses_usable"),
+        "pair": ("threads_usable", "pairs"),
+        "example": ("pairs", "examples"),
+    }
+    for what, (before, after) in flows.items():
+        dropped = sum(reasons.get(what, {}).values())
+        if counts[before] != counts[after] + dropped:
+            found = f"{counts[before]} {before}, {counts[after]} {after}, {dropped} dropped"
+            raise DataError(f"the {what} counts do not add up: {found}; delete the folder and build again")
+
+
+def _quarantine(file: Any, error: DataError) -> None:
+    """One line per bad row; the problem may quote a value, so it is cut short."""
+    body = {"file": str(error.file), "row": error.row, "key": error.key, "problem": error.problem[:200]}
+    file.write(json.dumps(body) + "\n")
+
+
+def _code(stage: str) -> str:
+    """A hash of the code that a stage's result depends on."""
+    digest = hashlib.sha256()
+    for part in OF_STAGE[stage]:
+        path = CODE / part
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in (".py", ".yaml"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _own(error: BaseException) -> PersonaRMError | None:
+    """The library's own error behind Ray's wrappers."""
+    while error is not None and not isinstance(error, PersonaRMError):
+        error = error.__cause__ or getattr(error, "cause", None)  # type: ignore[assignment]
+    return error
+
+
+def _start_ray() -> Any:
+    """Ray, started quietly where no one has."""
+    import logging
+
+    import ray
+    import ray.data
+
+    if not ray.is_initialized():
+        environment = {"env_vars": {"PYTHONPATH": str(CODE.parent), "HF_HUB_OFFLINE": "1"}}
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, runtime_env=environment)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray
