@@ -28,7 +28,7 @@ help: ## this list
 	@echo "          TORCH_INDEX=https://download.pytorch.org/whl/cpu (on a laptop: torch without CUDA, 3 GB less),"
 	@echo "          PYTEST_ARGS='-k space -x' (handed to pytest)"
 
-install: ## make .venv and install the pinned set, once (about 4 minutes, 4.5 GB)
+install: ## make .venv and install the pinned set, once (2 to 6 minutes, 4 to 7 GB)
 	@recipes/install/install.sh
 
 install-dev: ## the same with pytest, ruff, mypy, pre-commit
