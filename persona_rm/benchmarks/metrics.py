@@ -1,5 +1,6 @@
 """Figures and their intervals, in plain numpy. Everything here is a function of arrays; nothing scores anything."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -31,11 +32,12 @@ class Figure:
     @classmethod
     def from_dict(cls, row: dict[str, object]) -> "Figure":
         """The inverse of `to_dict`. Raises `DataError` naming the key that is missing or not a number."""
-        keys = {"name": str, "value": float, "low": float, "high": float, "n": int}
-        for key, kind in keys.items():
-            if not isinstance(row.get(key), (float, int) if kind is float else kind):
-                raise DataError(f"a figure needs a {kind.__name__} here, found {row.get(key)!r}", key=key)
-        return cls(**{key: row[key] for key in (*keys, "failed") if key in row})  # type: ignore[arg-type]
+        for key, kind in (("name", str), ("value", float), ("low", float), ("high", float), ("n", int)):
+            found = row.get(key)
+            number = kind is float and isinstance(found, float | int) and math.isfinite(found)
+            if not number and (kind is float or not isinstance(found, kind)):
+                raise DataError(f"a figure needs a {kind.__name__} here, found {found!r}", key=key)
+        return cls(**{key: row[key] for key in cls.__slots__ if key in row})  # type: ignore[arg-type]
 
 
 def accuracy(chosen: npt.ArrayLike, rejected: npt.ArrayLike) -> Floats:

@@ -20,6 +20,7 @@ people.json         {"dimensions": [name of each],
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,6 +143,8 @@ def _ppo(folder: Path, bad: list[str]) -> PpoRun:
         try:
             row = json.loads(line)
             point = (float(row["step"]), float(row["reward_mean"]))
+            if not all(map(math.isfinite, point)):
+                raise ValueError(f"{point} is not finite")
             curves.setdefault(str(row.get("group") or "everybody"), []).append(point)
         except (ValueError, KeyError, TypeError) as error:
             bad.append(f"{folder.name}/curve.jsonl, row {number} could not be read: {type(error).__name__} {error}")

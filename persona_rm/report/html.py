@@ -23,9 +23,10 @@ def paragraph(text: str, css: str = "") -> str:
     return f'<p class="{css}">{escape(text)}</p>'
 
 
-def missing(what: str, command: str) -> str:
-    """What a section says when its part of the run does not exist."""
-    return f'<p class="missing">{escape(what)} Not run: <code>{escape(command)}</code></p>'
+def missing(what: str, part: str) -> str:
+    """What a section says when its part of the run is not there; `part` is what to add to the recipe."""
+    said = f"Not run: {what}. Give the recipe {part}, then"
+    return f'<p class="missing">{escape(said)} <code>persona-rm run RECIPE</code></p>'
 
 
 def figure(*parts: str) -> str:

@@ -8,7 +8,7 @@ from persona_rm.report.data import PpoRun, ReportData
 from persona_rm.report.goals import is_control, label, verdict
 
 HISTORY = re.compile(r"^(.+)_h(\d+)$")
-EVAL = "persona-rm eval RECIPE"
+EVAL = "an `eval` section"
 
 
 def header(data: ReportData) -> str:
@@ -26,12 +26,12 @@ def header(data: ReportData) -> str:
 def _cards(data: ReportData) -> str:
     by_name = {f.name: f for f in data.figures}
     cards = [
-        (f"{by_name[n].value:.3f}", f"{label(n)} ({by_name[n].low:.3f} to {by_name[n].high:.3f})")
+        (f"{by_name[n].value:.3f}", f"{label(n)}\n{by_name[n].low:.3f} to {by_name[n].high:.3f}")
         for n in ("pba_golden", "pba_vote", "ica", "pba_golden_flip")
         if n in by_name
     ]
     gains = [(run.name, run.gain) for run in data.ppo if run.gain is not None and not run.control]
-    cards += [(f"{gain:+.1f} SE", f"rise of true utility by PPO, {name}") for name, gain in gains]
+    cards += [(f"{gain:+.1f}", f"standard errors of true utility gained by PPO, {name}") for name, gain in gains]
     inner = "".join(
         f'<div class="card"><b>{html.escape(b)}</b><span>{html.escape(s)}</span></div>' for b, s in cards[:5]
     )
@@ -41,7 +41,7 @@ def _cards(data: ReportData) -> str:
 def headline(data: ReportData) -> str:
     """The figures that have a goal, then all of them folded away."""
     if not data.figures:
-        return html.section("Figures", html.missing("No figures here.", EVAL))
+        return html.section("Figures", html.missing("no figures", EVAL))
     head: list[html.Cell] = ["figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num"), "goal", ""]
     rows = [[*_cells(f), str(data.goals[f.name]), _verdict(f, data)] for f in data.figures if f.name in data.goals]
     absent = [label(name) for name in data.goals if name not in {f.name for f in data.figures}]
@@ -68,7 +68,7 @@ def accuracy(data: ReportData) -> str:
     """Every accuracy on one axis, controls set apart."""
     shown = [f for f in data.figures if _is_accuracy(f.name)]
     if not shown:
-        return html.section("Accuracy", html.missing("No accuracies here.", EVAL))
+        return html.section("Accuracy", html.missing("no accuracies", EVAL))
     best = [f for f in shown if f.name == "bayes_optimal"]
     methods = [f for f in shown if not is_control(f.name) and f not in best]
     controls = [f for f in shown if is_control(f.name)]
@@ -97,7 +97,7 @@ def history(data: ReportData) -> str:
         if match := HISTORY.match(figure.name):
             series.setdefault(match[1], []).append((int(match[2]), figure))
     if not series:
-        return html.section("History size", html.missing("No figures by history size.", EVAL))
+        return html.section("History size", html.missing("no figures by history size", EVAL))
     lines = [_line(name, sorted(points, key=lambda p: p[0]), i) for i, (name, points) in enumerate(series.items())]
     values = [y for line in lines for y in (*line.lows, *line.highs)]
     sizes = sorted({n for points in series.values() for n, _ in points})
@@ -126,7 +126,8 @@ def shortfalls(data: ReportData) -> str:
     items += [_ppo_shortfall(run) for run in data.ppo]
     items += [f"Stage {s.get('name')} failed." for s in data.stages if s.get("status") == "failed"]
     said = [item for item in items if item] + list(data.problems)
-    body = html.bullets(said) if said else html.paragraph("Nothing: every goal measured was reached.")
+    empty = "Nothing: every goal measured was reached." if data.figures or data.ppo else "Nothing was measured yet."
+    body = html.bullets(said) if said else html.paragraph(empty)
     return html.section("What fell short", body)
 
 

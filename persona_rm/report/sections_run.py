@@ -7,6 +7,7 @@ from persona_rm.report import html, svg
 from persona_rm.report.data import Json, PpoRun, ReportData, Stat
 
 MAX_ROWS = 26
+PPO = "a `ppo` section"
 LEVELS = {"low": "low", "none": "cannot reflect", "high": "high"}
 
 
@@ -14,7 +15,7 @@ def curves(data: ReportData) -> str:
     """Reward during PPO, one panel per run, one line per user group."""
     runs = [run for run in data.ppo if run.curves]
     if not runs:
-        return html.section("Reward during PPO", html.missing("No PPO run here.", "persona-rm ppo RECIPE"))
+        return html.section("Reward during PPO", html.missing("no PPO run", PPO))
     values = [y for run in runs for points in run.curves.values() for _, y in points]
     groups = sorted({group for run in runs for group in run.curves})
     panels = "".join(_panel(run, groups, svg.padded(values)) for run in runs)
@@ -45,7 +46,7 @@ def utility(data: ReportData) -> str:
     runs = [run for run in data.ppo if run.before and run.after and run.difference]
     title = "True utility of the answers"
     if not runs:
-        return html.section(title, html.missing("No true utilities here.", "persona-rm ppo RECIPE"))
+        return html.section(title, html.missing("no true utilities (known in the embedded world only)", PPO))
     dots: list[svg.Dot] = []
     for run in runs:
         dots.append(svg.Dot(_run_name(run)))
@@ -77,7 +78,7 @@ def _stat_dot(name: str, stat: Stat | None, kind: str) -> svg.Dot:
 def _rise(run: PpoRun) -> list[html.Cell]:
     stat, gain = run.difference or Stat(0.0, 0.0, 0), run.gain or 0.0
     good = gain <= 3 if run.control else gain > 3
-    goal = "no more than 3" if run.control else "more than 3"
+    goal = "at most 3" if run.control else "more than 3"
     outcome = "ok" if good else "miss"
     return [
         _run_name(run),
@@ -93,7 +94,7 @@ def _rise(run: PpoRun) -> list[html.Cell]:
 def people(data: ReportData) -> str:
     """Two people: what they want, what they are rewarded for, and the same answers scored for both."""
     if not data.people or len(data.people.get("people", ())) < 2:
-        return html.section("Two people", html.missing("No two people here.", "persona-rm report RUN --people"))
+        return html.section("Two people", html.missing("no two people to compare", "an `eval` section"))
     two = data.people["people"][:2]
     labels = [str(person.get("label", f"person {i + 1}")) for i, person in enumerate(two)]
     words = (
@@ -123,7 +124,7 @@ def before_after(data: ReportData) -> str:
     pairs = (data.people or {}).get("before_after", ())
     title = "Answers before and after"
     if not pairs:
-        return html.section(title, html.missing("No answers here.", "persona-rm ppo RECIPE"))
+        return html.section(title, html.missing("no answers", PPO))
     return html.section(title, *(_before_after(pair) for pair in pairs))
 
 
@@ -140,7 +141,7 @@ def _before_after(pair: Json) -> str:
 def card(data: ReportData) -> str:
     """What went in, what came out, and why the rest did not (`construct.card` writes it)."""
     if not data.card:
-        return html.section("Data", html.missing("No data card here.", "persona-rm build RECIPE"))
+        return html.section("Data", html.missing("no data card", "a `construct` section"))
     made_of = [f"{key} {data.card[key]}" for key in ("source", "annotator", "space", "seed") if key in data.card]
     counts: list[list[html.Cell]] = [
         [_words(key), html.num(value)] for key, value in data.card.get("rows", {}).items()
@@ -173,7 +174,7 @@ def _words(key: str) -> str:
 def made(data: ReportData) -> str:
     """The commands, the recipe, the stages and the versions."""
     commands = f"<h3>Commands</h3><pre>{html.escape(data.commands.strip())}</pre>"
-    parts = [commands if data.commands else html.missing("No commands recorded.", "persona-rm run RECIPE")]
+    parts = [commands if data.commands else html.missing("no commands recorded", "its sections")]
     parts += [_stages(data.stages)] if data.stages else []
     if versions := data.info.get("versions"):
         parts += ["<h3>Versions</h3>", html.paragraph(", ".join(f"{k} {v}" for k, v in versions.items()), "soft")]

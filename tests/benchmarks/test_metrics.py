@@ -106,7 +106,9 @@ def test_figure_round_trip_and_exact_keys():
     assert Figure.from_dict(json.loads(json.dumps(failed.to_dict()))) == failed
 
 
-@pytest.mark.parametrize(("key", "value"), [("value", "0.9"), ("n", 1.5), ("low", None), ("name", 3)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("value", "0.9"), ("n", 1.5), ("low", None), ("high", float("nan")), ("name", 3)]
+)
 def test_a_figure_of_the_wrong_type_is_refused_by_key(key, value):
     row = Figure("x", 0.9, 0.8, 1.0, 500).to_dict() | {key: value}
     with pytest.raises(DataError, match=key):
