@@ -190,11 +190,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"not YAML: {error}", file=path) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or None
-        raise DataError(
-            f"{first['msg']}; keys are: {', '.join(BundleFile.model_fields)}", file=path, key=key
-        ) from error
+        raise _invalid(error, path, BundleFile) from error
     bundle = Bundle(folder, file, {})
     _check_members(bundle, path)
     bundle.users = {u.persona.user_id: u for u in read_users(folder / file.users, bundle.space)}
@@ -208,7 +204,7 @@ def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: An
     try:
         file = BundleFile(**keys)
     except ValidationError as error:
-        raise DataError(str(error), file=folder / "bundle.yaml") from error
+        raise _invalid(error, folder / "bundle.yaml", BundleFile) from error
     with open_atomic(folder / file.users) as stream:
         for user in users:
             stream.write((json.dumps(_user_row(user), ensure_ascii=False) + "\n").encode())
@@ -287,5 +283,14 @@ def _member(zoo: Registry, given: Member, path: Path, key: str) -> tuple[Any, An
     try:
         cls = zoo.load(str(name))
         return cls, cls.Config(**config)
-    except (UnknownName, ValidationError) as error:
-        raise DataError(f"{name!r}: {error}", file=path, key=key) from error
+    except UnknownName as error:
+        raise DataError(str(error), file=path, key=key) from error
+    except ValidationError as error:
+        raise _invalid(error, path, cls.Config, key) from error
+
+
+def _invalid(error: ValidationError, path: Path, model: type[Config], *inside: str) -> DataError:
+    """The first fault that pydantic found, with its key and the keys that there are."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in (*inside, *first["loc"]))
+    return DataError(f"{first['msg']}; keys are: {', '.join(model.model_fields)}", file=path, key=key or None)

@@ -128,7 +128,7 @@ class RewardClient:
                     return self.transport.call(name, method, args, max(left, 0.1))
                 except Unreachable as error:
                     last = str(error)
-            pause = min(0.1 * 2**attempt, 5.0)
+            pause = min(0.1 * 2 ** min(attempt, 6), 5.0)
             logger.warning("persona_rm: %s; try %d of %s in %.1f s", last, attempt + 2, method, pause)
             self.wait(pause)
             attempt += 1

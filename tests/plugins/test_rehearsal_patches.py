@@ -1,0 +1,116 @@
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from persona_rm.host import SUPPORTED, where
+
+FOLDER = where("openrlhf", "rehearsal")
+
+
+def run(code, *path, **environ):
+    """A fresh interpreter with the rehearsal first on its path."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (FOLDER, *path))), **environ}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def fake(tmp_path, found):
+    """A package openrlhf of some version."""
+    (tmp_path / "openrlhf").mkdir()
+    (tmp_path / "openrlhf" / "__init__.py").write_text("NAME = 'fake'\n")
+    info = tmp_path / f"openrlhf-{found}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: openrlhf\nVersion: {found}\n")
+    return tmp_path
+
+
+def test_launcher_and_patches_support_the_same_versions():
+    done = run("from cpu_rehearsal.versions import SUPPORTED; print(SUPPORTED)")
+    assert done.stdout.strip() == str(SUPPORTED)
+
+
+@pytest.mark.parametrize("found", ["0.11.1", "0.12.0"])
+def test_another_version_of_the_host_is_refused_when_it_is_imported(tmp_path, found):
+    done = run("import openrlhf", fake(tmp_path, found))
+    assert done.returncode != 0
+    assert f"patches functions of openrlhf 0.11.2; found {found}" in done.stderr
+    assert "pip install" in done.stderr
+
+
+def test_the_supported_version_is_imported(tmp_path):
+    done = run("import openrlhf; print(openrlhf.NAME)", fake(tmp_path, "0.11.2"))
+    assert (done.stdout, done.returncode) == ("fake\n", 0)
+
+
+def test_a_program_without_the_host_pays_nothing():
+    done = run("import sys; print([m for m in ('torch', 'openrlhf', 'vllm', 'einops') if m in sys.modules])")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_sitecustomize_further_down_the_path_still_runs(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("print('the other one')\n")
+    done = run("print('main')", tmp_path)
+    assert done.stdout == "the other one\nmain\n"
+
+
+def test_a_broken_sitecustomize_of_others_is_not_hidden(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("raise RuntimeError('theirs')\n")
+    assert "theirs" in run("print('main')", tmp_path).stderr
+
+
+def test_a_host_that_is_not_installed_stays_missing(tmp_path):
+    code = (
+        "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p and not p.endswith('-packages')]\n"
+        "try:\n    import openrlhf\nexcept ModuleNotFoundError as error:\n    print(error)"
+    )
+    assert run(code).stdout == "No module named 'openrlhf'\n"
+
+
+def test_a_real_flash_attn_wins_over_the_stub(tmp_path):
+    (tmp_path / "flash_attn").mkdir()
+    (tmp_path / "flash_attn" / "__init__.py").write_text("REAL = True\n")
+    done = run("import flash_attn; print(flash_attn.REAL)", tmp_path)
+    assert done.stdout == "True\n"
+
+
+def test_the_stub_says_what_is_missing_when_it_is_called():
+    code = "from flash_attn.bert_padding import unpad_input; unpad_input(1)"
+    done = run(code)
+    if "einops" in done.stderr and "ModuleNotFoundError" in done.stderr:
+        pytest.skip("einops, which the host needs, is not installed")
+    assert "packed samples need flash-attn" in done.stderr
+
+
+def test_patched_modules_keep_their_own_loader_and_source(tmp_path):
+    fake(tmp_path, "0.11.2")
+    done = run("import inspect, openrlhf; print(inspect.getsource(openrlhf), openrlhf.__spec__.loader)", tmp_path)
+    assert "NAME = 'fake'" in done.stdout
+    assert "SourceFileLoader" in done.stdout
+
+
+def test_torch_calls_that_the_host_makes_work_without_cuda():
+    pytest.importorskip("torch")
+    code = (
+        "import torch; torch.cuda.set_device(0); torch.cuda.synchronize();"
+        "d = torch.cuda.current_device(); print(torch.zeros(2).to(d).device, f'cuda:{d}', torch.cuda.is_available());"
+        "names = ('current_device', 'set_device', 'synchronize', 'current_stream');"
+        "print(len({id(getattr(torch.cuda, n)) for n in names}))"
+    )
+    done = run(code, CUDA_VISIBLE_DEVICES="")
+    assert done.stdout == "cpu cuda:0 False\n4\n", done.stderr
+
+
+@pytest.mark.slow
+def test_the_functions_that_are_patched_exist_in_the_installed_host():
+    if version("openrlhf") not in SUPPORTED:
+        pytest.skip("another version is installed")
+    code = (
+        "import openrlhf.utils.distributed_util as d; import openrlhf.trainer.ray.vllm_worker_wrap as w;"
+        "print(d.stateless_init_process_group.__module__, w.WorkerWrap.update_weight.__module__)"
+    )
+    done = run(code, CUDA_VISIBLE_DEVICES="")
+    assert done.stdout.split() == ["cpu_rehearsal.weight_sync", "cpu_rehearsal.vllm_worker"], done.stderr
