@@ -1,34 +1,22 @@
 """Log-probabilities of given responses under a policy and, where there is one, a reference: local transformers models.
 
-Rows are padded on the right in batches of similar length, duplicates are computed once, and the vocabulary projection
-runs over response positions only, in chunks. The same batches go through both models. One thread per instance.
+Duplicates are computed once; a prompt with several responses is read once; rows of similar length share a batch; the
+same batches go through both models (`forward`). One thread per instance.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.backends.base import SequenceLogProb
+from persona_rm.backends.forward import Model, batch_sums, batches, inspect
 from persona_rm.backends.host_tokens import Encoded, host_ids
 from persona_rm.errors import MissingExtra, RecipeError, ScoreError
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
-
-HEAD_CHUNK = 1024
-"""Response positions projected onto the vocabulary at a time: bounds memory at HEAD_CHUNK x vocabulary."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A causal language model; `head` is its vocabulary projection where that alone gives the logits, else None."""
-
-    net: Any
-    head: Any
-    limit: int | None
-    vocabulary: int
 
 
 class TransformersLogProb:
@@ -36,7 +24,8 @@ class TransformersLogProb:
 
     Text is tokenised by the policy's tokenizer exactly as OpenRLHF's DPO does (`host_tokens`); the sum includes EOS.
     Rows longer than the model's context or `max_length` raise `ScoreError`, and so do NaN and infinities. Models load
-    on first use. `batch_tokens` bounds rows x longest row of one forward pass.
+    on first use. `batch_tokens` bounds rows x longest row of one forward pass; `share_prompts` False reads a prompt
+    again for each of its responses.
     """
 
     def __init__(
@@ -48,10 +37,11 @@ class TransformersLogProb:
         dtype: Dtype = "float32",
         batch_tokens: int = 8192,
         max_length: int | None = None,
+        share_prompts: bool = True,
     ) -> None:
         self.policy, self.reference = policy, reference
         self.device, self.dtype = device, dtype
-        self.batch_tokens, self.max_length = batch_tokens, max_length
+        self.batch_tokens, self.max_length, self.share_prompts = batch_tokens, max_length, share_prompts
 
     def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
         """One sum per row, in order. Raises `ScoreError` naming rows: too long, no response token, not finite."""
@@ -111,7 +101,7 @@ class TransformersLogProb:
 
         sums = [math.nan] * len(rows)
         with torch.inference_mode():
-            for batch in batches([len(ids) for ids, _ in rows], self.batch_tokens):
+            for batch in batches(rows, self.batch_tokens, share=model.shares):
                 for i, value in zip(batch, batch_sums(model, [rows[i] for i in batch]), strict=True):
                     sums[i] = value
         return sums
@@ -135,67 +125,8 @@ class TransformersLogProb:
         auto = _transformers().AutoModelForCausalLM
         path = _folder(folder, role)
         net = auto.from_pretrained(path, local_files_only=True, dtype=getattr(torch, self.dtype)).to(device).eval()
-        limit = getattr(net.config, "max_position_embeddings", None)
-        return Model(net, plain_head(net), limit, net.get_input_embeddings().num_embeddings)
-
-
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Row indices by length, longest first, cut so that rows x longest <= budget (a single row always passes)."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
-
-
-def batch_sums(model: Model, rows: Sequence[Encoded]) -> list[float]:
-    """One padded forward pass: the sum of log p(token | before) over each row's response tokens, float64."""
-    import torch
-
-    device = model.net.device
-    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row, _ in rows], batch_first=True).to(device)
-    sizes = torch.tensor([len(row) for row, _ in rows], device=device)
-    starts = torch.tensor([start for _, start in rows], device=device)
-    column = torch.arange(ids.shape[1], device=device)
-    row, position = ((column >= starts[:, None]) & (column < sizes[:, None])).nonzero(as_tuple=True)
-    hidden = outputs(model, ids, (column < sizes[:, None]).long())[row, position - 1]
-    sums = torch.zeros(len(rows), dtype=torch.float64, device=device)
-    for part, targets, owner in zip(
-        hidden.split(HEAD_CHUNK), ids[row, position].split(HEAD_CHUNK), row.split(HEAD_CHUNK), strict=True
-    ):
-        logits = upcast(part if model.head is None else model.head(part))
-        chosen = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(1)
-        sums.index_add_(0, owner, chosen.double())
-    return [float(value) for value in sums]
-
-
-def outputs(model: Model, ids: Any, mask: Any) -> Any:
-    """Final hidden states (rows, tokens, width) where the head is plain, else logits (rows, tokens, vocabulary)."""
-    if model.head is None:
-        return model.net(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    return model.net.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-
-
-def plain_head(net: Any) -> Any:
-    """The output embedding, where a probe shows that it alone makes the logits (no soft cap, no scale); else None."""
-    import torch
-
-    head = net.get_output_embeddings()
-    if head is None or net.base_model is net:
-        return None
-    ids = torch.arange(min(8, net.get_input_embeddings().num_embeddings), device=net.device)[None]
-    with torch.inference_mode():
-        hidden = net.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        same = torch.equal(head(hidden), net(input_ids=ids, use_cache=False).logits)
-    return head if same else None
-
-
-def upcast(logits: Any) -> Any:
-    """Half precision to float32 before the log-softmax; float32 and float64 stay."""
-    return logits.float() if logits.element_size() < 4 else logits
+        found = inspect(net)
+        return replace(found, shares=found.shares and self.share_prompts)
 
 
 def _transformers() -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.host_tokens import ended, host_ids
-from persona_rm.backends.logprob import TransformersLogProb, batches
+from persona_rm.backends.logprob import TransformersLogProb
 from persona_rm.errors import RecipeError, ScoreError
 
 Tiny = Callable[..., Path]
@@ -189,14 +189,6 @@ def test_chat_template(tiny_model: Tiny, tmp_path: Path) -> None:
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
     tokenizer.save_pretrained(folder)
     assert TransformersLogProb(folder).chat(messages) == "[user]hi[assistant]"
-
-
-def test_batches_hold_the_budget_and_every_row() -> None:
-    lengths = [5, 90, 17, 3, 44, 44, 8, 120, 1]
-    found = list(batches(lengths, 100))
-    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 100 for batch in found)
-    assert list(batches([], 100)) == []
 
 
 @pytest.mark.parametrize(

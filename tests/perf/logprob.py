@@ -1,9 +1,9 @@
-"""Batched log-probabilities against one sequence per forward pass, on one random model, in one run.
+"""Log-probabilities in batches, with and without shared prompts, against one sequence per forward pass, in one run.
 
     python tests/perf/logprob.py [--requests 24] [--responses 4] [--persona 400]
 
 A request is a user's prompt (persona and post) with several responses, as a PPO group is. Prints seconds (best of
-`--repeats`, warmed), sequences per second, the ratio, and the largest difference between the two results in nats.
+`--repeats`, warmed), sequences per second, the ratio, and the largest difference from one by one in nats.
 """
 
 import argparse
@@ -59,29 +59,31 @@ def best(run: Callable[[], list[SequenceLogProb]], repeats: int) -> tuple[float,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (
-        ("requests", 24),
-        ("responses", 4),
-        ("persona", 400),
-        ("hidden", 128),
-        ("layers", 4),
-        ("repeats", 3),
-    ):
+    sizes = {"requests": 24, "responses": 4, "persona": 400, "hidden": 128, "layers": 4, "repeats": 3}
+    for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--batch-tokens", type=int, default=8192)
     args = parser.parse_args()
     prompts, responses = texts(args.requests, args.responses, args.persona)
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder), args.hidden, args.layers)
-        results = {}
-        for name, budget in (("one by one", 1), ("batched", args.batch_tokens)):
-            backend = TransformersLogProb(model, model, batch_tokens=budget)
-            results[name] = best(lambda backend=backend: backend.logprob(prompts, responses), args.repeats)
-    for name, (seconds, found) in results.items():
-        print(f"{name:>10}: {seconds:7.2f} s, {len(found) / seconds:7.1f} sequences/s under policy and reference")
-    (slow, a), (fast, b) = results.values()
-    worst = max(abs(x.policy - y.policy) for x, y in zip(a, b, strict=True))
-    print(f"     ratio: {slow / fast:.2f} on {torch.get_num_threads()} threads; largest difference {worst:.1e} nats")
+        base: tuple[float, list[SequenceLogProb]] | None = None
+        for name, budget, share in (
+            ("one by one", 1, False),
+            ("batched", None, False),
+            ("shared prompts", None, True),
+        ):
+            backend = TransformersLogProb(model, model, batch_tokens=budget or args.batch_tokens, share_prompts=share)
+            found = best(lambda backend=backend: backend.logprob(prompts, responses), args.repeats)
+            base = base or found
+            print(line(name, found, base))
+    print(f"{torch.get_num_threads()} threads; a sequence counts once, under policy and reference")
+
+
+def line(name: str, found: tuple[float, list[SequenceLogProb]], base: tuple[float, list[SequenceLogProb]]) -> str:
+    worst = max(abs(x.policy - y.policy) for x, y in zip(found[1], base[1], strict=True))
+    speed = f"{found[0]:7.2f} s, {len(found[1]) / found[0]:7.1f} sequences/s"
+    return f"{name:>14}: {speed}, ratio {base[0] / found[0]:5.2f}, largest difference {worst:.1e} nats"
 
 
 if __name__ == "__main__":
