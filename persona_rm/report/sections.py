@@ -45,7 +45,8 @@ def headline(data: ReportData) -> str:
     head: list[html.Cell] = ["figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num"), "goal", ""]
     rows = [[*_cells(f), str(data.goals[f.name]), _verdict(f, data)] for f in data.figures if f.name in data.goals]
     absent = [label(name) for name in data.goals if name not in {f.name for f in data.figures}]
-    parts = [html.paragraph("Held-out people and posts; intervals draw whole users (cluster bootstrap).", "soft")]
+    words = "The bootstrap behind the intervals draws whole users (in P-SOUPS, which has two, whole prompts)."
+    parts = [html.paragraph(words, "soft")]
     parts += [html.table(head, rows)] if rows else []
     parts += [html.paragraph(f"Not measured in this run: {', '.join(absent)}.", "soft")] if absent else []
     others = [[*_cells(f), (f.name, "soft")] for f in data.figures]

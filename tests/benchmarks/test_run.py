@@ -31,6 +31,18 @@ def test_a_failed_score_is_counted_with_its_reason_and_costs_no_other_case(named
     assert (figure.value, figure.n, figure.failed) == (1.0, 8, 4)
 
 
+def test_a_person_who_cannot_be_adapted_to_costs_their_own_cases_only():
+    class Choosy(Directed):
+        def adapt(self, persona, state=None):
+            if persona.user_id == "a0":
+                raise ScoreError("a history longer than the context")
+            return super().adapt(persona, state)
+
+    rewards = evaluate(Choosy(), cases(users=3, each=2))
+    assert rewards.failures == dict.fromkeys((0, 1), "a history longer than the context")
+    assert rewards.ok.tolist() == [False, False, True, True, True, True]
+
+
 def test_all_failed_is_an_error_not_a_figure():
     with pytest.raises(ScoreError, match="none of 4 cases"):
         evaluate(Failing({"prompt 0", "prompt 1"}, True), cases(users=2, each=2))
