@@ -221,7 +221,7 @@ def _checks(
                 balanced_accuracy(contrast[rows, i] > fitted[2][i], positive[rows]),
                 float((read[rows] != 2).mean()),
                 float(((read[decided] == 3) == positive[decided]).mean()) if decided.any() else float("nan"),
-                float((read[half & ~about] != 2).mean()),
+                float((read[half & ~about] != 2).mean()) if (half & ~about).any() else float("nan"),
             )
         )
     return checks

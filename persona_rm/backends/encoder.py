@@ -35,6 +35,8 @@ class MiniLMConfig(Config):
     folder: str | None = None
     """Where vectors are kept between runs; None keeps none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: int | None = None
+    """CPU threads of this process (torch's own setting); None leaves it."""
 
 
 class MiniLM:
@@ -84,6 +86,8 @@ class MiniLM:
         device = self.config.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
         dtype = getattr(torch, self.config.dtype)
         model = AutoModel.from_pretrained(str(folder), dtype=dtype, local_files_only=True).to(device).eval()
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True), model, device

@@ -9,6 +9,7 @@ import numpy as np
 from persona_rm.construct.personas import Lookalikes
 from persona_rm.construct.search import seeded
 from persona_rm.construct.steps import Drop, consistent, levels_of
+from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example, Thread
 
@@ -21,6 +22,21 @@ def reasons(drops: Iterable[Drop]) -> dict[str, dict[str, int]]:
     for drop in drops:
         counts.setdefault(drop.what, Counter())[drop.reason] += 1
     return {what: dict(counter.most_common()) for what, counter in counts.items()}
+
+
+def balance(counts: Mapping[str, int], reasons: Mapping[str, Mapping[str, int]]) -> None:
+    """rows in == rows on + rows dropped, for posts, responses, pairs and examples. Raises `DataError`."""
+    flows = {
+        "post": ("threads_in", "threads_usable"),
+        "response": ("responses_in", "responses_usable"),
+        "pair": ("threads_usable", "pairs"),
+        "example": ("pairs", "examples"),
+    }
+    for what, (before, after) in flows.items():
+        dropped = sum(reasons.get(what, {}).values())
+        if counts[before] != counts[after] + dropped:
+            found = f"{counts[before]} {before}, {counts[after]} {after}, {dropped} dropped"
+            raise DataError(f"the {what} counts do not add up: {found}; delete the folder and build again")
 
 
 def levels(threads: Sequence[Thread], space: PreferenceSpace) -> dict[str, Any]:

@@ -18,6 +18,6 @@ class ConstructConfig(Config):
     max_chars: int = 4000
     max_threads: int | None = None
     workers: int | None = None
-    """Annotator actors; None is one per two cores."""
+    """Annotator actors; None is one per core."""
     annotate_batch: int = 256
     """Threads per call of the annotator."""

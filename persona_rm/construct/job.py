@@ -8,10 +8,11 @@ reproducible.
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from persona_rm.annotators import ANNOTATORS
-from persona_rm.backends.base import Backends
-from persona_rm.backends.encoder import MiniLM, MiniLMConfig
-from persona_rm.construct import card, records, steps
+from persona_rm.construct import card, records, workers
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.personas import Lookalikes
 from persona_rm.construct.steps import Drop, LabelledPair
+from persona_rm.construct.workers import Annotate, AnnotatorSpec, Map, Rows, table
 from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.files import write_examples
 from persona_rm.sources.base import Source
@@ -37,25 +36,14 @@ SHARD = 2000
 CODE = Path(__file__).parents[1]
 OF_STAGE = {
     "raw": ("sources", "types.py"),
-    "clean": ("construct/steps.py", "construct/records.py"),
+    "clean": ("construct/steps.py", "construct/records.py", "construct/workers.py"),
     "annotate": ("annotators", "backends/encoder.py"),
-    "pair": ("construct/steps.py",),
-    "examples": ("construct",),
+    "pair": ("construct/steps.py", "construct/search.py"),
+    "examples": ("construct", "files.py"),
 }
 """The code that a stage's result depends on."""
 
-Table = Any
-Rows = Callable[[list[dict[str, Any]]], list[tuple[Any, list[Drop]]]]
 console = Console(stderr=True)
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotatorSpec:
-    """An annotator by name, so that workers build their own; `encoder` is what its MiniLM is made with."""
-
-    name: str
-    params: Mapping[str, Any]
-    encoder: MiniLMConfig = field(default_factory=MiniLMConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,48 +66,6 @@ def build(
     return _Job(source, annotator, config, space, seed, out_dir.absolute()).run()
 
 
-class _Map:
-    """A pure function of a row, over the rows of an Arrow batch (id, number, body)."""
-
-    def __init__(self, function: Rows) -> None:
-        self.function = function
-
-    def __call__(self, batch: Table) -> Table:
-        rows = batch.to_pylist()
-        outcomes = self.function([records.load(row["body"])[0] or {} for row in rows])
-        bodies = [records.dump(record, drops) for record, drops in outcomes]
-        return _table([(row["number"], body) for row, body in zip(rows, bodies, strict=True)])
-
-
-def _table(rows: list[tuple[int, str]]) -> Table:
-    numbers, bodies = [row[0] for row in rows], [row[1] for row in rows]
-    return pa.table({"number": pa.array(numbers, pa.int64()), "body": pa.array(bodies, pa.large_string())})
-
-
-class _Annotate(_Map):
-    """Annotates threads inside a Ray actor, with its own annotator and encoder."""
-
-    def __init__(self, spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> None:
-        super().__init__(self.annotate)
-        cls = ANNOTATORS.load(spec.name)
-        self.annotator = cls(cls.Config(**spec.params), space, Backends(encoder=MiniLM(spec.encoder)))
-        _use_threads(threads)
-
-    def annotate(self, rows: list[dict[str, Any]]) -> list[tuple[Any, list[Drop]]]:
-        threads = [records.thread(row) for row in rows if row]
-        prompts = [thread.prompt for thread in threads for _ in thread.comments]
-        comments = [comment for thread in threads for comment in thread.comments]
-        read = iter(self.annotator.annotate(prompts, comments))
-        done = iter([replace(t, comments=tuple(replace(c, levels=next(read)) for c in t.comments)) for t in threads])
-        return [(next(done) if row else None, []) for row in rows]
-
-
-def _use_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-
-
 @dataclass(frozen=True)
 class _Job:
     source: Source
@@ -135,13 +81,15 @@ class _Job:
         config, seed = self.config, self.seed
         raw = self._stage("raw", self.source.fingerprint(), {"max_threads": config.max_threads}, self._read)
         cleaning = {"min_chars": config.min_chars, "max_chars": config.max_chars}
-        clean = self._mapped("clean", raw, cleaning, lambda rows: [_clean(row, config) for row in rows])
+        clean = self._mapped("clean", raw, cleaning, lambda rows: [workers.clean(row, config) for row in rows])
         key = self._hash(
             asdict(self.spec) | {"encoder": self.spec.encoder.model_dump()} | {"space": asdict(self.space)}
         )
         annotated = self._stage("annotate", clean, {"annotator": key}, self._annotate)
         pairing = {"n_clusters": config.n_clusters, "seed": seed}
-        paired = self._mapped("pair", annotated, pairing, lambda rows: [_pair(row, config, seed) for row in rows])
+        paired = self._mapped(
+            "pair", annotated, pairing, lambda rows: [workers.pair(row, config, seed) for row in rows]
+        )
         rest = config.model_dump(exclude={"workers", "annotate_batch"})
         self._stage("examples", paired, {"config": rest, "seed": seed, "space": asdict(self.space)}, self._examples)
         return self._finish(round(time.monotonic() - started, 1))
@@ -187,11 +135,11 @@ class _Job:
             raise DataError(f"source {self.source.name!r} gave no thread; see raw/quarantine.jsonl", file=self.out)
 
     def _write_shard(self, shard: list[tuple[int, str]]) -> None:
-        pq.write_table(_table(shard), self.out / "raw" / f"{shard[0][0]:09d}.parquet")
+        pq.write_table(table(shard), self.out / "raw" / f"{shard[0][0]:09d}.parquet")
 
     def _mapped(self, name: str, upstream: str, settings: Mapping[str, Any], rows: Rows) -> str:
         before = {"clean": "raw", "pair": "annotate"}[name]
-        return self._stage(name, upstream, settings, lambda: self._ray(before, name, _Map(rows)))
+        return self._stage(name, upstream, settings, lambda: self._ray(before, name, Map(rows)))
 
     def _ray(self, before: str, name: str, function: Any, **options: Any) -> None:
         """Read -> map_batches -> write. Every row that goes in comes out, as a record or with a reason."""
@@ -207,12 +155,13 @@ class _Job:
             raise DataError(f"stage {name} was given {rows_in} rows and wrote {rows_out}", file=self.out / name)
 
     def _annotate(self) -> None:
+        """One actor a core, each with one thread: torch threads that share a busy core wait for each other."""
         ray = _start_ray()
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        workers = self.config.workers or max(1, cpus // 2)
-        arguments = (self.spec, self.space, max(1, cpus // workers))
-        options = {"fn_constructor_args": arguments, "concurrency": workers, "num_cpus": 1 if cpus > workers else 0.5}
-        self._ray("clean", "annotate", _Annotate, batch_size=self.config.annotate_batch, **options)
+        actors = self.config.workers or cpus
+        options = {"concurrency": actors, "num_cpus": min(1.0, cpus / (2 * actors))}
+        options["fn_constructor_args"] = (self.spec, self.space, max(1, cpus // actors))
+        self._ray("clean", "annotate", Annotate, batch_size=self.config.annotate_batch, **options)
 
     def _examples(self) -> None:
         ray = _start_ray()
@@ -221,14 +170,12 @@ class _Job:
             list(threads.values()), [(threads[n], p) for n, p in pairs.items()], self.config, self.space, self.seed
         )
         self._ray("pair", "examples", _Persona, fn_constructor_args=(ray.put(lookalikes),), concurrency=1, num_cpus=1)
-        rows = [records.example(body) for _, body, _ in self._rows("examples") if body]
-        write_examples(self.out / "examples.jsonl", rows, self.space)
 
     def _rows(self, name: str) -> Iterator[tuple[int, dict[str, Any] | None, list[Drop]]]:
         """(number, record or None, drops) of every row of a stage, in the order of the source."""
         files = sorted((self.out / name).glob("*.parquet"))
-        table = pa.concat_tables([pq.read_table(file) for file in files]).sort_by("number")
-        for number, body in zip(table["number"].to_pylist(), table["body"].to_pylist(), strict=True):
+        rows = pa.concat_tables([pq.read_table(file) for file in files]).sort_by("number")
+        for number, body in zip(rows["number"].to_pylist(), rows["body"].to_pylist(), strict=True):
             yield (number, *records.load(body))
 
     @cached_property
@@ -242,16 +189,23 @@ class _Job:
         return {n: records.pair(body["pair"]) for n, body, _ in self._rows("pair") if body}
 
     def _finish(self, seconds: float) -> BuildResult:
-        """The card, beside the examples."""
-        drops = [drop for stage in ("clean", "pair", "examples") for *_, found in self._rows(stage) for drop in found]
+        """The examples as an AlignX file, with the card beside it."""
+        if not self.annotated:
+            raise DataError(f"no usable response; reasons: {card.reasons(self._drops())}", file=self.out / "clean")
         raw = [records.thread(body) for _, body, _ in self._rows("raw") if body]
         rows = [records.example(body) for _, body, _ in self._rows("examples") if body]
-        found = self._card(raw, rows, drops) | {"seconds": seconds}
+        found = self._card(raw, rows) | {"seconds": seconds}
         (self.out / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         (self.out / "README.md").write_text(card.readme(found))
+        if not rows:
+            raise DataError("no example came out; card.json and README.md say why", file=self.out)
+        write_examples(self.out / "examples.jsonl", rows, self.space)
         return BuildResult(self.out / "examples.jsonl", found)
 
-    def _card(self, raw: list[Thread], rows: list[Example], drops: list[Drop]) -> dict[str, Any]:
+    def _drops(self) -> list[Drop]:
+        return [drop for stage in ("clean", "pair", "examples") for *_, found in self._rows(stage) for drop in found]
+
+    def _card(self, raw: list[Thread], rows: list[Example]) -> dict[str, Any]:
         threads = list(self.annotated.values())
         bad = (self.out / "raw" / "quarantine.jsonl").read_text().count("\n")
         counts = {
@@ -263,8 +217,8 @@ class _Job:
             "pairs": len(self.pairs),
             "examples": len(rows),
         }
-        reasons = card.reasons(drops)
-        _balance(counts, reasons)
+        reasons = card.reasons(self._drops())
+        card.balance(counts, reasons)
         pairs = [(self.annotated[number], pair) for number, pair in self.pairs.items()]
         found = Lookalikes(threads, pairs, self.config, self.space, self.seed)
         return {
@@ -281,7 +235,7 @@ class _Job:
         }
 
 
-class _Persona(_Map):
+class _Persona(Map):
     """Builds examples inside a Ray actor that reads the one copy of the corpus."""
 
     def __init__(self, lookalikes: Any) -> None:
@@ -297,42 +251,10 @@ class _Persona(_Map):
         return (None, [found]) if isinstance(found, Drop) else (found, [])
 
 
-def _clean(row: dict[str, Any], config: ConstructConfig) -> tuple[Thread | None, list[Drop]]:
-    return steps.clean(records.thread(row), config)
-
-
-@dataclass(frozen=True, slots=True)
-class _Paired:
-    thread: Thread
-    pair: LabelledPair
-
-
-def _pair(row: dict[str, Any], config: ConstructConfig, seed: int) -> tuple[_Paired | None, list[Drop]]:
-    if not row:
-        return None, []
-    thread = records.thread(row)
-    found = steps.pair(thread, config, seed)
-    return (None, [found]) if isinstance(found, Drop) else (_Paired(thread, found), [])
-
-
-def _balance(counts: Mapping[str, int], reasons: Mapping[str, Mapping[str, int]]) -> None:
-    """rows in == rows on + rows dropped, for posts, responses, pairs and examples. Raises `DataError`."""
-    flows = {
-        "post": ("threads_in", "threads_usable"),
-        "response": ("responses_in", "responses_usable"),
-        "pair": ("threads_usable", "pairs"),
-        "example": ("pairs", "examples"),
-    }
-    for what, (before, after) in flows.items():
-        dropped = sum(reasons.get(what, {}).values())
-        if counts[before] != counts[after] + dropped:
-            found = f"{counts[before]} {before}, {counts[after]} {after}, {dropped} dropped"
-            raise DataError(f"the {what} counts do not add up: {found}; delete the folder and build again")
-
-
 def _quarantine(file: Any, error: DataError) -> None:
-    """One line per bad row; the problem may quote a value, so it is cut short."""
-    body = {"file": str(error.file), "row": error.row, "key": error.key, "problem": error.problem[:200]}
+    """One line per bad row. What the row holds is somebody's text and is not copied: a problem ends at "found"."""
+    problem = re.sub(r"\bfound .*", "found something else", error.problem, flags=re.DOTALL)[:200]
+    body = {"file": str(error.file), "row": error.row, "key": error.key, "problem": problem}
     file.write(json.dumps(body) + "\n")
 
 
