@@ -119,7 +119,7 @@ class Recipe(Section):
     output: str = ""
     """Where the run goes; default runs/<name>."""
     pretrain: PretrainConfig | None = None
-    construct: ConstructConfig | None = None
+    build: ConstructConfig | None = None
     dpo: dict[str, DpoConfig] = {}
     eval: EvalConfig | None = None
     ppo: dict[str, PpoConfig] = {}

@@ -20,7 +20,7 @@ from pydantic import Field
 from persona_rm.config import Config
 from persona_rm.prompts import load_prompts
 from persona_rm.space import load_space
-from persona_rm.world.corpus import documents
+from persona_rm.world.corpus import FIRST, documents
 from persona_rm.world.world import World, WorldConfig
 
 EOS, PAD = "</s>", "<pad>"
@@ -38,8 +38,8 @@ class PretrainConfig(Config):
     context: int = 2048
     max_tokens: int = 1536
     """Documents longer than this are left out, and counted."""
-    steps: int = Field(1200, gt=0)
-    batch_tokens: int = 6144
+    steps: int = Field(3400, gt=0)
+    batch_tokens: int = 3072
     lr: float = 2e-3
     warmup: int = 50
     threads: int = Field(2, gt=0)
@@ -60,7 +60,7 @@ def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: st
     torch.manual_seed(seed)
     torch.set_num_threads(config.threads)
     make = partial(texts, world, prompts, space, seed)
-    tokenizer = train_tokenizer(make(0, config.tokenizer_documents), config)
+    tokenizer = train_tokenizer(make(FIRST, config.tokenizer_documents), config)
     model = _new_model(config, tokenizer)
     started, losses, tokens, skipped = time.time(), [], 0, 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -160,7 +160,7 @@ def _batches(
     pool: list[list[int]] = []
     skipped = 0
     with get_context("spawn").Pool(config.workers) as workers:
-        starts = iter(range(config.tokenizer_documents, 2**62, CHUNK))
+        starts = iter(range(0, 2**62, CHUNK))
         for chunk in _imap(workers, partial(_made, make), starts, config.workers * 3):
             ids = tokenizer(chunk)["input_ids"]
             pool += [row for row in ids if len(row) <= config.max_tokens]

@@ -31,9 +31,7 @@ class ToyBenchmark(Benchmark):
         return [self._case(world, choice) for choice in world.choices(self.config.per_person)]
 
     def _case(self, world: World, choice: Choice) -> Case:
-        evidence = world.persona(
-            choice.person, "test", self.config.n_ugc, self.config.n_pairs, avoid=choice.post.id
-        )
+        evidence = world.persona(choice.person, "test", self.config.n_ugc, self.config.n_pairs, avoid=choice.post.id)
         chosen, rejected = choice.chosen, choice.rejected
         example = Example(
             id=content_id(choice.person.id, choice.post.id),

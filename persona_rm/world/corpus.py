@@ -17,9 +17,11 @@ from persona_rm.world.world import Post, World
 
 Document = tuple[str, str]
 """(prompt, response): the response is what a reader would answer; for a self-description the prompt is empty."""
-KINDS = (("self", 0.45), ("plain", 0.05), ("pba", 0.3), ("ica", 0.2))
-FIRST = 8_000
-"""So many documents at the start are self-descriptions only: what words mean comes before what to do with them."""
+KINDS = (("self", 0.4), ("plain", 0.05), ("pba", 0.38), ("ica", 0.17))
+FIRST = 40_000
+"""So many documents at the start describe one or two poles only: what words mean comes before what to do with them."""
+NAMELESS = 0.25
+"""Share of later self-descriptions that name no pole: whoever says one thing also says what goes with it."""
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:
@@ -31,19 +33,21 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
         kind = "self" if number < FIRST else rng.choices(names, weights)[0]
         person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
         if kind == "self":
-            yield "", self_description(world.language, person, rng)
+            yield "", self_description(world.language, person, rng, first=number < FIRST)
         else:
             yield answer(world, prompts, kind, person, posts, rng)
 
 
-def self_description(language: Language, person: Person, rng: Random) -> str:
-    """One to six poles by their names, then two to three wordings of each, shuffled."""
+def self_description(language: Language, person: Person, rng: Random, first: bool) -> str:
+    """One to six poles by their names, then two to four wordings of each, shuffled."""
     held = [dim for dim, direction in enumerate(person.directions) if direction]
-    told = rng.sample(held, rng.randint(1, min(6, len(held))))
-    label = language.space.describe(_only(person.directions, told))
+    told = rng.sample(held, rng.randint(1, min(2 if first else 6, len(held))))
     clauses = [clause for dim in told for clause in _some(language, dim, person.directions[dim], rng)]
     rng.shuffle(clauses)
-    return f"{label}: {'. '.join(clauses)}."
+    words = f"{'. '.join(clauses)}."
+    if not first and rng.random() < NAMELESS:
+        return words
+    return f"{language.space.describe(_only(person.directions, told))}: {words}"
 
 
 def answer(world: World, prompts: PromptFormat, kind: str, person: Person, posts: list[Post], rng: Random) -> Document:
@@ -72,7 +76,7 @@ def _draw(posts: list[Post], n: int, rng: Random) -> list[tuple[int, Post]]:
 
 
 def _some(language: Language, dim: int, sign: int, rng: Random) -> list[str]:
-    return rng.sample(language.wordings[dim, sign], rng.randint(2, 3))
+    return rng.sample(language.wordings[dim, sign], rng.randint(2, 4))
 
 
 def _only(directions: Directions, dims: list[int]) -> Directions:

@@ -1,0 +1,30 @@
+"""Answers of a policy, sampled in one process: for judging a policy before and after it was trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def answers(
+    model: Path, prompts: Sequence[str], *, max_new_tokens: int, seed: int, temperature: float = 1.0, batch: int = 64
+) -> list[str]:
+    """One sampled answer per prompt, special tokens left out. Deterministic on one machine under a seed."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, padding_side="left")
+    policy: Any = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, dtype=torch.float32).to(device)
+    torch.manual_seed(seed)
+    out: list[str] = []
+    for start in range(0, len(prompts), batch):
+        given = tokenizer(
+            list(prompts[start : start + batch]), return_tensors="pt", padding=True, add_special_tokens=False
+        ).to(device)
+        made = policy.generate(
+            input_ids=given["input_ids"], attention_mask=given["attention_mask"], do_sample=True, top_k=0, top_p=1.0,
+            temperature=temperature, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
+        new = made[:, given["input_ids"].shape[1] :]
+        out += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return out

@@ -1,0 +1,223 @@
+"""The command line: `persona-rm VERB`. Each verb is a few lines over a function that Python can call too."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from persona_rm import __version__
+from persona_rm.errors import PersonaRMError, RecipeError
+
+app = typer.Typer(
+    name="persona-rm",
+    help="User-level rewards for OpenRLHF: each user gets their own reward, in the RLHF stack you already run.\n\n"
+    "Start with `persona-rm run recipes/quickstart.yaml`: it shows the whole product on an embedded world.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+console = Console(stderr=False)
+RecipePath = Annotated[Path, typer.Argument(help="A recipe (YAML). Packaged ones: `persona-rm recipes`.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Overrides: `seed=1 source=reddit source.path=FILE dpo.pba.args.adam.lr=1e-4`.")
+]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Our own errors are one red message and exit code 1; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except PersonaRMError as error:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {error}", markup=True, highlight=False)
+        raise typer.Exit(1) from error
+
+
+def _recipe(path: Path, overrides: list[str] | None):  # type: ignore[no-untyped-def]
+    from persona_rm.recipe import load_recipe
+
+    return load_recipe(_find(path), overrides or ())
+
+
+def _find(path: Path) -> Path:
+    """The recipe as given, or the packaged one of that name."""
+    if path.exists():
+        return path
+    named = {p.stem: p for p in _recipes()}
+    return named.get(path.stem, path)
+
+
+def _recipes() -> list[Path]:
+    here = Path(__file__).resolve().parent
+    roots = (here.parent / "recipes", here / "_recipes")
+    root = next((r for r in roots if r.is_dir()), None)
+    return sorted(p for p in root.rglob("*.yaml")) if root else []
+
+
+@app.command()
+def run(recipe: RecipePath, overrides: Overrides = None,
+        only: Annotated[list[str] | None, typer.Option(help="Run only these stages: pretrain build dpo eval ppo report.")] = None) -> None:  # fmt: skip
+    """Run a recipe: build, DPO, evaluation, PPO, report. Stages that are done are skipped; a killed run goes on."""
+    with _told():
+        from persona_rm.pipeline.job import run_recipe
+
+        run_recipe(_recipe(recipe, overrides), console, only=only or ())
+
+
+@app.command()
+def build(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Build AlignX examples from the recipe's threads (Ray Data): examples.parquet, card.json and a data card."""
+    with _told():
+        from persona_rm.construct.config import ConstructConfig
+        from persona_rm.pipeline.stages import Run
+        from persona_rm.pipeline.train import run_build
+
+        plan = _recipe(recipe, overrides)
+        job = Run(plan, plan.folder, console)
+        run_build(job, plan.build or ConstructConfig())
+        console.print((plan.folder / "build" / "README.md").read_text(), markup=False)
+
+
+@app.command()
+def prepare(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    to: Annotated[str, typer.Option("--for", help="The host's trainer that the rows are for: dpo.")] = "dpo",
+    section: Annotated[str, typer.Option(help="Which section of the recipe's `dpo`; default the first.")] = "",
+    out: Annotated[Path, typer.Option(help="Where the JSON lines go.")] = Path("rows.jsonl"),
+) -> None:
+    """Write training rows for the host (prompt, chosen, rejected), and print the host's command for them."""
+    with _told():
+        from persona_rm.host import command_line, dpo_command, environment
+        from persona_rm.pipeline.members import model_folder
+        from persona_rm.pipeline.rows import dpo_rows, write_rows
+        from persona_rm.pipeline.stages import Run
+        from persona_rm.pipeline.train import device_of, dpo_args, examples_of
+
+        plan = _recipe(recipe, overrides)
+        if to != "dpo" or not plan.dpo:
+            raise RecipeError(f"rows are written --for dpo from a recipe with a dpo section; found --for {to}")
+        config = plan.dpo[section or next(iter(plan.dpo))]
+        job = Run(plan, plan.folder, console)
+        count = write_rows(out, dpo_rows(plan, config, examples_of(job)))
+        console.print(f"{count} rows in {out}")
+        args = dpo_args(config, model_folder(plan.model), out, plan.folder / "dpo" / (section or next(iter(plan.dpo))))
+        print_command = command_line(dpo_command(args), environment(device_of(plan), job="dpo"))
+        console.print(print_command, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(name="eval")
+def evaluate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures here: name, value, low, high, n.")] = None,
+) -> None:
+    """Alignment accuracy, flip, history sizes and controls, with intervals by user. Trains what is missing first."""
+    with _told():
+        from persona_rm.benchmarks.run import read_figures, write_figures
+        from persona_rm.pipeline.job import run_recipe, summary
+
+        plan = _recipe(recipe, overrides)
+        folder = run_recipe(plan, console, only=("build", "dpo", "eval"))
+        if not (folder / "metrics.json").is_file():
+            raise RecipeError(f"{recipe} has no eval section, so nothing was evaluated")
+        summary(folder, console)
+        if json:
+            write_figures(json, read_figures(folder / "metrics.json"))
+            console.print(f"Figures: {json}")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run folder, e.g. runs/embedded.")]) -> None:
+    """Write report.html of a run again: one file, pictures and commands inside, works offline."""
+    with _told():
+        from persona_rm.pipeline.job import make_report
+        from persona_rm.pipeline.stages import Run
+        from persona_rm.recipe import load_recipe
+
+        make_report(Run(load_recipe(folder / "recipe.yaml"), folder, console))
+
+
+@app.command()
+def rehearse(recipe: RecipePath, overrides: Overrides = None,
+             show: Annotated[bool, typer.Option("--show", help="Only say what would change.")] = False) -> None:  # fmt: skip
+    """Run any recipe small on this machine, CPU included, through the real host; says what it changed and why."""
+    with _told():
+        from persona_rm.host import require_host
+        from persona_rm.pipeline.job import run_recipe
+        from persona_rm.pipeline.rehearse import rehearsal_of
+
+        require_host()
+        small, changes = rehearsal_of(_recipe(recipe, overrides))
+        for line in changes:
+            console.print(f"- {line}", highlight=False, markup=False)
+        if not show:
+            run_recipe(small, console)
+
+
+@app.command()
+def where(
+    host: Annotated[str, typer.Argument(help="The host: openrlhf.")] = "openrlhf",
+    agent: Annotated[bool, typer.Option("--agent", help="The agent file, for --train.agent_func_path.")] = False,
+    rehearsal: Annotated[bool, typer.Option("--rehearsal", help="The folder of CPU patches, for PYTHONPATH.")] = False,
+) -> None:
+    """Print the path of the plugin file: `--reward.remote_url "$(persona-rm where openrlhf)"`."""
+    with _told():
+        from persona_rm.host import where as find
+
+        part = "agent" if agent else "rehearsal" if rehearsal else "reward"
+        sys.stdout.write(f"{find(host, part)}\n")  # type: ignore[arg-type]
+
+
+@app.command()
+def space(
+    name: Annotated[str, typer.Argument(help="A packaged space or a YAML file.")] = "alignx90",
+    parse: Annotated[str | None, typer.Option(help="Read this text of labels into a direction vector.")] = None,
+) -> None:
+    """List the dimensions of a preference space with their poles; positive is the first pole, not the nicer one."""
+    with _told():
+        from persona_rm.space import load_space
+        from persona_rm.space import table as rows_of
+
+        found = load_space(name)
+        if parse is not None:
+            directions = found.parse(parse)
+            console.print({found.ids[i]: d for i, d in enumerate(directions) if d})
+            return
+        rows = rows_of(found)
+        table = Table(*rows[0].keys(), title=f"{found.name}: {len(found)} dimensions")
+        for row in rows:
+            table.add_row(*row.values())
+        console.print(table)
+
+
+@app.command()
+def recipes() -> None:
+    """List the packaged recipes with what each does."""
+    table = Table("recipe", "what it does")
+    for path in _recipes():
+        head = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        table.add_row(str(path), head)
+    console.print(table)
+
+
+@app.command()
+def zoo() -> None:
+    """List every zoo member: sources, annotators, inferrers, methods, benchmarks."""
+    from persona_rm.recipe import ZOOS
+
+    table = Table("zoo", "members")
+    for name, registry in ZOOS.items():
+        table.add_row(name, ", ".join(registry.names()))
+    console.print(table)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"{__version__}\n")

@@ -1,0 +1,202 @@
+"""The evaluation stage: figures with intervals for the trained policies, the controls and the strong simple baselines."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from persona_rm.annotators.base import Annotator
+from persona_rm.backends.base import Backends
+from persona_rm.backends.encoder import MiniLM, MiniLMConfig
+from persona_rm.benchmarks.base import Benchmark, Case
+from persona_rm.benchmarks.controls import longer_wins, no_persona, shuffled_personas, truncate_history, without_golden
+from persona_rm.benchmarks.metrics import direction_figures
+from persona_rm.benchmarks.run import Evaluation
+from persona_rm.errors import RecipeError
+from persona_rm.inferrers.base import Inferrer
+from persona_rm.methods.base import Method
+from persona_rm.pipeline.members import annotator_of, inferrer_of, method_of, model_folder, policies, space_of
+from persona_rm.pipeline.rows import held_out
+from persona_rm.pipeline.stages import Run
+from persona_rm.pipeline.train import EXAMPLES, MODEL, examples_of, world_of
+from persona_rm.recipe import EvalConfig, Member, Recipe, member
+from persona_rm.types import Directions, Levels, Persona, Ugc
+
+HISTORY_CASES = 500
+"""History sizes are compared on so many cases: long prompts are slow on a CPU."""
+
+
+def cases_of(recipe: Recipe, config: EvalConfig, built: Path) -> list[Case]:
+    """The cases: of the named benchmark, of the embedded world, or the held-out share of what was built from real data."""
+    given = config.benchmark or _own(recipe, built)
+    if given["name"] == "toy" and "world" not in given:
+        given = {**given, "world": world_of(recipe).model_dump()}
+    cls, settings = member("benchmark", given)
+    benchmark: Benchmark = cls(settings, space_of(recipe))
+    cases = benchmark.cases()
+    if config.benchmark is None and recipe.source["name"] != "toy":
+        cases = [case for case in cases if held_out(case.example)]
+    return cases
+
+
+def _own(recipe: Recipe, built: Path) -> Member:
+    return {"name": "toy"} if recipe.source["name"] == "toy" else {"name": "alignx", "path": str(built)}
+
+
+def run_eval(run: Run, config: EvalConfig, upstream: dict[str, str]) -> str:
+    """All figures of this run into <run>/eval/metrics.json."""
+    trained = Path(config.runs) if config.runs else run.folder
+
+    def work(folder: Path) -> None:
+        cases = cases_of(run.recipe, config, run.folder / "build" / EXAMPLES)
+        sheet = Evaluation(config.batch, run.recipe.seed, config.resamples, run.console)
+        evaluate(run, config, sheet, cases, trained)
+        sheet.write(folder / "metrics.json")
+
+    inputs = {"config": config, "trained": upstream, "prompts": run.recipe.prompts, "seed": run.recipe.seed}
+    key = run.stage("eval", {**inputs, "source": run.recipe.source}, work)
+    (run.folder / "metrics.json").write_bytes((run.folder / "eval" / "metrics.json").read_bytes())
+    return key
+
+
+def evaluate(run: Run, config: EvalConfig, sheet: Evaluation, cases: Sequence[Case], trained: Path) -> None:
+    """Controls first, then PBA, ICA and what needs no training, each where this run has it and the cases allow it."""
+    recipe = run.recipe
+    truth = all(case.utilities is not None for case in cases)
+    sheet.given("control_longer", cases, longer_wins(cases))
+    if truth:
+        sheet.bayes(cases)
+    encoder = MiniLM(MiniLMConfig())
+    annotator = {"name": "toy"} if recipe.source["name"] == "toy" else annotator_of(recipe)
+    cls, settings = member("annotator", annotator)
+    reader: Annotator = cls(settings, space_of(recipe), Backends(encoder=encoder))
+    annotated = annotate_items(cases, reader)
+    infer = inferrer_of({"name": "vote"}, space_of(recipe))
+    for name in config.methods:
+        if name not in recipe.dpo:
+            raise RecipeError(f"eval.methods names {name!r}; dpo has: {', '.join(recipe.dpo) or 'nothing'}")
+        backends = policies(trained / "dpo" / name / MODEL, model_folder(recipe.model))
+        kind = recipe.dpo[name].method
+        figures = _pba if kind["name"] == "pba" else _ica
+        figures(_Desk(recipe, config, sheet, backends, infer, kind, truth), annotated)
+    _untrained(run, config, sheet, annotated, Backends(encoder=encoder, reader=reader), infer)
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What the figures of one policy share. `truth`: the cases' directions are the hidden ones of a known world."""
+
+    recipe: Recipe
+    config: EvalConfig
+    sheet: Evaluation
+    backends: Backends
+    infer: Inferrer
+    kind: Member
+    truth: bool
+
+    def method(self, **settings: object) -> Method:
+        """The method on this policy, with some settings changed."""
+        return method_of(self.recipe, {**self.kind, **settings}, self.backends)
+
+    def history(self, name: str, method: Method, cases: Sequence[Case], prepare: Callable[[Case], Case]) -> None:
+        """Accuracy by history size, where the cases have such histories."""
+        for n in self.config.history:
+            if all(_has(case, n) for case in cases):
+                some = [prepare(truncate_history(case, n)) for case in cases[:HISTORY_CASES]]
+                self.sheet.accuracy(f"{name}_h{n}", method, some)
+
+
+def _has(case: Case, n: int) -> bool:
+    persona = case.example.persona
+    return len(persona.ugc) >= n // 2 and len(persona.pairs) >= n - n // 2
+
+
+def _shorter(case: Case, n: int) -> Case:
+    """The case with `n` items; one with fewer as it is (P-SOUPS has 4 pairs and nothing else)."""
+    return truncate_history(case, n) if _has(case, n) else case
+
+
+def annotate_items(cases: Sequence[Case], reader: Annotator) -> list[Case]:
+    """The cases with directions on every item of evidence: those that the data give, else as the annotator reads them."""
+    texts = {
+        (item.prompt, text)
+        for case in cases
+        for item in (*case.example.persona.ugc, *case.example.persona.pairs)
+        if item.directions is None
+        for text in ((item.comment,) if isinstance(item, Ugc) else (item.chosen, item.rejected))
+    }
+    order = sorted(texts)
+    levels = dict(zip(order, reader.levels([p for p, _ in order], [t for _, t in order]), strict=True)) if order else {}
+    return [case.with_persona(_read_items(case.example.persona, levels)) for case in cases]
+
+
+def _read_items(persona: Persona, levels: Mapping[tuple[str, str], Levels]) -> Persona:
+    ugc = tuple(
+        u if u.directions is not None else replace(u, directions=_signs(levels[u.prompt, u.comment])) for u in persona.ugc
+    )
+    pairs = tuple(
+        p
+        if p.directions is not None
+        else replace(p, directions=_signs(levels[p.prompt, p.chosen], levels[p.prompt, p.rejected]))
+        for p in persona.pairs
+    )
+    return replace(persona, ugc=ugc, pairs=pairs)
+
+
+def _signs(levels: Levels, against: Levels | None = None) -> Directions:
+    other = against or (2,) * len(levels)
+    return tuple((a > b) - (a < b) for a, b in zip(levels, other, strict=True))
+
+
+def inferred(case: Case, infer: Inferrer) -> Case:
+    """The case with the directions that an inferrer reads in the evidence, in place of the golden ones."""
+    persona = without_golden(case).example.persona
+    return case.with_persona(persona.with_directions(infer.infer(persona).directions))
+
+
+def _pba(desk: _Desk, cases: list[Case]) -> None:
+    sheet, method, seed = desk.sheet, desk.method(), desk.recipe.seed
+    given = "pba_golden" if desk.truth else "pba_given"
+    if all(case.example.persona.directions is not None for case in cases):
+        sheet.accuracy(given, method, cases)
+        sheet.flip(f"{given}_flip", given, method)
+        sheet.accuracy("control_shuffled", method, shuffled_personas(cases, seed))
+        sheet.accuracy(f"{given}_per_token", desk.method(normalise="token"), cases)
+        sheet.accuracy("contrast", method_of(desk.recipe, {"name": "contrast", "persona_as": "pba"}, desk.backends), cases)
+    sheet.accuracy("control_no_persona", method, [no_persona(case) for case in cases])
+    voted = [inferred(_shorter(case, desk.config.items), desk.infer) for case in cases]
+    sheet.accuracy("pba_vote", method, voted)
+    desk.history("pba_vote", method, cases, lambda case: inferred(case, desk.infer))
+    if given in sheet.figures:
+        sheet.gap(f"gap_{given.removeprefix('pba_')}_minus_vote", given, "pba_vote")
+    if desk.truth:
+        found, truth = ([case.example.persona.directions or () for case in some] for some in (voted, cases))
+        figures, _ = direction_figures("vote", found, truth, [case.unit for case in cases], seed=seed)
+        sheet.add(figures)
+
+
+def _ica(desk: _Desk, cases: list[Case]) -> None:
+    most = max((desk.config.items, *desk.config.history)) // 2
+    method = desk.method(n_ugc=most, n_pairs=most)
+    short = [_shorter(case, desk.config.items) for case in cases]
+    desk.sheet.accuracy("ica", method, short)
+    desk.sheet.flip("ica_flip", "ica", method)
+    desk.sheet.accuracy("ica_shuffled", method, shuffled_personas(short, desk.recipe.seed))
+    desk.history("ica", method, cases, lambda case: case)
+
+
+def _untrained(
+    run: Run, config: EvalConfig, sheet: Evaluation, cases: list[Case], backends: Backends, infer: Inferrer
+) -> None:
+    """Members that learn nothing or only a linear head: pba_linear by the annotator, Bradley-Terry on embeddings."""
+    recipe = run.recipe
+    linear = method_of(recipe, {"name": "pba_linear"}, backends)
+    if all(case.example.persona.directions is not None for case in cases):
+        sheet.accuracy("pba_linear_golden" if recipe.source["name"] == "toy" else "pba_linear_given", linear, cases)
+    sheet.accuracy("pba_linear_vote", linear, [inferred(_shorter(case, config.items), infer) for case in cases])
+    if (run.folder / "build" / EXAMPLES).exists():
+        everybody = method_of(recipe, {"name": "bradley_terry"}, backends)
+        everybody.fit([example.comparison() for example in examples_of(run)])
+        sheet.accuracy("bradley_terry", everybody, cases)
+        for name in ("pba_golden", "pba_given"):
+            if name in sheet.figures:
+                sheet.gap(f"{name}_minus_bradley_terry", name, "bradley_terry")

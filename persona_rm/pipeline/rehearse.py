@@ -1,0 +1,49 @@
+"""Run any recipe small: its own shape, a tiny model, few rows and steps, on whatever machine this is."""
+
+from pathlib import Path
+from typing import Any
+
+from persona_rm.host import rehearse
+from persona_rm.pipeline.members import model_folder
+from persona_rm.recipe import Args, Recipe
+
+ROWS, PROMPTS, USERS = 16, 8, 8
+SMALL_WORLD = {"people": 40, "test_people": 8, "posts": 80, "replies": 4}
+
+
+def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """The recipe made small, and every change with its reason. The result writes to runs/<name>-rehearsal."""
+    model = model_folder("toy_lm")
+    raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
+    changes = [f"model: {recipe.model} -> toy_lm: the packaged tiny model"] if recipe.model != "toy_lm" else []
+    raw |= {"model": "toy_lm", "output": f"runs/{recipe.name}-rehearsal", "pretrain": None, "eval": None, "report": False}
+    changes.append("pretrain, eval, report: left out: a rehearsal asks whether the job runs, not how well")
+    _shrink_data(recipe, raw, changes)
+    for name, dpo in recipe.dpo.items():
+        args = _args(f"dpo.{name}", dpo.args, model, changes)
+        raw["dpo"][name] |= {"rows": min(dpo.rows, ROWS), "args": args}
+        changes.append(f"dpo.{name}.rows: {dpo.rows} -> {min(dpo.rows, ROWS)}: few steps")
+    for name, ppo in recipe.ppo.items():
+        args = _args(f"ppo.{name}", ppo.args, model, changes)
+        small = {"users": min(ppo.users, USERS), "prompts": min(ppo.prompts, PROMPTS), "judged": 0, "args": args}
+        raw["ppo"][name] |= small
+        changes.append(f"ppo.{name}: {small['users']} users, {small['prompts']} prompts, not judged: few steps")
+    return Recipe(**raw), changes
+
+
+def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> None:
+    if recipe.source["name"] == "toy":
+        raw["source"] = {**recipe.source, **SMALL_WORLD}
+        changes.append(f"source: a small world {SMALL_WORLD}")
+    elif recipe.build is not None:
+        raw["build"] = {**recipe.build.model_dump(exclude_unset=True), "max_threads": 300}
+        changes.append("build.max_threads: 300: a small share of the data")
+
+
+def _args(where: str, args: Args, model: Path, changes: list[str]) -> Args:
+    """The host's flags for this machine, without the paths, which the stages set."""
+    kind = "ppo" if where.startswith("ppo") else "dpo"
+    marker = {"actor.model_name_or_path": str(model)} if kind == "ppo" else {"model.model_name_or_path": str(model)}
+    new, _, changed = rehearse({**marker, **args}, model=model)
+    changes += [f"{where}: {line}" for line in changed]
+    return {key: value for key, value in new.items() if key not in marker}

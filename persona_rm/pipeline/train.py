@@ -1,0 +1,128 @@
+"""The stages that make things: the starting model, the examples, and the policies that the host's DPO trainer aligns."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from persona_rm.backends.pretrain import PretrainConfig, pretrain
+from persona_rm.construct.config import ConstructConfig
+from persona_rm.construct.job import AnnotatorSpec, build
+from persona_rm.errors import HostError, RecipeError
+from persona_rm.files import read_examples
+from persona_rm.host import dpo_command, environment, require_host, run_host
+from persona_rm.host.env import Device, device
+from persona_rm.pipeline.members import annotator_of, model_folder, source_of, space_of
+from persona_rm.pipeline.rows import KEYS, dpo_rows, held_out, write_rows
+from persona_rm.pipeline.stages import Run, file_hash
+from persona_rm.recipe import DpoConfig, Recipe
+from persona_rm.types import Example
+from persona_rm.world.world import WorldConfig
+
+EXAMPLES = "examples.parquet"
+MODEL = "model"
+
+
+def device_of(recipe: Recipe) -> Device:
+    """Where the host runs: what the recipe says, else what the machine has."""
+    return device() if recipe.device == "auto" else recipe.device
+
+
+def run_pretrain(run: Run, config: PretrainConfig) -> Path:
+    """Make a starting model of the embedded world's language in <run>/pretrain/model."""
+    recipe = run.recipe
+    world = world_of(recipe)
+
+    def work(folder: Path) -> None:
+        with Progress(console=run.console) as bar:
+            task = bar.add_task("pretrain", total=config.steps)
+            report = pretrain(
+                config, world, recipe.prompts, recipe.space, recipe.seed, folder / MODEL,
+                lambda step, text: bar.update(task, completed=step, description=f"pretrain {text}"),
+            )  # fmt: skip
+        run.console.print(f"{report['parameters']:,} parameters, {report['tokens']:,} tokens, {report['seconds']} s")
+
+    run.stage("pretrain", {"config": config, "world": world, "prompts": recipe.prompts, "seed": recipe.seed}, work)
+    return run.folder / "pretrain" / MODEL
+
+
+def world_of(recipe: Recipe) -> WorldConfig:
+    """The embedded world of the recipe's source. Raises `RecipeError` for another source."""
+    config = source_of(recipe).config
+    if not isinstance(config, WorldConfig):
+        raise RecipeError(f"this needs the embedded world (source: toy); the source is {recipe.source['name']!r}")
+    return config
+
+
+def run_build(run: Run, config: ConstructConfig) -> str:
+    """AlignX examples from the source's threads, in <run>/build; the job resumes by itself."""
+    recipe, source, annotator = run.recipe, source_of(run.recipe), annotator_of(run.recipe)
+    spec = AnnotatorSpec(annotator["name"], {key: value for key, value in annotator.items() if key != "name"})
+
+    def work(folder: Path) -> None:
+        result = build(source, spec, config, space_of(recipe), recipe.seed, folder)
+        if result.examples_path != folder / EXAMPLES:
+            shutil.copy(result.examples_path, folder / EXAMPLES)
+
+    inputs = {"source": source.fingerprint(), "name": recipe.source["name"], "annotator": annotator, "config": config}
+    return run.stage("build", {**inputs, "space": recipe.space, "seed": recipe.seed}, work)
+
+
+def examples_of(run: Run, evaluation: bool = False) -> list[Example]:
+    """The built examples of the training side, or of the evaluation side. The embedded world trains on all of them."""
+    found = read_examples(run.folder / "build" / EXAMPLES, space_of(run.recipe))
+    if run.recipe.source["name"] == "toy":
+        return [] if evaluation else list(found)
+    return [example for example in found if held_out(example) == evaluation]
+
+
+def run_dpo(run: Run, name: str, config: DpoConfig, upstream: str) -> str:
+    """Rows for this method, then the host's own DPO trainer; the policy lands in <run>/dpo/<name>/model."""
+    recipe, base = run.recipe, model_folder(run.recipe.model)
+    on = device_of(recipe)
+
+    def work(folder: Path) -> None:
+        require_host()
+        rows = folder / "rows.jsonl"
+        count = write_rows(rows, dpo_rows(recipe, config, examples_of(run)))
+        run.console.print(f"{name}: {count} rows for the host in {rows}")
+        args = dpo_args(config, base, rows, folder)
+        run_host(dpo_command(args), environment(on, job="dpo"), folder / "dpo.log", console=run.console)
+        if not (folder / MODEL / "config.json").is_file():
+            raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
+        (folder / "moved.json").write_text(json.dumps(moved(base, folder / MODEL)) + "\n")
+
+    inputs = {"build": upstream, "config": config, "model": file_hash(base), "prompts": recipe.prompts}
+    return run.stage(f"dpo/{name}", {**inputs, "seed": recipe.seed, "device": on}, work)
+
+
+def dpo_args(config: DpoConfig, base: Path, rows: Path, folder: Path) -> dict[str, Any]:
+    """The host's flags: what follows from the run, then what the recipe says."""
+    prompt, chosen, rejected = KEYS
+    return {
+        "model.model_name_or_path": str(base), "ref.model_name_or_path": str(base),
+        "data.dataset": str(rows.resolve()), "data.prompt_key": prompt, "data.chosen_key": chosen,
+        "data.rejected_key": rejected, "ckpt.output_dir": str((folder / MODEL).resolve()),
+        "ckpt.path": str((folder / "ckpt").resolve()), "logger.tensorboard_dir": str((folder / "tensorboard").resolve()),
+        **config.args,
+    }  # fmt: skip
+
+
+def moved(before: Path, after: Path) -> dict[str, float]:
+    """How far training moved the weights, as a share of their norm. Raises `HostError` where it did not at all."""
+    import torch
+    from safetensors.torch import load_file
+
+    old, new = (
+        {key: value for file in sorted(path.glob("*.safetensors")) for key, value in load_file(file).items()}
+        for path in (before, after)
+    )
+    shared = old.keys() & new.keys()
+    change = torch.stack([(new[key].float() - old[key].float()).norm() ** 2 for key in shared]).sum().sqrt()
+    size = torch.stack([old[key].float().norm() ** 2 for key in shared]).sum().sqrt()
+    share = float(change / size)
+    if not share > 0:
+        raise HostError(f"training did not change the weights in {after} (change {share})")
+    return {"share": share, "tensors": len(shared)}
