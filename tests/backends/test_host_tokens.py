@@ -10,6 +10,7 @@ import pytest
 from persona_rm.backends.host_tokens import host_ids
 from persona_rm.errors import RecipeError
 
+STUBS = Path(__file__).resolve().parents[2] / "plugins" / "openrlhf" / "rehearsal" / "stubs"
 ROWS = [
     {"prompt": "***Task***\n\nx\n\n***Response:***\n\n", "chosen": "I like the law.", "rejected": "No.\n\n\n"},
     {"prompt": "ends without a newline", "chosen": "glued on", "rejected": " with a space"},
@@ -30,13 +31,9 @@ def tokenizer_of(folder: Path) -> Any:
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The host's dataset and trainer classes, unmodified; its flash_attn imports are satisfied by empty modules."""
-    import sys
-    from unittest.mock import MagicMock
-
+    """The host's dataset and trainer classes, unmodified; the rehearsal's empty flash_attn satisfies its imports."""
     pytest.importorskip("openrlhf", reason="openrlhf is not installed")
-    for name in ("flash_attn", "flash_attn.bert_padding", "flash_attn.utils", "flash_attn.utils.distributed"):
-        monkeypatch.setitem(sys.modules, name, MagicMock(__spec__=None))
+    monkeypatch.syspath_prepend(str(STUBS))
     from openrlhf.datasets import RewardDataset
     from openrlhf.trainer.dpo_trainer import DPOTrainer
 
