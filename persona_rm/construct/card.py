@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from persona_rm.construct.personas import Lookalikes
 from persona_rm.construct.search import seeded
-from persona_rm.construct.steps import Drop, consistent, levels_of
+from persona_rm.construct.steps import Drop, consistent, levels_of, majority
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Example, Thread
+from persona_rm.types import Directions, Example, Thread
 
 SAMPLE = 400
 
@@ -47,7 +46,7 @@ def levels(threads: Sequence[Thread], space: PreferenceSpace) -> dict[str, Any]:
     return {"shares": shares, "read_by_dimension": dict(sorted(read.items(), key=lambda entry: -entry[1]))}
 
 
-def similarity(found: Lookalikes, threads: Sequence[Thread], seed: int) -> dict[str, float]:
+def similarity(threads: Sequence[Thread], least: int, seed: int) -> dict[str, float]:
     """Share of random pairs of responses that pass the threshold, and their similarity where either is not neutral.
 
     Most levels are "cannot reflect", which matches itself: the second number says how alike two responses really are.
@@ -57,12 +56,12 @@ def similarity(found: Lookalikes, threads: Sequence[Thread], seed: int) -> dict[
     some, other = (table[random.integers(len(table), size=SAMPLE)] for _ in range(2))
     same = some[:, None] == other[None]
     active = (some[:, None] != 2) | (other[None] != 2)
-    near = same.sum(2) >= found.least
+    near = same.sum(2) >= least
     sizes, alike = active.sum(2), (same & active).sum(2)
     both = sizes > 0
     passed = both & near
     return {
-        "least_matches": float(found.least),
+        "least_matches": float(least),
         "pass_rate": round(float(near.mean()), 4),
         "similarity_non_neutral": round(float((alike[both] / sizes[both]).mean()), 4) if both.any() else 0.0,
         "similarity_non_neutral_of_passed": round(float((alike[passed] / sizes[passed]).mean()), 4)
@@ -78,6 +77,7 @@ def examples(rows: Sequence[Example], space: PreferenceSpace) -> dict[str, Any]:
         for id_, way in zip(space.ids, row.directions, strict=True):
             if way:
                 counts[id_]["positive" if way > 0 else "negative"] += 1
+    agreement = [_agreement(row) for row in rows]
     return {
         "with_ugc": sum(bool(row.persona.ugc) for row in rows),
         "with_pairs": sum(bool(row.persona.pairs) for row in rows),
@@ -85,15 +85,26 @@ def examples(rows: Sequence[Example], space: PreferenceSpace) -> dict[str, Any]:
         "mean_ugc": _mean([len(row.persona.ugc) for row in rows]),
         "mean_pairs": _mean([len(row.persona.pairs) for row in rows]),
         "mean_non_neutral": _mean([sum(map(bool, row.directions)) for row in rows]),
-        "mean_consistent": _mean([len(_consistent(row)) for row in rows]),
+        "mean_consistent": _mean([all_items for all_items, _, _ in agreement]),
+        "mean_majority_same": _mean([same for _, same, _ in agreement]),
+        "mean_majority_opposite": _mean([opposite for _, _, opposite in agreement]),
         "by_dimension": counts,
     }
 
 
-def _consistent(row: Example) -> list[int]:
+def _said(row: Example) -> list[Directions]:
+    """The directions of the persona's items."""
     said = [item.directions for item in row.persona.ugc if item.directions is not None]
-    judged = [item.directions for item in row.persona.pairs if item.directions is not None]
-    return consistent(row.directions, said + judged)
+    return said + [item.directions for item in row.persona.pairs if item.directions is not None]
+
+
+def _agreement(row: Example) -> tuple[int, int, int]:
+    """Dimensions of the pair on which all items, their majority, and the majority of the other side, point."""
+    items = _said(row)
+    votes = majority(items)
+    same = sum(way == vote for way, vote in zip(row.directions, votes, strict=True) if way)
+    opposite = sum(way == -vote for way, vote in zip(row.directions, votes, strict=True) if way)
+    return len(consistent(row.directions, items)), same, opposite
 
 
 def _mean(values: Sequence[int]) -> float:

@@ -24,6 +24,7 @@ from rich.console import Console
 from persona_rm.construct import card, records, workers
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.personas import Lookalikes
+from persona_rm.construct.search import min_matches
 from persona_rm.construct.steps import Drop, LabelledPair
 from persona_rm.construct.workers import Annotate, AnnotatorSpec, Map, Rows, table
 from persona_rm.errors import DataError, PersonaRMError
@@ -159,9 +160,10 @@ class _Job:
         ray = _start_ray()
         cpus = int(ray.cluster_resources().get("CPU", 1))
         actors = self.config.workers or cpus
-        options = {"concurrency": actors, "num_cpus": min(1.0, cpus / (2 * actors))}
-        options["fn_constructor_args"] = (self.spec, self.space, max(1, cpus // actors))
-        self._ray("clean", "annotate", Annotate, batch_size=self.config.annotate_batch, **options)
+        arguments = (self.spec, self.space, max(1, cpus // actors))
+        options: dict[str, Any] = {"concurrency": actors, "num_cpus": min(1.0, cpus / (2 * actors))}
+        options |= {"fn_constructor_args": arguments, "batch_size": self.config.annotate_batch}
+        self._ray("clean", "annotate", Annotate, **options)
 
     def _examples(self) -> None:
         ray = _start_ray()
@@ -219,8 +221,7 @@ class _Job:
         }
         reasons = card.reasons(self._drops())
         card.balance(counts, reasons)
-        pairs = [(self.annotated[number], pair) for number, pair in self.pairs.items()]
-        found = Lookalikes(threads, pairs, self.config, self.space, self.seed)
+        least = min_matches(len(self.space), self.config.threshold)
         return {
             "source": self.source.name,
             "annotator": self.spec.name,
@@ -230,7 +231,7 @@ class _Job:
             "rows": counts,
             "drops": reasons,
             "levels": card.levels(threads, self.space),
-            "similarity": card.similarity(found, threads, self.seed),
+            "similarity": card.similarity(threads, least, self.seed),
             "examples": card.examples(rows, self.space),
         }
 
