@@ -91,15 +91,17 @@ def environment(
 
 
 def _rehearsal(env: Mapping[str, str], gpus: int) -> dict[str, str]:
+    """Ray would start one Python per pretended CPU at once, which a laptop feels for a minute: switched off."""
     folder = str(where("openrlhf", "rehearsal"))
     path = [folder, *(p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p and p != folder)]
-    cpus = max(8, 2 * gpus + 2)
+    cpus = max(8, gpus + 4)
     return {
         "PYTHONPATH": os.pathsep.join(path),
         "RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": gpus, "CPU": cpus}),
         "VLLM_CPU_KVCACHE_SPACE": env.get("VLLM_CPU_KVCACHE_SPACE", "1"),
         "HF_HUB_OFFLINE": env.get("HF_HUB_OFFLINE", "1"),
         "DS_ACCELERATOR": "cpu",
+        "RAY_prestart_worker_first_driver": "0",
     }
 
 

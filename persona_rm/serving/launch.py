@@ -4,11 +4,15 @@ Only what was started here is ended here. `ray stop` is machine-wide, so it is n
 """
 
 import json
+import logging
 import os
 import shutil
+import signal
 import tempfile
+import time
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +25,8 @@ from persona_rm.serving.pool import NAMESPACE, start_pool
 
 Plugin = Literal["reward", "agent"]
 FAILURES = "failures.jsonl"
+TAG = "PERSONA_RM_CLUSTER"
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +128,58 @@ def cluster(env: Mapping[str, str], on: Device, gpus: int, n_actors: int) -> Ite
         with _connected(address):
             yield address
         return
-    folder = tempfile.mkdtemp(prefix="prm-")
-    resources = {"num_gpus": gpus, "num_cpus": 2 * gpus + 4 + n_actors} if on == "cpu" else {}
+    folder, tag = tempfile.mkdtemp(prefix="prm-"), uuid.uuid4().hex
+    resources = {"num_gpus": gpus, "num_cpus": gpus + 3 + n_actors} if on == "cpu" else {}
     try:
-        with _environ(env):
-            ray.init(
-                address="local",
-                namespace=NAMESPACE,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="warning",
-                _temp_dir=folder,
-                **resources,
-            )
-        try:
-            yield ray.get_runtime_context().gcs_address
-        finally:
-            ray.shutdown()
+        with _environ({**env, TAG: tag}):
+            _start(folder, resources)
+        yield ray.get_runtime_context().gcs_address
     finally:
+        ray.shutdown()
+        end_leftovers(tag)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: str, resources: Mapping[str, int], tries: int = 3) -> None:
+    """Ray gives its first process a fixed 30 seconds, which a busy machine can miss: hence several tries."""
+    import ray
+
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
+    for left in reversed(range(tries)):
+        try:
+            ray.init(address="local", namespace=NAMESPACE, _temp_dir=folder, **quiet, **resources)
+            return
+        except Exception as error:
+            if left == 0 or "timed out during startup" not in str(error):
+                raise HostError(f"no Ray cluster could be started here: {error}") from error
+            LOGGER.warning("Ray did not start within its 30 seconds on this busy machine; %d tries left", left)
+
+
+def end_leftovers(tag: str, patience: float = 10.0) -> list[int]:
+    """End what a cluster leaves behind (vLLM's workers outlive a killed engine) and return their process ids.
+
+    Only processes of ours that carry this cluster's tag in their environment, each by its id. Linux only.
+    """
+    found = _tagged(tag)
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        for pid in _tagged(tag):
+            with suppress(ProcessLookupError):
+                os.kill(pid, sign)
+        end = time.monotonic() + patience
+        while _tagged(tag) and time.monotonic() < end:
+            time.sleep(0.1)
+    return found
+
+
+def _tagged(tag: str) -> list[int]:
+    """Living processes, not this one, whose environment has the tag."""
+    wanted, out = f"{TAG}={tag}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            pid = int(folder.name)
+            if pid != os.getpid() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                out.append(pid)
+    return out
 
 
 @contextmanager
