@@ -49,6 +49,7 @@ def _save_tiny(folder: Path, seed: int, config: dict[str, int]) -> Path:
         ["Likes law. Dislikes law.\n\n***Task***\n\n***Response:***\n\nI like the law."] * 9, trainer
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", pad_token="<pad>")
+    torch.set_num_threads(1)  # a tiny model gains nothing from threads, and their barriers stall on a busy machine
     torch.manual_seed(seed)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     context = {"max_position_embeddings": 1024, "initializer_range": 0.2, "vocab_size": len(tokenizer)}
