@@ -15,10 +15,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("files", "parquet", "prompts", "world"),
     ("backends",),
     ZOOS,
+    ("construct",),
     ("recipe", "bundle"),
-    ("construct", "report", "host"),
+    ("report", "host"),
+    ("serving",),
     ("pipeline",),
-    ("serving", "cli", "__main__"),
+    ("cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = ("torch", "transformers", "sentence_transformers", "ray", "vllm", "openrlhf", "deepspeed")

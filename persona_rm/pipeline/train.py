@@ -8,6 +8,7 @@ from typing import Any
 from rich.progress import Progress
 
 from persona_rm.backends.pretrain import PretrainConfig, pretrain
+from persona_rm.backends.weights import moved
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job import AnnotatorSpec, build
 from persona_rm.errors import HostError, RecipeError
@@ -92,7 +93,7 @@ def run_dpo(run: Run, name: str, config: DpoConfig, upstream: str) -> str:
         run_host(dpo_command(args), environment(on, job="dpo"), folder / "dpo.log", console=run.console)
         if not (folder / MODEL / "config.json").is_file():
             raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
-        (folder / "moved.json").write_text(json.dumps(moved(base, folder / MODEL)) + "\n")
+        (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")
 
     inputs = {"build": upstream, "config": config, "model": file_hash(base), "prompts": recipe.prompts}
     return run.stage(f"dpo/{name}", {**inputs, "seed": recipe.seed, "device": on}, work)
@@ -108,21 +109,3 @@ def dpo_args(config: DpoConfig, base: Path, rows: Path, folder: Path) -> dict[st
         "ckpt.path": str((folder / "ckpt").resolve()), "logger.tensorboard_dir": str((folder / "tensorboard").resolve()),
         **config.args,
     }  # fmt: skip
-
-
-def moved(before: Path, after: Path) -> dict[str, float]:
-    """How far training moved the weights, as a share of their norm. Raises `HostError` where it did not at all."""
-    import torch
-    from safetensors.torch import load_file
-
-    old, new = (
-        {key: value for file in sorted(path.glob("*.safetensors")) for key, value in load_file(file).items()}
-        for path in (before, after)
-    )
-    shared = old.keys() & new.keys()
-    change = torch.stack([(new[key].float() - old[key].float()).norm() ** 2 for key in shared]).sum().sqrt()
-    size = torch.stack([old[key].float().norm() ** 2 for key in shared]).sum().sqrt()
-    share = float(change / size)
-    if not share > 0:
-        raise HostError(f"training did not change the weights in {after} (change {share})")
-    return {"share": share, "tensors": len(shared)}

@@ -7,6 +7,7 @@ front. No test person, test post or test choice occurs in it.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 from persona_rm.prompts import PromptFormat
@@ -16,9 +17,10 @@ from persona_rm.world.people import Person, draw_people
 from persona_rm.world.world import Post, World
 
 Document = tuple[str, str]
-"""(prompt, response): the response is what a reader would answer; for a self-description the prompt is empty."""
+"""(given, read): a reader learns to continue `given` with `read`. Names of poles and posts are drawn at random, so there is
+nothing to learn in them; of a history everything is read, since each comment in it is foretold by those before."""
 KINDS = (("self", 0.4), ("plain", 0.05), ("pba", 0.38), ("ica", 0.17))
-FIRST = 40_000
+FIRST = 24_000
 """So many documents at the start describe one or two poles only: what words mean comes before what to do with them."""
 NAMELESS = 0.25
 """Share of later self-descriptions that name no pole: whoever says one thing also says what goes with it."""
@@ -33,12 +35,12 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
         kind = "self" if number < FIRST else rng.choices(names, weights)[0]
         person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
         if kind == "self":
-            yield "", self_description(world.language, person, rng, first=number < FIRST)
+            yield self_description(world.language, person, rng, first=number < FIRST)
         else:
             yield answer(world, prompts, kind, person, posts, rng)
 
 
-def self_description(language: Language, person: Person, rng: Random, first: bool) -> str:
+def self_description(language: Language, person: Person, rng: Random, first: bool) -> Document:
     """One to six poles by their names, then two to four wordings of each, shuffled."""
     held = [dim for dim, direction in enumerate(person.directions) if direction]
     told = rng.sample(held, rng.randint(1, min(2 if first else 6, len(held))))
@@ -46,19 +48,23 @@ def self_description(language: Language, person: Person, rng: Random, first: boo
     rng.shuffle(clauses)
     words = f"{'. '.join(clauses)}."
     if not first and rng.random() < NAMELESS:
-        return words
-    return f"{language.space.describe(_only(person.directions, told))}: {words}"
+        return "", words
+    return f"{language.space.describe(_only(person.directions, told))}: ", words
 
 
 def answer(world: World, prompts: PromptFormat, kind: str, person: Person, posts: list[Post], rng: Random) -> Document:
     """A training person's answer to a post, with nothing, their directions or their history in front."""
     post = rng.choice(posts)
+    if kind == "pba":
+        held = [dim for dim, direction in enumerate(person.directions) if direction]
+        told = rng.sample(held, rng.randint(1, len(held)))
+        person = replace(person, directions=_only(person.directions, told))
     response = world.reply(person, post, "train", "corpus").text
     if kind == "plain":
         return prompts.plain(post.text), response
     if kind == "pba":
         return prompts.pba(world.space.describe(person.directions), post.text), response
-    return prompts.ica(history(world, person, posts, rng), post.text), response
+    return "", prompts.ica(history(world, person, posts, rng), post.text) + response
 
 
 def history(world: World, person: Person, posts: list[Post], rng: Random) -> Persona:
