@@ -24,7 +24,11 @@ app = typer.Typer(
 console = Console(stderr=False)
 RecipePath = Annotated[Path, typer.Argument(help="A recipe (YAML). Packaged ones: `persona-rm recipes`.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Overrides: `seed=1 source=reddit source.path=FILE dpo.pba.args.adam.lr=1e-4`.")
+    list[str] | None,
+    typer.Argument(help="Overrides: `seed=1 source=reddit source.path=FILE dpo.pba.args.adam.lr=1e-4`."),
+]
+Only = Annotated[
+    list[str] | None, typer.Option(help="Run only this stage: pretrain, build, dpo, eval, ppo or report. Repeatable.")
 ]
 
 
@@ -60,8 +64,7 @@ def _recipes() -> list[Path]:
 
 
 @app.command()
-def run(recipe: RecipePath, overrides: Overrides = None,
-        only: Annotated[list[str] | None, typer.Option(help="Run only these stages: pretrain build dpo eval ppo report.")] = None) -> None:  # fmt: skip
+def run(recipe: RecipePath, overrides: Overrides = None, only: Only = None) -> None:
     """Run a recipe: build, DPO, evaluation, PPO, report. Stages that are done are skipped; a killed run goes on."""
     with _told():
         from persona_rm.pipeline.job import run_recipe
@@ -144,8 +147,11 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder, e.g. runs/
 
 
 @app.command()
-def rehearse(recipe: RecipePath, overrides: Overrides = None,
-             show: Annotated[bool, typer.Option("--show", help="Only say what would change.")] = False) -> None:  # fmt: skip
+def rehearse(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    show: Annotated[bool, typer.Option("--show", help="Only say what would change.")] = False,
+) -> None:
     """Run any recipe small on this machine, CPU included, through the real host; says what it changed and why."""
     with _told():
         from persona_rm.host import require_host

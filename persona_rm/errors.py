@@ -27,7 +27,8 @@ class MissingExtra(PersonaRMError):
 
 
 class ScoreError(PersonaRMError):
-    """A reward could not be computed. `rows` are the positions of the requests that failed: none of them got a number."""
+    """A reward could not be computed. `rows` are the positions of the requests that failed: none of them got a
+    number."""
 
     def __init__(self, problem: str, rows: tuple[int, ...] = ()) -> None:
         super().__init__(f"{problem} (requests {list(rows)})" if rows else problem)

@@ -64,7 +64,7 @@ class DpoConfig(Section):
     """Training rows, each used once where the host's max_epochs is 1. Fewer examples are gone through again."""
     max_items: int = Field(4, ge=0)
     """Up to so many UGC and so many PAIR items per row, drawn anew for each (paper, C.2: 0 to 4)."""
-    args: Args = {}
+    args: Args = Field(default_factory=dict)
 
 
 class PpoConfig(Section):
@@ -72,10 +72,11 @@ class PpoConfig(Section):
 
     reward: str = "pba"
     """The section of `dpo` whose trained policy gives the reward; or a method that needs none (pba_linear)."""
-    inferrer: Member = {"name": "vote"}
+    inferrer: Member = Field(default_factory=lambda: {"name": "vote"})
     annotator: Member | None = None
     agent: bool = True
-    """agent_func.py (directions in the policy's prompt, scores by token ids), or reward_func.py (prompts as they are)."""
+    """agent_func.py (directions in the policy's prompt, scores by token ids), or reward_func.py (prompts as they
+    are)."""
     shuffled: bool = False
     """The control: everyone is rewarded as somebody else."""
     users: int = Field(100, gt=1)
@@ -85,7 +86,7 @@ class PpoConfig(Section):
     actors: int = Field(1, gt=0)
     judged: int = Field(200, ge=0)
     """Held-out prompts whose answers are judged by the person's true utility, before and after; 0: not judged."""
-    args: Args = {}
+    args: Args = Field(default_factory=dict)
 
 
 class EvalConfig(Section):
@@ -110,7 +111,7 @@ class Recipe(Section):
     seed: int = 0
     space: str = "alignx90"
     prompts: str = "released"
-    source: Member = {"name": "toy"}
+    source: Member = Field(default_factory=lambda: {"name": "toy"})
     annotator: Member | None = None
     """None: what the source declares (`given` for the embedded world, `encoder` for real text)."""
     model: str = "toy_lm"
@@ -120,9 +121,9 @@ class Recipe(Section):
     """Where the run goes; default runs/<name>."""
     pretrain: PretrainConfig | None = None
     build: ConstructConfig | None = None
-    dpo: dict[str, DpoConfig] = {}
+    dpo: dict[str, DpoConfig] = Field(default_factory=dict)
     eval: EvalConfig | None = None
-    ppo: dict[str, PpoConfig] = {}
+    ppo: dict[str, PpoConfig] = Field(default_factory=dict)
     report: bool = True
 
     @property
@@ -187,7 +188,9 @@ def _explain(error: ValidationError, type_of: type[Any]) -> str:
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             text = f"there is no such key; there is: {', '.join(_fields(type_of, problem['loc']))}"
-        lines.append(f"{key}: {text} (found {problem['input']!r})" if problem["type"] != "missing" else f"{key}: missing")
+        lines.append(
+            f"{key}: {text} (found {problem['input']!r})" if problem["type"] != "missing" else f"{key}: missing"
+        )
     return "; ".join(lines)
 
 
@@ -197,7 +200,9 @@ def _fields(model: Any, where: tuple[Any, ...]) -> list[str]:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         if field is None:
             continue
-        model = next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(a)), model)
+        model = next(
+            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(a)), model
+        )
     return sorted(model.model_fields)
 
 

@@ -77,6 +77,11 @@ class Persona:
     directions: Directions | None = None
 
     @property
+    def items(self) -> tuple[Ugc | Pair, ...]:
+        """UGC, then PAIR."""
+        return (*self.ugc, *self.pairs)
+
+    @property
     def n_items(self) -> int:
         """How many behavioural items there are."""
         return len(self.ugc) + len(self.pairs)
@@ -92,7 +97,8 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One person preferred `chosen` over `rejected` under `prompt`. `group` is the post, for splits without leakage."""
+    """One person preferred `chosen` over `rejected` under `prompt`. `group` is the post, for splits without
+    leakage."""
 
     user_id: str
     prompt: str

@@ -1,4 +1,5 @@
-"""The embedded world read back: intensities by the world's own wordings, so that generated answers can be annotated too."""
+"""The embedded world read back: intensities by the world's own wordings, so that generated answers can be annotated
+too."""
 
 from collections.abc import Sequence
 from typing import ClassVar

@@ -1,8 +1,9 @@
 """Make a small starting model from nothing: a byte-level BPE tokenizer and a Llama of a few million parameters.
 
-No weights can be fetched where the product is tried first, so it brings a model that it made itself, on the language of the
-embedded world (`world/corpus.py`). Documents are written as the host's DPO data is: prompt, response, a space, end of text.
-The weights train in float32 under bf16 autocast and are stored in bf16, as the host loads them.
+No weights can be fetched where the product is tried first, so it brings a model that it made itself, on the language
+of the
+embedded world (`world/corpus.py`). Documents are written as the host's DPO data is: prompt, response, a space, end
+of text. The weights train in float32 under bf16 autocast and are stored in bf16, as the host loads them.
 """
 
 import json
@@ -152,7 +153,9 @@ def _trainer(model: Any, config: PretrainConfig, device: str) -> Callable[[int, 
         width = max(len(row) for _, row in rows)
         ids = torch.tensor([row + [model.config.pad_token_id] * (width - len(row)) for _, row in rows], device=device)
         seen = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for _, row in rows], device=device)
-        read = torch.tensor([[0] * n + [1] * (len(row) - n) + [0] * (width - len(row)) for n, row in rows], device=device)
+        read = torch.tensor(
+            [[0] * n + [1] * (len(row) - n) + [0] * (width - len(row)) for n, row in rows], device=device
+        )
         with torch.autocast(device, dtype=torch.bfloat16):
             labels = ids.masked_fill(read == 0, -100)
             loss = model(input_ids=ids, attention_mask=seen, labels=labels).loss
@@ -169,7 +172,8 @@ def _trainer(model: Any, config: PretrainConfig, device: str) -> Callable[[int, 
 def _batches(
     make: Callable[[int, int], list[Document]], tokenizer: Any, config: PretrainConfig
 ) -> Iterator[tuple[Any, int]]:
-    """Batches of about `batch_tokens` padded tokens, documents of like length together; and how many were too long yet."""
+    """Batches of about `batch_tokens` padded tokens, documents of like length together; and how many were too long
+    yet."""
     pool: list[Row] = []
     skipped = 0
     with get_context("spawn").Pool(config.workers) as workers:
@@ -189,7 +193,9 @@ def _made(make: Callable[[int, int], list[Document]], start: int) -> list[Docume
     return make(start, CHUNK)
 
 
-def _imap(workers: Any, work: Callable[[int], list[Document]], starts: Iterator[int], ahead: int) -> Iterator[list[Document]]:
+def _imap(
+    workers: Any, work: Callable[[int], list[Document]], starts: Iterator[int], ahead: int
+) -> Iterator[list[Document]]:
     """Like `imap`, but only `ahead` chunks in advance: the corpus is endless."""
     waiting = [workers.apply_async(work, (next(starts),)) for _ in range(ahead)]
     while True:

@@ -20,7 +20,8 @@ class ToyConfig(Config):
 
 
 class ToyBenchmark(Benchmark):
-    """Choices of test people, each with the person's evidence from other posts; golden directions are the hidden ones."""
+    """Choices of test people, each with the person's evidence from other posts; golden directions are the hidden
+    ones."""
 
     name: ClassVar[str] = "toy"
     Config: ClassVar[type[Config]] = ToyConfig

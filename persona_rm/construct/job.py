@@ -270,11 +270,14 @@ def _code(stage: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _own(error: BaseException) -> PersonaRMError | None:
-    """The library's own error behind Ray's wrappers."""
-    while error is not None and not isinstance(error, PersonaRMError):
-        error = error.__cause__ or getattr(error, "cause", None)  # type: ignore[assignment]
-    return error
+def _own(error: BaseException | None) -> PersonaRMError | None:
+    """The library's own error behind Ray's wrappers, which carry it as `cause`."""
+    while error is not None:
+        cause = getattr(error, "cause", None)
+        if found := next((e for e in (cause, error) if isinstance(e, PersonaRMError)), None):
+            return found
+        error = cause if isinstance(cause, BaseException) else error.__cause__
+    return None
 
 
 def _start_ray() -> Any:
@@ -287,6 +290,8 @@ def _start_ray() -> Any:
     if not ray.is_initialized():
         environment = {"env_vars": {"PYTHONPATH": str(CODE.parent), "HF_HUB_OFFLINE": "1"}}
         ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, runtime_env=environment)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray

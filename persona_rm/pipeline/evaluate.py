@@ -1,4 +1,5 @@
-"""The evaluation stage: figures with intervals for the trained policies, the controls and the strong simple baselines."""
+"""The evaluation stage: figures with intervals for the trained policies, the controls and the strong simple
+baselines."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,8 @@ HISTORY_CASES = 500
 
 
 def cases_of(recipe: Recipe, config: EvalConfig, built: Path) -> list[Case]:
-    """The cases: of the named benchmark, of the embedded world, or the held-out share of what was built from real data."""
+    """The cases: of the named benchmark, of the embedded world, or the held-out share of what was built from real
+    data."""
     given = config.benchmark or _own(recipe, built)
     if given["name"] == "toy" and "world" not in given:
         given = {**given, "world": world_of(recipe).model_dump()}
@@ -116,22 +118,26 @@ def _shorter(case: Case, n: int) -> Case:
 
 
 def annotate_items(cases: Sequence[Case], reader: Annotator) -> list[Case]:
-    """The cases with directions on every item of evidence: those that the data give, else as the annotator reads them."""
+    """The cases with directions on every item of evidence: those that the data give, else as the annotator reads
+    them."""
     texts = {
         (item.prompt, text)
         for case in cases
-        for item in (*case.example.persona.ugc, *case.example.persona.pairs)
+        for item in case.example.persona.items
         if item.directions is None
         for text in ((item.comment,) if isinstance(item, Ugc) else (item.chosen, item.rejected))
     }
     order = sorted(texts)
-    levels = dict(zip(order, reader.levels([p for p, _ in order], [t for _, t in order]), strict=True)) if order else {}
+    levels = (
+        dict(zip(order, reader.levels([p for p, _ in order], [t for _, t in order]), strict=True)) if order else {}
+    )
     return [case.with_persona(_read_items(case.example.persona, levels)) for case in cases]
 
 
 def _read_items(persona: Persona, levels: Mapping[tuple[str, str], Levels]) -> Persona:
     ugc = tuple(
-        u if u.directions is not None else replace(u, directions=_signs(levels[u.prompt, u.comment])) for u in persona.ugc
+        u if u.directions is not None else replace(u, directions=_signs(levels[u.prompt, u.comment]))
+        for u in persona.ugc
     )
     pairs = tuple(
         p
@@ -161,7 +167,9 @@ def _pba(desk: _Desk, cases: list[Case]) -> None:
         sheet.flip(f"{given}_flip", given, method)
         sheet.accuracy("control_shuffled", method, shuffled_personas(cases, seed))
         sheet.accuracy(f"{given}_per_token", desk.method(normalise="token"), cases)
-        sheet.accuracy("contrast", method_of(desk.recipe, {"name": "contrast", "persona_as": "pba"}, desk.backends), cases)
+        sheet.accuracy(
+            "contrast", method_of(desk.recipe, {"name": "contrast", "persona_as": "pba"}, desk.backends), cases
+        )
     sheet.accuracy("control_no_persona", method, [no_persona(case) for case in cases])
     voted = [inferred(_shorter(case, desk.config.items), desk.infer) for case in cases]
     sheet.accuracy("pba_vote", method, voted)

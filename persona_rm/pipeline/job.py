@@ -12,7 +12,6 @@ from rich.console import Console
 
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.run import read_figures
-from persona_rm.files import atomic
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.evaluate import cases_of, run_eval
 from persona_rm.pipeline.members import method_of, model_folder, policies, space_of
@@ -25,6 +24,7 @@ from persona_rm.report.goals import EMBEDDED_GOALS
 from persona_rm.report.page import write_report
 from persona_rm.report.people import rewarded_for
 from persona_rm.report.table import figure_table
+from persona_rm.rows import atomic
 from persona_rm.types import Persona, ScoreRequest
 from persona_rm.world.language import load_language
 
@@ -72,7 +72,8 @@ def make_report(run: Run) -> Path:
     """run.json, people.json and report.html of this run, and the summary on the console."""
     info = {
         "title": f"persona_rm: {run.recipe.name}", "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "seed": run.recipe.seed, "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}", "versions": _versions(),
+        "seed": run.recipe.seed, "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "versions": _versions(),
     }  # fmt: skip
     _write(run.folder / "run.json", info)
     if people := two_people(run):
@@ -91,9 +92,10 @@ def summary(folder: Path, console: Console) -> None:
     for path in sorted(folder.glob("ppo/*/utility.json")):
         found = json.loads(path.read_text())
         change = found["difference"]
+        size = change["mean"] / max(change["se"], 1e-12)
         console.print(
-            f"PPO {path.parent.name}: true utility {found['before']['mean']:.3f} -> {found['after']['mean']:.3f}, change "
-            f"{change['mean']:+.3f} +- {change['se']:.3f} ({change['mean'] / max(change['se'], 1e-12):+.1f} standard errors)"
+            f"PPO {path.parent.name}: true utility {found['before']['mean']:.3f} -> {found['after']['mean']:.3f}, "
+            f"change {change['mean']:+.3f} +- {change['se']:.3f} ({size:+.1f} standard errors)"
         )
 
 
@@ -134,11 +136,15 @@ def two_people(run: Run) -> dict[str, object] | None:
     answers = [
         {"prompt": p, "text": t, "rewards": [a, b]} for p, t, a, b in list(zip(prompts, texts, *rewards, strict=True))
     ]
-    answers.sort(key=lambda row: -abs(row["rewards"][0] - row["rewards"][1]))  # type: ignore[index,operator]
+    answers.sort(key=lambda row: -abs(row["rewards"][0] - row["rewards"][1]))
     return {
         "dimensions": [d.name for d in space_of(recipe).dimensions],
         "people": [
-            {"label": person.user_id, "directions": person.directions, "rewarded_for": rewarded_for(levels, each).tolist()}
+            {
+                "label": person.user_id,
+                "directions": person.directions,
+                "rewarded_for": rewarded_for(levels, each).tolist(),
+            }
             for person, each in zip((first, second), rewards, strict=True)
         ],
         "answers": answers[:6],

@@ -1,6 +1,7 @@
 """The PPO stage: a reward bundle and prompts for the host, its unmodified trainer, and a judgement by the truth.
 
-Each prompt belongs to a person and its answers are rewarded as that person would. In the control (`shuffled`) the policy
+Each prompt belongs to a person and its answers are rewarded as that person would. In the control (`shuffled`) the
+policy
 still reads the prompt's own person, but somebody else rewards. In the embedded world the true utility of answers is
 known: people and posts that training never saw are answered before and after, and the paired difference is reported.
 """
@@ -18,7 +19,7 @@ from persona_rm.backends.generate import answers
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import RecipeError
-from persona_rm.pipeline.members import model_folder, with_prompts
+from persona_rm.pipeline.members import model_folder, space_of, with_prompts
 from persona_rm.pipeline.rows import write_rows
 from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.pipeline.train import MODEL, device_of, examples_of, world_of
@@ -32,7 +33,8 @@ Asked = tuple[str, str]
 
 
 def run_one(run: Run, name: str, config: PpoConfig, upstream: dict[str, str]) -> str:
-    """One PPO run in <run>/ppo/<name>: bundle, prompts, the host's log, curve.jsonl, and utility.json in the toy world."""
+    """One PPO run in <run>/ppo/<name>: bundle, prompts, the host's log, curve.jsonl, and utility.json in the toy
+    world."""
     if config.shuffled and config.agent:
         raise RecipeError(f"ppo.{name}: the agent takes prompt and reward from one user; shuffled needs agent: false")
     on = device_of(run.recipe)
@@ -61,7 +63,7 @@ def people_of(run: Run, config: PpoConfig) -> tuple[list[User], list[Asked]]:
     """The people whose rewards train the policy, and who asks what."""
     rng = Random(f"{run.recipe.seed}/ppo")
     if run.recipe.source["name"] == "toy":
-        world = World(world_of(run.recipe), _space(run))
+        world = World(world_of(run.recipe), space_of(run.recipe))
         people = world.people("train")[: config.users]
         half = config.items // 2
         users = [User(_hidden(world.persona(p, "train", config.items - half, half)), p.group) for p in people]
@@ -73,12 +75,6 @@ def people_of(run: Run, config: PpoConfig) -> tuple[list[User], list[Asked]]:
         posts = [example.prompt for example in examples_of(run)]
     ids = [user.persona.user_id for user in users]
     return users, [(ids[i % len(ids)], rng.choice(posts)) for i in range(config.prompts)]
-
-
-def _space(run: Run) -> Any:
-    from persona_rm.pipeline.members import space_of
-
-    return space_of(run.recipe)
 
 
 def _hidden(persona: Persona) -> Persona:
@@ -153,7 +149,7 @@ def judge(run: Run, config: PpoConfig, folder: Path) -> None:
 
     The standard error treats a person's answers as one cluster: it is that of the mean over people.
     """
-    world = World(world_of(run.recipe), _space(run))
+    world = World(world_of(run.recipe), space_of(run.recipe))
     people, posts = world.people("test"), world.posts("test")
     rng = Random(f"{run.recipe.seed}/judged")
     asked = [(people[i % len(people)], rng.choice(posts)) for i in range(config.judged)]
@@ -165,15 +161,17 @@ def judge(run: Run, config: PpoConfig, folder: Path) -> None:
     models = {"before": model_folder(run.recipe.model), "after": folder / MODEL}
     texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
     read = world.language.read_levels
-    utility = {k: np.array([world.utility(p, read(t)) for (p, _), t in zip(asked, v, strict=True)]) for k, v in texts.items()}
+    utility = {
+        k: np.array([world.utility(p, read(t)) for (p, _), t in zip(asked, v, strict=True)]) for k, v in texts.items()
+    }
     utility["difference"] = utility["after"] - utility["before"]
     who = [person.id for person, _ in asked]
     stats = {key: _stat(values, who) for key, values in utility.items()}
     (folder / "utility.json").write_text(json.dumps(stats, indent=1) + "\n")
-    rows = (
-        {"user": p.id, "prompt": post.text, "before": b, "after": a, "utility_before": float(ub), "utility_after": float(ua)}
-        for (p, post), b, a, ub, ua in zip(asked, texts["before"], texts["after"], utility["before"], utility["after"], strict=True)
-    )  # fmt: skip
+    columns = (texts["before"], texts["after"], utility["before"].tolist(), utility["after"].tolist())
+    keys = ("user", "prompt", "before", "after", "utility_before", "utility_after")
+    said = [(person.id, post.text) for person, post in asked]
+    rows = (dict(zip(keys, (*who_what, *rest), strict=True)) for who_what, *rest in zip(said, *columns, strict=True))
     write_rows(folder / "answers.jsonl", rows)
 
 

@@ -16,7 +16,13 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
     model = model_folder("toy_lm")
     raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
     changes = [f"model: {recipe.model} -> toy_lm: the packaged tiny model"] if recipe.model != "toy_lm" else []
-    raw |= {"model": "toy_lm", "output": f"runs/{recipe.name}-rehearsal", "pretrain": None, "eval": None, "report": False}
+    raw |= {
+        "model": "toy_lm",
+        "output": f"runs/{recipe.name}-rehearsal",
+        "pretrain": None,
+        "eval": None,
+        "report": False,
+    }
     changes.append("pretrain, eval, report: left out: a rehearsal asks whether the job runs, not how well")
     _shrink_data(recipe, raw, changes)
     for name, dpo in recipe.dpo.items():

@@ -1,8 +1,9 @@
 """Rows for the host's DPO trainer: the prompt as a method writes it for this person, and the two responses.
 
-ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name the directions
-of the example's pair and, where the pair is neutral, those on which its person's items agree; so the prompt names, as a
-real person's does, more directions than the two responses differ in.
+ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name the
+directions
+of the example's pair and, where the pair is neutral, those on which its person's items agree; so the prompt names,
+as a real person's does, more directions than the two responses differ in.
 """
 
 import json
@@ -30,7 +31,8 @@ def held_out(example: Example) -> bool:
 
 
 def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> Iterator[dict[str, str]]:
-    """`config.rows` rows, going through the examples in a seeded order as often as needed. Raises `DataError` if none."""
+    """`config.rows` rows, going through the examples in a seeded order as often as needed. Raises `DataError` if
+    none."""
     if not examples:
         raise DataError("there is no example to train on: see the reasons in the build's data card")
     method = method_of(recipe, config.method, Backends())
@@ -49,7 +51,7 @@ def _answers(example: Example) -> tuple[str, str]:
 
 def _prompt(method: Method, example: Example, max_items: int, rng: Random) -> str:
     persona = draw_items(example.persona, max_items, rng)
-    directions = completed(example.directions, [item.directions for item in (*persona.ugc, *persona.pairs)])
+    directions = completed(example.directions, [item.directions for item in persona.items])
     state = method.adapt(replace(persona, directions=directions))
     return str(method.render(state, example.prompt))  # type: ignore[attr-defined]
 

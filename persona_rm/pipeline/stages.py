@@ -1,7 +1,9 @@
 """Stages of a run: each has a folder, a key of all that it depends on, and a record of what was done.
 
-A stage whose key is on record as done is skipped, and says so. A changed recipe section, input or upstream stage changes the
-key, and the stage runs again in an emptied folder. A stage that was killed finds its folder as it left it and may go on.
+A stage whose key is on record as done is skipped, and says so. A changed recipe section, input or upstream stage
+changes the
+key, and the stage runs again in an emptied folder. A stage that was killed finds its folder as it left it and may go
+on.
 """
 
 import hashlib
@@ -35,7 +37,8 @@ class Run:
         save_recipe(self.recipe, self.folder / "recipe.yaml")
 
     def stage(self, name: str, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> str:
-        """Do `work(folder)` unless it is done for these inputs. Returns the key, to be an input of what comes after."""
+        """Do `work(folder)` unless it is done for these inputs. Returns the key, to be an input of what comes
+        after."""
         folder, key = self.folder / name, stage_key(name, inputs)
         done = _read(folder)
         if done.get("key") == key and done.get("status") == "done":

@@ -1,4 +1,5 @@
-"""The stages that make things: the starting model, the examples, and the policies that the host's DPO trainer aligns."""
+"""The stages that make things: the starting model, the examples, and the policies that the host's DPO trainer
+aligns."""
 
 import json
 import shutil
@@ -10,7 +11,8 @@ from rich.progress import Progress
 from persona_rm.backends.pretrain import PretrainConfig, pretrain
 from persona_rm.backends.weights import moved
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.job import AnnotatorSpec, build
+from persona_rm.construct.job import build
+from persona_rm.construct.workers import AnnotatorSpec
 from persona_rm.errors import HostError, RecipeError
 from persona_rm.files import read_examples
 from persona_rm.host import dpo_command, environment, require_host, run_host
@@ -106,6 +108,7 @@ def dpo_args(config: DpoConfig, base: Path, rows: Path, folder: Path) -> dict[st
         "model.model_name_or_path": str(base), "ref.model_name_or_path": str(base),
         "data.dataset": str(rows.resolve()), "data.prompt_key": prompt, "data.chosen_key": chosen,
         "data.rejected_key": rejected, "ckpt.output_dir": str((folder / MODEL).resolve()),
-        "ckpt.path": str((folder / "ckpt").resolve()), "logger.tensorboard_dir": str((folder / "tensorboard").resolve()),
+        "ckpt.path": str((folder / "ckpt").resolve()),
+        "logger.tensorboard_dir": str((folder / "tensorboard").resolve()),
         **config.args,
     }  # fmt: skip

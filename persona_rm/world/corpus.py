@@ -1,9 +1,9 @@
 """A language to pretrain on: what a small model must have read before alignment can mean anything.
 
 Llama knows English before AlignX aligns it; a model trained from nothing on preferences alone memorises them. So the
-starting model of the embedded world first reads self-descriptions (names of poles, then words of people who are so, in all
-wordings), and answers of training people under training posts, with the person's description, their history, or nothing in
-front. No test person, test post or test choice occurs in it.
+starting model of the embedded world first reads self-descriptions (names of poles, then words of people who are so,
+in all wordings), and answers of training people under training posts, with the person's description, their history, or
+nothing in front. No test person, test post or test choice occurs in it.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,10 @@ from persona_rm.world.people import Person, draw_people
 from persona_rm.world.world import Post, World
 
 Document = tuple[str, str]
-"""(given, read): a reader learns to continue `given` with `read`. Names of poles and posts are drawn at random, so there is
+"""(given, read): a reader learns to continue `given` with `read`. Names of poles and posts are drawn at random, so
+there is
 nothing to learn in them; of a history everything is read, since each comment in it is foretold by those before."""
-KINDS = (("self", 0.4), ("plain", 0.05), ("pba", 0.38), ("ica", 0.17))
+KINDS = {"self": 0.4, "plain": 0.05, "pba": 0.38, "ica": 0.17}
 FIRST = 24_000
 """So many documents at the start describe one or two poles only: what words mean comes before what to do with them."""
 NAMELESS = 0.25
@@ -27,12 +28,12 @@ NAMELESS = 0.25
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:
-    """Documents `start` to `start + count` of the endless corpus of this seed: each a function of (seed, its number)."""
+    """Documents `start` to `start + count` of the endless corpus of this seed: each a function of (seed, its
+    number)."""
     posts = world.posts("train")
-    names, weights = zip(*KINDS, strict=True)
     for number in range(start, start + count):
         rng = Random(f"{seed}/corpus/{number}")
-        kind = "self" if number < FIRST else rng.choices(names, weights)[0]
+        kind = "self" if number < FIRST else rng.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
         if kind == "self":
             yield self_description(world.language, person, rng, first=number < FIRST)

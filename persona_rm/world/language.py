@@ -1,7 +1,9 @@
 """The words of the embedded world: how intensities become text, and how text is read back.
 
-A pole has seven wordings. "train" text uses the first five, "test" text the last two, "any" text all of them, so that a
-method can be tested on wordings that no preference example ever showed. `read_levels` recovers the intensities of any text,
+A pole has seven wordings. "train" text uses the first five, "test" text the last two, "any" text all of them, so
+that a
+method can be tested on wordings that no preference example ever showed. `read_levels` recovers the intensities of
+any text,
 a generated answer too: a wording counts once however often it is repeated, and what is no wording counts for nothing.
 """
 
@@ -71,7 +73,8 @@ class Language:
         return ". ".join(parts) + "."
 
     def read_levels(self, text: str) -> Levels:
-        """Intensity 1..3 per dimension of the space: which pole has more distinct wordings in the text; 2 if neither."""
+        """Intensity 1..3 per dimension of the space: which pole has more distinct wordings in the text; 2 if
+        neither."""
         found = set(self.pattern.findall(re.sub(r"[^a-z]+", " ", text.lower())))
         net = dict.fromkeys(self.active, 0)
         for clause in found:

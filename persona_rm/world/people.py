@@ -1,5 +1,6 @@
 """The people of the embedded world: hidden preference directions, drawn by kind."""
 
+from collections import Counter
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -17,7 +18,7 @@ FOLLOWS = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone with hidden directions; `group` is the cluster or camp, for curves and reports."""
+    """Someone with hidden directions; `group` (cluster, camp, or where most views lie) is for curves and reports."""
 
     id: str
     directions: Directions
@@ -27,7 +28,9 @@ class Person:
 def draw_people(language: Language, kind: Kind, n: int, seed: int, split: str) -> list[Person]:
     """`n` people with 6 to 12 directions each that are not neutral; the same seed gives the same people."""
     shared = _shared_views(language, kind, seed)
-    return [_person(language, kind, shared, f"{split}-{i:04d}", Random(f"{seed}/person/{split}/{i}")) for i in range(n)]
+    return [
+        _person(language, kind, shared, f"{split}-{i:04d}", Random(f"{seed}/person/{split}/{i}")) for i in range(n)
+    ]
 
 
 def _shared_views(language: Language, kind: Kind, seed: int) -> list[dict[int, int]]:
@@ -42,7 +45,7 @@ def _shared_views(language: Language, kind: Kind, seed: int) -> list[dict[int, i
 
 def _person(language: Language, kind: Kind, shared: list[dict[int, int]], name: str, rng: Random) -> Person:
     views: dict[int, int] = {}
-    group = "everyone"
+    group = ""
     if kind == "clusters":
         which = rng.randrange(len(shared))
         views = {dim: sign for dim, sign in shared[which].items() if rng.random() < FOLLOWS}
@@ -54,7 +57,13 @@ def _person(language: Language, kind: Kind, shared: list[dict[int, int]], name: 
     directions = [0] * len(language.space)
     for dim, sign in views.items():
         directions[dim] = sign
-    return Person(name, tuple(directions), group)
+    return Person(name, tuple(directions), group or _bent(language, views))
+
+
+def _bent(language: Language, views: dict[int, int]) -> str:
+    """Where most views lie: a group for people who belong to none."""
+    sources = Counter(language.space.dimensions[dim].source for dim in views)
+    return f"mostly {min(sources, key=lambda source: (-sources[source], source))}"
 
 
 def _fill(language: Language, views: dict[int, int], size: int, rng: Random) -> None:

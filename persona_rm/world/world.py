@@ -1,12 +1,13 @@
 """The embedded world: people with hidden directions, their posts, replies, choices and evidence, all known.
 
 Truth. utility(person, response) = sum over dimensions of direction x (level - 2). A choice between two responses adds
-Gumbel noise of temperature `temperature` to each, so P(i over j) = sigmoid((u_i - u_j) / temperature): the accuracy of the
-Bayes-optimal scorer is known. Every draw is a function of (seed, what it is for), so a world of another size agrees with
-this one wherever they overlap.
+Gumbel noise of temperature `temperature` to each, so P(i over j) = sigmoid((u_i - u_j) / temperature): the accuracy of
+the Bayes-optimal scorer is known. Every draw is a function of (seed, what it is for), so a world of another size
+agrees with this one wherever they overlap.
 
-Held out. "train" and "test" differ in people, in posts (nouns and questions) and in wordings. The evidence about a test
-person uses all wordings, the responses that a method must judge for them only wordings that training never showed.
+Held out. "train" and "test" differ in people, in posts (nouns and questions) and in wordings. The evidence about a
+test person uses all wordings, the responses that a method must judge for them only wordings that training never
+showed.
 """
 
 import math
@@ -136,7 +137,8 @@ class World:
         return float(sum(d * (level - 2) for d, level in zip(person.directions, levels, strict=True)))
 
     def choose(self, person: Person, post: Post, split: Split, salt: str) -> Choice | None:
-        """A noisy choice between two replies of others; None where the person has no preference between any two of them."""
+        """A noisy choice between two replies of others; None where the person has no preference between any two of
+        them."""
         rng = self._rng("choice", person.id, post.id, salt)
         strangers = draw_people(self.language, "independent", 6, rng.randrange(2**30), "stranger")
         replies = [self.reply(stranger, post, split, f"{person.id}/{salt}") for stranger in strangers]
@@ -175,7 +177,8 @@ class World:
 
     def _pair(self, choice: Choice) -> Pair:
         chosen, rejected = choice.chosen, choice.rejected
-        if self._non_attitude(choice.person, choice.post) and self._rng("coin", choice.person.id, choice.post.id).random() < 0.5:
+        coin = self._rng("coin", choice.person.id, choice.post.id)
+        if self._non_attitude(choice.person, choice.post) and coin.random() < 0.5:
             chosen, rejected = rejected, chosen
         pairs = zip(self.noisy_levels(chosen), self.noisy_levels(rejected), strict=True)
         directions = tuple((a > b) - (a < b) for a, b in pairs)
@@ -200,7 +203,9 @@ class World:
         known = [dim for dim, direction in enumerate(person.directions) if direction]
         told = sorted(rng.sample(known, min(len(known), rng.randint(2, 4))))
         poles = (self.space.dimensions[dim] for dim in told)
-        words = [(p.positive if person.directions[d] > 0 else p.negative).wording for d, p in zip(told, poles, strict=True)]
+        words = [
+            (p.positive if person.directions[d] > 0 else p.negative).wording for d, p in zip(told, poles, strict=True)
+        ]
         return f"A person who {', '.join(words[:-1])} and {words[-1]}."
 
     def choices(self, per_person: int) -> Iterator[Choice]:

@@ -153,7 +153,7 @@ def test_rows_that_are_no_utf8_or_cut_are_counted(space, tmp_path):
     path.write_bytes(b"\n".join([lines[0], b'{"thread_id": "\xff\xfe"}', b'{"cut', lines[1]]) + b"\n")
     source = RedditSource(RedditSource.Config(path=str(path)), space)
     out = tmp_path / "out"
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="carries no levels"):
         build(source, GIVEN, CONFIG, space, 0, out)
     rows = [json.loads(line)["row"] for line in (out / "raw" / "quarantine.jsonl").read_text().splitlines()]
     assert rows == [2, 3]

@@ -1,0 +1,60 @@
+"""Reward actors on a cluster that already runs, for jobs that are submitted to it.
+
+    python -m persona_rm.serving start BUNDLE --actors 2 --gpus 0.25     before the job takes the machines
+    python -m persona_rm.serving info | stop
+
+It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors stay until they are stopped.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from persona_rm.errors import PersonaRMError
+from persona_rm.serving.pool import NAMESPACE, Pool, pool_names, start_pool
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m persona_rm.serving", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--namespace", default=NAMESPACE, help="PERSONA_RM_NAMESPACE of the job")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    start = verbs.add_parser("start", help="create the actors and wait until each has scored a sentence")
+    start.add_argument("bundle", type=Path, help="PERSONA_RM_BUNDLE of the job")
+    start.add_argument("--actors", type=int, default=1)
+    start.add_argument("--cpus", type=float, default=1, help="of each actor")
+    start.add_argument("--gpus", type=float, default=0, help="of each actor, a share is fine")
+    start.add_argument("--run", type=Path, help="folder for the log of scored samples")
+    verbs.add_parser("info", help="what the actors serve, and their counters")
+    verbs.add_parser("stop", help="end the actors")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    args = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        import ray
+
+        ray.init(address="auto", namespace=args.namespace, log_to_driver=False, logging_level="warning")
+        sys.stdout.write(json.dumps(_run(args), indent=2) + "\n")
+    except (PersonaRMError, ConnectionError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _run(args: argparse.Namespace) -> object:
+    if args.verb == "start":
+        options = {"num_cpus": args.cpus, "num_gpus": args.gpus, "run_dir": args.run, "namespace": args.namespace}
+        return start_pool(args.bundle, args.actors, **options).info()
+    pool = Pool(args.namespace, tuple(pool_names(args.namespace)))
+    if args.verb == "info":
+        return pool.info()
+    pool.stop()
+    return {"stopped": list(pool.names)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
