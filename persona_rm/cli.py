@@ -227,3 +227,7 @@ def zoo() -> None:
 def version() -> None:
     """Print the version."""
     sys.stdout.write(f"{__version__}\n")
+
+
+if __name__ == "__main__":
+    app()

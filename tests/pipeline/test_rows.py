@@ -1,0 +1,60 @@
+"""Rows for the host: the person in the prompt, drawn items, directions completed by what the items agree on."""
+
+from random import Random
+
+import pytest
+
+from persona_rm.errors import DataError
+from persona_rm.pipeline.rows import completed, dpo_rows, draw_items, held_out
+from persona_rm.recipe import DpoConfig, Recipe
+from persona_rm.types import Example, Pair, Persona, Ugc
+
+
+def example(space, n=3):
+    up = tuple(int(i == 0) for i in range(len(space)))
+    ugc = tuple(Ugc(f"post {i}", f"said {i}", up) for i in range(n))
+    pairs = tuple(Pair(f"post {i}", f"yes {i}", f"no {i}", up) for i in range(n))
+    return Example("e", "what?", "good", "bad", up, Persona("u", ugc, pairs), group="g")
+
+
+def test_pba_rows_name_the_directions_and_ica_rows_show_the_items(space):
+    rows = {
+        kind: next(dpo_rows(Recipe(name="a"), DpoConfig(method={"name": kind}, rows=1), [example(space)]))
+        for kind in ("pba", "ica")
+    }
+    assert space.dimensions[0].positive.label in rows["pba"]["prompt"]
+    assert "said" in rows["ica"]["prompt"] or "yes" in rows["ica"]["prompt"]
+    assert (rows["ica"]["chosen"], rows["ica"]["rejected"]) == ("good", "bad")
+
+
+def test_there_are_as_many_rows_as_asked_and_the_same_every_time(space):
+    config = DpoConfig(method={"name": "ica"}, rows=7)
+    rows = list(dpo_rows(Recipe(name="a"), config, [example(space)]))
+    assert len(rows) == 7
+    assert rows == list(dpo_rows(Recipe(name="a"), config, [example(space)]))
+    assert len({row["prompt"] for row in rows}) > 1
+
+
+def test_no_example_is_an_error():
+    with pytest.raises(DataError, match="no example to train on"):
+        next(dpo_rows(Recipe(name="a"), DpoConfig(method={"name": "pba"}), []))
+
+
+def test_a_pair_is_completed_only_where_it_is_neutral_and_two_items_agree():
+    assert completed((1, 0, 0, 0), [(-1, 1, 1, -1), (-1, 1, 0, -1), (-1, 0, 0, 1)]) == (1, 1, 0, 0)
+    assert completed((1, 0), []) == (1, 0)
+
+
+def test_some_item_is_drawn_where_there_is_one(space):
+    persona = example(space).persona
+    for seed in range(40):
+        drawn = draw_items(persona, 2, Random(seed))
+        assert 1 <= drawn.n_items <= 4
+        assert set(drawn.ugc) <= set(persona.ugc)
+
+
+def test_posts_are_held_out_by_post(space):
+    rows = [Example(str(i), "p", "a", "b", (), Persona("u"), group=f"g{i // 2}") for i in range(2000)]
+    sides = {row.group: held_out(row) for row in rows}
+    assert all(held_out(row) == sides[row.group] for row in rows)
+    assert 20 < sum(sides.values()) < 90

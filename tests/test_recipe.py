@@ -1,0 +1,70 @@
+"""Recipes are strict, and an error says which file, which key and what there is."""
+
+import pytest
+
+from persona_rm.errors import RecipeError
+from persona_rm.recipe import load_recipe, save_recipe
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: a\nbogus: 1", "bogus: there is no such key; there is: annotator, build"),
+        ("name: a\nsource: {name: toy, kindd: x}", "kindd: there is no such key"),
+        ("name: a\nsource: nope", "no 'nope' in persona_rm.sources; there is: reddit"),
+        ("name: a\neval: {items: many}", "eval.items"),
+        ("name: a\ndpo: {pba: {method: pba, rowz: 3}}", "dpo.pba.rowz"),
+        ("name: a\nsource: {kind: x}", "a zoo member is its name"),
+        ("name: A b", "name"),
+        ("- 1", "a recipe is a mapping"),
+        ("name: [", "is not YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(written, text, says):
+    path = written(text)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert says in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"no recipe at .*gone\.yaml"):
+        load_recipe(tmp_path / "gone.yaml")
+
+
+def test_overrides_reach_sections_members_and_host_flags(written):
+    path = written("name: a\nsource: toy\ndpo: {pba: {method: pba}}")
+    recipe = load_recipe(path, ["seed=7", "source.posts=9", "dpo.pba.args.train.batch_size=4", "dpo.pba.method=ica"])
+    assert recipe.seed == 7
+    assert recipe.source == {"name": "toy", "posts": 9}
+    assert recipe.dpo["pba"].args == {"train.batch_size": 4}
+    assert recipe.dpo["pba"].method == {"name": "ica"}
+
+
+def test_a_member_is_replaced_by_its_name_with_its_settings(written):
+    path = written("name: a\nsource: {name: toy, posts: 9}")
+    recipe = load_recipe(path, ["source=reddit", "source.path=x.jsonl"])
+    assert recipe.source == {"name": "reddit", "path": "x.jsonl"}
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "name.x=1"])
+def test_an_override_that_cannot_be_is_an_error(written, override):
+    with pytest.raises(RecipeError):
+        load_recipe(written("name: a"), [override])
+
+
+def test_the_saved_recipe_is_the_same_recipe(written, tmp_path):
+    recipe = load_recipe(written("name: a\ndpo: {pba: {method: {name: pba, beta: 0.2}}}"))
+    save_recipe(recipe, tmp_path / "again.yaml")
+    assert load_recipe(tmp_path / "again.yaml") == recipe
