@@ -19,10 +19,11 @@ from persona_rm.errors import HostError
 SILENT = {
     r"Failed to fetch reward from remote RM": "a reward raised; the host logs that as information and trains on",
     r"reward_model_group is required": "no sample had a reward",
+    r"persona_rm\.errors\.\w+: ": "a plugin refused to go on",
     r"(<pad>\s*){8}": "rollouts are padding: the trained weights did not reach vLLM",
     r"'(?:rollout/reward_mean|policy_loss|actor_grad_norm|loss)': nan": "training has become NaN",
 }
-"""Failures after which the host may still exit with 0."""
+"""Failures after which the host may still exit with 0, or wait for minutes: the job is ended at the first of them."""
 
 _SHOWN = (
     "PYTHONPATH",
@@ -88,7 +89,7 @@ def run_host(
 def _stream(
     argv: Sequence[str], env: Mapping[str, str], log_path: Path, cwd: Path | None, console: Console | None
 ) -> tuple[int, deque[str], str | None]:
-    """Copy the output line by line; returns the exit code, the last lines and the first silent failure seen."""
+    """Copy the output line by line; returns the exit code, the last lines and the failure that ended it early."""
     tail: deque[str] = deque(maxlen=25)
     hidden: str | None = None
     process = subprocess.Popen(
@@ -110,9 +111,10 @@ def _stream(
                 log.flush()
                 if line.strip():
                     tail.append(line.rstrip())
-                    hidden = hidden or silent_failure(line)
                     view.show(tail)
-        return process.wait(), tail, hidden
+                    if hidden := silent_failure(line):
+                        break
+        return (0 if hidden else process.wait()), tail, hidden
     finally:
         _end(process)
 

@@ -57,11 +57,20 @@ def test_a_failed_job_shows_its_last_lines_and_where_the_log_is(tmp_path):
         "Sample: ['Q1:" + "<pad>" * 12 + "', 0.0]",
         "Global step 2: {'policy_loss': nan, 'reward': 0.1}",
         "ValueError: reward_model_group is required when rewards are not precomputed",
+        "(RolloutRayActor pid=1) persona_rm.errors.HostError: PERSONA_RM_BUNDLE does not say which bundle",
     ],
 )
 def test_exit_code_zero_is_not_believed(tmp_path, line):
     with pytest.raises(HostError, match="the host's job failed"):
         run_host(python(f"print({line!r})"), os.environ, tmp_path / "x.log", echo=False)
+
+
+def test_a_job_that_is_lost_is_ended_at_once(tmp_path):
+    code = "import time; print('persona_rm.errors.HostError: no actors', flush=True); time.sleep(60)"
+    started = time.monotonic()
+    with pytest.raises(HostError, match=r"a plugin refused to go on.*(?s:.*)no actors"):
+        run_host(python(code), os.environ, tmp_path / "x.log", echo=False)
+    assert time.monotonic() - started < 20
 
 
 def test_ordinary_lines_betray_nothing():
