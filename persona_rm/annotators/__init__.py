@@ -8,6 +8,7 @@ ANNOTATORS = Registry(
     {
         "encoder": "persona_rm.annotators.encoder:EncoderAnnotator",
         "given": "persona_rm.annotators.given:GivenAnnotator",
+        "toy": "persona_rm.annotators.toy:ToyAnnotator",
     },
 )
 

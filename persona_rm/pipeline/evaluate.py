@@ -17,7 +17,7 @@ from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import annotator_of, inferrer_of, method_of, model_folder, policies, space_of
 from persona_rm.pipeline.rows import held_out
-from persona_rm.pipeline.stages import Run
+from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.pipeline.train import EXAMPLES, MODEL, examples_of, world_of
 from persona_rm.recipe import EvalConfig, Member, Recipe, member
 from persona_rm.types import Directions, Levels, Persona, Ugc
@@ -44,9 +44,10 @@ def _own(recipe: Recipe, built: Path) -> Member:
     return {"name": "toy"} if recipe.source["name"] == "toy" else {"name": "alignx", "path": str(built)}
 
 
-def run_eval(run: Run, config: EvalConfig, upstream: dict[str, str]) -> str:
-    """All figures of this run into <run>/eval/metrics.json."""
+def run_eval(run: Run, config: EvalConfig) -> str:
+    """All figures of this run into <run>/eval/metrics.json. Raises `RecipeError` where a policy is missing."""
     trained = Path(config.runs) if config.runs else run.folder
+    hashes = {name: file_hash(_policy(trained, name)) for name in config.methods}
 
     def work(folder: Path) -> None:
         cases = cases_of(run.recipe, config, run.folder / "build" / EXAMPLES)
@@ -54,10 +55,17 @@ def run_eval(run: Run, config: EvalConfig, upstream: dict[str, str]) -> str:
         evaluate(run, config, sheet, cases, trained)
         sheet.write(folder / "metrics.json")
 
-    inputs = {"config": config, "trained": upstream, "prompts": run.recipe.prompts, "seed": run.recipe.seed}
+    inputs = {"config": config, "trained": hashes, "prompts": run.recipe.prompts, "seed": run.recipe.seed}
     key = run.stage("eval", {**inputs, "source": run.recipe.source}, work)
     (run.folder / "metrics.json").write_bytes((run.folder / "eval" / "metrics.json").read_bytes())
     return key
+
+
+def _policy(trained: Path, name: str) -> Path:
+    folder = trained / "dpo" / name / MODEL
+    if not (folder / "config.json").is_file():
+        raise RecipeError(f"no trained policy in {folder}: run the recipe that trains dpo.{name} first")
+    return folder
 
 
 def evaluate(run: Run, config: EvalConfig, sheet: Evaluation, cases: Sequence[Case], trained: Path) -> None:
@@ -68,7 +76,7 @@ def evaluate(run: Run, config: EvalConfig, sheet: Evaluation, cases: Sequence[Ca
     if truth:
         sheet.bayes(cases)
     encoder = MiniLM(MiniLMConfig())
-    annotator = {"name": "toy"} if recipe.source["name"] == "toy" else annotator_of(recipe)
+    annotator = {"name": "toy"} if truth else annotator_of(recipe)
     cls, settings = member("annotator", annotator)
     reader: Annotator = cls(settings, space_of(recipe), Backends(encoder=encoder))
     annotated = annotate_items(cases, reader)
@@ -76,7 +84,7 @@ def evaluate(run: Run, config: EvalConfig, sheet: Evaluation, cases: Sequence[Ca
     for name in config.methods:
         if name not in recipe.dpo:
             raise RecipeError(f"eval.methods names {name!r}; dpo has: {', '.join(recipe.dpo) or 'nothing'}")
-        backends = policies(trained / "dpo" / name / MODEL, model_folder(recipe.model))
+        backends = policies(_policy(trained, name), model_folder(recipe.model))
         kind = recipe.dpo[name].method
         figures = _pba if kind["name"] == "pba" else _ica
         figures(_Desk(recipe, config, sheet, backends, infer, kind, truth), annotated)
@@ -199,7 +207,7 @@ def _untrained(
     recipe = run.recipe
     linear = method_of(recipe, {"name": "pba_linear"}, backends)
     if all(case.example.persona.directions is not None for case in cases):
-        sheet.accuracy("pba_linear_golden" if recipe.source["name"] == "toy" else "pba_linear_given", linear, cases)
+        sheet.accuracy("pba_linear_golden" if "bayes_optimal" in sheet.figures else "pba_linear_given", linear, cases)
     sheet.accuracy("pba_linear_vote", linear, [inferred(_shorter(case, config.items), infer) for case in cases])
     if (run.folder / "build" / EXAMPLES).exists():
         everybody = method_of(recipe, {"name": "bradley_terry"}, backends)

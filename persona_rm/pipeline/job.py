@@ -47,11 +47,12 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
         run_pretrain(run, recipe.pretrain)
     if recipe.build and wanted("build"):
         keys["build"] = run_build(run, recipe.build)
-    for name, config in recipe.dpo.items() if wanted("dpo") else ():
+    elsewhere = recipe.eval is not None and recipe.eval.runs is not None
+    for name, config in recipe.dpo.items() if wanted("dpo") and not elsewhere else ():
         keys[name] = run_dpo(run, name, config, keys.get("build", ""))
         _gather(run, f"dpo/{name}")
     if recipe.eval and wanted("eval"):
-        keys["eval"] = run_eval(run, recipe.eval, keys)
+        run_eval(run, recipe.eval)
     for name, ppo in recipe.ppo.items() if wanted("ppo") else ():
         run_one(run, name, ppo, keys)
     if recipe.report and wanted("report"):

@@ -1,9 +1,8 @@
 """Rows for the host's DPO trainer: the prompt as a method writes it for this person, and the two responses.
 
-ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name the
-directions
-of the example's pair and, where the pair is neutral, those on which its person's items agree; so the prompt names,
-as a real person's does, more directions than the two responses differ in.
+ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name what the drawn
+items say about the person, never against the pair: so, as for a real person, most of what the two responses differ in is
+not named, and most of what is named does not show in them.
 """
 
 import json
@@ -51,7 +50,7 @@ def _answers(example: Example) -> tuple[str, str]:
 
 def _prompt(method: Method, example: Example, max_items: int, rng: Random) -> str:
     persona = draw_items(example.persona, max_items, rng)
-    directions = completed(example.directions, [item.directions for item in persona.items])
+    directions = profile(example.directions, [item.directions for item in persona.items])
     state = method.adapt(replace(persona, directions=directions))
     return str(method.render(state, example.prompt))  # type: ignore[attr-defined]
 
@@ -66,10 +65,20 @@ def draw_items(persona: Persona, most: int, rng: Random) -> Persona:
     return replace(persona, ugc=tuple(ugc), pairs=tuple(pairs))
 
 
-def completed(pair: Directions, items: Sequence[Directions | None]) -> Directions:
-    """The pair's directions; where it is neutral, the sign of the items' votes if at least two more point that way."""
+def profile(pair: Directions, items: Sequence[Directions | None]) -> Directions:
+    """The person behind a pair: the sign of the items' votes, where the pair does not say the opposite.
+
+    Where the votes support nothing that the pair shows, the pair's first direction speaks for it: a row must be about
+    something.
+    """
     votes = [sum(column) for column in zip(*(item for item in items if item), strict=True)] or [0] * len(pair)
-    return tuple(d or (v > 1) - (v < -1) for d, v in zip(pair, votes, strict=True))
+    signs = [(vote > 0) - (vote < 0) for vote in votes]
+    kept = [sign if sign * d >= 0 else 0 for sign, d in zip(signs, pair, strict=True)]
+    if not any(sign * d for sign, d in zip(kept, pair, strict=True)):
+        first = next((i for i, d in enumerate(pair) if d), None)
+        if first is not None:
+            kept[first] = pair[first]
+    return tuple(kept)
 
 
 def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:

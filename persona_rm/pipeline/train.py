@@ -2,7 +2,6 @@
 aligns."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Example
 from persona_rm.world.world import WorldConfig
 
-EXAMPLES = "examples.parquet"
+EXAMPLES = "examples.jsonl"
 MODEL = "model"
 
 
@@ -65,9 +64,7 @@ def run_build(run: Run, config: ConstructConfig) -> str:
     spec = AnnotatorSpec(annotator["name"], {key: value for key, value in annotator.items() if key != "name"})
 
     def work(folder: Path) -> None:
-        result = build(source, spec, config, space_of(recipe), recipe.seed, folder)
-        if result.examples_path != folder / EXAMPLES:
-            shutil.copy(result.examples_path, folder / EXAMPLES)
+        build(source, spec, config, space_of(recipe), recipe.seed, folder)
 
     inputs = {"source": source.fingerprint(), "name": recipe.source["name"], "annotator": annotator, "config": config}
     return run.stage("build", {**inputs, "space": recipe.space, "seed": recipe.seed}, work)

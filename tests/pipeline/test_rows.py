@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from persona_rm.errors import DataError
-from persona_rm.pipeline.rows import completed, dpo_rows, draw_items, held_out
+from persona_rm.pipeline.rows import dpo_rows, draw_items, held_out, profile
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Example, Pair, Persona, Ugc
 
@@ -40,9 +40,10 @@ def test_no_example_is_an_error():
         next(dpo_rows(Recipe(name="a"), DpoConfig(method={"name": "pba"}), []))
 
 
-def test_a_pair_is_completed_only_where_it_is_neutral_and_two_items_agree():
-    assert completed((1, 0, 0, 0), [(-1, 1, 1, -1), (-1, 1, 0, -1), (-1, 0, 0, 1)]) == (1, 1, 0, 0)
-    assert completed((1, 0), []) == (1, 0)
+def test_a_profile_is_what_the_items_say_and_never_against_the_pair():
+    assert profile((1, 0, 0, 1), [(1, 1, 1, -1), (1, 1, 0, -1), (1, 0, -1, 0)]) == (1, 1, 0, 0)
+    assert profile((0, -1, 1), [(0, 1, 0)]) == (0, -1, 0), "something that the pair shows must be named"
+    assert profile((1, 0), []) == (1, 0)
 
 
 def test_some_item_is_drawn_where_there_is_one(space):
