@@ -1,8 +1,9 @@
 """Rows for the host's DPO trainer: the prompt as a method writes it for this person, and the two responses.
 
-ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name what the drawn
-items say about the person, never against the pair: so, as for a real person, most of what the two responses differ in is
-not named, and most of what is named does not show in them.
+ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name what the
+drawn
+items say about the person, never against the pair: so, as for a real person, most of what the two responses differ
+in is not named, and most of what is named does not show in them.
 """
 
 import json
