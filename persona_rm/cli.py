@@ -202,6 +202,35 @@ def space(
         console.print(table)
 
 
+@app.command(name="fit-annotator")
+def fit_annotator(
+    statements: Annotated[
+        Path, typer.Argument(help="Statements that people of a trait would make: JSON lines, gzip.")
+    ],
+    threads: Annotated[Path, typer.Argument(help="Real threads, for what unrelated text scores: JSON lines, gzip.")],
+    out: Annotated[Path, typer.Argument(help="Where the thresholds go (YAML).")],
+    comments: Annotated[int, typer.Option(help="So many comments, spread evenly over the threads.")] = 3000,
+) -> None:
+    """Fit the encoder annotator's thresholds on half of the statements, and print how they do on the other half."""
+    with _told():
+        from dataclasses import asdict
+
+        from persona_rm.annotators.fit import fit_thresholds, read_comments, read_statements, write_thresholds
+        from persona_rm.backends.encoder import MiniLM, MiniLMConfig
+        from persona_rm.space import load_space
+
+        encoder = MiniLM(MiniLMConfig())
+        found, checks = fit_thresholds(
+            read_statements(statements), read_comments(threads, comments), load_space(), encoder
+        )
+        about = f"made by `persona-rm fit-annotator` from {statements.name} (the half that fits) and {threads.name}"
+        write_thresholds(found, out, about)
+        table = Table(*asdict(checks[0]))
+        for check in checks:
+            table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in asdict(check).values()))
+        console.print(table)
+
+
 @app.command()
 def recipes() -> None:
     """List the packaged recipes with what each does."""

@@ -10,7 +10,20 @@ from typer.testing import CliRunner
 from persona_rm.cli import app
 
 RUNNER = CliRunner()
-VERBS = ("run", "build", "prepare", "eval", "report", "rehearse", "where", "space", "recipes", "zoo", "version")
+VERBS = (
+    "run",
+    "build",
+    "prepare",
+    "eval",
+    "report",
+    "rehearse",
+    "fit-annotator",
+    "where",
+    "space",
+    "recipes",
+    "zoo",
+    "version",
+)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -63,8 +63,18 @@ def build(
     seed: int,
     out_dir: Path,
 ) -> BuildResult:
-    """Examples from threads. Raises `DataError` where nothing came in or nothing came out."""
-    return _Job(source, annotator, config, space, seed, out_dir.absolute()).run()
+    """Examples from threads. Raises `DataError` where nothing came in or nothing came out.
+
+    A Ray that was started here is ended here: whoever comes next (the reward actors) starts their own.
+    """
+    import ray
+
+    ours = not ray.is_initialized()
+    try:
+        return _Job(source, annotator, config, space, seed, out_dir.absolute()).run()
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 @dataclass(frozen=True)

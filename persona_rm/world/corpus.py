@@ -20,8 +20,8 @@ Document = tuple[str, str]
 """(given, read): a reader learns to continue `given` with `read`. Names of poles and posts are drawn at random, so
 there is
 nothing to learn in them; of a history everything is read, since each comment in it is foretold by those before."""
-KINDS = {"self": 0.4, "plain": 0.05, "pba": 0.38, "ica": 0.17}
-FIRST = 24_000
+KINDS = {"self": 0.3, "plain": 0.04, "pba": 0.46, "ica": 0.2}
+FIRST = 150_000
 """So many documents at the start describe one or two poles only: what words mean comes before what to do with them."""
 NAMELESS = 0.25
 """Share of later self-descriptions that name no pole: whoever says one thing also says what goes with it."""
