@@ -215,4 +215,4 @@ def _untrained(
         sheet.accuracy("bradley_terry", everybody, cases)
         for name in ("pba_golden", "pba_given"):
             if name in sheet.figures:
-                sheet.gap(f"{name}_minus_bradley_terry", name, "bradley_terry")
+                sheet.gap(f"gap_{name.removeprefix('pba_')}_minus_bradley_terry", name, "bradley_terry")
