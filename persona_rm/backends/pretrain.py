@@ -41,7 +41,7 @@ class PretrainConfig(Config):
     context: int = 2048
     max_tokens: int = 1536
     """Documents longer than this are left out, and counted."""
-    steps: int = Field(2500, gt=0)
+    steps: int = Field(1500, gt=0)
     batch_tokens: int = 3072
     lr: float = 3e-3
     """Adam's peak rate, for embeddings and norms."""

@@ -21,8 +21,8 @@ Document = tuple[str, str]
 there is
 nothing to learn in them; of a history everything is read, since each comment in it is foretold by those before."""
 KINDS = {"self": 0.3, "plain": 0.04, "pba": 0.46, "ica": 0.2}
-FIRST = 150_000
-"""So many documents at the start describe one or two poles only: what words mean comes before what to do with them."""
+FIRST = 50_000
+"""So many documents at the start describe one to three poles: what words mean comes before what to do with them."""
 NAMELESS = 0.25
 """Share of later self-descriptions that name no pole: whoever says one thing also says what goes with it."""
 
@@ -42,15 +42,18 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
 
 
 def self_description(language: Language, person: Person, rng: Random, first: bool) -> Document:
-    """One to six poles by their names, then two to four wordings of each, shuffled."""
+    """One to six poles by their names, then most often one wording of each, shuffled.
+
+    One, because a second wording can be told from the first: then nobody needs to read the name.
+    """
     held = [dim for dim, direction in enumerate(person.directions) if direction]
-    told = rng.sample(held, rng.randint(1, min(2 if first else 6, len(held))))
+    told = rng.sample(held, rng.randint(1, min(3 if first else 6, len(held))))
     clauses = [clause for dim in told for clause in _some(language, dim, person.directions[dim], rng)]
     rng.shuffle(clauses)
     words = f"{'. '.join(clauses)}."
     if not first and rng.random() < NAMELESS:
         return "", words
-    return f"{language.space.describe(_only(person.directions, told))}: ", words
+    return f"{language.space.describe(_only(person.directions, told))}:", f" {words}"
 
 
 def answer(world: World, prompts: PromptFormat, kind: str, person: Person, posts: list[Post], rng: Random) -> Document:
@@ -83,7 +86,7 @@ def _draw(posts: list[Post], n: int, rng: Random) -> list[tuple[int, Post]]:
 
 
 def _some(language: Language, dim: int, sign: int, rng: Random) -> list[str]:
-    return rng.sample(language.wordings[dim, sign], rng.randint(2, 4))
+    return rng.sample(language.wordings[dim, sign], 1 if rng.random() < 0.8 else 2)
 
 
 def _only(directions: Directions, dims: list[int]) -> Directions:
