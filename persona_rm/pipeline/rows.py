@@ -42,11 +42,8 @@ def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> 
             order = Random(f"{recipe.seed}/rows/{turn}").sample(range(len(examples)), len(examples))
         example = examples[order[place]]
         rng = Random(f"{recipe.seed}/row/{example.id}/{turn}")
-        yield dict(zip(KEYS, (_prompt(method, example, config.max_items, rng), *_answers(example)), strict=True))
-
-
-def _answers(example: Example) -> tuple[str, str]:
-    return example.chosen, example.rejected
+        prompt = _prompt(method, example, config.max_items, rng)
+        yield dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
 
 
 def _prompt(method: Method, example: Example, max_items: int, rng: Random) -> str:
