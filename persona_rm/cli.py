@@ -98,7 +98,7 @@ def prepare(
     with _told():
         from persona_rm.host import command_line, dpo_command, environment
         from persona_rm.pipeline.members import model_folder
-        from persona_rm.pipeline.rows import dpo_rows, write_rows
+        from persona_rm.pipeline.rows import write_dpo_rows
         from persona_rm.pipeline.stages import Run
         from persona_rm.pipeline.train import device_of, dpo_args, examples_of
 
@@ -107,8 +107,8 @@ def prepare(
             raise RecipeError(f"rows are written --for dpo from a recipe with a dpo section; found --for {to}")
         config = plan.dpo[section or next(iter(plan.dpo))]
         job = Run(plan, plan.folder, console)
-        count = write_rows(out, dpo_rows(plan, config, examples_of(job)))
-        console.print(f"{count} rows in {out}")
+        count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out)
+        console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
         args = dpo_args(config, model_folder(plan.model), out, plan.folder / "dpo" / (section or next(iter(plan.dpo))))
         print_command = command_line(dpo_command(args), environment(device_of(plan), job="dpo"))
         console.print(print_command, markup=False, highlight=False, soft_wrap=True)

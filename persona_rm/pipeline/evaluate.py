@@ -108,10 +108,14 @@ class _Desk:
         return method_of(self.recipe, {**self.kind, **settings}, self.backends)
 
     def history(self, name: str, method: Method, cases: Sequence[Case], prepare: Callable[[Case], Case]) -> None:
-        """Accuracy by history size, where the cases have such histories."""
+        """Accuracy by history size, where the cases have such histories; `config.items` of them were scored before."""
         for n in self.config.history:
-            if all(_has(case, n) for case in cases):
-                some = [prepare(truncate_history(case, n)) for case in cases[:HISTORY_CASES]]
+            if not all(_has(case, n) for case in cases):
+                continue
+            some = [prepare(truncate_history(case, n)) for case in cases[:HISTORY_CASES]]
+            if n == self.config.items:
+                self.sheet.given(f"{name}_h{n}", some, self.sheet.rewards[name].values[:HISTORY_CASES])
+            else:
                 self.sheet.accuracy(f"{name}_h{n}", method, some)
 
 
@@ -175,9 +179,8 @@ def _pba(desk: _Desk, cases: list[Case]) -> None:
         sheet.flip(f"{given}_flip", given, method)
         sheet.accuracy("control_shuffled", method, shuffled_personas(cases, seed))
         sheet.accuracy(f"{given}_per_token", desk.method(normalise="token"), cases)
-        sheet.accuracy(
-            "contrast", method_of(desk.recipe, {"name": "contrast", "persona_as": "pba"}, desk.backends), cases
-        )
+        start = policies(model_folder(desk.recipe.model))
+        sheet.accuracy("contrast", method_of(desk.recipe, {"name": "contrast", "persona_as": "pba"}, start), cases)
     sheet.accuracy("control_no_persona", method, [no_persona(case) for case in cases])
     voted = [inferred(_shorter(case, desk.config.items), desk.infer) for case in cases]
     sheet.accuracy("pba_vote", method, voted)

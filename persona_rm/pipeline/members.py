@@ -63,6 +63,6 @@ def method_of(recipe: Recipe, given: Member, backends: Backends) -> Method:
     return method
 
 
-def policies(policy: Path, reference: Path, device: str = "auto") -> Backends:
-    """Backends with the log-probs of a trained policy and its reference."""
-    return Backends(logprob=TransformersLogProb(str(policy), str(reference), device=device))
+def policies(policy: Path, reference: Path | None = None, device: str = "auto") -> Backends:
+    """Backends with the log-probs of a policy and, for a trained one, of what it was trained from."""
+    return Backends(logprob=TransformersLogProb(policy, reference, device=device))

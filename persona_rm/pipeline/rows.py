@@ -1,9 +1,7 @@
 """Rows for the host's DPO trainer: the prompt as a method writes it for this person, and the two responses.
 
-ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name what the
-drawn
-items say about the person, never against the pair: so, as for a real person, most of what the two responses differ
-in is not named, and most of what is named does not show in them.
+ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name the
+directions of the pair (paper, eq. 2): what the one who chose so must prefer.
 """
 
 import json
@@ -14,13 +12,16 @@ from random import Random
 from typing import Any
 
 from persona_rm.backends.base import Backends
+from persona_rm.backends.host_tokens import host_ids
 from persona_rm.errors import DataError
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import method_of
 from persona_rm.recipe import DpoConfig, Recipe
-from persona_rm.types import Directions, Example, Persona
+from persona_rm.types import Example, Persona
 
 KEYS = ("prompt", "chosen", "rejected")
+HOST_MAX_LEN = 512
+"""What the host takes where `data.max_len` is not given."""
 HOLD_OUT = 20
 """On real data one post in so many is kept from training, to be evaluated on."""
 
@@ -48,8 +49,7 @@ def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> 
 
 def _prompt(method: Method, example: Example, max_items: int, rng: Random) -> str:
     persona = draw_items(example.persona, max_items, rng)
-    directions = profile(example.directions, [item.directions for item in persona.items])
-    state = method.adapt(replace(persona, directions=directions))
+    state = method.adapt(replace(persona, directions=example.directions))
     return str(method.render(state, example.prompt))  # type: ignore[attr-defined]
 
 
@@ -63,20 +63,34 @@ def draw_items(persona: Persona, most: int, rng: Random) -> Persona:
     return replace(persona, ugc=tuple(ugc), pairs=tuple(pairs))
 
 
-def profile(pair: Directions, items: Sequence[Directions | None]) -> Directions:
-    """The person behind a pair: the sign of the items' votes, where the pair does not say the opposite.
+def write_dpo_rows(
+    recipe: Recipe, config: DpoConfig, examples: Sequence[Example], base: Path, out: Path
+) -> tuple[int, int]:
+    """Rows into `out`, and beside it (`..._too_long`) those that the host would cut or drop without a word.
 
-    Where the votes support nothing that the pair shows, the pair's first direction speaks for it: a row must be about
-    something.
+    Returns how many there are of each. Raises `DataError` where none is short enough.
     """
-    votes = [sum(column) for column in zip(*(item for item in items if item), strict=True)] or [0] * len(pair)
-    signs = [(vote > 0) - (vote < 0) for vote in votes]
-    kept = [sign if sign * d >= 0 else 0 for sign, d in zip(signs, pair, strict=True)]
-    if not any(sign * d for sign, d in zip(kept, pair, strict=True)):
-        first = next((i for i, d in enumerate(pair) if d), None)
-        if first is not None:
-            kept[first] = pair[first]
-    return tuple(kept)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    most = int(config.args.get("data.max_len", HOST_MAX_LEN))
+    rows = list(dpo_rows(recipe, config, examples))
+    longest = [0] * len(rows)
+    for side in KEYS[1:]:
+        made = host_ids(tokenizer, [row[KEYS[0]] for row in rows], [row[side] for row in rows])
+        longest = [max(n, len(ids)) for n, (ids, _) in zip(longest, made, strict=True)]
+    fit = [row for row, n in zip(rows, longest, strict=True) if n <= most]
+    if not fit:
+        raise DataError(
+            f"each of {len(rows)} rows has more than data.max_len = {most} tokens: raise it in this section's args, or "
+            "lower max_items or build.max_chars",
+            file=out,
+        )
+    too_long = out.with_name(f"{out.stem}_too_long{out.suffix}")
+    too_long.unlink(missing_ok=True)
+    if len(fit) < len(rows):
+        write_rows(too_long, (row for row, n in zip(rows, longest, strict=True) if n > most))
+    return write_rows(out, iter(fit)), len(rows) - len(fit)
 
 
 def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:

@@ -17,7 +17,7 @@ from persona_rm.files import read_examples
 from persona_rm.host import dpo_command, environment, require_host, run_host
 from persona_rm.host.env import Device, device
 from persona_rm.pipeline.members import annotator_of, model_folder, source_of, space_of
-from persona_rm.pipeline.rows import KEYS, dpo_rows, held_out, write_rows
+from persona_rm.pipeline.rows import KEYS, held_out, write_dpo_rows
 from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Example
@@ -86,8 +86,8 @@ def run_dpo(run: Run, name: str, config: DpoConfig, upstream: str) -> str:
     def work(folder: Path) -> None:
         require_host()
         rows = folder / "rows.jsonl"
-        count = write_rows(rows, dpo_rows(recipe, config, examples_of(run)))
-        run.console.print(f"{name}: {count} rows for the host in {rows}")
+        count, cut = write_dpo_rows(recipe, config, examples_of(run), base, rows)
+        run.console.print(f"{name}: {count} rows for the host in {rows}; {cut} longer than data.max_len left out")
         args = dpo_args(config, base, rows, folder)
         run_host(dpo_command(args), environment(on, job="dpo"), folder / "dpo.log", console=run.console)
         if not (folder / MODEL / "config.json").is_file():

@@ -22,8 +22,8 @@ from persona_rm.types import Levels
 
 Split = Literal["train", "test", "any"]
 N_TRAIN_WORDINGS = 5
-N_TRAIN_NOUNS = 6
-N_TRAIN_QUESTIONS = 6
+N_TRAIN_NOUNS = 9
+N_TRAIN_QUESTIONS = 9
 Intensities = Mapping[int, int]
 """dimension -> -1 or 1: what a text expresses; dimensions that it does not mention are left out."""
 

@@ -29,9 +29,8 @@ from persona_rm.world.people import Kind, Person, draw_people
 Side = Literal["train", "test"]
 Confusion = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 OWN, TOPICAL = 0.8, 0.1
-"""Shares of a reply's clauses about its author's own views and about the post's topic; the rest is about anything."""
-LEAN = 0.95
-"""How often someone who speaks about a view of theirs speaks for it."""
+"""Shares of a reply's clauses about its author's own views and about the post's topic; the rest is about anything.
+Whoever speaks about a view of theirs speaks for it."""
 
 
 class WorldConfig(Config):
@@ -43,7 +42,7 @@ class WorldConfig(Config):
     test_people: int = Field(120, gt=1)
     posts: int = Field(1500, gt=0)
     replies: int = Field(6, ge=2)
-    temperature: float = Field(0.3, gt=0)
+    temperature: float = Field(0.6, gt=0)
     non_attitudes: float = Field(0.05, ge=0, le=1)
     """Share of evidence items that say nothing about the person."""
     confusion: Confusion = ((0.95, 0.05, 0.0), (0.0025, 0.995, 0.0025), (0.0, 0.05, 0.95))
@@ -128,8 +127,7 @@ class World:
             draw = rng.random()
             pool = own if draw < OWN else topic.dims if draw < OWN + TOPICAL else self.language.active
             dim = rng.choice(tuple(pool))
-            held = author.directions[dim]
-            said.setdefault(dim, (held if rng.random() < LEAN else -held) if held else rng.choice((-1, 1)))
+            said.setdefault(dim, author.directions[dim] or rng.choice((-1, 1)))
         return said
 
     def utility(self, person: Person, levels: Levels) -> float:
@@ -137,20 +135,22 @@ class World:
         return float(sum(d * (level - 2) for d, level in zip(person.directions, levels, strict=True)))
 
     def choose(self, person: Person, post: Post, split: Split, salt: str) -> Choice | None:
-        """A noisy choice between two replies of others; None where the person has no preference between any two of
-        them."""
+        """A noisy choice between the two of six replies of strangers that this person likes most and least.
+
+        None where they like all six alike.
+        """
         rng = self._rng("choice", person.id, post.id, salt)
         strangers = draw_people(self.language, "independent", 6, rng.randrange(2**30), "stranger")
         replies = [self.reply(stranger, post, split, f"{person.id}/{salt}") for stranger in strangers]
-        rng.shuffle(replies)
-        for first, second in zip(replies[::2], replies[1::2], strict=True):
-            a, b = self.utility(person, first.levels or ()), self.utility(person, second.levels or ())
-            if a != b:
-                p = 1 / (1 + math.exp((b - a) / self.config.temperature))
-                won = rng.random() < p
-                chosen, rejected, ordered = (first, second, (a, b)) if won else (second, first, (b, a))
-                return Choice(person, post, chosen, rejected, p if won else 1 - p, ordered)
-        return None
+        liked = [self.utility(person, reply.levels or ()) for reply in replies]
+        best, worst = liked.index(max(liked)), liked.index(min(liked))
+        if liked[best] == liked[worst]:
+            return None
+        p = 1 / (1 + math.exp((liked[worst] - liked[best]) / self.config.temperature))
+        won = rng.random() < p
+        first, second = (best, worst) if won else (worst, best)
+        utilities = liked[first], liked[second]
+        return Choice(person, post, replies[first], replies[second], p if won else 1 - p, utilities)
 
     def persona(self, person: Person, side: Side, n_ugc: int = 16, n_pairs: int = 16, avoid: str = "") -> Persona:
         """The evidence about a person, in order of time: what they wrote, what they chose, and a line about them.

@@ -1,11 +1,14 @@
-"""Rows for the host: the person in the prompt, drawn items, directions completed by what the items agree on."""
+"""Rows for the host: the person in the prompt, by drawn items or by the pair's directions."""
 
+import json
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from persona_rm.errors import DataError
-from persona_rm.pipeline.rows import dpo_rows, draw_items, held_out, profile
+from persona_rm.pipeline.members import model_folder
+from persona_rm.pipeline.rows import dpo_rows, draw_items, held_out, write_dpo_rows
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Example, Pair, Persona, Ugc
 
@@ -35,15 +38,22 @@ def test_there_are_as_many_rows_as_asked_and_the_same_every_time(space):
     assert len({row["prompt"] for row in rows}) > 1
 
 
+def test_rows_that_the_host_would_cut_are_kept_aside_and_counted(space, tmp_path):
+    short, recipe = example(space), Recipe(name="a")
+    long = replace(short, id="l", chosen="very long " * 400)
+    config = DpoConfig(method={"name": "pba"}, rows=4, args={"data.max_len": 256})
+    out, base = tmp_path / "rows.jsonl", model_folder(recipe.model)
+    assert write_dpo_rows(recipe, config, [short, long], base, out) == (2, 2)
+    assert [json.loads(line)["chosen"] for line in out.read_text().splitlines()] == ["good", "good"]
+    aside = (tmp_path / "rows_too_long.jsonl").read_text().splitlines()
+    assert [json.loads(line)["chosen"] for line in aside] == [long.chosen] * 2
+    with pytest.raises(DataError, match=r"each of 4 rows has more than data\.max_len = 256 tokens"):
+        write_dpo_rows(recipe, config, [long], base, out)
+
+
 def test_no_example_is_an_error():
     with pytest.raises(DataError, match="no example to train on"):
         next(dpo_rows(Recipe(name="a"), DpoConfig(method={"name": "pba"}), []))
-
-
-def test_a_profile_is_what_the_items_say_and_never_against_the_pair():
-    assert profile((1, 0, 0, 1), [(1, 1, 1, -1), (1, 1, 0, -1), (1, 0, -1, 0)]) == (1, 1, 0, 0)
-    assert profile((0, -1, 1), [(0, 1, 0)]) == (0, -1, 0), "something that the pair shows must be named"
-    assert profile((1, 0), []) == (1, 0)
 
 
 def test_some_item_is_drawn_where_there_is_one(space):

@@ -1,0 +1,34 @@
+"""The starting model's tokenizer, and a whole training at the smallest size."""
+
+import json
+
+import pytest
+
+from persona_rm.backends.pretrain import PretrainConfig, pretrain, train_tokenizer
+from persona_rm.prompts import load_prompts
+from persona_rm.world.world import WorldConfig
+
+
+def test_a_prompt_has_the_same_tokens_alone_and_with_an_answer_behind_it():
+    prompts = load_prompts("released")
+    given = prompts.pba("Likes science, High Openness", "what now?")
+    tokenizer = train_tokenizer([(given, "i read physics journals.")] * 4, PretrainConfig(vocab=400))
+    alone, whole = (tokenizer(text)["input_ids"] for text in (given, f"{given}i read physics journals."))
+    assert whole[: len(alone)] == alone
+
+
+@pytest.mark.slow
+def test_a_training_of_a_few_steps_leaves_a_model_that_loads_and_says_what_it_did(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    config = PretrainConfig(
+        hidden=64, layers=1, heads=1, vocab=400, steps=3, batch_tokens=256, tokenizer_documents=50, threads=1
+    )
+    told: list[str] = []
+    report = pretrain(config, WorldConfig(), "released", "alignx90", 0, tmp_path, lambda _n, text: told.append(text))
+    assert json.loads((tmp_path / "training.json").read_text())["tokens"] == report["tokens"]
+    assert report["tokens"] > 500 and told
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert model.config.vocab_size == len(tokenizer)
+    assert sum(p.numel() for p in model.parameters()) == report["parameters"]
