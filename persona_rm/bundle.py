@@ -183,7 +183,9 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder = Path(folder).resolve()
     path = folder / "bundle.yaml"
     if not path.is_file():
-        raise DataError("no reward bundle here: `persona-rm run` of a recipe with a `ppo` section writes one", file=path)
+        raise DataError(
+            "no reward bundle here: `persona-rm run` of a recipe with a `ppo` section writes one", file=path
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         file = BundleFile.model_validate(content)

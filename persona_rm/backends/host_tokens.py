@@ -7,6 +7,7 @@ token across the border counts as the host counts it. Unlike there nothing is cu
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from persona_rm.errors import RecipeError
@@ -25,6 +26,14 @@ def host_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -
     ]
     rows = [(*ids[:-1], tokenizer.eos_token_id) for _, ids in _encode(tokenizer, whole)]
     return [(ids, starts[prompt]) for ids, prompt in zip(rows, prompts, strict=True)]
+
+
+def host_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
+    """How many tokens each row has for the host's DPO with the tokenizer in this folder."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    return [len(ids) for ids, _ in host_ids(tokenizer, prompts, responses)]
 
 
 def ended(text: str, eos: str) -> str:

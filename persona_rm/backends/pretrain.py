@@ -69,7 +69,9 @@ def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: st
     torch.manual_seed(seed)
     torch.set_num_threads(config.threads)
     make = partial(texts, world, prompts, space, seed)
-    names = [pole.label for dimension in load_space(space).dimensions for pole in (dimension.negative, dimension.positive)]
+    names = [
+        pole.label for dimension in load_space(space).dimensions for pole in (dimension.negative, dimension.positive)
+    ]
     tokenizer = train_tokenizer(make(FIRST, config.tokenizer_documents), config, names)
     model = _new_model(config, tokenizer)
     started, losses, tokens, skipped = time.time(), [], 0, 0
@@ -85,7 +87,7 @@ def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: st
         if number + 1 == config.steps:
             break
     report = {
-        "config": config.model_dump(mode="json"), "world": world.model_dump(), "prompts": prompts, "space": space, "seed": seed,
+        "config": config.model_dump(), "world": world.model_dump(), "prompts": prompts, "space": space, "seed": seed,
         "tokens": tokens, "documents_too_long": skipped, "seconds": round(time.time() - started), "device": device,
         "last_loss": sum(losses[-20:]) / len(losses[-20:]), "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
@@ -111,8 +113,8 @@ def texts(world: WorldConfig, prompts: str, space: str, seed: int, start: int, c
 def train_tokenizer(corpus: list[Document], config: PretrainConfig, names: Sequence[str] = ()) -> Any:
     """A byte-level BPE: it spells any text, knows the words of the world, and has one token for each of `names`.
 
-    The names are those of the poles: so small a model would spend most of its reading on telling "Likes" from "Dislikes"
-    in a list of ten.
+    The names are those of the poles: so small a model would spend most of its reading on telling "Likes" from
+    "Dislikes" in a list of ten.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

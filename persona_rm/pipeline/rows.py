@@ -1,7 +1,8 @@
 """Rows for the host's DPO trainer: the prompt as a method writes it for this person, and the two responses.
 
-ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name the
-directions of the pair (paper, eq. 2): what the one who chose so must prefer.
+ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name
+half of what the pair shows (the paper, eq. 2, names all of it) and what the drawn items say about the rest: as for a
+real person, much of what two responses differ in is not named, and must not count.
 """
 
 import json
@@ -12,14 +13,16 @@ from random import Random
 from typing import Any
 
 from persona_rm.backends.base import Backends
-from persona_rm.backends.host_tokens import host_ids
+from persona_rm.backends.host_tokens import host_lengths
 from persona_rm.errors import DataError
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import method_of
 from persona_rm.recipe import DpoConfig, Recipe
-from persona_rm.types import Example, Persona
+from persona_rm.types import Directions, Example, Persona
 
 KEYS = ("prompt", "chosen", "rejected")
+AGREE = 5
+"""Items' votes name a direction where one in so many agrees, on balance: the paper's rule (inferrers/vote.py)."""
 HOST_MAX_LEN = 512
 """What the host takes where `data.max_len` is not given."""
 HOLD_OUT = 20
@@ -49,7 +52,8 @@ def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> 
 
 def _prompt(method: Method, example: Example, max_items: int, rng: Random) -> str:
     persona = draw_items(example.persona, max_items, rng)
-    state = method.adapt(replace(persona, directions=example.directions))
+    directions = profile(example.directions, [item.directions for item in persona.items], rng)
+    state = method.adapt(replace(persona, directions=directions))
     return str(method.render(state, example.prompt))  # type: ignore[attr-defined]
 
 
@@ -63,6 +67,17 @@ def draw_items(persona: Persona, most: int, rng: Random) -> Persona:
     return replace(persona, ugc=tuple(ugc), pairs=tuple(pairs))
 
 
+def profile(pair: Directions, items: Sequence[Directions | None], rng: Random) -> Directions:
+    """Someone who would choose so: each direction of the pair with probability 1/2 (at least one), and the items' vote
+    where the pair says nothing."""
+    shown = [dim for dim, sign in enumerate(pair) if sign]
+    named = {dim for dim in shown if rng.random() < 0.5} or set(shown and [rng.choice(shown)])
+    known = [item for item in items if item]
+    votes = [sum(column) for column in zip(*known, strict=True)] or [0] * len(pair)
+    rest = [((vote > 0) - (vote < 0)) * (abs(vote) * AGREE >= len(known)) for vote in votes]
+    return tuple(sign * (dim in named) if sign else rest[dim] for dim, sign in enumerate(pair))
+
+
 def write_dpo_rows(
     recipe: Recipe, config: DpoConfig, examples: Sequence[Example], base: Path, out: Path
 ) -> tuple[int, int]:
@@ -70,20 +85,15 @@ def write_dpo_rows(
 
     Returns how many there are of each. Raises `DataError` where none is short enough.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    most = int(config.args.get("data.max_len", HOST_MAX_LEN))
+    most = int(str(config.args.get("data.max_len", HOST_MAX_LEN)))
     rows = list(dpo_rows(recipe, config, examples))
-    longest = [0] * len(rows)
-    for side in KEYS[1:]:
-        made = host_ids(tokenizer, [row[KEYS[0]] for row in rows], [row[side] for row in rows])
-        longest = [max(n, len(ids)) for n, (ids, _) in zip(longest, made, strict=True)]
+    prompts, *sides = ([row[key] for row in rows] for key in KEYS)
+    longest = [max(both) for both in zip(*(host_lengths(base, prompts, side) for side in sides), strict=True)]
     fit = [row for row, n in zip(rows, longest, strict=True) if n <= most]
     if not fit:
         raise DataError(
-            f"each of {len(rows)} rows has more than data.max_len = {most} tokens: raise it in this section's args, or "
-            "lower max_items or build.max_chars",
+            f"each of {len(rows)} rows has more than data.max_len = {most} tokens: raise it in this section's args, "
+            "or lower max_items or build.max_chars",
             file=out,
         )
     too_long = out.with_name(f"{out.stem}_too_long{out.suffix}")

@@ -39,7 +39,9 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
     nouns = [noun for topic in world.language.topics for noun in topic.nouns]
     for number in range(start, start + count):
         rng = Random(f"{seed}/corpus/{number}")
-        here = [_about(post, rng.choice(nouns)) for post in rng.sample(posts, 20)] if rng.random() < ANY_NOUN else posts
+        here = (
+            [_about(post, rng.choice(nouns)) for post in rng.sample(posts, 20)] if rng.random() < ANY_NOUN else posts
+        )
         kind = "self" if number < FIRST else rng.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
         if kind == "self":

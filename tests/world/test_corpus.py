@@ -32,7 +32,9 @@ def test_short_self_descriptions_come_first_bare_and_under_a_post(space):
     layouts = set()
     for given, read in documents(world, prompts, 0, 30):
         under_post = "***User Preferences***" in given
-        names = given.split("***User Preferences***\n\n")[1].split("\n\n")[0] if under_post else given.removesuffix(":")
+        names = (
+            given.split("***User Preferences***\n\n")[1].split("\n\n")[0] if under_post else given.removesuffix(":")
+        )
         layouts.add(under_post)
         said = world.language.read_levels(read)
         named = space.parse(names)
