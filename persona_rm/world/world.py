@@ -12,7 +12,7 @@ showed.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
 from typing import Literal
@@ -31,6 +31,9 @@ Confusion = tuple[tuple[float, float, float], tuple[float, float, float], tuple[
 OWN, TOPICAL = 0.8, 0.1
 """Shares of a reply's clauses about its author's own views and about the post's topic; the rest is about anything.
 Whoever speaks about a view of theirs speaks for it."""
+
+SHARED = 0.6
+"""Share of a person's views that somebody else in the same thread speaks about too, for or against."""
 
 
 class WorldConfig(Config):
@@ -135,13 +138,15 @@ class World:
         return float(sum(d * (level - 2) for d, level in zip(person.directions, levels, strict=True)))
 
     def choose(self, person: Person, post: Post, split: Split, salt: str) -> Choice | None:
-        """A noisy choice between the two of six replies of strangers that this person likes most and least.
+        """A noisy choice between the two of six replies of others that this person likes most and least.
 
-        None where they like all six alike.
+        People read threads about what they care about: the others speak about much of it too, for or against. None
+        where they like all six alike.
         """
         rng = self._rng("choice", person.id, post.id, salt)
         strangers = draw_people(self.language, "independent", 6, rng.randrange(2**30), "stranger")
-        replies = [self.reply(stranger, post, split, f"{person.id}/{salt}") for stranger in strangers]
+        others = [_in_thread_with(person, stranger, rng) for stranger in strangers]
+        replies = [self.reply(other, post, split, f"{person.id}/{salt}") for other in others]
         liked = [self.utility(person, reply.levels or ()) for reply in replies]
         best, worst = liked.index(max(liked)), liked.index(min(liked))
         if liked[best] == liked[worst]:
@@ -222,6 +227,15 @@ class World:
 
     def _rng(self, *what: str) -> Random:
         return Random("/".join((str(self.config.seed), *what)))
+
+
+def _in_thread_with(person: Person, stranger: Person, rng: Random) -> Person:
+    """The stranger with opinions on some of what the person cares about, and half as many on other things."""
+    views = tuple(
+        rng.choice((-1, 1)) if held and rng.random() < SHARED else other * (not held and rng.random() < 0.5)
+        for held, other in zip(person.directions, stranger.directions, strict=True)
+    )
+    return replace(stranger, directions=views)
 
 
 def _nouns(topic: Topic, train: bool) -> tuple[str, ...]:
