@@ -128,7 +128,7 @@ class World:
         said: dict[int, int] = {}
         for _ in range(rng.randint(3, 5)):
             draw = rng.random()
-            pool = own if draw < OWN else topic.dims if draw < OWN + TOPICAL else self.language.active
+            pool = own if own and draw < OWN else topic.dims if draw < OWN + TOPICAL else self.language.active
             dim = rng.choice(tuple(pool))
             said.setdefault(dim, author.directions[dim] or rng.choice((-1, 1)))
         return said

@@ -8,7 +8,7 @@ import pytest
 
 from persona_rm.errors import RecipeError
 from persona_rm.world.language import N_TRAIN_WORDINGS, load_language
-from persona_rm.world.people import draw_people
+from persona_rm.world.people import Person, draw_people
 from persona_rm.world.world import World, WorldConfig
 
 SMALL = {"people": 30, "test_people": 40, "posts": 60, "replies": 4}
@@ -134,3 +134,10 @@ def test_the_annotator_errs_as_often_as_its_confusion_matrix_says(world):
 def test_more_posts_than_there_are_is_an_error(world):
     with pytest.raises(RecipeError, match="were asked for"):
         world.posts("test", 100_000)
+
+
+def test_somebody_without_views_writes_about_the_topic(space):
+    world = World(WorldConfig(), space)
+    nobody = Person("nobody", space.neutral, "none")
+    levels = world.language.read_levels(world.reply(nobody, world.posts("train")[0], "train").text)
+    assert set(levels) > {2}
