@@ -15,14 +15,13 @@ from typing import Any
 from persona_rm.backends.base import Backends
 from persona_rm.backends.host_tokens import host_lengths
 from persona_rm.errors import DataError
+from persona_rm.inferrers.vote import Vote, VoteConfig
 from persona_rm.methods.base import Method
-from persona_rm.pipeline.members import method_of
+from persona_rm.pipeline.members import method_of, space_of
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Directions, Example, Persona
 
 KEYS = ("prompt", "chosen", "rejected")
-AGREE = 5
-"""Items' votes name a direction where one in so many agrees, on balance: the paper's rule (inferrers/vote.py)."""
 HOST_MAX_LEN = 512
 """What the host takes where `data.max_len` is not given."""
 HOLD_OUT = 20
@@ -40,19 +39,20 @@ def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> 
     if not examples:
         raise DataError("there is no example to train on: see the reasons in the build's data card")
     method = method_of(recipe, config.method, Backends())
+    rule = Vote(VoteConfig(), space_of(recipe))
     for number in range(config.rows):
         turn, place = divmod(number, len(examples))
         if place == 0:
             order = Random(f"{recipe.seed}/rows/{turn}").sample(range(len(examples)), len(examples))
         example = examples[order[place]]
         rng = Random(f"{recipe.seed}/row/{example.id}/{turn}")
-        prompt = _prompt(method, example, config.max_items, rng)
+        prompt = _prompt(method, rule, example, config.max_items, rng)
         yield dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
 
 
-def _prompt(method: Method, example: Example, max_items: int, rng: Random) -> str:
+def _prompt(method: Method, rule: Vote, example: Example, max_items: int, rng: Random) -> str:
     persona = draw_items(example.persona, max_items, rng)
-    directions = profile(example.directions, [item.directions for item in persona.items], rng)
+    directions = profile(example.directions, [item.directions for item in persona.items], rule, rng)
     state = method.adapt(replace(persona, directions=directions))
     return str(method.render(state, example.prompt))  # type: ignore[attr-defined]
 
@@ -67,14 +67,16 @@ def draw_items(persona: Persona, most: int, rng: Random) -> Persona:
     return replace(persona, ugc=tuple(ugc), pairs=tuple(pairs))
 
 
-def profile(pair: Directions, items: Sequence[Directions | None], rng: Random) -> Directions:
+def profile(pair: Directions, items: Sequence[Directions | None], rule: Vote, rng: Random) -> Directions:
     """Someone who would choose so: each direction of the pair with probability 1/2 (at least one), and the items' vote
     where the pair says nothing."""
     shown = [dim for dim, sign in enumerate(pair) if sign]
-    named = {dim for dim in shown if rng.random() < 0.5} or set(shown and [rng.choice(shown)])
+    named = [dim for dim in shown if rng.random() < 0.5]
+    if shown and not named:
+        named = [rng.choice(shown)]
     known = [item for item in items if item]
     votes = [sum(column) for column in zip(*known, strict=True)] or [0] * len(pair)
-    rest = [((vote > 0) - (vote < 0)) * (abs(vote) * AGREE >= len(known)) for vote in votes]
+    rest = [rule.decide(vote, len(known)) if known else 0 for vote in votes]
     return tuple(sign * (dim in named) if sign else rest[dim] for dim, sign in enumerate(pair))
 
 
@@ -87,8 +89,9 @@ def write_dpo_rows(
     """
     most = int(str(config.args.get("data.max_len", HOST_MAX_LEN)))
     rows = list(dpo_rows(recipe, config, examples))
-    prompts, *sides = ([row[key] for row in rows] for key in KEYS)
-    longest = [max(both) for both in zip(*(host_lengths(base, prompts, side) for side in sides), strict=True)]
+    prompts, chosen, rejected = ([row[key] for row in rows] for key in KEYS)
+    lengths = host_lengths(base, prompts * 2, chosen + rejected)
+    longest = [max(both) for both in zip(lengths[: len(rows)], lengths[len(rows) :], strict=True)]
     fit = [row for row, n in zip(rows, longest, strict=True) if n <= most]
     if not fit:
         raise DataError(

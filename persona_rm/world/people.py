@@ -24,6 +24,11 @@ class Person:
     directions: Directions
     group: str
 
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The dimensions that this person has a view on."""
+        return tuple(dim for dim, direction in enumerate(self.directions) if direction)
+
 
 def draw_people(language: Language, kind: Kind, n: int, seed: int, split: str) -> list[Person]:
     """`n` people with 6 to 12 directions each that are not neutral; the same seed gives the same people."""

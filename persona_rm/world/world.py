@@ -114,22 +114,21 @@ class World:
             replies = tuple(self.reply(author, post, side) for author in authors)
             yield Thread(id=post.id, source="toy", prompt=post.text, comments=replies)
 
-    def reply(self, author: Person, post: Post, split: Split, salt: str = "") -> Comment:
-        """What this person writes under this post."""
+    def reply(self, author: Person, post: Post, split: Split, salt: str = "", own: float = OWN) -> Comment:
+        """What this person writes under this post; `own` is the share of clauses about their own views."""
         rng = self._rng("reply", post.id, author.id, salt)
-        intensities = self._intensities(author, post.topic, rng)
+        intensities = self._intensities(author, post.topic, own, rng)
         text = self.language.write(intensities, post.noun, split, rng)
         created = f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T00:00:00"
         levels = self.language.levels(intensities)
         return Comment(content_id(post.id, author.id, salt), text, author=author.id, created=created, levels=levels)
 
-    def _intensities(self, author: Person, topic: Topic, rng: Random) -> dict[int, int]:
-        own = [dim for dim, direction in enumerate(author.directions) if direction]
+    def _intensities(self, author: Person, topic: Topic, own: float, rng: Random) -> dict[int, int]:
         said: dict[int, int] = {}
         for _ in range(rng.randint(3, 5)):
             draw = rng.random()
-            pool = own if own and draw < OWN else topic.dims if draw < OWN + TOPICAL else self.language.active
-            dim = rng.choice(tuple(pool))
+            views = author.held if draw < own else ()
+            dim = rng.choice(views or (topic.dims if draw < own + TOPICAL else self.language.active))
             said.setdefault(dim, author.directions[dim] or rng.choice((-1, 1)))
         return said
 
@@ -205,8 +204,7 @@ class World:
         return draw_people(self.language, "independent", 1, self.config.seed, f"nobody-{person.id}-{post.id}")[0]
 
     def _demo(self, person: Person, rng: Random) -> str:
-        known = [dim for dim, direction in enumerate(person.directions) if direction]
-        told = sorted(rng.sample(known, min(len(known), rng.randint(2, 4))))
+        told = sorted(rng.sample(person.held, min(len(person.held), rng.randint(2, 4))))
         poles = (self.space.dimensions[dim] for dim in told)
         words = [
             (p.positive if person.directions[d] > 0 else p.negative).wording for d, p in zip(told, poles, strict=True)

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from persona_rm.errors import DataError
+from persona_rm.inferrers.vote import Vote, VoteConfig
 from persona_rm.pipeline.members import model_folder
 from persona_rm.pipeline.rows import dpo_rows, draw_items, held_out, profile, write_dpo_rows
 from persona_rm.recipe import DpoConfig, Recipe
@@ -56,14 +57,15 @@ def test_no_example_is_an_error():
         next(dpo_rows(Recipe(name="a"), DpoConfig(method={"name": "pba"}), []))
 
 
-def test_a_profile_names_some_of_the_pair_and_what_the_items_say_about_the_rest():
+def test_a_profile_names_some_of_the_pair_and_what_the_items_say_about_the_rest(space):
+    rule = Vote(VoteConfig(), space)
     pair, items = (1, -1, 1, 0, 0, 0), [(-1, 0, 0, 1, -1, 1), (0, 0, 0, 1, 1, 0), None]
-    found = {profile(pair, items, Random(seed)) for seed in range(60)}
+    found = {profile(pair, items, rule, Random(seed)) for seed in range(60)}
     assert {row[3:] for row in found} == {(1, 0, 1)}
     assert {row[:3] for row in found} == {
         (a, b, c) for a in (0, 1) for b in (0, -1) for c in (0, 1) if (a, b, c) != (0, 0, 0)
     }
-    assert profile((0, 0), [], Random(0)) == (0, 0)
+    assert profile((0, 0), [], rule, Random(0)) == (0, 0)
 
 
 def test_some_item_is_drawn_where_there_is_one(space):
