@@ -42,7 +42,7 @@ class PretrainConfig(Config):
     """What the model may be asked to read; histories of real people are longer than what it was trained on."""
     max_tokens: int = 1536
     """Documents longer than this are left out, and counted."""
-    steps: int = Field(2400, gt=0)
+    steps: int = Field(3600, gt=0)
     batch_tokens: int = 4096
     lr: float = 3e-3
     """Adam's peak rate, for embeddings and norms."""

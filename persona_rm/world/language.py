@@ -22,7 +22,6 @@ from persona_rm.types import Levels
 
 Split = Literal["train", "test", "any"]
 N_TRAIN_WORDINGS = 5
-N_TRAIN_NOUNS = 9
 N_TRAIN_QUESTIONS = 9
 Intensities = Mapping[int, int]
 """dimension -> -1 or 1: what a text expresses; dimensions that it does not mention are left out."""
@@ -63,12 +62,11 @@ class Language:
         allowed = {"train": clauses[:N_TRAIN_WORDINGS], "test": clauses[N_TRAIN_WORDINGS:], "any": clauses}[split]
         return rng.choice(allowed)
 
-    def write(self, intensities: Intensities, noun: str, split: Split, rng: Random) -> str:
-        """A response: one clause per expressed dimension, 0 to 3 fillers about the topic, shuffled."""
+    def write(self, intensities: Intensities, split: Split, rng: Random) -> str:
+        """A response: one clause per expressed dimension, 0 to 3 fillers, shuffled."""
         parts = [self.say(dim, sign, split, rng) for dim, sign in intensities.items()]
         parts = [f"{rng.choice(self.openers)}, {part}" if rng.random() < 0.2 else part for part in parts]
-        fillers = rng.sample(self.fillers, rng.randint(0, 3))
-        parts += [filler.replace("<n>", noun) for filler in fillers]
+        parts += rng.sample(self.fillers, rng.randint(0, 3))
         rng.shuffle(parts)
         return ". ".join(parts) + "."
 

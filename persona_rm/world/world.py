@@ -5,7 +5,7 @@ Gumbel noise of temperature `temperature` to each, so P(i over j) = sigmoid((u_i
 the Bayes-optimal scorer is known. Every draw is a function of (seed, what it is for), so a world of another size
 agrees with this one wherever they overlap.
 
-Held out. "train" and "test" differ in people, in posts (nouns and questions) and in wordings. The evidence about a
+Held out. "train" and "test" differ in people, in posts (by their questions) and in wordings. The evidence about a
 test person uses all wordings, the responses that a method must judge for them only wordings that training never
 showed.
 """
@@ -23,7 +23,7 @@ from persona_rm.config import Config
 from persona_rm.errors import RecipeError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Directions, Levels, Pair, Persona, Thread, Ugc, content_id
-from persona_rm.world.language import N_TRAIN_NOUNS, N_TRAIN_QUESTIONS, Language, Split, Topic, load_language
+from persona_rm.world.language import N_TRAIN_QUESTIONS, Language, Split, Topic, load_language
 from persona_rm.world.people import Kind, Person, draw_people
 
 Side = Literal["train", "test"]
@@ -58,7 +58,6 @@ class Post:
 
     id: str
     text: str
-    noun: str
     topic: Topic
 
 
@@ -92,14 +91,13 @@ class World:
 
     def posts(self, side: Side, n: int | None = None) -> list[Post]:
         """The first `n` posts of one side (all of them by default), each with its own text."""
-        train = side == "train"
         language, rng = self.language, self._rng("posts", side)
-        questions = language.questions[:N_TRAIN_QUESTIONS] if train else language.questions[N_TRAIN_QUESTIONS:]
+        known = slice(N_TRAIN_QUESTIONS) if side == "train" else slice(N_TRAIN_QUESTIONS, None)
         tones = ("", *language.tones)
         every = [
             _post(topic, noun, question, tone)
             for topic in language.topics
-            for noun, question, tone in product(_nouns(topic, train), questions, tones)
+            for noun, question, tone in product(topic.nouns, language.questions[known], tones)
         ]
         rng.shuffle(every)
         if n is not None and n > len(every):
@@ -118,7 +116,7 @@ class World:
         """What this person writes under this post; `own` is the share of clauses about their own views."""
         rng = self._rng("reply", post.id, author.id, salt)
         intensities = self._intensities(author, post.topic, own, rng)
-        text = self.language.write(intensities, post.noun, split, rng)
+        text = self.language.write(intensities, split, rng)
         created = f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T00:00:00"
         levels = self.language.levels(intensities)
         return Comment(content_id(post.id, author.id, salt), text, author=author.id, created=created, levels=levels)
@@ -236,10 +234,6 @@ def _in_thread_with(person: Person, stranger: Person, rng: Random) -> Person:
     return replace(stranger, directions=views)
 
 
-def _nouns(topic: Topic, train: bool) -> tuple[str, ...]:
-    return topic.nouns[:N_TRAIN_NOUNS] if train else topic.nouns[N_TRAIN_NOUNS:]
-
-
 def _post(topic: Topic, noun: str, question: str, tone: str) -> Post:
     text = question.replace("<n>", noun) + (f". {tone}" if tone else "") + "?"
-    return Post(content_id("post", topic.name, text), text, noun, topic)
+    return Post(content_id("post", topic.name, text), text, topic)

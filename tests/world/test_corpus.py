@@ -1,7 +1,7 @@
 """What the starting model reads holds no test person, post or choice, and is a function of its number."""
 
 from persona_rm.prompts import load_prompts
-from persona_rm.world.corpus import FIRST, FOLLOWED, documents
+from persona_rm.world.corpus import FIRST, LAST, documents
 from persona_rm.world.language import N_TRAIN_WORDINGS
 from persona_rm.world.world import World, WorldConfig
 
@@ -32,23 +32,25 @@ def test_self_descriptions_of_few_poles_come_first_with_their_names_or_two_wordi
     for given, read in documents(world, prompts, 0, 40):
         said = world.language.read_levels(read)
         if given:
-            named = space.parse(given.removesuffix(":"))
-            assert tuple(2 + sign for sign in named) == said
-        clauses = read.removesuffix(".").split(". ")
+            assert tuple(2 + sign for sign in space.parse(given.removesuffix(":"))) == said
         n_poles = sum(level != 2 for level in said)
         assert 1 <= n_poles <= (3 if given else 2)
-        assert given or len(clauses) >= 2 * n_poles
+        assert given or len(read.split(". ")) >= 2 * n_poles
 
 
-def test_an_answer_follows_its_description_seldom_and_never_turns_against_it(space):
+def test_answers_follow_their_description_first_often_then_seldom_and_never_turn_against_it(space):
     world, prompts = World(WorldConfig(), space), load_prompts("released")
-    own = clauses = 0
-    for given, read in documents(world, prompts, 0, 400, FIRST):
-        if "***User Preferences***" in given:
-            named = space.parse(given.split("***User Preferences***\n\n")[1].split("\n\n")[0])
-            said = [level - 2 for level in world.language.read_levels(read)]
-            own += sum(n * s for n, s in zip(named, said, strict=True))
-            assert all(n * s >= 0 for n, s in zip(named, said, strict=True))
-            clauses += sum(map(bool, said))
-    assert clauses > 300
-    assert FOLLOWED < own / clauses < FOLLOWED + 0.2
+
+    def followed(start):
+        own = clauses = 0
+        for given, read in documents(world, prompts, 0, 400, start):
+            if "***User Preferences***" in given:
+                named = space.parse(given.split("***User Preferences***\n\n")[1].split("\n\n")[0])
+                said = [level - 2 for level in world.language.read_levels(read)]
+                assert all(n * s >= 0 for n, s in zip(named, said, strict=True))
+                own += sum(n * s for n, s in zip(named, said, strict=True))
+                clauses += sum(map(bool, said))
+        assert clauses > 300
+        return own / clauses
+
+    assert followed(FIRST) > followed(LAST) + 0.3
