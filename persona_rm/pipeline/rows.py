@@ -75,8 +75,7 @@ def profile(pair: Directions, items: Sequence[Directions | None], rule: Vote, rn
     if shown and not named:
         named = [rng.choice(shown)]
     known = [item for item in items if item]
-    votes = [sum(column) for column in zip(*known, strict=True)] or [0] * len(pair)
-    rest = [rule.decide(vote, len(known)) if known else 0 for vote in votes]
+    rest = [rule.decide(sum(votes), len(known)) for votes in zip(*known, strict=True)] or [0] * len(pair)
     return tuple(sign * (dim in named) if sign else rest[dim] for dim, sign in enumerate(pair))
 
 

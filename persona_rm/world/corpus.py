@@ -33,6 +33,7 @@ descriptions to read them well; but alignment is to raise that share, and a log 
 model does already."""
 FIRST_KINDS = {"named": 0.5, "nameless": 0.5}
 KINDS = {"named": 0.07, "described": 0.2, "nameless": 0.2, "plain": 0.03, "pba": 0.4, "ica": 0.1}
+"""Kinds of documents and their shares; `described` is self-description laid out as PBA's prompt and answer are."""
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:
