@@ -64,6 +64,9 @@ class DpoConfig(Section):
     """Training rows, each used once where the host's max_epochs is 1. Fewer examples are gone through again."""
     max_items: int = Field(4, ge=0)
     """Up to so many UGC and so many PAIR items per row, drawn anew for each (paper, C.2: 0 to 4)."""
+    mirror: bool = False
+    """Every other row is the one before it turned over: opposite directions on what the pair shows, the other response
+    chosen. For methods whose prompt shows directions (PBA)."""
     args: Args = Field(default_factory=dict)
 
 

@@ -2,7 +2,9 @@
 
 ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew for every row. PBA rows name
 half of what the pair shows (the paper, eq. 2, names all of it) and what the drawn items say about the rest: as for a
-real person, much of what two responses differ in is not named, and must not count.
+real person, much of what two responses differ in is not named, and must not count. With `mirror` every other row is
+the one before it for somebody of the opposite views: then no wording is chosen more often than rejected, and only who
+is asking tells which (the swap of SPL, arXiv 2603.12595).
 """
 
 import json
@@ -14,7 +16,7 @@ from typing import Any
 
 from persona_rm.backends.base import Backends
 from persona_rm.backends.host_tokens import host_lengths
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.vote import Vote, VoteConfig
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import method_of, space_of
@@ -40,21 +42,38 @@ def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> 
         raise DataError("there is no example to train on: see the reasons in the build's data card")
     method = method_of(recipe, config.method, Backends())
     rule = Vote(VoteConfig(), space_of(recipe))
+    each = 2 if config.mirror else 1
     for number in range(config.rows):
-        turn, place = divmod(number, len(examples))
+        turn, place = divmod(number // each, len(examples))
         if place == 0:
             order = Random(f"{recipe.seed}/rows/{turn}").sample(range(len(examples)), len(examples))
         example = examples[order[place]]
         rng = Random(f"{recipe.seed}/row/{example.id}/{turn}")
-        prompt = _prompt(method, rule, example, config.max_items, rng)
-        yield dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
+        persona = draw_items(example.persona, config.max_items, rng)
+        directions = profile(example.directions, [item.directions for item in persona.items], rule, rng)
+        row = _row(method, persona, directions, example)
+        yield _mirrored(row, method, persona, directions, example) if number % each else row
 
 
-def _prompt(method: Method, rule: Vote, example: Example, max_items: int, rng: Random) -> str:
-    persona = draw_items(example.persona, max_items, rng)
-    directions = profile(example.directions, [item.directions for item in persona.items], rule, rng)
+def _row(method: Method, persona: Persona, directions: Directions, example: Example) -> dict[str, str]:
     state = method.adapt(replace(persona, directions=directions))
-    return str(method.render(state, example.prompt))  # type: ignore[attr-defined]
+    prompt = str(method.render(state, example.prompt))  # type: ignore[attr-defined]
+    return dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
+
+
+def _mirrored(
+    row: dict[str, str], method: Method, persona: Persona, directions: Directions, example: Example
+) -> dict[str, str]:
+    """Somebody of the opposite views on what the pair shows, who chooses the other response. Raises `RecipeError`
+    where the method's prompt does not tell the two apart."""
+    opposite = tuple(-d if shown else d for d, shown in zip(directions, example.directions, strict=True))
+    mirrored = _row(method, persona, opposite, replace(example, chosen=example.rejected, rejected=example.chosen))
+    if mirrored["prompt"] == row["prompt"]:
+        raise RecipeError(
+            f"mirror: the prompt of {method.name} is the same for opposite directions (example {example.id}), so its "
+            "mirrored rows would contradict the others: leave mirror out of this section of dpo"
+        )
+    return mirrored
 
 
 def draw_items(persona: Persona, most: int, rng: Random) -> Persona:

@@ -22,18 +22,20 @@ Document = tuple[str, str]
 """(given, read): a reader learns to continue `given` with `read`. Names of poles and posts are drawn at random, so
 there is nothing to learn in them; of a history everything is read, since each comment in it is foretold by those
 before."""
-FIRST = 80_000
+FIRST = 130_000
 """So many documents at the start are self-descriptions of few poles: what words mean comes before what to do with
 them."""
-LAST = 146_000
-"""From here on descriptions are followed seldom (`LOOSE`); before, by people who are as they are described (`OWN`)."""
+LAST = 240_000
+"""From here on descriptions and histories are followed seldom (`LOOSE`); before, by people who are as they are
+described (`OWN`)."""
 LOOSE = 0.12
-"""Share of an answer's clauses that follow the description in front of it, at the end. A model must have followed
+"""Share of an answer's clauses that are there because of who answers, at the end. A model must have followed
 descriptions to read them well; but alignment is to raise that share, and a log ratio tells little of what the starting
 model does already."""
-FIRST_KINDS = {"named": 0.5, "nameless": 0.5}
-KINDS = {"named": 0.07, "described": 0.2, "nameless": 0.2, "plain": 0.03, "pba": 0.4, "ica": 0.1}
+FIRST_KINDS = {"named": 0.55, "nameless": 0.35, "plain": 0.1}
+KINDS = {"named": 0.2, "described": 0.08, "nameless": 0.14, "plain": 0.08, "pba": 0.45, "ica": 0.05}
 """Kinds of documents and their shares; `described` is self-description laid out as PBA's prompt and answer are."""
+LAST_KINDS = {"named": 0.17, "nameless": 0.1, "plain": 0.08, "pba": 0.6, "ica": 0.05}
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:
@@ -42,16 +44,17 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
     posts = world.posts("train")
     for number in range(start, start + count):
         rng = Random(f"{seed}/corpus/{number}")
-        first, follow = number < FIRST, OWN if number < LAST else LOOSE
-        kinds = FIRST_KINDS if first else KINDS
+        first, last = number < FIRST, number >= LAST
+        kinds = FIRST_KINDS if first else LAST_KINDS if last else KINDS
         kind = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
         person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
         if kind == "named":
-            yield named(world.language, _some(person, 3 if first else 12, rng), rng)
+            yield named(world.language, _some(person, 6 if first else 12, rng), rng)
         elif kind == "nameless":
             yield nameless(world.language, _some(person, 2 if first else 5, rng), rng)
         else:
-            yield under_post(world, prompts, kind, person, rng.sample(posts, 9 if kind == "ica" else 1), follow, rng)
+            own = LOOSE if last else OWN
+            yield under_post(world, prompts, kind, person, rng.sample(posts, 9 if kind == "ica" else 1), own, rng)
 
 
 def named(language: Language, person: Person, rng: Random) -> Document:
@@ -69,7 +72,7 @@ def nameless(language: Language, person: Person, rng: Random) -> Document:
 
 
 def under_post(
-    world: World, prompts: PromptFormat, kind: str, person: Person, posts: list[Post], follow: float, rng: Random
+    world: World, prompts: PromptFormat, kind: str, person: Person, posts: list[Post], own: float, rng: Random
 ) -> Document:
     """A person's answer to the first post, with nothing, their directions or their history in front; or only words
     that go with their directions (`described`)."""
@@ -80,12 +83,12 @@ def under_post(
         short = rng.random() < 0.6  # few items by somebody with few views: easier to learn from
         person = _some(person, 3, rng) if short else person
         given = prompts.ica(history(world, person, posts[1:], (2, 1) if short else (4, 4), rng), post.text)
-        return "", given + world.reply(person, post, "any", "corpus").text
+        return "", given + world.reply(person, post, "any", "corpus", own=own).text
     person = _some(person, 12, rng)
     given = prompts.pba(world.space.describe(person.directions), post.text)
     if kind == "described":
         return given, _words(world.language, person, lambda: 1, rng)
-    return given, world.reply(person, post, "any", "corpus", own=follow).text
+    return given, world.reply(person, post, "any", "corpus", own=own).text
 
 
 def history(world: World, person: Person, posts: list[Post], most: tuple[int, int], rng: Random) -> Persona:

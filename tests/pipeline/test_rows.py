@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.vote import Vote, VoteConfig
 from persona_rm.pipeline.members import model_folder
 from persona_rm.pipeline.rows import dpo_rows, draw_items, held_out, profile, write_dpo_rows
@@ -55,6 +55,27 @@ def test_rows_that_the_host_would_cut_are_kept_aside_and_counted(space, tmp_path
 def test_no_example_is_an_error():
     with pytest.raises(DataError, match="no example to train on"):
         next(dpo_rows(Recipe(name="a"), DpoConfig(method={"name": "pba"}), []))
+
+
+def test_every_other_mirrored_row_is_for_somebody_of_the_opposite_views(space):
+    config = DpoConfig(method={"name": "pba"}, rows=4, mirror=True)
+    rows = list(dpo_rows(Recipe(name="a"), config, [example(space)]))
+    assert len(rows) == 4
+    for row, mirrored in (rows[:2], rows[2:]):
+        assert (mirrored["chosen"], mirrored["rejected"]) == (row["rejected"], row["chosen"])
+        told, opposite = (
+            space.parse(one["prompt"].split("Preferences***")[1].split("***")[0].strip()) for one in (row, mirrored)
+        )
+        shown = [dim for dim, sign in enumerate(example(space).directions) if sign and told[dim]]
+        assert shown
+        assert all(opposite[dim] == -told[dim] for dim in shown)
+        assert all(opposite[dim] == told[dim] for dim in range(len(space)) if dim not in shown)
+
+
+def test_rows_that_show_no_directions_cannot_be_mirrored(space):
+    config = DpoConfig(method={"name": "ica"}, rows=2, mirror=True)
+    with pytest.raises(RecipeError, match="mirror"):
+        list(dpo_rows(Recipe(name="a"), config, [example(space)]))
 
 
 def test_a_profile_names_some_of_the_pair_and_what_the_items_say_about_the_rest(space):

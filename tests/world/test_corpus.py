@@ -1,5 +1,7 @@
 """What the starting model reads holds no test person, post or choice, and is a function of its number."""
 
+from collections import Counter
+
 from persona_rm.prompts import load_prompts
 from persona_rm.world.corpus import FIRST, LAST, documents
 from persona_rm.world.language import N_TRAIN_WORDINGS
@@ -29,13 +31,18 @@ def test_test_wordings_are_met_in_answers_too_as_a_language_model_has_met_its_wh
 
 def test_self_descriptions_of_few_poles_come_first_with_their_names_or_two_wordings_of_each(space):
     world, prompts = World(WorldConfig(), space), load_prompts("released")
-    for given, read in documents(world, prompts, 0, 40):
-        said = world.language.read_levels(read)
-        if given:
-            assert tuple(2 + sign for sign in space.parse(given.removesuffix(":"))) == said
-        n_poles = sum(level != 2 for level in said)
-        assert 1 <= n_poles <= (3 if given else 2)
-        assert given or len(read.split(". ")) >= 2 * n_poles
+    kinds = Counter()
+    for given, read in documents(world, prompts, 0, 80):
+        n_poles = sum(level != 2 for level in world.language.read_levels(read))
+        kind = "named" if given.endswith(":") else "plain" if given else "nameless"
+        kinds[kind] += 1
+        if kind == "named":
+            assert tuple(2 + sign for sign in space.parse(given.removesuffix(":"))) == world.language.read_levels(read)
+            assert 1 <= n_poles <= 6
+        if kind == "nameless":
+            assert 1 <= n_poles <= 2
+            assert len(read.split(". ")) >= 2 * n_poles
+    assert kinds["named"] > kinds["nameless"] > kinds["plain"] > 0
 
 
 def test_answers_follow_their_description_first_often_then_seldom_and_never_turn_against_it(space):
