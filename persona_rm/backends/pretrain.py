@@ -31,7 +31,7 @@ Row = tuple[int, list[int]]
 
 
 class PretrainConfig(Config):
-    """The model and how long it reads. Defaults made the packaged model, in about 35 minutes on 2 cores."""
+    """The model and how long it reads. Defaults made the packaged model, in about 30 minutes on 2 cores."""
 
     hidden: int = Field(192, multiple_of=32)
     layers: int = 4
