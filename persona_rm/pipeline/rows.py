@@ -10,6 +10,7 @@ is asking tells which (the swap of SPL, arXiv 2603.12595).
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,38 +43,37 @@ def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> 
         raise DataError("there is no example to train on: see the reasons in the build's data card")
     method = method_of(recipe, config.method, Backends())
     rule = Vote(VoteConfig(), space_of(recipe))
-    each = 2 if config.mirror else 1
-    for number in range(config.rows):
-        turn, place = divmod(number // each, len(examples))
-        if place == 0:
-            order = Random(f"{recipe.seed}/rows/{turn}").sample(range(len(examples)), len(examples))
-        example = examples[order[place]]
-        rng = Random(f"{recipe.seed}/row/{example.id}/{turn}")
-        persona = draw_items(example.persona, config.max_items, rng)
-        directions = profile(example.directions, [item.directions for item in persona.items], rule, rng)
-        row = _row(method, persona, directions, example)
-        yield _mirrored(row, method, persona, directions, example) if number % each else row
+    rows = (
+        row
+        for turn in count()
+        for example in Random(f"{recipe.seed}/rows/{turn}").sample(examples, len(examples))
+        for row in _rows_of(example, method, rule, config, Random(f"{recipe.seed}/row/{example.id}/{turn}"))
+    )
+    yield from islice(rows, config.rows)
 
 
-def _row(method: Method, persona: Persona, directions: Directions, example: Example) -> dict[str, str]:
-    state = method.adapt(replace(persona, directions=directions))
-    prompt = str(method.render(state, example.prompt))  # type: ignore[attr-defined]
-    return dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
-
-
-def _mirrored(
-    row: dict[str, str], method: Method, persona: Persona, directions: Directions, example: Example
-) -> dict[str, str]:
-    """Somebody of the opposite views on what the pair shows, who chooses the other response. Raises `RecipeError`
-    where the method's prompt does not tell the two apart."""
+def _rows_of(example: Example, method: Method, rule: Vote, config: DpoConfig, rng: Random) -> Iterator[dict[str, str]]:
+    """One row; with `mirror` also that of somebody of the opposite views on what the pair shows, who chooses the other
+    response. Raises `RecipeError` where the method's prompt does not tell the two apart."""
+    persona = draw_items(example.persona, config.max_items, rng)
+    directions = profile(example.directions, [item.directions for item in persona.items], rule, rng)
+    prompt = _prompt(method, persona, directions, example)
+    yield dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
+    if not config.mirror:
+        return
     opposite = tuple(-d if shown else d for d, shown in zip(directions, example.directions, strict=True))
-    mirrored = _row(method, persona, opposite, replace(example, chosen=example.rejected, rejected=example.chosen))
-    if mirrored["prompt"] == row["prompt"]:
+    mirrored = _prompt(method, persona, opposite, example)
+    if mirrored == prompt:
         raise RecipeError(
             f"mirror: the prompt of {method.name} is the same for opposite directions (example {example.id}), so its "
             "mirrored rows would contradict the others: leave mirror out of this section of dpo"
         )
-    return mirrored
+    yield dict(zip(KEYS, (mirrored, example.rejected, example.chosen), strict=True))
+
+
+def _prompt(method: Method, persona: Persona, directions: Directions, example: Example) -> str:
+    state = method.adapt(replace(persona, directions=directions))
+    return str(method.render(state, example.prompt))  # type: ignore[attr-defined]
 
 
 def draw_items(persona: Persona, most: int, rng: Random) -> Persona:

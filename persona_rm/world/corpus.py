@@ -34,8 +34,8 @@ descriptions to read them well; but alignment is to raise that share, and a log 
 model does already."""
 FIRST_KINDS = {"named": 0.55, "nameless": 0.35, "plain": 0.1}
 KINDS = {"named": 0.2, "described": 0.08, "nameless": 0.14, "plain": 0.08, "pba": 0.45, "ica": 0.05}
-"""Kinds of documents and their shares; `described` is self-description laid out as PBA's prompt and answer are."""
 LAST_KINDS = {"named": 0.17, "nameless": 0.1, "plain": 0.08, "pba": 0.6, "ica": 0.05}
+"""Kinds of documents and their shares; `described` is self-description laid out as PBA's prompt and answer are."""
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:

@@ -33,11 +33,12 @@ def test_self_descriptions_of_few_poles_come_first_with_their_names_or_two_wordi
     world, prompts = World(WorldConfig(), space), load_prompts("released")
     kinds = Counter()
     for given, read in documents(world, prompts, 0, 80):
-        n_poles = sum(level != 2 for level in world.language.read_levels(read))
+        said = world.language.read_levels(read)
+        n_poles = sum(level != 2 for level in said)
         kind = "named" if given.endswith(":") else "plain" if given else "nameless"
         kinds[kind] += 1
         if kind == "named":
-            assert tuple(2 + sign for sign in space.parse(given.removesuffix(":"))) == world.language.read_levels(read)
+            assert tuple(2 + sign for sign in space.parse(given.removesuffix(":"))) == said
             assert 1 <= n_poles <= 6
         if kind == "nameless":
             assert 1 <= n_poles <= 2
