@@ -127,9 +127,9 @@ def write_dpo_rows(
 def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     """JSON lines; returns how many."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
+    written = 0
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    return count
+            written += 1
+    return written

@@ -8,8 +8,10 @@ or a test choice. What is held out from alignment (rows of preferences, PPO) is 
 (`world/world.py`).
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from random import Random
 
 from persona_rm.prompts import PromptFormat
@@ -22,20 +24,37 @@ Document = tuple[str, str]
 """(given, read): a reader learns to continue `given` with `read`. Names of poles and posts are drawn at random, so
 there is nothing to learn in them; of a history everything is read, since each comment in it is foretold by those
 before."""
-FIRST = 130_000
-"""So many documents at the start are self-descriptions of few poles: what words mean comes before what to do with
-them."""
-LAST = 240_000
-"""From here on descriptions and histories are followed seldom (`LOOSE`); before, by people who are as they are
-described (`OWN`)."""
-LOOSE = 0.12
-"""Share of an answer's clauses that are there because of who answers, at the end. A model must have followed
-descriptions to read them well; but alignment is to raise that share, and a log ratio tells little of what the starting
-model does already."""
-FIRST_KINDS = {"named": 0.55, "nameless": 0.35, "plain": 0.1}
-KINDS = {"named": 0.2, "described": 0.08, "nameless": 0.14, "plain": 0.08, "pba": 0.45, "ica": 0.05}
-LAST_KINDS = {"named": 0.17, "nameless": 0.1, "plain": 0.08, "pba": 0.6, "ica": 0.05}
-"""Kinds of documents and their shares; `described` is self-description laid out as PBA's prompt and answer are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the corpus: how many documents, of which kinds in which shares.
+
+    `named` and `nameless` are the most views that a self-description with and without names has, `own` the share of an
+    answer's clauses that are there because of who answers. `described` is self-description laid out as PBA's prompt
+    and answer are.
+    """
+
+    documents: int
+    kinds: Mapping[str, float]
+    named: int = 12
+    nameless: int = 5
+    own: float = OWN
+
+
+PHASES = (
+    Phase(22_000, {"named": 1.0}, named=1),
+    Phase(24_000, {"named": 0.6, "nameless": 0.4}, named=3, nameless=1),
+    Phase(130_000, {"named": 0.6, "nameless": 0.3, "plain": 0.1}, named=6, nameless=3),
+    Phase(120_000, {"named": 0.22, "described": 0.06, "nameless": 0.12, "plain": 0.06, "pba": 0.44, "ica": 0.1}),
+    Phase(sys.maxsize, {"named": 0.17, "plain": 0.08, "pba": 0.7, "ica": 0.05}, own=0.12),
+)
+"""What each pole's words are comes first, one pole at a time, then several; then answers that follow their author's
+description or history; at last answers that follow them seldom: a model must have followed descriptions to read them
+well, but alignment is to raise that share, and a log ratio tells little of what the starting model does already."""
+FOLLOWING = sum(phase.documents for phase in PHASES[:3])
+LOOSE = sum(phase.documents for phase in PHASES[:4])
+"""The first document of the phase of answers, and of the last phase."""
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:
@@ -44,17 +63,21 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
     posts = world.posts("train")
     for number in range(start, start + count):
         rng = Random(f"{seed}/corpus/{number}")
-        first, last = number < FIRST, number >= LAST
-        kinds = FIRST_KINDS if first else LAST_KINDS if last else KINDS
-        kind = rng.choices(tuple(kinds), tuple(kinds.values()))[0]
+        phase = _phase(number)
+        kind = rng.choices(tuple(phase.kinds), tuple(phase.kinds.values()))[0]
         person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
         if kind == "named":
-            yield named(world.language, _some(person, 6 if first else 12, rng), rng)
+            yield named(world.language, _some(person, phase.named, rng), rng)
         elif kind == "nameless":
-            yield nameless(world.language, _some(person, 2 if first else 5, rng), rng)
+            yield nameless(world.language, _some(person, phase.nameless, rng), rng)
         else:
-            own = LOOSE if last else OWN
-            yield under_post(world, prompts, kind, person, rng.sample(posts, 9 if kind == "ica" else 1), own, rng)
+            under = rng.sample(posts, 9 if kind == "ica" else 1)
+            yield under_post(world, prompts, kind, person, under, phase.own, rng)
+
+
+def _phase(number: int) -> Phase:
+    ends = accumulate(phase.documents for phase in PHASES)
+    return next(phase for phase, end in zip(PHASES, ends, strict=True) if number < end)
 
 
 def named(language: Language, person: Person, rng: Random) -> Document:
@@ -80,7 +103,7 @@ def under_post(
     if kind == "plain":
         return prompts.plain(post.text), world.reply(person, post, "any", "corpus").text
     if kind == "ica":
-        short = rng.random() < 0.6  # few items by somebody with few views: easier to learn from
+        short = rng.random() < 0.85  # few items by somebody with few views: easier to learn from
         person = _some(person, 3, rng) if short else person
         given = prompts.ica(history(world, person, posts[1:], (2, 1) if short else (4, 4), rng), post.text)
         return "", given + world.reply(person, post, "any", "corpus", own=own).text

@@ -3,21 +3,21 @@
 from collections import Counter
 
 from persona_rm.prompts import load_prompts
-from persona_rm.world.corpus import FIRST, LAST, documents
+from persona_rm.world.corpus import FOLLOWING, LOOSE, PHASES, documents
 from persona_rm.world.language import N_TRAIN_WORDINGS
 from persona_rm.world.world import World, WorldConfig
 
 
 def test_document_n_does_not_depend_on_where_reading_starts(space):
     world, prompts = World(WorldConfig(), space), load_prompts("released")
-    assert list(documents(world, prompts, 0, 6, FIRST))[3:] == list(documents(world, prompts, 0, 3, FIRST + 3))
+    assert list(documents(world, prompts, 0, 6, FOLLOWING))[3:] == list(documents(world, prompts, 0, 3, FOLLOWING + 3))
 
 
 def test_no_document_shows_a_test_post_or_what_a_test_person_must_judge(space):
     world, prompts = World(WorldConfig(test_people=20), space), load_prompts("released")
     asked = {post.text for post in world.posts("test")}
     judged = {c.text for choice in world.choices(2) for c in (choice.chosen, choice.rejected)}
-    read = [given + read for given, read in documents(world, prompts, 0, 200, FIRST)]
+    read = [given + read for given, read in documents(world, prompts, 0, 200, FOLLOWING)]
     assert sum("***Task***" in text for text in read) > 80
     assert not [text for text in read if any(unseen in text for unseen in asked | judged)]
 
@@ -25,25 +25,30 @@ def test_no_document_shows_a_test_post_or_what_a_test_person_must_judge(space):
 def test_test_wordings_are_met_in_answers_too_as_a_language_model_has_met_its_whole_language(space):
     world, prompts = World(WorldConfig(), space), load_prompts("released")
     held_out = [c for w in world.language.wordings.values() for c in w[N_TRAIN_WORDINGS:]]
-    answers = [g + r for g, r in documents(world, prompts, 0, 120, FIRST) if "***Response:***" in g + r]
+    answers = [g + r for g, r in documents(world, prompts, 0, 120, FOLLOWING) if "***Response:***" in g + r]
     assert any(clause in answer for answer in answers for clause in held_out)
 
 
-def test_self_descriptions_of_few_poles_come_first_with_their_names_or_two_wordings_of_each(space):
+def test_self_descriptions_come_first_of_one_pole_then_of_several_with_names_or_two_wordings_of_each(space):
     world, prompts = World(WorldConfig(), space), load_prompts("released")
-    kinds = Counter()
-    for given, read in documents(world, prompts, 0, 80):
-        said = world.language.read_levels(read)
-        n_poles = sum(level != 2 for level in said)
-        kind = "named" if given.endswith(":") else "plain" if given else "nameless"
-        kinds[kind] += 1
-        if kind == "named":
-            assert tuple(2 + sign for sign in space.parse(given.removesuffix(":"))) == said
-            assert 1 <= n_poles <= 6
-        if kind == "nameless":
-            assert 1 <= n_poles <= 2
-            assert len(read.split(". ")) >= 2 * n_poles
-    assert kinds["named"] > kinds["nameless"] > kinds["plain"] > 0
+    start = 0
+    for phase in PHASES[:3]:
+        most = Counter()
+        for given, read in documents(world, prompts, 0, 150, start):
+            said = world.language.read_levels(read)
+            n_poles = sum(level != 2 for level in said)
+            kind = "named" if given.endswith(":") else "plain" if given else "nameless"
+            most[kind] = max(most[kind], n_poles)
+            assert n_poles >= 1
+            if kind == "named":
+                assert tuple(2 + sign for sign in space.parse(given.removesuffix(":"))) == said
+            if kind == "nameless":
+                assert len(read.split(". ")) >= 2 * n_poles
+        assert set(most) == set(phase.kinds)
+        assert most["named"] == phase.named
+        assert most["nameless"] in {0, phase.nameless}
+        start += phase.documents
+    assert start == FOLLOWING
 
 
 def test_answers_follow_their_description_first_often_then_seldom_and_never_turn_against_it(space):
@@ -61,4 +66,4 @@ def test_answers_follow_their_description_first_often_then_seldom_and_never_turn
         assert clauses > 300
         return own / clauses
 
-    assert followed(FIRST) > followed(LAST) + 0.3
+    assert followed(FOLLOWING) > followed(LOOSE) + 0.3
