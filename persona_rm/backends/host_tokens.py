@@ -3,7 +3,9 @@
 Scoring a text by other ids than those it was trained on is a silent error of whole nats, so the host's rules are
 repeated: prompt + response joined as text, trailing newlines cut, " " + EOS added unless it ends with EOS, tokenised
 as one string without special tokens, the last id set to EOS. The response begins where the prompt's own ids end; a
-token across the border counts as the host counts it. Unlike there nothing is cut: `logprob` refuses what is too long.
+token across the border counts as the host counts it. Unlike there nothing is cut: `logprob` refuses what is too long,
+and newlines are cut from the response only, so that an empty answer, which a rollout can be, is the EOS after a whole
+prompt.
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ def host_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -
         raise RecipeError("the policy's tokenizer has no EOS token; OpenRLHF's DPO ends every response with one")
     starts = {text: len(ids) for text, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
     whole = [
-        ended(prompt + response, tokenizer.eos_token) for prompt, response in zip(prompts, responses, strict=True)
+        prompt + ended(response, tokenizer.eos_token) for prompt, response in zip(prompts, responses, strict=True)
     ]
     rows = [(*ids[:-1], tokenizer.eos_token_id) for _, ids in _encode(tokenizer, whole)]
     return [(ids, starts[prompt]) for ids, prompt in zip(rows, prompts, strict=True)]
@@ -37,7 +39,7 @@ def host_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) 
 
 
 def ended(text: str, eos: str) -> str:
-    """The joined text as the host ends it."""
+    """The response as the host ends it."""
     text = text.rstrip("\n")
     return text if text.endswith(eos) else f"{text} {eos}"
 

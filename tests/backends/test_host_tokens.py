@@ -14,7 +14,7 @@ STUBS = Path(__file__).resolve().parents[2] / "plugins" / "openrlhf" / "rehearsa
 ROWS = [
     {"prompt": "***Task***\n\nx\n\n***Response:***\n\n", "chosen": "I like the law.", "rejected": "No.\n\n\n"},
     {"prompt": "ends without a newline", "chosen": "glued on", "rejected": " with a space"},
-    {"prompt": "Q:\n", "chosen": "", "rejected": "\n\nleading newlines"},
+    {"prompt": "Q:\n", "chosen": "a\n\nb", "rejected": "\n\nleading newlines"},
     {"prompt": "Q: ", "chosen": "ends itself</s>", "rejected": "ends itself</s>\n"},
     {"prompt": "braces {prompt} {x}", "chosen": "🎭 Zürich {y}", "rejected": "</s> inside"},
     {"prompt": "the l", "chosen": "aw", "rejected": "aw law law"},
@@ -76,6 +76,15 @@ def test_a_token_across_the_border_counts_as_the_host_counts_it(tiny_model: Call
     [(ids, start)] = host_ids(tokenizer, ["the l"], ["aw"])
     assert start == len(tokenizer("the l")["input_ids"])
     assert tokenizer.decode(ids[:start]) != "the l"
+
+
+@pytest.mark.parametrize("answer", ["", "\n\n"])
+def test_an_empty_answer_is_eos_after_the_whole_prompt(tiny_model: Callable[..., Path], answer: str) -> None:
+    """The host would cut the prompt's own newlines too, and then nothing is left to score."""
+    tokenizer, prompt = tokenizer_of(tiny_model(0)), "***Response:***\n\n"
+    [(ids, start)] = host_ids(tokenizer, [prompt], [answer])
+    assert tokenizer.decode(ids[:start]) == prompt
+    assert tokenizer.decode(ids[start:]) == " </s>"
 
 
 def test_without_an_eos_token(tiny_model: Callable[..., Path]) -> None:
