@@ -9,6 +9,7 @@ or a test choice. What is held out from alignment (rows of preferences, PPO) is 
 """
 
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -52,8 +53,8 @@ PHASES = (
 """What each pole's words are comes first, one pole at a time, then several; then answers that follow their author's
 description or history; at last answers that follow them seldom: a model must have followed descriptions to read them
 well, but alignment is to raise that share, and a log ratio tells little of what the starting model does already."""
-FOLLOWING = sum(phase.documents for phase in PHASES[:3])
-LOOSE = sum(phase.documents for phase in PHASES[:4])
+ENDS = tuple(accumulate(phase.documents for phase in PHASES))
+FOLLOWING, LOOSE = ENDS[2], ENDS[3]
 """The first document of the phase of answers, and of the last phase."""
 
 
@@ -63,7 +64,7 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
     posts = world.posts("train")
     for number in range(start, start + count):
         rng = Random(f"{seed}/corpus/{number}")
-        phase = _phase(number)
+        phase = PHASES[bisect_right(ENDS, number)]
         kind = rng.choices(tuple(phase.kinds), tuple(phase.kinds.values()))[0]
         person = draw_people(world.language, "independent", 1, seed, f"reader-{number}")[0]
         if kind == "named":
@@ -73,11 +74,6 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
         else:
             under = rng.sample(posts, 9 if kind == "ica" else 1)
             yield under_post(world, prompts, kind, person, under, phase.own, rng)
-
-
-def _phase(number: int) -> Phase:
-    ends = accumulate(phase.documents for phase in PHASES)
-    return next(phase for phase, end in zip(PHASES, ends, strict=True) if number < end)
 
 
 def named(language: Language, person: Person, rng: Random) -> Document:
