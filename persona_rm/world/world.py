@@ -13,6 +13,7 @@ showed.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from random import Random
 from typing import Literal
@@ -79,7 +80,7 @@ class World:
     def __init__(self, config: WorldConfig, space: PreferenceSpace) -> None:
         self.config, self.space = config, space
 
-    @property
+    @cached_property
     def language(self) -> Language:
         """The lexicon of this world."""
         return load_language(self.space)
