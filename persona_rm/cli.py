@@ -94,22 +94,28 @@ def prepare(
     section: Annotated[str, typer.Option(help="Which section of the recipe's `dpo`; default the first.")] = "",
     out: Annotated[Path, typer.Option(help="Where the JSON lines go.")] = Path("rows.jsonl"),
 ) -> None:
-    """Write training rows for the host (prompt, chosen, rejected), and print the host's command for them."""
+    """Write training rows for the host (prompt, chosen, rejected), and print the host's command for them. Builds what
+    is missing first."""
     with _told():
         from persona_rm.host import command_line, dpo_command, environment
         from persona_rm.pipeline.members import model_folder
         from persona_rm.pipeline.rows import write_dpo_rows
         from persona_rm.pipeline.stages import Run
-        from persona_rm.pipeline.train import device_of, dpo_args, examples_of
+        from persona_rm.pipeline.train import device_of, dpo_args, examples_of, mirrored_of, run_build
 
         plan = _recipe(recipe, overrides)
         if to != "dpo" or not plan.dpo:
             raise RecipeError(f"rows are written --for dpo from a recipe with a dpo section; found --for {to}")
-        config = plan.dpo[section or next(iter(plan.dpo))]
+        section = section or next(iter(plan.dpo))
+        if section not in plan.dpo:
+            raise RecipeError(f"the recipe has no dpo.{section}; its sections: {', '.join(plan.dpo)}")
+        config = plan.dpo[section]
         job = Run(plan, plan.folder, console)
-        count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out)
+        if plan.build:
+            run_build(job, plan.build)
+        count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out, mirrored_of(job))
         console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
-        args = dpo_args(config, model_folder(plan.model), out, plan.folder / "dpo" / (section or next(iter(plan.dpo))))
+        args = dpo_args(config, model_folder(plan.model), out, plan.folder / "dpo" / section)
         print_command = command_line(dpo_command(args), environment(device_of(plan), job="dpo"))
         console.print(print_command, markup=False, highlight=False, soft_wrap=True)
 

@@ -65,8 +65,9 @@ class DpoConfig(Section):
     max_items: int = Field(4, ge=0)
     """Up to so many UGC and so many PAIR items per row, drawn anew for each (paper, C.2: 0 to 4)."""
     mirror: bool = False
-    """Every other row is the one before it turned over: opposite directions on what the pair shows, the other response
-    chosen. For methods whose prompt shows directions (PBA)."""
+    """Every other row is the one before it turned over: the other response chosen by somebody of the opposite views on
+    what the pair shows. Where the method's prompt shows items and no directions (ICA), `build.mirror` finds that
+    somebody; pairs for which it found nobody are left out."""
     args: Args = Field(default_factory=dict)
 
 

@@ -1,5 +1,6 @@
 """The command line: every verb teaches, our errors are one message and exit code 1."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,27 @@ def test_a_broken_recipe_is_one_message_without_traceback(tmp_path):
     assert done.returncode == 1
     assert "there is no such key" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_prepare_names_the_sections_that_a_recipe_has():
+    result = RUNNER.invoke(app, ["prepare", "recipes/embedded.yaml", "--section", "nope"])
+    assert result.exit_code == 1
+    assert "no dpo.nope; its sections: pba, ica" in " ".join(result.output.split())
+
+
+@pytest.mark.slow
+def test_prepare_builds_what_is_missing_and_mirrors_histories(tmp_path, monkeypatch):
+    recipe = Path("recipes/embedded.yaml").absolute()
+    monkeypatch.chdir(tmp_path)
+    small = ["source.people=30", "source.posts=120", "build.mirror=true", "dpo.ica.mirror=true", "dpo.ica.rows=8"]
+    result = RUNNER.invoke(app, ["prepare", str(recipe), *small, "--section", "ica", "--out", "ica.jsonl"])
+    assert result.exit_code == 0, result.output
+    assert "openrlhf.cli.train_dpo" in result.output
+    rows = [json.loads(line) for line in Path("ica.jsonl").read_text().splitlines()]
+    assert len(rows) == 8
+    for row, mirrored in zip(rows[::2], rows[1::2], strict=True):
+        assert (mirrored["chosen"], mirrored["rejected"]) == (row["rejected"], row["chosen"])
+        assert mirrored["prompt"] != row["prompt"]
 
 
 def test_space_lists_and_parses():

@@ -31,6 +31,8 @@ def balance(counts: Mapping[str, int], reasons: Mapping[str, Mapping[str, int]])
         "pair": ("threads_usable", "pairs"),
         "example": ("pairs", "examples"),
     }
+    if "mirrored" in counts:
+        flows["mirrored"] = ("pairs", "mirrored")
     for what, (before, after) in flows.items():
         dropped = sum(reasons.get(what, {}).values())
         if counts[before] != counts[after] + dropped:

@@ -12,6 +12,8 @@ class ConstructConfig(Config):
     n_pairs: int = 16
     min_items: int = 4
     """A persona component (UGC, PAIR) with fewer items is left empty; an example with both empty is dropped."""
+    mirror: bool = False
+    """Also an example of somebody of the opposite views, who chooses the rejected response: in mirrored.jsonl."""
     candidates: int = 64
     """A search stops after so many similar posts; `n_ugc` or `n_pairs` of them are drawn."""
     min_chars: int = 10

@@ -12,8 +12,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example, Thread
 
 SHARD = 2000
+MIRRORED = "mirrored"
+"""The stage, the file and the drops of examples for somebody of the opposite views."""
 CODE = Path(__file__).parents[1]
 OF_STAGE = {
     "raw": ("sources", "types.py"),
@@ -41,6 +43,7 @@ OF_STAGE = {
     "annotate": ("annotators", "backends/encoder.py"),
     "pair": ("construct/steps.py", "construct/search.py"),
     "examples": ("construct", "files.py"),
+    "mirrored": ("construct", "files.py"),
 }
 """The code that a stage's result depends on."""
 
@@ -101,8 +104,10 @@ class _Job:
         paired = self._mapped(
             "pair", annotated, pairing, lambda rows: [workers.pair(row, config, seed) for row in rows]
         )
-        rest = config.model_dump(exclude={"workers", "annotate_batch"})
-        self._stage("examples", paired, {"config": rest, "seed": seed, "space": asdict(self.space)}, self._examples)
+        rest = config.model_dump(exclude={"workers", "annotate_batch", "mirror"})
+        settings = {"config": rest, "seed": seed, "space": asdict(self.space)}
+        for name in self._outcomes:
+            self._stage(name, paired, settings, partial(self._examples, name))
         return self._finish(round(time.monotonic() - started, 1))
 
     @staticmethod
@@ -175,13 +180,14 @@ class _Job:
         options |= {"fn_constructor_args": arguments, "batch_size": self.config.annotate_batch}
         self._ray("clean", "annotate", Annotate, **options)
 
-    def _examples(self) -> None:
+    @property
+    def _outcomes(self) -> tuple[str, ...]:
+        return ("examples", MIRRORED) if self.config.mirror else ("examples",)
+
+    def _examples(self, name: str) -> None:
         ray = _start_ray()
-        threads, pairs = self.annotated, self.pairs
-        lookalikes = Lookalikes(
-            list(threads.values()), [(threads[n], p) for n, p in pairs.items()], self.config, self.space, self.seed
-        )
-        self._ray("pair", "examples", _Persona, fn_constructor_args=(ray.put(lookalikes),), concurrency=1, num_cpus=1)
+        arguments = (ray.put(self.lookalikes), name == MIRRORED)
+        self._ray("pair", name, _Persona, fn_constructor_args=arguments, concurrency=1, num_cpus=1)
 
     def _rows(self, name: str) -> Iterator[tuple[int, dict[str, Any] | None, list[Drop]]]:
         """(number, record or None, drops) of every row of a stage, in the order of the source."""
@@ -200,24 +206,36 @@ class _Job:
         """Pairs by the row number of their thread."""
         return {n: records.pair(body["pair"]) for n, body, _ in self._rows("pair") if body}
 
+    @cached_property
+    def lookalikes(self) -> Lookalikes:
+        """What examples are built from."""
+        pairs = [(self.annotated[n], pair) for n, pair in self.pairs.items()]
+        return Lookalikes(list(self.annotated.values()), pairs, self.config, self.space, self.seed)
+
     def _finish(self, seconds: float) -> BuildResult:
         """The examples as an AlignX file, with the card beside it."""
         if not self.annotated:
             raise DataError(f"no usable response; reasons: {card.reasons(self._drops())}", file=self.out / "clean")
         raw = [records.thread(body) for _, body, _ in self._rows("raw") if body]
-        rows = [records.example(body) for _, body, _ in self._rows("examples") if body]
-        found = self._card(raw, rows) | {"seconds": seconds}
+        rows, mirrored = (
+            [records.example(body) for _, body, _ in self._rows(name) if body] if name in self._outcomes else []
+            for name in ("examples", MIRRORED)
+        )
+        found = self._card(raw, rows, mirrored) | {"seconds": seconds}
         (self.out / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         (self.out / "README.md").write_text(card.readme(found))
         if not rows:
             raise DataError("no example came out; card.json and README.md say why", file=self.out)
         write_examples(self.out / "examples.jsonl", rows, self.space)
+        if self.config.mirror:
+            write_examples(self.out / f"{MIRRORED}.jsonl", mirrored, self.space)
         return BuildResult(self.out / "examples.jsonl", found)
 
     def _drops(self) -> list[Drop]:
-        return [drop for stage in ("clean", "pair", "examples") for *_, found in self._rows(stage) for drop in found]
+        stages = ("clean", "pair", *self._outcomes)
+        return [drop for stage in stages for *_, found in self._rows(stage) for drop in found]
 
-    def _card(self, raw: list[Thread], rows: list[Example]) -> dict[str, Any]:
+    def _card(self, raw: list[Thread], rows: list[Example], mirrored: list[Example]) -> dict[str, Any]:
         threads = list(self.annotated.values())
         bad = (self.out / "raw" / "quarantine.jsonl").read_text().count("\n")
         counts = {
@@ -228,7 +246,7 @@ class _Job:
             "responses_usable": sum(len(thread.comments) for thread in threads),
             "pairs": len(self.pairs),
             "examples": len(rows),
-        }
+        } | ({MIRRORED: len(mirrored)} if self.config.mirror else {})
         reasons = card.reasons(self._drops())
         card.balance(counts, reasons)
         least = min_matches(len(self.space), self.config.threshold)
@@ -249,17 +267,21 @@ class _Job:
 class _Persona(Map):
     """Builds examples inside a Ray actor that reads the one copy of the corpus."""
 
-    def __init__(self, lookalikes: Any) -> None:
+    def __init__(self, lookalikes: Any, mirror: bool) -> None:
         import ray
 
         self.lookalikes: Lookalikes = ray.get(lookalikes)
+        self.mirror = mirror
         super().__init__(lambda rows: [self.outcome(row) for row in rows])
 
     def outcome(self, row: dict[str, Any]) -> tuple[Example | None, list[Drop]]:
         if not row:
             return None, []
-        found = self.lookalikes.example(records.thread(row["thread"]), records.pair(row["pair"]))
-        return (None, [found]) if isinstance(found, Drop) else (found, [])
+        pair = records.pair(row["pair"])
+        found = self.lookalikes.example(records.thread(row["thread"]), pair.mirrored() if self.mirror else pair)
+        if isinstance(found, Drop):
+            return None, [replace(found, what=MIRRORED) if self.mirror else found]
+        return found, []
 
 
 def _quarantine(file: Any, error: DataError) -> None:

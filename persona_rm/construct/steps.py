@@ -43,6 +43,10 @@ class LabelledPair:
     rejected: Comment
     directions: Directions
 
+    def mirrored(self) -> "LabelledPair":
+        """What somebody of the opposite views chooses."""
+        return LabelledPair(self.post, self.rejected, self.chosen, tuple(-d for d in self.directions))
+
 
 def clean(thread: Thread, config: ConstructConfig) -> tuple[Thread | None, list[Drop]]:
     """The thread with its usable responses (None when none is left), and what was dropped.

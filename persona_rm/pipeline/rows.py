@@ -4,7 +4,8 @@ ICA rows show 0 to `max_items` UGC and PAIR items each (paper, C.2), drawn anew 
 half of what the pair shows (the paper, eq. 2, names all of it) and what the drawn items say about the rest: as for a
 real person, much of what two responses differ in is not named, and must not count. With `mirror` every other row is
 the one before it for somebody of the opposite views: then no wording is chosen more often than rejected, and only who
-is asking tells which (the swap of SPL, arXiv 2603.12595).
+is asking tells which (the swap of SPL, arXiv 2603.12595). Where the prompt shows items and no directions, they are
+items that construction found for that somebody.
 """
 
 import json
@@ -36,38 +37,58 @@ def held_out(example: Example) -> bool:
     return Random(f"held-out/{example.group or example.id}").randrange(HOLD_OUT) == 0
 
 
-def dpo_rows(recipe: Recipe, config: DpoConfig, examples: Sequence[Example]) -> Iterator[dict[str, str]]:
-    """`config.rows` rows, going through the examples in a seeded order as often as needed. Raises `DataError` if
-    none."""
+def dpo_rows(
+    recipe: Recipe, config: DpoConfig, examples: Sequence[Example], mirrored: Sequence[Example] = ()
+) -> Iterator[dict[str, str]]:
+    """`config.rows` rows, going through the examples in a seeded order as often as needed; `mirrored` are examples of
+    people of the opposite views. Raises `DataError` if there is none, `RecipeError` if none can be mirrored."""
     if not examples:
         raise DataError("there is no example to train on: see the reasons in the build's data card")
     method = method_of(recipe, config.method, Backends())
+    opposites: dict[str, Example] = {}
+    if config.mirror and not _shows_directions(method, examples[0]):
+        found = {(other.group, other.rejected, other.chosen): other for other in mirrored}
+        opposites = {e.id: found[key] for e in examples if (key := (e.group, e.chosen, e.rejected)) in found}
+        examples = [example for example in examples if example.id in opposites]
+        if not examples:
+            raise RecipeError(
+                f"mirror: the prompt of {method.name} is the same for opposite directions, and the build found nobody "
+                "of the opposite views: set build.mirror, or leave mirror out of this section of dpo"
+            )
     rule = Vote(VoteConfig(), space_of(recipe))
     rows = (
         row
         for turn in count()
         for example in Random(f"{recipe.seed}/rows/{turn}").sample(examples, len(examples))
-        for row in _rows_of(example, method, rule, config, Random(f"{recipe.seed}/row/{example.id}/{turn}"))
+        for row in _rows_of(
+            example, opposites.get(example.id), method, rule, config, Random(f"{recipe.seed}/row/{example.id}/{turn}")
+        )
     )
     yield from islice(rows, config.rows)
 
 
-def _rows_of(example: Example, method: Method, rule: Vote, config: DpoConfig, rng: Random) -> Iterator[dict[str, str]]:
+def _shows_directions(method: Method, example: Example) -> bool:
+    prompts = {
+        _prompt(method, example.persona, tuple(way * d for d in example.directions), example) for way in (-1, 1)
+    }
+    return len(prompts) > 1
+
+
+def _rows_of(
+    example: Example, opposite: Example | None, method: Method, rule: Vote, config: DpoConfig, rng: Random
+) -> Iterator[dict[str, str]]:
     """One row; with `mirror` also that of somebody of the opposite views on what the pair shows, who chooses the other
-    response. Raises `RecipeError` where the method's prompt does not tell the two apart."""
+    response: with the items of `opposite`, or the same items and opposite directions."""
     persona = draw_items(example.persona, config.max_items, rng)
     directions = profile(example.directions, [item.directions for item in persona.items], rule, rng)
     prompt = _prompt(method, persona, directions, example)
     yield dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
     if not config.mirror:
         return
-    opposite = tuple(-d if shown else d for d, shown in zip(directions, example.directions, strict=True))
-    mirrored = _prompt(method, persona, opposite, example)
-    if mirrored == prompt:
-        raise RecipeError(
-            f"mirror: the prompt of {method.name} is the same for opposite directions (example {example.id}), so its "
-            "mirrored rows would contradict the others: leave mirror out of this section of dpo"
-        )
+    if opposite:
+        persona = draw_items(opposite.persona, config.max_items, rng)
+    turned = tuple(-d if shown else d for d, shown in zip(directions, example.directions, strict=True))
+    mirrored = _prompt(method, persona, turned, example)
     yield dict(zip(KEYS, (mirrored, example.rejected, example.chosen), strict=True))
 
 
@@ -99,14 +120,19 @@ def profile(pair: Directions, items: Sequence[Directions | None], rule: Vote, rn
 
 
 def write_dpo_rows(
-    recipe: Recipe, config: DpoConfig, examples: Sequence[Example], base: Path, out: Path
+    recipe: Recipe,
+    config: DpoConfig,
+    examples: Sequence[Example],
+    base: Path,
+    out: Path,
+    mirrored: Sequence[Example] = (),
 ) -> tuple[int, int]:
     """Rows into `out`, and beside it (`..._too_long`) those that the host would cut or drop without a word.
 
     Returns how many there are of each. Raises `DataError` where none is short enough.
     """
     most = int(str(config.args.get("data.max_len", HOST_MAX_LEN)))
-    rows = list(dpo_rows(recipe, config, examples))
+    rows = list(dpo_rows(recipe, config, examples, mirrored))
     prompts, chosen, rejected = ([row[key] for row in rows] for key in KEYS)
     lengths = host_lengths(base, prompts * 2, chosen + rejected)
     longest = [max(both) for both in zip(lengths[: len(rows)], lengths[len(rows) :], strict=True)]

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from persona_rm.backends.pretrain import PretrainConfig, pretrain
 from persona_rm.backends.weights import moved
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.job import build
+from persona_rm.construct.job import MIRRORED, build
 from persona_rm.construct.workers import AnnotatorSpec
 from persona_rm.errors import HostError, RecipeError
 from persona_rm.files import read_examples
@@ -72,7 +72,17 @@ def run_build(run: Run, config: ConstructConfig) -> str:
 
 def examples_of(run: Run, evaluation: bool = False) -> list[Example]:
     """The built examples of the training side, or of the evaluation side. The embedded world trains on all of them."""
-    found = read_examples(run.folder / "build" / EXAMPLES, space_of(run.recipe))
+    return _side(run, EXAMPLES, evaluation)
+
+
+def mirrored_of(run: Run) -> list[Example]:
+    """The training side's examples of people of the opposite views; none without `build.mirror`."""
+    build = run.recipe.build
+    return _side(run, f"{MIRRORED}.jsonl", evaluation=False) if build and build.mirror else []
+
+
+def _side(run: Run, file: str, evaluation: bool) -> list[Example]:
+    found = read_examples(run.folder / "build" / file, space_of(run.recipe))
     if run.recipe.source["name"] == "toy":
         return [] if evaluation else list(found)
     return [example for example in found if held_out(example) == evaluation]
@@ -86,7 +96,7 @@ def run_dpo(run: Run, name: str, config: DpoConfig, upstream: str) -> str:
     def work(folder: Path) -> None:
         require_host()
         rows = folder / "rows.jsonl"
-        count, cut = write_dpo_rows(recipe, config, examples_of(run), base, rows)
+        count, cut = write_dpo_rows(recipe, config, examples_of(run), base, rows, mirrored_of(run))
         run.console.print(f"{name}: {count} rows for the host in {rows}; {cut} longer than data.max_len left out")
         args = dpo_args(config, base, rows, folder)
         run_host(dpo_command(args), environment(on, job="dpo"), folder / "dpo.log", console=run.console)

@@ -8,6 +8,7 @@ import pytest
 from persona_rm.config import Config
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job import AnnotatorSpec, build
+from persona_rm.construct.steps import consistent
 from persona_rm.errors import DataError
 from persona_rm.files import read_examples
 from persona_rm.sources.base import Source
@@ -89,6 +90,24 @@ def test_the_card_is_written_for_people_too(built):
     assert "| post | empty thread | 1 |" in text
     assert json.loads((built[0] / "card.json").read_text())["rows"] == built[1].card["rows"]
     assert abs(built[1].card["levels"]["shares"]["none"] - 0.6) < 0.02
+
+
+def test_mirrored_examples_are_of_people_who_choose_the_other_response_and_are_counted(built, space, capfd):
+    out, plain = built
+    config = CONFIG.model_copy(update={"mirror": True})
+    mirrored = build(Tiny(space), GIVEN, config, space, 0, out)
+    assert capfd.readouterr().err.count("skipped") == 5
+    rows, drops = mirrored.card["rows"], mirrored.card["drops"]
+    assert rows["mirrored"] == 40 - sum(drops.get("mirrored", {}).values()) > 20
+    assert rows["examples"] == plain.card["rows"]["examples"]
+    pairs = {example.group: example for example in read_examples(mirrored.examples_path, space)}
+    found = list(read_examples(out / "mirrored.jsonl", space))
+    assert len(found) == rows["mirrored"]
+    for example in found:
+        if pair := pairs.get(example.group):
+            assert (example.chosen, example.rejected) == (pair.rejected, pair.chosen)
+            assert example.directions == tuple(-d for d in pair.directions)
+        assert consistent(example.directions, [item.directions for item in example.persona.items])
 
 
 def test_a_second_run_skips_and_a_change_redoes_what_depends_on_it(built, space, capfd):

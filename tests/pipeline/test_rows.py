@@ -72,10 +72,18 @@ def test_every_other_mirrored_row_is_for_somebody_of_the_opposite_views(space):
         assert all(opposite[dim] == told[dim] for dim in range(len(space)) if dim not in shown)
 
 
-def test_rows_that_show_no_directions_cannot_be_mirrored(space):
-    config = DpoConfig(method={"name": "ica"}, rows=2, mirror=True)
-    with pytest.raises(RecipeError, match="mirror"):
-        list(dpo_rows(Recipe(name="a"), config, [example(space)]))
+def test_rows_that_show_no_directions_are_mirrored_with_items_of_somebody_who_chooses_the_other_response(space):
+    config = DpoConfig(method={"name": "ica"}, rows=4, mirror=True)
+    alone = replace(example(space), id="alone", group="nobody chose otherwise here")
+    other = example(space)
+    items = Persona("v", (Ugc("post", "the contrary", tuple(-d for d in other.directions)),))
+    other = replace(other, id="o", chosen="bad", rejected="good", persona=items)
+    rows = list(dpo_rows(Recipe(name="a"), config, [alone, example(space)], [other]))
+    assert [(row["chosen"], row["rejected"]) for row in rows] == [("good", "bad"), ("bad", "good")] * 2
+    assert ["the contrary" in row["prompt"] for row in rows] == [False, True] * 2
+    for mirrored in ([], [replace(other, group="another post")]):
+        with pytest.raises(RecipeError, match=r"mirror.*build\.mirror"):
+            list(dpo_rows(Recipe(name="a"), config, [example(space)], mirrored))
 
 
 def test_a_profile_names_some_of_the_pair_and_what_the_items_say_about_the_rest(space):
