@@ -35,7 +35,9 @@ def pins(name: str) -> dict[str, str]:
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_version_is_told_once():
