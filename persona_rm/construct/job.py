@@ -217,25 +217,22 @@ class _Job:
         if not self.annotated:
             raise DataError(f"no usable response; reasons: {card.reasons(self._drops())}", file=self.out / "clean")
         raw = [records.thread(body) for _, body, _ in self._rows("raw") if body]
-        rows, mirrored = (
-            [records.example(body) for _, body, _ in self._rows(name) if body] if name in self._outcomes else []
-            for name in ("examples", MIRRORED)
-        )
-        found = self._card(raw, rows, mirrored) | {"seconds": seconds}
+        made = {name: [records.example(body) for _, body, _ in self._rows(name) if body] for name in self._outcomes}
+        rows = made["examples"]
+        found = self._card(raw, made) | {"seconds": seconds}
         (self.out / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         (self.out / "README.md").write_text(card.readme(found))
         if not rows:
             raise DataError("no example came out; card.json and README.md say why", file=self.out)
-        write_examples(self.out / "examples.jsonl", rows, self.space)
-        if self.config.mirror:
-            write_examples(self.out / f"{MIRRORED}.jsonl", mirrored, self.space)
+        for name, examples in made.items():
+            write_examples(self.out / f"{name}.jsonl", examples, self.space)
         return BuildResult(self.out / "examples.jsonl", found)
 
     def _drops(self) -> list[Drop]:
         stages = ("clean", "pair", *self._outcomes)
         return [drop for stage in stages for *_, found in self._rows(stage) for drop in found]
 
-    def _card(self, raw: list[Thread], rows: list[Example], mirrored: list[Example]) -> dict[str, Any]:
+    def _card(self, raw: list[Thread], made: Mapping[str, list[Example]]) -> dict[str, Any]:
         threads = list(self.annotated.values())
         bad = (self.out / "raw" / "quarantine.jsonl").read_text().count("\n")
         counts = {
@@ -245,8 +242,8 @@ class _Job:
             "responses_in": sum(len(thread.comments) for thread in raw),
             "responses_usable": sum(len(thread.comments) for thread in threads),
             "pairs": len(self.pairs),
-            "examples": len(rows),
-        } | ({MIRRORED: len(mirrored)} if self.config.mirror else {})
+            **{name: len(examples) for name, examples in made.items()},
+        }
         reasons = card.reasons(self._drops())
         card.balance(counts, reasons)
         least = min_matches(len(self.space), self.config.threshold)
@@ -260,7 +257,7 @@ class _Job:
             "drops": reasons,
             "levels": card.levels(threads, self.space),
             "similarity": card.similarity(threads, least, self.seed),
-            "examples": card.examples(rows, self.space),
+            "examples": card.examples(made["examples"], self.space),
         }
 
 
