@@ -1,9 +1,9 @@
 """The PPO stage: a reward bundle and prompts for the host, its unmodified trainer, and a judgement by the truth.
 
 Each prompt belongs to a person and its answers are rewarded as that person would. In the control (`shuffled`) the
-policy
-still reads the prompt's own person, but somebody else rewards. In the embedded world the true utility of answers is
-known: people and posts that training never saw are answered before and after, and the paired difference is reported.
+policy still reads the prompt's own person, but somebody else rewards. In the embedded world the true utility of
+answers is known: people and posts that training never saw are answered before and after, and the paired difference is
+reported.
 """
 
 import json

@@ -115,7 +115,7 @@ def _heat(source: Json, two: Sequence[Json], labels: Sequence[str]) -> str:
     wanted = [i for i in range(len(names)) if a["directions"][i] or b["directions"][i]]
     wanted.sort(key=lambda i: (-a["directions"][i], b["directions"][i]))
     columns = [p[key] for p in two for key in ("directions", "rewarded_for")]
-    rows = [(str(names[i]).split(" (")[0], [float(column[i]) for column in columns]) for i in wanted[:MAX_ROWS]]
+    rows = [(str(names[i]).split(" (")[0], [column[i] for column in columns]) for i in wanted[:MAX_ROWS]]
     return svg.heat_map(rows, ["prefers", "rewarded"] * 2, labels, "Preferences of two people and what is rewarded")
 
 

@@ -9,7 +9,7 @@ Axis = Callable[[float], float]
 WIDTH = 760
 GUTTER = 236  # room for labels left of a dot chart
 RIGHT = 128  # room for values right of it
-SIGNS = {0.0: "·", 1.0: "+", -1.0: "-"}
+SIGNS = {0: "·", 1: "+", -1: "-"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,8 @@ def legend(lines: Sequence[Line]) -> str:
 def heat_map(
     rows: Sequence[tuple[str, Sequence[float]]], columns: Sequence[str], groups: Sequence[str], title: str
 ) -> str:
-    """Cells in -1..1, orange below zero and blue above; `groups` name equal spans of columns."""
+    """Cells in -1..1, orange below zero and blue above, whole numbers as signs; `groups` name equal spans of
+    columns."""
     cell, high, top, left, gap = 92, 24, 48, 268, 18
     per = len(columns) // max(1, len(groups))
 
@@ -204,7 +205,7 @@ def heat_map(
 def _cell(x: float, y: float, width: float, height: float, value: float) -> str:
     strength, side = min(1.0, abs(value)), "pos" if value > 0 else "neg"
     shape = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="3"'
-    shown = SIGNS.get(value, f"{value:+.2f}").replace("-", "\N{MINUS SIGN}")
+    shown = (SIGNS[value] if isinstance(value, int) else f"{value:+.2f}").replace("-", "\N{MINUS SIGN}")
     css = "cell strong" if strength > 0.7 else "cell"
     fill = f'<rect {shape} class="{side}" fill-opacity="{0.06 + 0.94 * strength if value else 0:.2f}"/>'
     return f'<rect {shape} class="blank"/>{fill}' + text(x + width / 2, y + 15, shown, css, "middle")

@@ -71,7 +71,7 @@ def run_ppo(
         "PERSONA_RM_NAMESPACE": os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE),
     }
     env = environment(on, extra=extra, gpus=gpus_needed(args))
-    (run_dir / FAILURES).unlink(missing_ok=True)
+    _clear(run_dir, goes_on=bool(args.get("ckpt.load_enable")))
     with cluster(env, on, gpus_needed(args), n_actors) as address:
         pool = start_pool(
             bundle, n_actors, num_gpus=reward_gpus, run_dir=run_dir, namespace=extra["PERSONA_RM_NAMESPACE"]
@@ -84,6 +84,13 @@ def run_ppo(
     run = PpoRun(seconds, run_dir / "ppo.log", Path(str(args["logger.tensorboard_dir"])), logs)
     _check_rollouts(run)
     return run
+
+
+def _clear(run_dir: Path, *, goes_on: bool) -> None:
+    """Forget an interrupted attempt: its failures, and its samples unless the host goes on from its checkpoint."""
+    (run_dir / FAILURES).unlink(missing_ok=True)
+    if not goes_on and (run_dir / LOG_FOLDER).is_dir():
+        shutil.rmtree(run_dir / LOG_FOLDER)
 
 
 def _plugin_flag(plugin: Plugin) -> dict[str, str]:

@@ -10,7 +10,7 @@ or a test choice. What is held out from alignment (rows of preferences, PPO) is 
 
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from random import Random
@@ -22,24 +22,29 @@ from persona_rm.world.people import Person, draw_people
 from persona_rm.world.world import OWN, Post, World
 
 Document = tuple[str, str]
-"""(given, read): a reader learns to continue `given` with `read`. Names of poles and posts are drawn at random, so
-there is nothing to learn in them; of a history everything is read, since each comment in it is foretold by those
-before."""
+"""(given, read): a reader learns to continue `given` with `read`. Names of poles, posts and histories are drawn at
+random, so there is little to learn in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A stretch of the corpus: how many documents, of which kinds in which shares.
 
-    `named` and `nameless` are the most views that a self-description with and without names has, `own` the share of an
-    answer's clauses that are there because of who answers. `described` is self-description laid out as PBA's prompt
-    and answer are.
+    `named` and `nameless` are the most views that a self-description with and without names has, `views` the most that
+    the author of an answer has; `items` is how many comments and choices a history has at most (the paper: 4 and 4,
+    C.2); `own` is the share of an answer's clauses that are there because of who answers.
+
+    Two kinds of answer come before real ones, since every word of them can be foretold: `described` is
+    self-description under a post and the names of its poles, `lean` under a history in which everything is about the
+    person. `gleaned` is self-description under a history as it is.
     """
 
     documents: int
     kinds: Mapping[str, float]
     named: int = 12
     nameless: int = 5
+    views: int = 12
+    items: tuple[int, int] = (4, 4)
     own: float = OWN
 
 
@@ -47,15 +52,20 @@ PHASES = (
     Phase(22_000, {"named": 1.0}, named=1),
     Phase(24_000, {"named": 0.6, "nameless": 0.4}, named=3, nameless=1),
     Phase(130_000, {"named": 0.6, "nameless": 0.3, "plain": 0.1}, named=6, nameless=3),
-    Phase(120_000, {"named": 0.22, "described": 0.06, "nameless": 0.12, "plain": 0.06, "pba": 0.44, "ica": 0.1}),
-    Phase(sys.maxsize, {"named": 0.17, "plain": 0.08, "pba": 0.7, "ica": 0.05}, own=0.12),
-)
-"""What each pole's words are comes first, one pole at a time, then several; then answers that follow their author's
-description or history; at last answers that follow them seldom: a model must have followed descriptions to read them
-well, but alignment is to raise that share, and a log ratio tells little of what the starting model does already."""
+    Phase(14_000, {"named": 0.3, "nameless": 0.1, "described": 0.2, "lean": 0.4}, views=3, items=(1, 1)),
+    Phase(8_000, {"named": 0.3, "nameless": 0.1, "described": 0.2, "lean": 0.4}, views=6, items=(2, 2)),
+    Phase(16_000, {"named": 0.25, "nameless": 0.1, "described": 0.15, "lean": 0.3, "gleaned": 0.2}),
+    Phase(80_000, {"named": 0.25, "described": 0.1, "nameless": 0.06, "plain": 0.04, "pba": 0.42, "lean": 0.04,
+                   "gleaned": 0.05, "ica": 0.04}),
+    Phase(sys.maxsize, {"named": 0.2, "plain": 0.08, "pba": 0.64, "ica": 0.08}, own=0.12),
+)  # fmt: skip
+"""What each pole's words are comes first, one pole at a time, then several; then what a description and a history say
+about somebody; then answers that follow them; at last answers that follow them seldom: a model must have followed them
+to read them well, but alignment is to raise that share, and a log ratio tells little of what the starting model does
+already."""
 ENDS = tuple(accumulate(phase.documents for phase in PHASES))
-FOLLOWING, LOOSE = ENDS[2], ENDS[3]
-"""The first document of the phase of answers, and of the last phase."""
+HISTORIES, FOLLOWING, LOOSE = ENDS[2], ENDS[5], ENDS[6]
+"""The first documents of the phases of histories, of answers, and of the last phase."""
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:
@@ -72,8 +82,7 @@ def documents(world: World, prompts: PromptFormat, seed: int, count: int, start:
         elif kind == "nameless":
             yield nameless(world.language, _some(person, phase.nameless, rng), rng)
         else:
-            under = rng.sample(posts, 9 if kind == "ica" else 1)
-            yield under_post(world, prompts, kind, person, under, phase.own, rng)
+            yield under_posts(world, prompts, kind, phase, person, rng.sample(posts, 1 + sum(phase.items)), rng)
 
 
 def named(language: Language, person: Person, rng: Random) -> Document:
@@ -90,24 +99,47 @@ def nameless(language: Language, person: Person, rng: Random) -> Document:
     return "", _words(language, person, lambda: rng.randint(2, 4), rng)
 
 
-def under_post(
-    world: World, prompts: PromptFormat, kind: str, person: Person, posts: list[Post], own: float, rng: Random
+def under_posts(
+    world: World, prompts: PromptFormat, kind: str, phase: Phase, person: Person, posts: list[Post], rng: Random
 ) -> Document:
     """A person's answer to the first post, with nothing, their directions or their history in front; or only words
-    that go with their directions (`described`)."""
-    post = posts[0]
+    that go with their views."""
+    post, others = posts[0], posts[1:]
     if kind == "plain":
         return prompts.plain(post.text), world.reply(person, post, "any", "corpus").text
-    if kind == "ica":
-        short = rng.random() < 0.85  # few items by somebody with few views: easier to learn from
-        person = _some(person, 3, rng) if short else person
-        given = prompts.ica(history(world, person, posts[1:], (2, 1) if short else (4, 4), rng), post.text)
-        return "", given + world.reply(person, post, "any", "corpus", own=own).text
-    person = _some(person, 12, rng)
-    given = prompts.pba(world.space.describe(person.directions), post.text)
-    if kind == "described":
-        return given, _words(world.language, person, lambda: 1, rng)
-    return given, world.reply(person, post, "any", "corpus", own=own).text
+    person = _some(person, phase.views, rng)
+    if kind == "lean":
+        persona, person = lean(world.language, person, others, phase.items, rng)
+    elif kind in {"gleaned", "ica"}:
+        persona = history(world, person, others, phase.items, rng)
+    else:
+        given = prompts.pba(world.space.describe(person.directions), post.text)
+    if kind in {"lean", "gleaned", "ica"}:
+        given = prompts.ica(persona, post.text)
+    if kind in {"pba", "ica"}:
+        return given, world.reply(person, post, "any", "corpus", own=phase.own).text
+    return given, _words(world.language, person, lambda: 1, rng)
+
+
+def lean(
+    language: Language, person: Person, posts: list[Post], items: tuple[int, int], rng: Random
+) -> tuple[Persona, Person]:
+    """Comments about a person's views alone, and choices of such comments over the opposite; and the person with the
+    views that show in them."""
+    shown: set[int] = set()
+
+    def say(turn: int = 1) -> str:
+        dims = rng.sample(person.held, rng.randint(1, min(3, len(person.held))))
+        shown.update(dims)
+        clauses = [rng.choice(language.wordings[dim, turn * person.directions[dim]]) for dim in dims]
+        clauses += rng.sample(language.fillers, rng.randint(0, 1))
+        rng.shuffle(clauses)
+        return f"{'. '.join(clauses)}."
+
+    n_ugc, n_pairs = rng.choice([(n, m) for n in range(items[0] + 1) for m in range(items[1] + 1) if n + m])
+    ugc = tuple(Ugc(post.text, say()) for post in posts[:n_ugc])
+    pairs = tuple(Pair(post.text, say(), say(-1)) for post in posts[n_ugc : n_ugc + n_pairs])
+    return Persona(person.id, ugc, pairs), _only(person, shown)
 
 
 def history(world: World, person: Person, posts: list[Post], most: tuple[int, int], rng: Random) -> Persona:
@@ -128,5 +160,8 @@ def _words(language: Language, person: Person, each: Callable[[], int], rng: Ran
 
 def _some(person: Person, most: int, rng: Random) -> Person:
     """The person with one to `most` of their views."""
-    kept = rng.sample(person.held, rng.randint(1, min(most, len(person.held))))
+    return _only(person, rng.sample(person.held, rng.randint(1, min(most, len(person.held)))))
+
+
+def _only(person: Person, kept: Collection[int]) -> Person:
     return replace(person, directions=tuple(d if dim in kept else 0 for dim, d in enumerate(person.directions)))

@@ -1,10 +1,9 @@
 """The words of the embedded world: how intensities become text, and how text is read back.
 
-A pole has seven wordings. "train" text uses the first five, "test" text the last two, "any" text all of them, so
-that a
-method can be tested on wordings that no preference example ever showed. `read_levels` recovers the intensities of
-any text,
-a generated answer too: a wording counts once however often it is repeated, and what is no wording counts for nothing.
+A pole has seven wordings. "train" text uses the first five, "test" text the last two, "any" text all of them, so that
+a method can be tested on wordings that no preference example ever showed. `read_levels` recovers the intensities of
+any text, a generated answer too: a wording counts once however often it is repeated, and what is no wording counts
+for nothing.
 """
 
 import re

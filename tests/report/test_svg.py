@@ -53,9 +53,10 @@ def test_bars_grow_with_their_counts():
 
 
 def test_heat_map_has_a_cell_per_value_and_tells_the_signs_apart():
-    picture = svg.heat_map([("d", [1.0, 0.4, -1.0, 0.0])], ["p", "r"] * 2, ["A", "B"], "t")
-    kinds = [r.get("class") for r in ElementTree.fromstring(picture).iter("rect")]
+    root = ElementTree.fromstring(svg.heat_map([("d", [1, 0.4, 0, -1.0])], ["p", "r"] * 2, ["A", "B"], "t"))
+    kinds = [r.get("class") for r in root.iter("rect")]
     assert (kinds.count("blank"), kinds.count("pos"), kinds.count("neg")) == (4, 2, 2)
+    assert [t.text for t in root.iter("text")][-4:] == ["+", "+0.40", "·", "\N{MINUS SIGN}1.00"]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,18 @@ def test_rollouts_that_turn_empty_are_a_failure_although_the_host_ended_well(tmp
         launch._check_rollouts(make_run(tmp_path, []))
 
 
+def test_samples_of_an_interrupted_attempt_are_forgotten_unless_the_host_goes_on(tmp_path):
+    kept, failures = tmp_path / "rewards" / "reward-0.jsonl", tmp_path / "failures.jsonl"
+    kept.parent.mkdir()
+    for goes_on in (True, False):
+        kept.write_text(json.dumps(sample(1)) + "\n")
+        failures.write_text("{}\n")
+        launch._clear(tmp_path, goes_on=goes_on)
+        assert kept.is_file() == goes_on
+        assert not failures.exists()
+    launch._clear(tmp_path, goes_on=False)
+
+
 def test_another_version_of_the_host_is_refused_before_anything_starts(monkeypatch, tmp_path):
     monkeypatch.setattr("persona_rm.host.commands.version", lambda name: "0.9.0")
     with pytest.raises(HostError, match=r"openrlhf 0\.9\.0 is installed"):

@@ -1,9 +1,10 @@
 """What the starting model reads holds no test person, post or choice, and is a function of its number."""
 
+import re
 from collections import Counter
 
 from persona_rm.prompts import load_prompts
-from persona_rm.world.corpus import FOLLOWING, LOOSE, PHASES, documents
+from persona_rm.world.corpus import FOLLOWING, HISTORIES, LOOSE, PHASES, documents
 from persona_rm.world.language import N_TRAIN_WORDINGS
 from persona_rm.world.world import World, WorldConfig
 
@@ -48,7 +49,27 @@ def test_self_descriptions_come_first_of_one_pole_then_of_several_with_names_or_
         assert most["named"] == phase.named
         assert most["nameless"] in {0, phase.nameless}
         start += phase.documents
-    assert start == FOLLOWING
+    assert start == HISTORIES
+
+
+def test_before_answers_come_words_that_a_history_foretells_its_rejected_replies_being_against_them(space):
+    world, prompts = World(WorldConfig(), space), load_prompts("released")
+    said = world.language.read_levels
+    checked = Counter()
+    for given, read in documents(world, prompts, 0, 150, HISTORIES):
+        if "***Historical Behavior***" in given:
+            history = re.split(r"\*(Comment|Chosen|Rejected|Post):\*\n|\*\*\*", given.split("Historical Behavior")[1])
+            texts = [(kind, said(text)) for kind, text in zip(history[1::2], history[2::2], strict=True)]
+            checked.update(kind for kind, _ in texts if kind)
+            shown = [2] * len(space)
+            for kind, levels in texts:
+                for dim, level in enumerate(levels):
+                    if kind in {"Comment", "Chosen", "Rejected"} and level != 2:
+                        way = 4 - level if kind == "Rejected" else level
+                        assert shown[dim] in {2, way}
+                        shown[dim] = way
+            assert said(read) == tuple(shown)
+    assert min(checked[kind] for kind in ("Comment", "Chosen", "Rejected")) > 30
 
 
 def test_answers_follow_their_description_first_often_then_seldom_and_never_turn_against_it(space):
