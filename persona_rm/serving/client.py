@@ -97,8 +97,8 @@ class RewardClient:
         self._names = self.transport.names()
         if not self._names:
             raise HostError(
-                f"no reward actors in namespace {namespace!r} of this Ray cluster: they must be started before the "
-                "host takes its resources (persona_rm.serving.launch does both in order)"
+                f"no reward actors in namespace {namespace!r} of this Ray cluster: start them there before the host "
+                f"takes its resources: python -m persona_rm.serving start {bundle}"
             )
         served = self._ask("info", (), "")["bundle"]
         if Path(served) != Path(bundle).resolve():

@@ -71,7 +71,7 @@ def run_ppo(
         "PERSONA_RM_NAMESPACE": os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE),
     }
     env = environment(on, extra=extra, gpus=gpus_needed(args))
-    _clear(run_dir, goes_on=bool(args.get("ckpt.load_enable")))
+    _clear(run_dir, goes_on=_goes_on(args))
     with cluster(env, on, gpus_needed(args), n_actors) as address:
         pool = start_pool(
             bundle, n_actors, num_gpus=reward_gpus, run_dir=run_dir, namespace=extra["PERSONA_RM_NAMESPACE"]
@@ -84,6 +84,11 @@ def run_ppo(
     run = PpoRun(seconds, run_dir / "ppo.log", Path(str(args["logger.tensorboard_dir"])), logs)
     _check_rollouts(run)
     return run
+
+
+def _goes_on(args: Mapping[str, Any]) -> bool:
+    """True where the host will load a checkpoint of its own; samples since then will be in our log a second time."""
+    return bool(args.get("ckpt.load_enable")) and (Path(str(args.get("ckpt.path"))) / "_actor").is_dir()
 
 
 def _clear(run_dir: Path, *, goes_on: bool) -> None:

@@ -46,6 +46,14 @@ def test_samples_of_an_interrupted_attempt_are_forgotten_unless_the_host_goes_on
     launch._clear(tmp_path, goes_on=False)
 
 
+def test_the_host_goes_on_where_it_may_and_has_a_checkpoint(tmp_path):
+    args = {"ckpt.load_enable": True, "ckpt.path": str(tmp_path / "ckpt")}
+    assert not launch._goes_on(args)
+    (tmp_path / "ckpt" / "_actor").mkdir(parents=True)
+    assert launch._goes_on(args)
+    assert not launch._goes_on(args | {"ckpt.load_enable": False})
+
+
 def test_another_version_of_the_host_is_refused_before_anything_starts(monkeypatch, tmp_path):
     monkeypatch.setattr("persona_rm.host.commands.version", lambda name: "0.9.0")
     with pytest.raises(HostError, match=r"openrlhf 0\.9\.0 is installed"):
