@@ -7,8 +7,11 @@ end of text. The weights train in float32 under bf16 autocast and are stored in 
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -18,6 +21,7 @@ from pydantic import Field
 
 from persona_rm.config import Config
 from persona_rm.prompts import load_prompts
+from persona_rm.rows import atomic
 from persona_rm.space import load_space
 from persona_rm.world.corpus import FOLLOWING, Document, documents
 from persona_rm.world.world import World, WorldConfig
@@ -25,6 +29,8 @@ from persona_rm.world.world import World, WorldConfig
 EOS, PAD = "</s>", "<pad>"
 CHUNK = 256
 """Documents that one worker makes at a time."""
+STATE = "state.safetensors"
+"""Beside the model while it trains: what a killed run goes on from."""
 Row = tuple[int, list[int]]
 """How many tokens are given, and all tokens."""
 
@@ -51,16 +57,29 @@ class PretrainConfig(Config):
     workers: int = 1
     tokenizer_documents: int = 3000
     save_every: int = 200
-    """Weights are written so often; a killed run leaves the last ones."""
+    """Steps between two states on disk; a killed run goes on from the last one."""
     compile: bool = False
     """`torch.compile`: 1.5 times as fast on a CPU, after a minute of compiling; needs a C++ compiler."""
+
+
+@dataclass
+class _Done:
+    """How far a training is. `chunk` is the first of the documents that are not read yet."""
+
+    steps: int = 0
+    chunk: int = 0
+    tokens: int = 0
+    too_long: int = 0
+    seconds: float = 0
+    losses: list[float] = field(default_factory=list)
 
 
 def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: str, seed: int, folder: Path,
              progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
     """Train tokenizer and model, save both into `folder`, return what was done (also in training.json).
 
-    `progress(step, text)` is told now and then. Deterministic on one machine under a seed.
+    `progress(step, text)` is told now and then. Deterministic on one machine under a seed, killed on the way or not: a
+    second call with the same arguments goes on from the state that the first left in `folder`.
     """
     import torch
 
@@ -72,25 +91,38 @@ def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: st
     ]
     tokenizer = train_tokenizer(make(FOLLOWING, config.tokenizer_documents), config, names)
     model = _new_model(config, tokenizer)
-    started, losses, tokens, skipped = time.time(), [], 0, 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    step = _trainer(model.to(device), config, device)
-    for number, (ids, skipped) in enumerate(_batches(make, tokenizer, config)):  # noqa: B007
-        losses.append(step(number, ids))
-        tokens += sum(len(row) for _, row in ids)
-        if number % 20 == 0 or number + 1 == config.steps:
-            progress(number + 1, f"loss {losses[-1]:.3f}, {tokens / 1e6:.1f} M tokens")
-        if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
-            _save(model, tokenizer, folder)
-        if number + 1 == config.steps:
-            break
+    learner = _Learner(model.to(device), config, device)
+    done = learner.load(folder / STATE) if (folder / STATE).is_file() else _Done()
+    _read(learner, _pools(make, tokenizer, config, done.chunk), done, folder / STATE, progress)
+    _save(model, tokenizer, folder)
     report = {
         "config": config.model_dump(), "world": world.model_dump(), "prompts": prompts, "space": space, "seed": seed,
-        "tokens": tokens, "documents_too_long": skipped, "seconds": round(time.time() - started), "device": device,
-        "last_loss": sum(losses[-20:]) / len(losses[-20:]), "parameters": sum(p.numel() for p in model.parameters()),
+        "tokens": done.tokens, "documents_too_long": done.too_long, "seconds": round(done.seconds), "device": device,
+        "last_loss": sum(done.losses) / len(done.losses), "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
     (folder / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / STATE).unlink()
     return report
+
+
+def _read(
+    learner: "_Learner", pools: Iterator["_Pool"], done: _Done, state: Path, progress: Callable[[int, str], None]
+) -> None:
+    """Learn until the last step, and keep the state now and then, between two pools."""
+    config, started, saved = learner.config, time.time() - done.seconds, done.steps
+    while done.steps < config.steps:
+        pool = next(pools)
+        for rows in pool.batches[: config.steps - done.steps]:
+            done.losses = [*done.losses[-19:], learner.step(done.steps, rows)]
+            done.steps += 1
+            done.tokens += sum(len(row) for _, row in rows)
+            if done.steps % 20 == 0 or done.steps == config.steps:
+                progress(done.steps, f"loss {done.losses[-1]:.3f}, {done.tokens / 1e6:.1f} M tokens")
+        done.chunk, done.too_long, done.seconds = pool.end, done.too_long + pool.too_long, time.time() - started
+        if done.steps - saved >= config.save_every or done.steps == config.steps:
+            learner.save(state, done)
+            saved = done.steps
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -149,72 +181,118 @@ def _new_model(config: PretrainConfig, tokenizer: Any) -> Any:
     )  # fmt: skip
 
 
-def _trainer(model: Any, config: PretrainConfig, device: str) -> Callable[[int, list[Row]], float]:
-    import torch
+class _Learner:
+    """Weights in float32, their optimizers and their schedule."""
 
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [
-        torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=0.0, momentum=0.95),
-        torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
-    ]
-    hidden = torch.compile(model.model, dynamic=True) if config.compile else model.model
+    def __init__(self, model: Any, config: PretrainConfig, device: str) -> None:
+        import torch
 
-    def step(number: int, rows: list[Row]) -> float:
-        rate = min(1.0, (number + 1) / config.warmup, 2 * (1 - number / config.steps))
-        for optimizer, peak in zip(optimizers, (config.muon_lr, config.lr), strict=True):
+        self.model, self.config, self.device = model, config, device
+        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+        others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+        self.optimizers = [
+            torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=0.0, momentum=0.95),
+            torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+        ]
+        self.hidden = torch.compile(model.model, dynamic=True) if config.compile else model.model
+
+    def step(self, number: int, rows: list[Row]) -> float:
+        """Learn from one batch; returns the loss."""
+        import torch
+
+        rate = min(1.0, (number + 1) / self.config.warmup, 2 * (1 - number / self.config.steps))
+        for optimizer, peak in zip(self.optimizers, (self.config.muon_lr, self.config.lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * max(rate, 0.02)
-        width = max(len(row) for _, row in rows)
-        ids = torch.tensor([row + [model.config.pad_token_id] * (width - len(row)) for _, row in rows], device=device)
+        width, pad = max(len(row) for _, row in rows), self.model.config.pad_token_id
+        ids = torch.tensor([row + [pad] * (width - len(row)) for _, row in rows], device=self.device)
         read = torch.tensor(
-            [[False] * n + [True] * (len(row) - n) + [False] * (width - len(row)) for n, row in rows], device=device
+            [[False] * n + [True] * (len(row) - n) + [False] * (width - len(row)) for n, row in rows],
+            device=self.device,
         )[:, 1:]  # padding is on the right, where nothing that is read attends
-        with torch.autocast(device, dtype=torch.bfloat16):
-            logits = model.lm_head(hidden(input_ids=ids).last_hidden_state[:, :-1][read])
+        with torch.autocast(self.device, dtype=torch.bfloat16):
+            logits = self.model.lm_head(self.hidden(input_ids=ids).last_hidden_state[:, :-1][read])
         loss = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][read])
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return float(loss.detach())
 
-    return step
+    def save(self, path: Path, done: _Done) -> None:
+        """Everything that `load` brings back, in one file."""
+        from safetensors.torch import save_file
+
+        tensors = {f"weights/{name}": p.detach() for name, p in self.model.named_parameters()}
+        for i, optimizer in enumerate(self.optimizers):
+            for j, kept in optimizer.state_dict()["state"].items():
+                tensors |= {f"{i}/{j}/{name}": tensor for name, tensor in kept.items()}
+        note = {"done": json.dumps(asdict(done))}
+        with atomic(path) as temporary:
+            save_file({key: tensor.cpu() for key, tensor in tensors.items()}, temporary, note)
+
+    def load(self, path: Path) -> _Done:
+        """Weights and optimizers as they were saved, and how far the training was."""
+        import torch
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            done = _Done(**json.loads(file.metadata()["done"]))
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                p.copy_(tensors.pop(f"weights/{name}"))
+        states: dict[int, dict[int, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
+        for key, tensor in tensors.items():
+            i, j, name = key.split("/")
+            states[int(i)][int(j)][name] = tensor
+        for number, optimizer in enumerate(self.optimizers):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": dict(states[number]), "param_groups": groups})
+        return done
 
 
-def _batches(
-    make: Callable[[int, int], list[Document]], tokenizer: Any, config: PretrainConfig
-) -> Iterator[tuple[Any, int]]:
-    """Batches of about `batch_tokens` padded tokens, documents of like length together; and how many were too long
-    yet."""
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Batches of about `batch_tokens` padded tokens, documents of like length together. `end` is the first chunk that
+    is not in them, `too_long` how many documents were left out."""
+
+    batches: list[list[Row]]
+    end: int
+    too_long: int
+
+
+def _pools(
+    make: Callable[[int, int], list[Document]], tokenizer: Any, config: PretrainConfig, first: int
+) -> Iterator[_Pool]:
+    """The corpus from a chunk on, without end."""
     pool: list[Row] = []
-    skipped = 0
+    too_long = 0
     with get_context("spawn").Pool(config.workers) as workers:
-        starts = iter(range(0, 2**62, CHUNK))
-        for chunk in _imap(workers, partial(_made, make), starts, config.workers * 3):
+        for number, chunk in _chunks(workers, partial(_made, make), first, config.workers * 3):
             given = tokenizer([given or EOS for given, _ in chunk])["input_ids"]
             whole = tokenizer([given + read for given, read in chunk])["input_ids"]
             rows = [(len(g) if text else 0, w) for g, w, (text, _) in zip(given, whole, chunk, strict=True)]
             pool += [row for row in rows if len(row[1]) <= config.max_tokens]
-            skipped += sum(len(row[1]) > config.max_tokens for row in rows)
+            too_long += sum(len(row[1]) > config.max_tokens for row in rows)
             if sum(len(row[1]) for row in pool) > 16 * config.batch_tokens:
-                yield from ((batch, skipped) for batch in _bucket(pool, config.batch_tokens))
-                pool = []
+                yield _Pool(list(_bucket(pool, config.batch_tokens)), number + 1, too_long)
+                pool, too_long = [], 0
 
 
-def _made(make: Callable[[int, int], list[Document]], start: int) -> list[Document]:
-    return make(start, CHUNK)
+def _made(make: Callable[[int, int], list[Document]], chunk: int) -> list[Document]:
+    return make(chunk * CHUNK, CHUNK)
 
 
-def _imap(
-    workers: Any, work: Callable[[int], list[Document]], starts: Iterator[int], ahead: int
-) -> Iterator[list[Document]]:
+def _chunks(
+    workers: Any, work: Callable[[int], list[Document]], first: int, ahead: int
+) -> Iterator[tuple[int, list[Document]]]:
     """Like `imap`, but only `ahead` chunks in advance: the corpus is endless."""
-    waiting = [workers.apply_async(work, (next(starts),)) for _ in range(ahead)]
-    while True:
-        yield waiting.pop(0).get()
-        waiting.append(workers.apply_async(work, (next(starts),)))
+    waiting = [workers.apply_async(work, (first + i,)) for i in range(ahead)]
+    for number in count(first):
+        yield number, waiting.pop(0).get()
+        waiting.append(workers.apply_async(work, (number + ahead,)))
 
 
 def _bucket(rows: list[Row], batch_tokens: int) -> Iterator[list[Row]]:
