@@ -92,6 +92,8 @@ class _Job:
     def run(self) -> BuildResult:
         started = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
+        for name in ("examples", MIRRORED):  # of a build with other settings
+            (self.out / f"{name}.jsonl").unlink(missing_ok=True)
         config, seed = self.config, self.seed
         raw = self._stage("raw", self.source.fingerprint(), {"max_threads": config.max_threads}, self._read)
         cleaning = {"min_chars": config.min_chars, "max_chars": config.max_chars}

@@ -35,16 +35,16 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_recipe(self.recipe, self.folder / "recipe.yaml")
 
-    def stage(self, name: str, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> str:
+    def stage(self, name: str, inputs: Mapping[str, Any], work: Callable[[Path], None], *, keeps: bool = False) -> str:
         """Do `work(folder)` unless it is done for these inputs. Returns the key, to be an input of what comes
-        after."""
+        after. With `keeps`, other inputs find the folder as it is: for work that knows itself what still holds."""
         folder, key = self.folder / name, stage_key(name, inputs)
         done = _read(folder)
         if done.get("key") == key and done.get("status") == "done":
             self.console.print(f"[dim]{name}: done before, skipped ({done['seconds']} s then)[/]")
             self._note(name, "skipped", done["seconds"])
             return key
-        if done.get("key") != key and folder.exists():
+        if done.get("key") != key and folder.exists() and not keeps:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         again = " (goes on after an interruption)" if done.get("key") == key else ""

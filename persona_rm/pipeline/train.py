@@ -59,7 +59,7 @@ def world_of(recipe: Recipe) -> WorldConfig:
 
 
 def run_build(run: Run, config: ConstructConfig) -> str:
-    """AlignX examples from the source's threads, in <run>/build; the job resumes by itself."""
+    """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages to do again."""
     recipe, source, annotator = run.recipe, source_of(run.recipe), annotator_of(run.recipe)
     spec = AnnotatorSpec(annotator["name"], {key: value for key, value in annotator.items() if key != "name"})
 
@@ -67,7 +67,7 @@ def run_build(run: Run, config: ConstructConfig) -> str:
         build(source, spec, config, space_of(recipe), recipe.seed, folder)
 
     inputs = {"source": source.fingerprint(), "name": recipe.source["name"], "annotator": annotator, "config": config}
-    return run.stage("build", {**inputs, "space": recipe.space, "seed": recipe.seed}, work)
+    return run.stage("build", {**inputs, "space": recipe.space, "seed": recipe.seed}, work, keeps=True)
 
 
 def examples_of(run: Run, evaluation: bool = False) -> list[Example]:

@@ -108,6 +108,8 @@ def test_mirrored_examples_are_of_people_who_choose_the_other_response_and_are_c
             assert (example.chosen, example.rejected) == (pair.rejected, pair.chosen)
             assert example.directions == tuple(-d for d in pair.directions)
         assert consistent(example.directions, [item.directions for item in example.persona.items])
+    build(Tiny(space), GIVEN, CONFIG, space, 0, out)
+    assert not (out / "mirrored.jsonl").exists()
 
 
 def test_a_second_run_skips_and_a_change_redoes_what_depends_on_it(built, space, capfd):

@@ -31,6 +31,13 @@ def test_a_changed_input_runs_again_in_an_emptied_folder(run):
     assert (run.folder / "work" / "new").exists()
 
 
+def test_work_that_knows_what_still_holds_finds_its_folder_whatever_changed(run):
+    run.stage("work", {"x": 1}, lambda folder: (folder / "old").write_text("1"), keeps=True)
+    seen = []
+    run.stage("work", {"x": 2}, lambda folder: seen.append((folder / "old").exists()), keeps=True)
+    assert seen == [True]
+
+
 def test_an_interrupted_stage_finds_its_folder_as_it_left_it(run):
     def fails(folder):
         (folder / "half").write_text("1")
