@@ -46,7 +46,7 @@ class PretrainConfig(Config):
     """What the model may be asked to read; histories of real people are longer than what it was trained on."""
     max_tokens: int = 1536
     """Documents longer than this are left out, and counted."""
-    steps: int = Field(6800, gt=0)
+    steps: int = Field(6200, gt=0)
     batch_tokens: int = 4096
     lr: float = 4e-3
     """Adam's peak rate, for embeddings and norms. Rates fall in a line over the second half."""

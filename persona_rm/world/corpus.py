@@ -54,10 +54,10 @@ PHASES = (
     Phase(130_000, {"named": 0.6, "nameless": 0.3, "plain": 0.1}, named=6, nameless=3),
     Phase(14_000, {"named": 0.3, "nameless": 0.1, "described": 0.2, "lean": 0.4}, views=3, items=(1, 1)),
     Phase(8_000, {"named": 0.3, "nameless": 0.1, "described": 0.2, "lean": 0.4}, views=6, items=(2, 2)),
-    Phase(12_000, {"named": 0.25, "nameless": 0.1, "described": 0.15, "lean": 0.3, "gleaned": 0.2}),
-    Phase(130_000, {"named": 0.25, "described": 0.08, "nameless": 0.06, "plain": 0.05, "pba": 0.5, "lean": 0.02,
-                    "gleaned": 0.02, "ica": 0.02}),
-    Phase(sys.maxsize, {"named": 0.2, "plain": 0.1, "pba": 0.66, "ica": 0.04}, own=0.12),
+    Phase(16_000, {"named": 0.25, "nameless": 0.1, "described": 0.15, "lean": 0.3, "gleaned": 0.2}),
+    Phase(80_000, {"named": 0.25, "described": 0.1, "nameless": 0.06, "plain": 0.04, "pba": 0.42, "lean": 0.04,
+                   "gleaned": 0.05, "ica": 0.04}),
+    Phase(sys.maxsize, {"named": 0.2, "plain": 0.08, "pba": 0.64, "ica": 0.08}, own=0.12),
 )  # fmt: skip
 """What each pole's words are comes first, one pole at a time, then several; then what a description and a history say
 about somebody; then answers that follow them; at last answers that follow them seldom: a model must have followed them
