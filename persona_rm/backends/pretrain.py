@@ -277,7 +277,7 @@ def _pools(
             pool += [row for row in rows if len(row[1]) <= config.max_tokens]
             too_long += sum(len(row[1]) > config.max_tokens for row in rows)
             if sum(len(row[1]) for row in pool) > 16 * config.batch_tokens:
-                yield _Pool(list(_bucket(pool, config.batch_tokens)), number + 1, too_long)
+                yield _Pool(_bucket(pool, config.batch_tokens), number + 1, too_long)
                 pool, too_long = [], 0
 
 
@@ -295,7 +295,7 @@ def _chunks(
         waiting.append(workers.apply_async(work, (number + ahead,)))
 
 
-def _bucket(rows: list[Row], batch_tokens: int) -> Iterator[list[Row]]:
+def _bucket(rows: list[Row], batch_tokens: int) -> list[list[Row]]:
     rows = sorted(rows, key=lambda row: len(row[1]))
     batches: list[list[Row]] = [[]]
     for row in rows:
@@ -303,4 +303,4 @@ def _bucket(rows: list[Row], batch_tokens: int) -> Iterator[list[Row]]:
             batches.append([])
         batches[-1].append(row)
     Random(len(rows)).shuffle(batches)
-    yield from batches
+    return batches

@@ -43,7 +43,7 @@ OF_STAGE = {
     "annotate": ("annotators", "backends/encoder.py"),
     "pair": ("construct/steps.py", "construct/search.py"),
     "examples": ("construct", "files.py"),
-    "mirrored": ("construct", "files.py"),
+    MIRRORED: ("construct", "files.py"),
 }
 """The code that a stage's result depends on."""
 

@@ -1,8 +1,8 @@
 """Stages of a run: each has a folder, a key of all that it depends on, and a record of what was done.
 
 A stage whose key is on record as done is skipped, and says so. A changed recipe section, input or upstream stage
-changes the key, and the stage runs again in an emptied folder. A stage that was killed finds its folder as it left it
-and may go on.
+changes the key, and the stage runs again, in an emptied folder unless its work keeps account itself. A stage that was
+killed finds its folder as it left it and may go on.
 """
 
 import hashlib
