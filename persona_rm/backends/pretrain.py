@@ -1,4 +1,5 @@
-"""Make a small starting model from nothing: a byte-level BPE tokenizer and a Llama of a few million parameters.
+"""Make a small starting model from nothing: a byte-level BPE tokenizer and a Llama of a few million parameters; or read
+on with a model that there is.
 
 No weights can be fetched where the product is tried first, so it brings a model that it made itself, on the language
 of the embedded world (`world/corpus.py`). Documents are written as the host's DPO data is: prompt, response, a space,
@@ -15,15 +16,15 @@ from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from persona_rm.config import Config
 from persona_rm.prompts import load_prompts
 from persona_rm.rows import atomic
 from persona_rm.space import load_space
-from persona_rm.world.corpus import FOLLOWING, Document, documents
+from persona_rm.world.corpus import ENDS, FOLLOWING, PHASES, Document, documents
 from persona_rm.world.world import World, WorldConfig
 
 EOS, PAD = "</s>", "<pad>"
@@ -36,8 +37,13 @@ Row = tuple[int, list[int]]
 
 
 class PretrainConfig(Config):
-    """The model and how long it reads. Defaults made the packaged model, in three quarters of an hour on 2 cores."""
+    """The model and how long it reads. Defaults made the packaged model's reader, in three quarters of an hour on 2
+    cores."""
 
+    start: str | None = None
+    """A model to go on from, a folder or `toy_lm`; None: from nothing. Its size and its tokenizer stay."""
+    phase: int = Field(0, ge=0, lt=len(PHASES))
+    """The phase of the corpus that reading begins with, counted from 0 (`world/corpus.py`)."""
     hidden: int = Field(192, multiple_of=32)
     layers: int = 4
     heads: int = 3
@@ -61,6 +67,13 @@ class PretrainConfig(Config):
     compile: bool = False
     """`torch.compile`: 1.5 times as fast on a CPU, after a minute of compiling; needs a C++ compiler."""
 
+    @model_validator(mode="after")
+    def _sizes_are_of_a_new_model(self) -> Self:
+        idle = self.model_fields_set & {"hidden", "layers", "heads", "vocab", "context", "tokenizer_documents"}
+        if self.start and idle:
+            raise ValueError(f"{', '.join(sorted(idle))}: of a new model; with `start` the model is the one it names")
+        return self
+
 
 @dataclass
 class _Done:
@@ -74,11 +87,11 @@ class _Done:
     losses: list[float] = field(default_factory=list)
 
 
-def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: str, seed: int, folder: Path,
-             progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
+def pretrain(config: PretrainConfig, start: Path | None, world: WorldConfig, prompts: str, space: str, seed: int,
+             folder: Path, progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
     """Train tokenizer and model, save both into `folder`, return what was done (also in training.json).
 
-    `progress(step, text)` is told now and then. Deterministic on one machine under a seed, killed on the way or not: a
+    `start` is the folder of `config.start`: then its model trains, and its tokenizer is kept. `progress(step, text)` is told now and then. Deterministic on one machine under a seed, killed on the way or not: a
     second call with the same arguments goes on from the state that the first left in `folder`.
     """
     import torch
@@ -86,14 +99,16 @@ def pretrain(config: PretrainConfig, world: WorldConfig, prompts: str, space: st
     torch.manual_seed(seed)
     torch.set_num_threads(config.threads)
     make = partial(texts, world, prompts, space, seed)
-    names = [
-        pole.label for dimension in load_space(space).dimensions for pole in (dimension.negative, dimension.positive)
-    ]
-    tokenizer = train_tokenizer(make(FOLLOWING, config.tokenizer_documents), config, names)
-    model = _new_model(config, tokenizer)
+    if start:
+        tokenizer, model = _stored_model(start)
+    else:
+        dimensions = load_space(space).dimensions
+        names = [pole.label for dimension in dimensions for pole in (dimension.negative, dimension.positive)]
+        tokenizer = train_tokenizer(make(FOLLOWING, config.tokenizer_documents), config, names)
+        model = _new_model(config, tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     learner = _Learner(model.to(device), config, device)
-    done = learner.load(folder / STATE) if (folder / STATE).is_file() else _Done()
+    done = learner.load(folder / STATE) if (folder / STATE).is_file() else _Done(chunk=_first_chunk(config))
     _read(learner, _pools(make, tokenizer, config, done.chunk), done, folder / STATE, progress)
     _save(model, tokenizer, folder)
     report = {
@@ -179,6 +194,21 @@ def _new_model(config: PretrainConfig, tokenizer: Any) -> Any:
             attn_implementation="eager",
         )
     )  # fmt: skip
+
+
+def _stored_model(folder: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
+    )
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True), model
+
+
+def _first_chunk(config: PretrainConfig) -> int:
+    """The first chunk that lies in the phase as a whole."""
+    return -(-((0, *ENDS)[config.phase]) // CHUNK)
 
 
 class _Learner:

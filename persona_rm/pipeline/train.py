@@ -36,17 +36,19 @@ def run_pretrain(run: Run, config: PretrainConfig) -> Path:
     """Make a starting model of the embedded world's language in <run>/pretrain/model."""
     recipe = run.recipe
     world = world_of(recipe)
+    start = model_folder(config.start) if config.start else None
 
     def work(folder: Path) -> None:
         with Progress(console=run.console) as bar:
             task = bar.add_task("pretrain", total=config.steps)
             report = pretrain(
-                config, world, recipe.prompts, recipe.space, recipe.seed, folder / MODEL,
+                config, start, world, recipe.prompts, recipe.space, recipe.seed, folder / MODEL,
                 lambda step, text: bar.update(task, completed=step, description=f"pretrain {text}"),
             )  # fmt: skip
         run.console.print(f"{report['parameters']:,} parameters, {report['tokens']:,} tokens, {report['seconds']} s")
 
-    run.stage("pretrain", {"config": config, "world": world, "prompts": recipe.prompts, "seed": recipe.seed}, work)
+    inputs = {"config": config, "start": start and file_hash(start), "world": world, "prompts": recipe.prompts}
+    run.stage("pretrain", {**inputs, "seed": recipe.seed}, work)
     return run.folder / "pretrain" / MODEL
 
 

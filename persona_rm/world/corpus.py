@@ -57,15 +57,16 @@ PHASES = (
     Phase(16_000, {"named": 0.25, "nameless": 0.1, "described": 0.15, "lean": 0.3, "gleaned": 0.2}),
     Phase(80_000, {"named": 0.25, "described": 0.1, "nameless": 0.06, "plain": 0.04, "pba": 0.42, "lean": 0.04,
                    "gleaned": 0.05, "ica": 0.04}),
-    Phase(sys.maxsize, {"named": 0.2, "plain": 0.08, "pba": 0.64, "ica": 0.08}, own=0.12),
+    Phase(30_000, {"named": 0.2, "plain": 0.08, "pba": 0.64, "ica": 0.08}, own=0.12),
+    Phase(sys.maxsize, {"named": 0.2, "nameless": 0.1, "plain": 0.08, "pba": 0.62}, own=0),
 )  # fmt: skip
 """What each pole's words are comes first, one pole at a time, then several; then what a description and a history say
-about somebody; then answers that follow them; at last answers that follow them seldom: a model must have followed them
-to read them well, but alignment is to raise that share, and a log ratio tells little of what the starting model does
-already."""
+about somebody; then answers that follow them; at last answers that follow them seldom, then by chance alone: a model
+must have followed them to read them well, but alignment is to raise that share, and a log ratio tells little of what
+the starting model does already."""
 ENDS = tuple(accumulate(phase.documents for phase in PHASES))
-HISTORIES, FOLLOWING, LOOSE = ENDS[2], ENDS[5], ENDS[6]
-"""The first documents of the phases of histories, of answers, and of the last phase."""
+HISTORIES, FOLLOWING, SELDOM, CHANCE = ENDS[2], ENDS[5], ENDS[6], ENDS[7]
+"""The first documents of the phases of histories, of answers, of answers that follow seldom, and by chance."""
 
 
 def documents(world: World, prompts: PromptFormat, seed: int, count: int, start: int = 0) -> Iterator[Document]:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 from persona_rm.prompts import load_prompts
-from persona_rm.world.corpus import FOLLOWING, HISTORIES, LOOSE, PHASES, documents
+from persona_rm.world.corpus import CHANCE, FOLLOWING, HISTORIES, PHASES, SELDOM, documents
 from persona_rm.world.language import N_TRAIN_WORDINGS
 from persona_rm.world.world import World, WorldConfig
 
@@ -72,7 +72,7 @@ def test_before_answers_come_words_that_a_history_foretells_its_rejected_replies
     assert min(checked[kind] for kind in ("Comment", "Chosen", "Rejected")) > 30
 
 
-def test_answers_follow_their_description_first_often_then_seldom_and_never_turn_against_it(space):
+def test_answers_follow_their_description_first_often_then_seldom_then_by_chance_and_never_turn_against_it(space):
     world, prompts = World(WorldConfig(), space), load_prompts("released")
 
     def followed(start):
@@ -87,4 +87,6 @@ def test_answers_follow_their_description_first_often_then_seldom_and_never_turn
         assert clauses > 300
         return own / clauses
 
-    assert followed(FOLLOWING) > followed(LOOSE) + 0.3
+    often, seldom, by_chance = followed(FOLLOWING), followed(SELDOM), followed(CHANCE)
+    assert often > seldom + 0.3
+    assert seldom > by_chance + 0.05
