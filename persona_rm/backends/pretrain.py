@@ -1,5 +1,5 @@
-"""Make a small starting model from nothing: a byte-level BPE tokenizer and a Llama of a few million parameters; or read
-on with a model that there is.
+"""Make a small starting model from nothing: a byte-level BPE tokenizer and a Llama of a few million parameters; or
+read on with a model that there is.
 
 No weights can be fetched where the product is tried first, so it brings a model that it made itself, on the language
 of the embedded world (`world/corpus.py`). Documents are written as the host's DPO data is: prompt, response, a space,
@@ -91,8 +91,9 @@ def pretrain(config: PretrainConfig, start: Path | None, world: WorldConfig, pro
              folder: Path, progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
     """Train tokenizer and model, save both into `folder`, return what was done (also in training.json).
 
-    `start` is the folder of `config.start`: then its model trains, and its tokenizer is kept. `progress(step, text)` is told now and then. Deterministic on one machine under a seed, killed on the way or not: a
-    second call with the same arguments goes on from the state that the first left in `folder`.
+    `start` is the folder of `config.start`: then its model trains, and its tokenizer is kept. `progress(step, text)`
+    is told now and then. Deterministic on one machine under a seed, killed on the way or not: a second call with the
+    same arguments goes on from the state that the first left in `folder`.
     """
     import torch
 
@@ -203,7 +204,10 @@ def _stored_model(folder: Path) -> tuple[Any, Any]:
     model = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
     )
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True), model
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for where_from in ("is_local", "local_files_only"):  # would be stored with the tokenizer
+        tokenizer.init_kwargs.pop(where_from, None)
+    return tokenizer, model
 
 
 def _first_chunk(config: PretrainConfig) -> int:
