@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from persona_rm.errors import HostError
+from persona_rm.host.locks import remove_stale_locks
 
 SILENT = {
     r"Failed to fetch reward from remote RM": "a reward raised; the host logs that as information and trains on",
@@ -77,6 +78,8 @@ def run_host(
         file.write(f"cd {shlex.quote(str(cwd or Path.cwd()))}\n{command}\n\n")
     if echo:
         console.print(Text(command, style="dim"), soft_wrap=True)
+    for lock in remove_stale_locks(env):
+        console.print(f"removed {lock}: a build that was killed had left it, and the host would have waited for it")
     started = time.monotonic()
     code, tail, hidden = _stream(argv, env, log_path, cwd, console if echo else None)
     if code != 0 or hidden:
