@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -102,6 +103,48 @@ def test_torch_calls_that_the_host_makes_work_without_cuda():
     )
     done = run(code, CUDA_VISIBLE_DEVICES="")
     assert done.stdout == "cpu cuda:0 False\n4\n", done.stderr
+
+
+PRODUCTS = """
+import json, sys, torch
+native = {native}
+if native is not None:
+    sys.path.append({folder!r})
+    from cpu_rehearsal import bf16_products
+    torch.ops.mkldnn._is_mkldnn_bf16_supported = lambda: native
+    bf16_products.patch(torch)
+from torch.nn.functional import linear, scaled_dot_product_attention
+torch.manual_seed(0)
+x, w, q = (torch.randn(*size).bfloat16().requires_grad_() for size in ((9, 64), (32, 64), (2, 2, 9, 16)))
+y, z = linear(x, w), scaled_dot_product_attention(q, q, q, is_causal=True)
+(y.float().square().sum() + z.float().square().sum()).backward()
+wide = linear(x.detach().float(), w.detach().float())
+found = dict(patched=linear.__module__, rounded=bool((y == wide.bfloat16()).all()))
+found["dtypes"] = [str(t.dtype) for t in (y, z, x.grad, q.grad, wide)]
+found["norms"] = [float(t.float().norm()) for t in (y, z, x.grad, w.grad, q.grad)]
+print(json.dumps(found))
+"""
+
+
+def products(native):
+    """What linear and attention give in bf16: torch's own (None), or patched for a CPU that has bf16 or has not."""
+    pytest.importorskip("torch")
+    code = PRODUCTS.format(native=native, folder=str(FOLDER))
+    env = {**os.environ, "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_cpu_without_bf16_multiplies_in_float32_and_rounds_to_bf16():
+    ours, torch_own = products(native=False), products(native=None)
+    assert ours["patched"] == "cpu_rehearsal.bf16_products"
+    assert ours["dtypes"] == ["torch.bfloat16"] * 4 + ["torch.float32"]
+    assert ours["rounded"]
+    assert ours["norms"] == pytest.approx(torch_own["norms"], rel=1e-2)
+
+
+def test_a_cpu_with_bf16_keeps_its_own_products():
+    assert products(native=True)["patched"] != "cpu_rehearsal.bf16_products"
 
 
 @pytest.mark.slow

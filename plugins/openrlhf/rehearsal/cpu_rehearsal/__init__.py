@@ -2,13 +2,20 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
-from cpu_rehearsal import torch_cuda, versions, vllm_linear, vllm_worker, weight_sync
+from cpu_rehearsal import bf16_products, torch_cuda, versions, vllm_linear, vllm_worker, weight_sync
 from cpu_rehearsal.hooks import PostImport
+
+
+def _torch(torch: ModuleType) -> None:
+    torch_cuda.patch(torch)
+    bf16_products.patch(torch)
+
 
 PATCHES = {
     "openrlhf": versions.check,
-    "torch": torch_cuda.patch,
+    "torch": _torch,
     "openrlhf.utils.distributed_util": weight_sync.patch,
     "openrlhf.trainer.ray.vllm_worker_wrap": vllm_worker.patch,
     "vllm.model_executor.layers.utils": vllm_linear.patch,
