@@ -1,5 +1,6 @@
 """The command line: `persona-rm VERB`. Each verb is a few lines over a function that Python can call too."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 console = Console(stderr=False)
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # models load in a second, amid bars that mean something
 RecipePath = Annotated[Path, typer.Argument(help="A recipe (YAML). Packaged ones: `persona-rm recipes`.")]
 Overrides = Annotated[
     list[str] | None,
