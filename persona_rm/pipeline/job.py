@@ -171,17 +171,11 @@ def _rewards(method: Method, person: Persona, prompts: Sequence[str], texts: Seq
 
 
 def _before_after(run: Run, users: Sequence[str]) -> list[dict[str, object]]:
-    """Answers before and after PPO, for the two people first, else for whoever gained or lost most."""
+    """Rows of answers.jsonl: the two people's first, then others', whoever gained or lost most before the rest."""
     for path in sorted(run.folder.glob("ppo/*/answers.jsonl")):
         if "shuffled" in path.parent.name:
             continue
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        rows.sort(key=lambda row: row["user"] not in users)
-        return [
-            {
-                "label": row["user"], "prompt": row["prompt"], "before": row["before"], "after": row["after"],
-                "reward_before": row["utility_before"], "reward_after": row["utility_after"],
-            }
-            for row in rows[:4]
-        ]  # fmt: skip
+        rows.sort(key=lambda row: (row["user"] not in users, -abs(row["utility_after"] - row["utility_before"])))
+        return rows[:4]
     return []

@@ -15,7 +15,7 @@ ppo/NAME/utility.json   {"before": S, "after": S, "difference": S}, S = {"mean",
 people.json         {"dimensions": [name of each],
                      "people": [{"label", "directions": [-1|0|1 ...], "rewarded_for": [-1..1 ...]}, and a second],
                      "answers": [{"prompt", "text", "rewards": [first, second person]}],
-                     "before_after": [{"label", "prompt", "before", "after", "reward_before", "reward_after"}]}
+                     "before_after": [{"user", "prompt", "before", "after", "utility_before", "utility_after"}]}
                     `rewarded_for` is what `people.rewarded_for` computes
 """
 

@@ -120,19 +120,20 @@ def _heat(source: Json, two: Sequence[Json], labels: Sequence[str]) -> str:
 
 
 def before_after(data: ReportData) -> str:
-    """Answers of the policy before and after PPO, with this person's rewards."""
+    """Answers of the policy before and after PPO, with the person's true utility of them."""
     pairs = (data.people or {}).get("before_after", ())
     title = "Answers before and after"
     if not pairs:
         return html.section(title, html.missing("no answers", PPO))
-    return html.section(title, *(_before_after(pair) for pair in pairs))
+    words = "Held-out people and prompts: of the two people above, then of others, the largest changes first."
+    return html.section(title, html.paragraph(words, "soft"), *(_before_after(pair) for pair in pairs))
 
 
 def _before_after(pair: Json) -> str:
-    prompt = f"<blockquote><b>{html.escape(pair.get('label', ''))}</b><br>{html.escape(pair['prompt'])}</blockquote>"
+    prompt = f"<blockquote><b>{html.escape(pair['user'])}</b><br>{html.escape(pair['prompt'])}</blockquote>"
     sides = "".join(
-        f'<div class="answer"><div class="meta"><span>{side}</span><span>reward '
-        f"{html.num(float(pair[f'reward_{side}']), 2)[0]}</span></div>{html.escape(pair[side])}</div>"
+        f'<div class="answer"><div class="meta"><span>{side}</span><span>true utility '
+        f"{html.num(float(pair[f'utility_{side}']), 2)[0]}</span></div>{html.escape(pair[side])}</div>"
         for side in ("before", "after")
     )
     return f'{prompt}<div class="answers">{sides}</div>'

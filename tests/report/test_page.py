@@ -47,7 +47,7 @@ def full() -> ReportData:
         "people": [{"label": NASTY, "directions": [1, 0], "rewarded_for": [0.9, -0.1]}] * 2,
         "answers": [{"prompt": "p", "text": NASTY, "rewards": [1.0, -1.0]}],
         "before_after": [
-            {"label": "a", "prompt": NASTY, "before": NASTY, "after": "x", "reward_before": 0, "reward_after": 1}
+            {"user": "a", "prompt": NASTY, "before": NASTY, "after": "x", "utility_before": 0, "utility_after": 1}
         ],
     }
     card = {"rows": {"threads": 10}, "drops": {"thread": {NASTY: 4}}, "levels": {"shares": {"low": 0.1, "none": 0.9}}}
