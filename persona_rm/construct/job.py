@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -24,6 +25,7 @@ from rich.console import Console
 from persona_rm.construct import card, records, workers
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.personas import Lookalikes
+from persona_rm.construct.progress import shown
 from persona_rm.construct.search import min_matches
 from persona_rm.construct.steps import Drop, LabelledPair
 from persona_rm.construct.workers import Annotate, AnnotatorSpec, Map, Rows, table
@@ -135,6 +137,10 @@ class _Job:
     def _count(self, name: str) -> int:
         return sum(pq.read_metadata(file).num_rows for file in (self.out / name).glob("*.parquet"))
 
+    def _told(self, name: str) -> Path:
+        """Where workers tell how many rows of a stage are done."""
+        return self.out / name / "_rows"
+
     def _read(self) -> None:
         """The source, on the driver: shards of threads, and the rows that could not be read in quarantine.jsonl."""
         shard: list[tuple[int, str]] = []
@@ -157,7 +163,7 @@ class _Job:
 
     def _mapped(self, name: str, upstream: str, settings: Mapping[str, Any], rows: Rows) -> str:
         before = {"clean": "raw", "pair": "annotate"}[name]
-        return self._stage(name, upstream, settings, lambda: self._ray(before, name, Map(rows)))
+        return self._stage(name, upstream, settings, lambda: self._ray(before, name, Map(self._told(name), rows)))
 
     def _ray(self, before: str, name: str, function: Any, **options: Any) -> None:
         """Read -> map_batches -> write. Every row that goes in comes out, as a record or with a reason."""
@@ -165,7 +171,8 @@ class _Job:
         options = {"batch_size": 1000, "batch_format": "pyarrow", **options}
         try:
             data = ray.data.read_parquet(str(self.out / before), file_extensions=["parquet"])
-            data.map_batches(function, **options).write_parquet(str(self.out / name))
+            with shown(name, self._told(name), self._count(before), console):
+                data.map_batches(function, **options).write_parquet(str(self.out / name))
         except Exception as error:
             raise _own(error) or error from error
         rows_in, rows_out = self._count(before), self._count(name)
@@ -177,7 +184,7 @@ class _Job:
         ray = _start_ray()
         cpus = int(ray.cluster_resources().get("CPU", 1))
         actors = self.config.workers or cpus
-        arguments = (self.spec, self.space, max(1, cpus // actors))
+        arguments = (self._told("annotate"), self.spec, self.space, max(1, cpus // actors))
         options: dict[str, Any] = {"concurrency": actors, "num_cpus": min(1.0, cpus / (2 * actors))}
         options |= {"fn_constructor_args": arguments, "batch_size": self.config.annotate_batch}
         self._ray("clean", "annotate", Annotate, **options)
@@ -188,7 +195,7 @@ class _Job:
 
     def _examples(self, name: str) -> None:
         ray = _start_ray()
-        arguments = (ray.put(self.lookalikes), name == MIRRORED)
+        arguments = (self._told(name), ray.put(self.lookalikes), name == MIRRORED)
         self._ray("pair", name, _Persona, fn_constructor_args=arguments, concurrency=1, num_cpus=1)
 
     def _rows(self, name: str) -> Iterator[tuple[int, dict[str, Any] | None, list[Drop]]]:
@@ -266,12 +273,12 @@ class _Job:
 class _Persona(Map):
     """Builds examples inside a Ray actor that reads the one copy of the corpus."""
 
-    def __init__(self, lookalikes: Any, mirror: bool) -> None:
+    def __init__(self, told: Path, lookalikes: Any, mirror: bool) -> None:
         import ray
 
         self.lookalikes: Lookalikes = ray.get(lookalikes)
         self.mirror = mirror
-        super().__init__(lambda rows: [self.outcome(row) for row in rows])
+        super().__init__(told, lambda rows: [self.outcome(row) for row in rows])
 
     def outcome(self, row: dict[str, Any]) -> tuple[Example | None, list[Drop]]:
         if not row:
@@ -320,6 +327,7 @@ def _start_ray() -> Any:
 
     if not ray.is_initialized():
         environment = {"env_vars": {"PYTHONPATH": str(CODE.parent), "HF_HUB_OFFLINE": "1"}}
+        warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
         ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, runtime_env=environment)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from persona_rm.backends.base import Backends
 from persona_rm.backends.encoder import MiniLM, MiniLMConfig
 from persona_rm.construct import records, steps
 from persona_rm.construct.config import ConstructConfig
+from persona_rm.construct.progress import tell
 from persona_rm.construct.steps import Drop, LabelledPair
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Thread
@@ -29,15 +31,16 @@ class AnnotatorSpec:
 
 
 class Map:
-    """A pure function of a row, over the rows of an Arrow batch (id, number, body)."""
+    """A pure function of a row, over the rows of an Arrow batch (number, body); `told` hears of every batch."""
 
-    def __init__(self, function: Rows) -> None:
-        self.function = function
+    def __init__(self, told: Path, function: Rows) -> None:
+        self.told, self.function = told, function
 
     def __call__(self, batch: Table) -> Table:
         rows = batch.to_pylist()
         outcomes = self.function([records.load(row["body"])[0] or {} for row in rows])
         bodies = [records.dump(record, drops) for record, drops in outcomes]
+        tell(self.told, len(rows))
         return table([(row["number"], body) for row, body in zip(rows, bodies, strict=True)])
 
 
@@ -50,8 +53,8 @@ def table(rows: list[tuple[int, str]]) -> Table:
 class Annotate(Map):
     """Annotates threads inside a Ray actor, with its own annotator and encoder."""
 
-    def __init__(self, spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> None:
-        super().__init__(self.annotate)
+    def __init__(self, told: Path, spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> None:
+        super().__init__(told, self.annotate)
         cls = ANNOTATORS.load(spec.name)
         encoder = MiniLM(spec.encoder.model_copy(update={"threads": threads}))
         self.annotator = cls(cls.Config(**spec.params), space, Backends(encoder=encoder))
