@@ -76,7 +76,7 @@ def run(recipe: RecipePath, overrides: Overrides = None, only: Only = None) -> N
 
 @app.command()
 def build(recipe: RecipePath, overrides: Overrides = None) -> None:
-    """Build AlignX examples from the recipe's threads (Ray Data): examples.parquet, card.json and a data card."""
+    """Build AlignX examples from the recipe's threads (Ray Data): examples.jsonl, card.json and a data card."""
     with _told():
         from persona_rm.construct.config import ConstructConfig
         from persona_rm.pipeline.stages import Run
