@@ -26,6 +26,10 @@ SILENT = {
 }
 """Failures after which the host may still exit with 0, or wait for minutes: the job is ended at the first of them."""
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ACTOR = re.compile(r"^\(\w+ pid=\d+[^()]*\)")
+"""What Ray puts before a line of an actor."""
+
 _SHOWN = (
     "PYTHONPATH",
     "RAY_",
@@ -54,6 +58,11 @@ def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> s
 def silent_failure(text: str) -> str | None:
     """What a log line betrays that the exit code may not, or None."""
     return next((meaning for pattern, meaning in SILENT.items() if re.search(pattern, text)), None)
+
+
+def plain(line: str) -> str:
+    """What a line of the host says, without colours, cursor moves and the name of the Ray actor that said it."""
+    return _ACTOR.sub("", _COLOUR.sub("", line)).strip()
 
 
 def run_host(
@@ -112,8 +121,8 @@ def _stream(
             for line in process.stdout:
                 log.write(line)
                 log.flush()
-                if line.strip():
-                    tail.append(line.rstrip())
+                if said := plain(line):
+                    tail.append(said)
                     view.show(tail)
                     if hidden := silent_failure(line):
                         break
@@ -158,8 +167,8 @@ class _View:
         now = time.monotonic()
         if self.live:
             width = self.live.console.width - 2
-            text = "\n".join(line[-width:] for line in list(tail)[-8:])
+            text = "\n".join(line[:width] for line in list(tail)[-8:])
             self.live.update(Text(f"{text}\n{now - self.started:.0f} s", style="dim"))
         elif self.console and now - self.shown > self.every:
             self.shown = now
-            self.console.print(Text(f"{now - self.started:4.0f} s  {tail[-1][-150:]}", style="dim"), soft_wrap=True)
+            self.console.print(Text(f"{now - self.started:4.0f} s  {tail[-1][:150]}", style="dim"), soft_wrap=True)

@@ -50,6 +50,16 @@ def test_a_failed_job_shows_its_last_lines_and_where_the_log_is(tmp_path):
     assert str(tmp_path / "x.log") in str(error.value)
 
 
+def test_what_is_shown_has_no_colours_and_no_empty_lines_of_actors(tmp_path):
+    actor = "\x1b[36m(PolicyModelActor pid=7, ip=10.0.0.1)\x1b[0m"
+    said = (f"{actor} reward 0.5", "step 1/8 [00:02]\x1b[A", f"{actor} ", "(EngineCore pid=9) ready")
+    code = "".join(f"print({line!r});" for line in said)
+    with pytest.raises(HostError) as error:
+        run_host(python(code + "raise SystemExit(3)"), os.environ, tmp_path / "x.log", echo=False)
+    assert str(error.value).endswith("Last lines:\nreward 0.5\nstep 1/8 [00:02]\nready")
+    assert (tmp_path / "x.log").read_text() == "".join(f"{line}\n" for line in said)
+
+
 @pytest.mark.parametrize(
     "line",
     [
