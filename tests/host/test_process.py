@@ -94,6 +94,15 @@ def test_progress_bars_and_bytes_that_are_not_text_do_not_stop_the_log(tmp_path)
     assert "20%" in (tmp_path / "x.log").read_text()
 
 
+@pytest.fixture
+def interruptible():
+    """An interrupt raises, also where a shell started the tests in the background, with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_whole_process_group(tmp_path):
     pids = tmp_path / "pids"
     code = (
