@@ -24,7 +24,7 @@ def shown(name: str, path: Path, total: int, console: Console) -> Iterator[None]
     path.write_text("")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     ended = Event()
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=total)
 
         def follow() -> None:
