@@ -16,8 +16,11 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
     model = model_folder("toy_lm")
     raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
     changes = [f"model: {recipe.model} -> toy_lm: the packaged tiny model"] if recipe.model != "toy_lm" else []
+    if recipe.device != "auto":
+        changes.append(f"device: {recipe.device} -> auto: a rehearsal runs on what this machine has")
     raw |= {
         "model": "toy_lm",
+        "device": "auto",
         "output": f"runs/{recipe.name}-rehearsal",
         "pretrain": None,
         "eval": None,
