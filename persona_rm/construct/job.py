@@ -8,6 +8,7 @@ reproducible.
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 import time
@@ -29,7 +30,7 @@ from persona_rm.construct.progress import shown
 from persona_rm.construct.search import min_matches
 from persona_rm.construct.steps import Drop, LabelledPair
 from persona_rm.construct.workers import Annotate, AnnotatorSpec, Map, Rows, table
-from persona_rm.errors import DataError, PersonaRMError
+from persona_rm.errors import DataError, HostError, PersonaRMError
 from persona_rm.files import write_examples
 from persona_rm.sources.base import Source
 from persona_rm.space import PreferenceSpace
@@ -319,18 +320,31 @@ def _own(error: BaseException | None) -> PersonaRMError | None:
 
 
 def _start_ray() -> Any:
-    """Ray, started quietly where no one has."""
-    import logging
-
+    """Ray with its Data library, started quietly where no one has."""
     import ray
     import ray.data
 
     if not ray.is_initialized():
         environment = {"env_vars": {"PYTHONPATH": str(CODE.parent), "HF_HUB_OFFLINE": "1"}}
-        warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, runtime_env=environment)
+        start_ray(logging_level=logging.ERROR, runtime_env=environment)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
+
+
+def start_ray(tries: int = 3, **options: Any) -> None:
+    """A cluster of this machine, or the one that `options` name. Ray gives its first process a fixed 30 seconds, which
+    a busy machine can miss: hence several tries. Raises `HostError`."""
+    import ray
+
+    warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
+    for left in reversed(range(tries)):
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, **options)
+            return
+        except Exception as error:
+            if left == 0 or "timed out during startup" not in str(error):
+                raise HostError(f"no Ray cluster could be started here: {error}") from error
+            console.print(f"Ray did not start within its 30 seconds on this busy machine; {left} tries left")

@@ -65,7 +65,7 @@ RULES: tuple[Rule, ...] = (
     Rule("ds.use_liger_kernel", _DROP, "needs Triton"),
     Rule("ds.deepcompile", _DROP, _CUDA),
     Rule("data.max_len", _at_most(512), "short texts", ("ppo",), False, 2048),
-    Rule("data.max_len", _at_most(512), "short texts", ("dpo",), False, 512),
+    Rule("data.max_len", _at_most(2048), "histories of a few items", ("dpo",), False, 512),
     Rule("data.max_samples", _at_most(16), _SHORT, ("ppo",), False, 10**8),
     Rule("data.max_samples", _at_most(32), _SHORT, ("dpo",), False, 10**6),
     Rule("rollout.max_new_tokens", _at_most(16), "short answers", ("ppo",), False, 1024),

@@ -4,7 +4,6 @@ Only what was started here is ended here. `ray stop` is machine-wide, so it is n
 """
 
 import json
-import logging
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from persona_rm.construct.job import start_ray
 from persona_rm.errors import HostError
 from persona_rm.host import device, environment, gpus_needed, ppo_command, require_host, run_host, where
 from persona_rm.host.env import Device
@@ -26,7 +26,6 @@ from persona_rm.serving.pool import NAMESPACE, start_pool
 Plugin = Literal["reward", "agent"]
 FAILURES = "failures.jsonl"
 TAG = "PERSONA_RM_CLUSTER"
-LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,27 +143,12 @@ def cluster(env: Mapping[str, str], on: Device, gpus: int, n_actors: int) -> Ite
     resources = {"num_gpus": gpus, "num_cpus": gpus + 3 + n_actors} if on == "cpu" else {}
     try:
         with _environ({**env, TAG: tag}):
-            _start(folder, resources)
+            start_ray(address="local", namespace=NAMESPACE, _temp_dir=folder, logging_level="warning", **resources)
         yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
         end_leftovers(tag)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _start(folder: str, resources: Mapping[str, int], tries: int = 3) -> None:
-    """Ray gives its first process a fixed 30 seconds, which a busy machine can miss: hence several tries."""
-    import ray
-
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "warning"}
-    for left in reversed(range(tries)):
-        try:
-            ray.init(address="local", namespace=NAMESPACE, _temp_dir=folder, **quiet, **resources)
-            return
-        except Exception as error:
-            if left == 0 or "timed out during startup" not in str(error):
-                raise HostError(f"no Ray cluster could be started here: {error}") from error
-            LOGGER.warning("Ray did not start within its 30 seconds on this busy machine; %d tries left", left)
 
 
 def end_leftovers(tag: str, patience: float = 10.0) -> list[int]:
