@@ -172,6 +172,7 @@ def rehearse(
             console.print(f"- {line}", highlight=False, markup=False)
         if not show:
             run_recipe(small, console)
+            console.print(f"The rehearsal of {recipe} ran to its end, in {small.output}.", markup=False)
 
 
 @app.command()

@@ -34,6 +34,7 @@ def test_a_teams_recipe_runs_to_its_end_on_a_cpu(tmp_path):
         timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "ran to its end" in done.stdout
     run = tmp_path / "runs" / "llama8b-rehearsal"
     for trained in ("dpo/pba", "dpo/ica", "ppo/matched"):
         assert list((run / trained / "model").glob("*.safetensors")), trained
