@@ -39,7 +39,7 @@ def test_weights_are_multinomial():
 def test_bootstrap_agrees_with_a_plain_loop():
     rng = np.random.default_rng(1)
     units = rng.integers(40, size=600).astype(str)
-    taste = {u: rng.uniform(0.4, 1.0) for u in set(units)}
+    taste = {u: rng.uniform(0.4, 1.0) for u in sorted(set(units))}
     values = np.array([float(rng.random() < taste[u]) for u in units])
     value, low, high = bootstrap_ratio(values, np.ones(600), units, seed=3)
     groups = [values[units == u] for u in sorted(set(units))]
