@@ -21,7 +21,7 @@ def device(environ: Mapping[str, str] | None = None) -> Device:
     told = environ.get("PERSONA_RM_DEVICE")
     if told in ("gpu", "cpu"):
         return "gpu" if told == "gpu" else "cpu"
-    hidden = environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    hidden = environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
     return "gpu" if not hidden and _nvidia_devices() and _torch_has_cuda() else "cpu"
 
 
@@ -91,7 +91,11 @@ def environment(
 
 
 def _rehearsal(env: Mapping[str, str], gpus: int) -> dict[str, str]:
-    """Ray would start one Python per pretended CPU at once, which a laptop feels for a minute: switched off."""
+    """Ray would start one Python per pretended CPU at once, which a laptop feels for a minute: switched off.
+
+    CUDA_VISIBLE_DEVICES names as many devices as are pretended, none of which exists: Ray refuses a list that is
+    shorter, and a real GPU stays hidden from every worker.
+    """
     folder = str(where("openrlhf", "rehearsal"))
     path = [folder, *(p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p and p != folder)]
     cpus = max(8, gpus + 4)
@@ -101,6 +105,7 @@ def _rehearsal(env: Mapping[str, str], gpus: int) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": env.get("VLLM_CPU_KVCACHE_SPACE", "1"),
         "HF_HUB_OFFLINE": env.get("HF_HUB_OFFLINE", "1"),
         "DS_ACCELERATOR": "cpu",
+        "CUDA_VISIBLE_DEVICES": ",".join(["-1"] * gpus),
         "RAY_prestart_worker_first_driver": "0",
     }
 

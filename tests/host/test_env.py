@@ -13,7 +13,9 @@ from persona_rm.host import env as host_env
         ({}, True, False, "cpu"),
         ({}, False, True, "cpu"),
         ({"CUDA_VISIBLE_DEVICES": ""}, True, True, "cpu"),
+        ({"CUDA_VISIBLE_DEVICES": "-1,-1"}, True, True, "cpu"),
         ({"CUDA_VISIBLE_DEVICES": "0"}, True, True, "gpu"),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-8a1b,1"}, True, True, "gpu"),
         ({"PERSONA_RM_DEVICE": "cpu"}, True, True, "cpu"),
         ({"PERSONA_RM_DEVICE": "gpu"}, False, False, "gpu"),
     ],
@@ -30,6 +32,7 @@ def test_a_laptop_gets_the_rehearsal_and_pretended_gpus():
     assert first.endswith("rehearsal")
     assert "/somewhere" in rest
     assert json.loads(env["RAY_OVERRIDE_RESOURCES"])["GPU"] == 3
+    assert env["CUDA_VISIBLE_DEVICES"] == "-1,-1,-1"
     assert env["HF_HUB_OFFLINE"] == "1"
     assert env["HOME"] == "/h"
 

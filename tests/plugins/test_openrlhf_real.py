@@ -143,7 +143,8 @@ def test_ppo_with_reward_func_while_its_only_reward_actor_is_killed(tmp_path, mo
     assert sum(cold) / len(cold) == pytest.approx(0.5)
 
 
-def test_ppo_with_agent_func_critic_and_reference(tmp_path, model, space):
+def test_ppo_with_agent_func_critic_and_reference_where_gpus_are_hidden(monkeypatch, tmp_path, model, space):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     bundle = make_bundle(tmp_path / "bundle", space, model)
     data = prompts(tmp_path / "p.jsonl", ["u0", "u1", '{"user": "u0"}', "[junk"])
     estimator = {"algo.advantage.estimator": "gae", "algo.kl.init_coef": 0.01, "critic.adam.lr": 1e-3}
