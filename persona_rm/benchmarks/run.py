@@ -1,8 +1,7 @@
 """Run a method over cases: adapt, score in batches, count what failed, and turn rewards into figures."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from persona_rm.benchmarks.base import Case, Scorer
 from persona_rm.benchmarks.controls import reversed_directions, truncate_history
 from persona_rm.benchmarks.metrics import Figure, Floats, accuracy, flips, mean_figure
 from persona_rm.errors import DataError, ScoreError
+from persona_rm.progress import progress_bar
 from persona_rm.types import Persona, ScoreRequest, UserState
 
 SIZES = (2, 4, 8, 16)
-Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +54,14 @@ def evaluate(
     every case failed.
     """
     values, failures, states = np.full((len(cases), 2), np.nan), {}, {}  # type: ignore[var-annotated]
-    with _progress(console, label or "scoring", len(cases)) as tick:
+    with progress_bar(console, label or "scoring", len(cases)) as update:
         for start in range(0, len(cases), batch):
             rows = list(range(start, min(start + batch, len(cases))))
             requests = {
                 row: request for row in rows if (request := _request(method, cases[row], states, row, failures))
             }
             _score(method, requests, values, failures)
-            tick(len(rows))
+            update(start + len(rows))
     if cases and len(failures) == len(cases):
         raise ScoreError(
             f"{label or 'the method'} scored none of {len(cases)} cases; the first: {failures[min(failures)]}"
@@ -101,17 +99,6 @@ def _score(method: Scorer, requests: dict[int, ScoreRequest], values: Floats, fa
         rest = [row for row in rows if row not in bad]
         for group in [rest] if bad else [[row] for row in rest]:
             _score(method, {row: requests[row] for row in group}, values, failures)
-
-
-@contextmanager
-def _progress(console: Console | None, label: str, total: int) -> Iterator[Tick]:
-    if console is None:
-        yield lambda n: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda n: bar.advance(task, n)
 
 
 class Evaluation:

@@ -7,7 +7,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from persona_rm.progress import progress_bar
 
 SECONDS = 0.5
 
@@ -22,14 +23,12 @@ def tell(path: Path, rows: int) -> None:
 def shown(name: str, path: Path, total: int, console: Console) -> Iterator[None]:
     """A bar that follows `path` while the work inside goes on. Rows that Ray had to do twice do not pass the total."""
     path.write_text("")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     ended = Event()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total)
+    with progress_bar(console, name, total) as update:
 
         def follow() -> None:
             while not ended.wait(SECONDS):
-                bar.update(task, completed=min(total, done(path)))
+                update(min(total, done(path)))
 
         follower = Thread(target=follow, daemon=True)
         follower.start()

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-
 from persona_rm.backends.pretrain import PretrainConfig, pretrain
 from persona_rm.backends.weights import moved
 from persona_rm.construct.config import ConstructConfig
@@ -19,6 +17,7 @@ from persona_rm.host.env import Device, device
 from persona_rm.pipeline.members import annotator_of, model_folder, source_of, space_of
 from persona_rm.pipeline.rows import KEYS, held_out, write_dpo_rows
 from persona_rm.pipeline.stages import Run, file_hash
+from persona_rm.progress import progress_bar
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Example
 from persona_rm.world.world import WorldConfig
@@ -39,12 +38,9 @@ def run_pretrain(run: Run, config: PretrainConfig) -> Path:
     start = model_folder(config.start) if config.start else None
 
     def work(folder: Path) -> None:
-        with Progress(console=run.console) as bar:
-            task = bar.add_task("pretrain", total=config.steps)
-            report = pretrain(
-                config, start, world, recipe.prompts, recipe.space, recipe.seed, folder / MODEL,
-                lambda step, text: bar.update(task, completed=step, description=f"pretrain {text}"),
-            )  # fmt: skip
+        with progress_bar(run.console, "pretrain", config.steps) as update:
+            target = folder / MODEL
+            report = pretrain(config, start, world, recipe.prompts, recipe.space, recipe.seed, target, update)
         run.console.print(f"{report['parameters']:,} parameters, {report['tokens']:,} tokens, {report['seconds']} s")
 
     inputs = {"config": config, "start": start and file_hash(start), "world": world, "prompts": recipe.prompts}

@@ -1,0 +1,28 @@
+"""One look for every progress bar: what is done, of how many, and the time that is left."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Update(Protocol):
+    """`done` of the total are done; `text` stands beside the label."""
+
+    def __call__(self, done: int, text: str = "") -> None: ...
+
+
+@contextmanager
+def progress_bar(console: Console | None, label: str, total: int) -> Iterator[Update]:
+    """A bar that goes when the block ends. Without a console, or on one that is no terminal, nothing is drawn."""
+    console = console or Console(quiet=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+
+        def update(done: int, text: str = "") -> None:
+            bar.update(task, completed=done, description=f"{label} {text}".rstrip())
+
+        yield update
