@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from cpu_rehearsal import bf16_products, torch_cuda, versions, vllm_linear, vllm_worker, weight_sync
+from cpu_rehearsal import bf16_products, shm_comm, torch_cuda, versions, vllm_linear, vllm_worker, weight_sync
 from cpu_rehearsal.hooks import PostImport
 
 
@@ -16,6 +16,7 @@ def _torch(torch: ModuleType) -> None:
 PATCHES = {
     "openrlhf": versions.check,
     "torch": _torch,
+    "deepspeed.comm.torch": shm_comm.patch,
     "openrlhf.utils.distributed_util": weight_sync.patch,
     "openrlhf.trainer.ray.vllm_worker_wrap": vllm_worker.patch,
     "vllm.model_executor.layers.utils": vllm_linear.patch,
