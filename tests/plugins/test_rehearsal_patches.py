@@ -153,7 +153,7 @@ def test_the_functions_that_are_patched_exist_in_the_installed_host():
         pytest.skip("another version is installed")
     code = (
         "import openrlhf.utils.distributed_util as d; import openrlhf.trainer.ray.vllm_worker_wrap as w;"
-        "import sys; c = sys.modules['deepspeed.comm.torch']; print(d.stateless_init_process_group.__module__,"
+        "import importlib as i; c = i.import_module('deepspeed.comm.torch'); print(d.stateless_init_process_group.__module__,"
         "w.WorkerWrap.update_weight.__module__, c.build_shm_op.__module__, c.build_shm_op())"
     )
     done = run(code, CUDA_VISIBLE_DEVICES="", DS_ACCELERATOR="cpu")
