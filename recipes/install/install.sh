@@ -69,12 +69,13 @@ fingerprint() {
 
 holds() { [[ -f $1 && $(<"$1") == "$wanted" ]]; }
 
+# Python compiles what it imports when it first does; pip would compile all of it, most of it for nothing.
 step() {
     local title=$1 began=$SECONDS log=$venv/install.log
     shift
     printf '%s ...' "$title"
     printf '== %s\n' "$title" >>"$log"
-    if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar off \
+    if ! "$venv/bin/python" -m pip install --no-compile --no-input --disable-pip-version-check --progress-bar off \
         -c "$here/$stack.txt" "$@" >>"$log" 2>&1; then
         printf ' failed\n'
         tail -n 40 "$log" >&2
