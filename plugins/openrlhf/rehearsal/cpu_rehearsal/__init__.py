@@ -4,7 +4,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from cpu_rehearsal import bf16_products, shm_comm, torch_cuda, versions, vllm_linear, vllm_worker, weight_sync
+from cpu_rehearsal import (
+    bf16_products,
+    shm_comm,
+    torch_adam,
+    torch_cuda,
+    versions,
+    vllm_linear,
+    vllm_worker,
+    weight_sync,
+)
 from cpu_rehearsal.hooks import PostImport
 
 
@@ -17,6 +26,7 @@ PATCHES = {
     "openrlhf": versions.check,
     "torch": _torch,
     "deepspeed.comm.torch": shm_comm.patch,
+    "openrlhf.utils.deepspeed.deepspeed_utils": torch_adam.patch,
     "openrlhf.utils.distributed_util": weight_sync.patch,
     "openrlhf.trainer.ray.vllm_worker_wrap": vllm_worker.patch,
     "vllm.model_executor.layers.utils": vllm_linear.patch,

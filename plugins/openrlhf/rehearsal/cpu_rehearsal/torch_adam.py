@@ -1,0 +1,31 @@
+"""Adam of torch in place of DeepSpeed's fused one, which exists as C++ only: the same update.
+
+Forced by: utils/deepspeed/deepspeed_utils.py:70-73, where DeepSpeed picks its FusedAdam and compiles it for a CPU.
+Without it: the first job on a machine starts a minute later. `ds.adam_offload` is left as it is.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def patch(module: ModuleType) -> None:
+    """Adds DeepSpeed's own switch `torch_adam` to the optimizer's section of the host's configuration."""
+    import torch
+
+    if not torch.cuda.is_available():
+        module.get_train_ds_config = with_torch_adam(module.get_train_ds_config)
+
+
+def with_torch_adam(get_config: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`get_config`, whose Adam is torch's unless it is offloaded. Muon stays, and so does having no optimizer."""
+
+    def called(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        config = get_config(*args, **kwargs)
+        optimizer = config.get("optimizer")
+        offloaded = config["zero_optimization"]["offload_optimizer"]["device"] != "none"
+        if optimizer and optimizer["type"] in ("Adam", "AdamW") and not offloaded:
+            config["optimizer"] = {**optimizer, "params": {**optimizer["params"], "torch_adam": True}}
+        return config
+
+    return called
