@@ -35,6 +35,7 @@ _SHOWN = (
     "RAY_",
     "VLLM_",
     "HF_HUB_OFFLINE",
+    "CUDA_VISIBLE_DEVICES",
     "DS_ACCELERATOR",
     "RANK",
     "LOCAL_RANK",

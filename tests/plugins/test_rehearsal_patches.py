@@ -135,6 +135,7 @@ def products(native):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_cpu_without_bf16_multiplies_in_float32_and_rounds_to_bf16():
     ours, torch_own = products(native=False), products(native=None)
     assert ours["patched"] == "cpu_rehearsal.bf16_products"
@@ -143,6 +144,7 @@ def test_a_cpu_without_bf16_multiplies_in_float32_and_rounds_to_bf16():
     assert ours["norms"] == pytest.approx(torch_own["norms"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_a_cpu_with_bf16_keeps_its_own_products():
     assert products(native=True)["patched"] != "cpu_rehearsal.bf16_products"
 
