@@ -16,10 +16,11 @@ class Update(Protocol):
 
 @contextmanager
 def progress_bar(console: Console | None, label: str, total: int) -> Iterator[Update]:
-    """A bar that goes when the block ends. Without a console, or on one that is no terminal, nothing is drawn."""
-    console = console or Console(quiet=True)
+    """A bar that goes when the block ends. None without a console, or on one that is quiet or no terminal: what the
+    block prints is left alone then."""
+    drawn = console is not None and console.is_terminal and not console.quiet
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not drawn) as bar:
         task = bar.add_task(label, total=total)
 
         def update(done: int, text: str = "") -> None:
