@@ -14,7 +14,7 @@ from cpu_rehearsal import (
     vllm_worker,
     weight_sync,
 )
-from cpu_rehearsal.hooks import PostImport
+from cpu_rehearsal.hooks import Patch, PostImport
 
 
 def _torch(torch: ModuleType) -> None:
@@ -22,14 +22,26 @@ def _torch(torch: ModuleType) -> None:
     bf16_products.patch(torch)
 
 
+def _without_cuda(patch: Patch) -> Patch:
+    """`patch` where torch has no CUDA, nothing elsewhere."""
+
+    def patched(module: ModuleType) -> None:
+        import torch
+
+        if not torch.cuda.is_available():
+            patch(module)
+
+    return patched
+
+
 PATCHES = {
     "openrlhf": versions.check,
     "torch": _torch,
-    "deepspeed.comm.torch": shm_comm.patch,
-    "openrlhf.utils.deepspeed.deepspeed_utils": torch_adam.patch,
-    "openrlhf.utils.distributed_util": weight_sync.patch,
-    "openrlhf.trainer.ray.vllm_worker_wrap": vllm_worker.patch,
-    "vllm.model_executor.layers.utils": vllm_linear.patch,
+    "deepspeed.comm.torch": _without_cuda(shm_comm.patch),
+    "openrlhf.utils.deepspeed.deepspeed_utils": _without_cuda(torch_adam.patch),
+    "openrlhf.utils.distributed_util": _without_cuda(weight_sync.patch),
+    "openrlhf.trainer.ray.vllm_worker_wrap": _without_cuda(vllm_worker.patch),
+    "vllm.model_executor.layers.utils": _without_cuda(vllm_linear.patch),
 }
 
 

@@ -11,10 +11,7 @@ from typing import Any
 
 def patch(module: ModuleType) -> None:
     """Adds DeepSpeed's own switch `torch_adam` to the optimizer's section of the host's configuration."""
-    import torch
-
-    if not torch.cuda.is_available():
-        module.get_train_ds_config = with_torch_adam(module.get_train_ds_config)
+    module.get_train_ds_config = with_torch_adam(module.get_train_ds_config)
 
 
 def with_torch_adam(get_config: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

@@ -13,9 +13,6 @@ def patch(module: ModuleType) -> None:
     """Replace the dispatcher by torch's own linear."""
     import torch
 
-    if torch.cuda.is_available():
-        return
-
     def dispatch_cpu_unquantized_gemm(layer: Any, remove_weight: bool) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 

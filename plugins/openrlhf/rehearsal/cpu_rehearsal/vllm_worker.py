@@ -10,11 +10,7 @@ from typing import Any
 
 def patch(module: ModuleType) -> None:
     """Wrap `WorkerWrap.update_weight` so that `device="cuda"` means "cpu" inside it."""
-    import torch
     from torch.overrides import TorchFunctionMode
-
-    if torch.cuda.is_available():
-        return
 
     class CudaMeansCpu(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -31,11 +31,7 @@ class GlooCommunicator:
 
 
 def patch(module: ModuleType) -> None:
-    """Replace the factory where torch has no CUDA; ppo_actor.py and vllm_worker_wrap.py import it from here."""
-    import torch
-
-    if torch.cuda.is_available():
-        return
+    """Replace the factory; ppo_actor.py and vllm_worker_wrap.py import it from here."""
 
     def stateless_init_process_group(
         master_address: str, master_port: int, rank: int, world_size: int, device: Any
