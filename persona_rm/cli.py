@@ -1,6 +1,7 @@
 """The command line: `persona-rm VERB`. Each verb is a few lines over a function that Python can call too."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,17 +76,81 @@ def run(recipe: RecipePath, overrides: Overrides = None, only: Only = None) -> N
 
 
 @app.command()
-def build(recipe: RecipePath, overrides: Overrides = None) -> None:
-    """Build AlignX examples from the recipe's threads (Ray Data): examples.jsonl, card.json and a data card."""
-    with _told():
-        from persona_rm.construct.config import ConstructConfig
-        from persona_rm.pipeline.stages import Run
-        from persona_rm.pipeline.train import run_build
+def build(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    sample: Annotated[str, typer.Option(help="Only so many of the threads, e.g. `1%`, drawn by their ids.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, on how many rows, at what cost.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on where a killed build stopped and skip what is done; --no-resume starts over.")
+    ] = True,
+) -> None:
+    """Build an AlignX-style data set from the recipe's threads, on Ray Data.
 
-        plan = _recipe(recipe, overrides)
-        job = Run(plan, plan.folder, console)
-        run_build(job, plan.build or ConstructConfig())
-        console.print((plan.folder / "build" / "README.md").read_text(), markup=False)
+    In the folder `out=FOLDER` (default: runs/<name>): Parquet under data/, README.md and card.json (the data card), figures/.
+    `datasets.load_dataset(FOLDER)` reads it. Exit code 0: clean; 3: built, but input was quarantined or rows failed, as
+    the card says; 1: not built.
+    """
+    with _told():
+        from persona_rm.construct import job as construction
+        from persona_rm.pipeline.stages import Run
+        from persona_rm.pipeline.train import build_job, planned, print_result
+
+        plan = _recipe(recipe, [*(overrides or ()), *([f"build.sample={_share(sample)}"] if sample else ())])
+        job = build_job(plan, resume=resume, command=_again(recipe, overrides, sample))
+        if dry_run:
+            console.print(planned(job))
+            return
+        result = construction.build(job)
+        print_result(Run(plan, plan.build_folder, console), result)
+    raise typer.Exit(0 if result.clean else 3)
+
+
+def _share(text: str) -> float:
+    """ "1%" or "0.01"."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise RecipeError(f"--sample is a share of the threads, such as 1% or 0.01; found {text!r}") from error
+    if not 0 < share <= 1:
+        raise RecipeError(f"--sample must be more than 0 and at most 100%; found {text!r}")
+    return share
+
+
+def _again(recipe: Path, overrides: list[str] | None, sample: str) -> str:
+    """The command line, for the card."""
+    return shlex.join(
+        ["persona-rm", "build", str(recipe), *(overrides or ()), *(["--sample", sample] if sample else ())]
+    )
+
+
+@app.command()
+def leakage(
+    train: Annotated[Path, typer.Argument(help="Examples to train on: a file or a folder in the AlignX format.")],
+    test: Annotated[Path, typer.Argument(help="Examples to test on.")],
+    near: Annotated[
+        float, typer.Option(help="Texts this alike (Jaccard, 0 to 1) are near-duplicates; 0: not looked for.")
+    ] = 0.8,
+    space: Annotated[str, typer.Option(help="Space of the files.")] = "alignx90",
+) -> None:
+    """Look for posts, people and (nearly) equal texts that train and test share. Exit code 1 where there are any."""
+    with _told():
+        from persona_rm.construct.leakage import check
+        from persona_rm.files import read_examples
+        from persona_rm.space import load_space
+
+        found = load_space(space)
+        report = check(read_examples(train, found), read_examples(test, found), near or None)
+        table = Table(*report.rows()[0])
+        for row in report.rows():
+            table.add_row(*row.values())
+        console.print(table)
+        console.print(
+            f"{'nothing is shared' if report.clean else 'shared, see above'}: {report.n_train:,} examples against {report.n_test:,}"
+        )
+    raise typer.Exit(0 if report.clean else 1)
 
 
 @app.command()
@@ -114,7 +179,7 @@ def prepare(
         config = plan.dpo[section]
         job = Run(plan, plan.folder, console)
         if plan.build:
-            run_build(job, plan.build)
+            run_build(job)
         count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out, mirrored_of(job))
         console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
         args = dpo_args(config, model_folder(plan.model), out, plan.folder / "dpo" / section)
@@ -172,7 +237,7 @@ def rehearse(
             console.print(f"- {line}", highlight=False, markup=False)
         if not show:
             run_recipe(small, console)
-            console.print(f"The rehearsal of {recipe} ran to its end, in {small.output}.", markup=False)
+            console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.", markup=False)
 
 
 @app.command()

@@ -121,7 +121,7 @@ class Recipe(Section):
     model: str = "toy_lm"
     """The starting policy: a folder in Hugging Face format, or `toy_lm`, the packaged one."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    output: str = ""
+    out: str = ""
     """Where the run goes; default runs/<name>."""
     pretrain: PretrainConfig | None = None
     build: ConstructConfig | None = None
@@ -133,7 +133,13 @@ class Recipe(Section):
     @property
     def folder(self) -> Path:
         """The folder of this run."""
-        return Path(self.output or f"runs/{self.name}")
+        return Path(self.out or f"runs/{self.name}")
+
+    @property
+    def build_folder(self) -> Path:
+        """Where construction goes: <folder>/build, or the folder itself for a recipe that does nothing else."""
+        alone = not (self.pretrain or self.dpo or self.eval or self.ppo)
+        return self.folder if alone else self.folder / "build"
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

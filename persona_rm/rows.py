@@ -3,8 +3,10 @@
 A row that cannot be read is handed to `on_bad`, and reading goes on; without `on_bad` it raises. Rows count from 1.
 """
 
+import codecs
 import gzip
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -16,11 +18,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar, cast
 
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, MissingExtra
 
 OnBad = Callable[[DataError], None]
 T = TypeVar("T")
 CHUNK = 1 << 20
+PIECE = 1 << 14
+"""Bytes of a packed file that are unpacked at a time."""
+WINDOW = 1 << 31
+"""The largest zstd window that is accepted; Pushshift's dumps need it."""
+BREAKS = (OSError, EOFError, zlib.error)
+"""What reading a file raises where it breaks off."""
+UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""Its byte order marks, as `_open` shows them."""
 KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 
 
@@ -102,15 +112,19 @@ def need_file(path: Path) -> Path:
 
 
 def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[Row]:
-    """The objects of a JSON array or of JSON lines, gzipped or not: the first character tells, not the name."""
+    """The objects of a JSON array or of JSON lines, packed or not: the first character tells, not the name."""
     file = need_file(Path(path))
-    with _open(file) as stream:
-        try:
-            first = next((character for character in iter(lambda: stream.read(1), "") if not character.isspace()), "")
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"cannot be read: {error}", file=file) from error
+    try:
+        with _open(file) as stream:
+            every = iter(lambda: stream.read(1), "")
+            first = next((character for character in every if not character.isspace()), "")
+            start = first + stream.read(1)
+    except BREAKS as error:
+        raise DataError(f"cannot be read: {error}", file=file) from error
     if not first:
         raise DataError("the file is empty", file=file)
+    if start in UTF_16:
+        raise DataError("not UTF-8 but UTF-16; save it as UTF-8", file=file)
     return _guarded(file, _read_array if first == "[" else _read_lines, on_bad)
 
 
@@ -122,15 +136,93 @@ def _guarded(file: Path, read: Callable[..., Iterator[Row]], on_bad: OnBad | Non
             for row in read(stream, str(file), on_bad):
                 number = row.number
                 yield row
-        except (OSError, EOFError, zlib.error) as error:
+        except BREAKS as error:
             report(DataError(f"the file breaks off here: {error}", file=file, row=number + 1), on_bad)
 
 
 def _open(path: Path) -> TextIO:
     """Text in which bytes that are not UTF-8 stay visible as lone surrogates, so that only their row is bad."""
+    packed = cast(BinaryIO, open_binary(path))
+    return io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+def open_binary(path: Path) -> io.BufferedIOBase:
+    """A file's bytes, unpacked where the suffix says so: .gz, .bz2, .xz, .zst. Reading raises one of `BREAKS`."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n")
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+        return gzip.open(path, "rb")
+    if start := UNPACKERS.get(path.suffix):
+        return io.BufferedReader(_Unpacked(path, start), CHUNK)
+    return path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """The bytes of a file of one or more packed streams. `start` gives a decoder and the error it raises."""
+
+    def __init__(self, path: Path, start: Callable[[], tuple[Any, type[Exception]]]) -> None:
+        self.stream, self.start = path.open("rb"), start
+        self.decoder: Any = None
+        self.failure: type[Exception] = OSError
+        self.packed, self.ready = b"", memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Closes the packed file too."""
+        self.stream.close()
+        super().close()
+
+    def readinto(self, target: Any) -> int:
+        """Fills `target` as far as the bytes at hand reach; 0 at the end."""
+        while not self.ready and self._more():
+            continue
+        size = min(len(target), len(self.ready))
+        target[:size], self.ready = self.ready[:size], self.ready[size:]
+        return size
+
+    def _more(self) -> bool:
+        """Unpacks the next piece. False at the end of the file; a stream that is not closed there is cut."""
+        packed, self.packed = self.packed or self.stream.read(PIECE), b""
+        if not packed and self.decoder:
+            raise EOFError("the packed stream ended before its end-of-stream marker")
+        if not packed:
+            return False
+        if not self.decoder:
+            packed = packed.lstrip(b"\0")  # .xz allows zeros between streams
+            if not packed:
+                return True
+            self.decoder, self.failure = self.start()
+        try:
+            self.ready = memoryview(self.decoder.decompress(packed))
+        except self.failure as error:
+            raise OSError(str(error)) from error
+        if self.decoder.eof:
+            self.packed, self.decoder = self.decoder.unused_data, None
+        return True
+
+
+def _bz2() -> tuple[Any, type[Exception]]:
+    from bz2 import BZ2Decompressor
+
+    return BZ2Decompressor(), OSError
+
+
+def _xz() -> tuple[Any, type[Exception]]:
+    from lzma import LZMADecompressor, LZMAError
+
+    return LZMADecompressor(), LZMAError
+
+
+def _zst() -> tuple[Any, type[Exception]]:
+    try:
+        from zstandard import ZstdDecompressor, ZstdError
+    except ImportError as error:
+        raise MissingExtra(".zst needs zstandard: pip install persona_rm[data]") from error
+    return ZstdDecompressor(max_window_size=WINDOW).decompressobj(), ZstdError
+
+
+UNPACKERS = {".bz2": _bz2, ".xz": _xz, ".zst": _zst}
 
 
 def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Row]:
@@ -139,7 +231,7 @@ def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Row
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             report(DataError(f"not JSON: {error} (is the line cut?)", file=file, row=number), on_bad)
             continue
         if row := _row(value, file, number, on_bad):
@@ -148,13 +240,13 @@ def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Row
 
 def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Row]:
     """Decodes one element at a time; only the text not yet decoded is held."""
-    decoder = json.JSONDecoder()
-    text, number = stream.read(CHUNK).lstrip()[1:].lstrip(), 1
+    decoder, pieces = json.JSONDecoder(), _Pieces(stream.buffer)
+    text, number = pieces.read(CHUNK).lstrip()[1:].lstrip(), 1
     while not text.startswith("]"):
         try:
             value, end = decoder.raw_decode(text)
-        except ValueError as error:
-            more = stream.read(max(CHUNK, len(text)))
+        except (ValueError, RecursionError) as error:
+            more = pieces.read(max(CHUNK, len(text)))
             if not more:
                 report(DataError(f"not JSON: {error} (is the array cut?)", file=file, row=number), on_bad)
                 return
@@ -162,11 +254,33 @@ def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Row
             continue
         if row := _row(value, file, number, on_bad):
             yield row
-        text = _after(text[end:], stream)
+        text = _after(text[end:], pieces)
         number += 1
 
 
-def _after(text: str, stream: TextIO) -> str:
+class _Pieces:
+    """Text of a file. Unlike `TextIO.read` it gives what it had when the file breaks off, and raises a read later."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.failure = stream, cast("Exception | None", None)
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+
+    def read(self, size: int) -> str:
+        """The text of `size` bytes or less; "" at the end."""
+        if self.failure:
+            raise self.failure
+        data = bytearray()
+        try:
+            while len(data) < size and (more := self.stream.read1(size - len(data))):
+                data += more
+        except BREAKS as error:
+            self.failure = error
+            if not data:
+                raise
+        return self.decoder.decode(data, final=not data)
+
+
+def _after(text: str, stream: _Pieces) -> str:
     """What follows the comma after an element, or the closing bracket."""
     while not (text := text.lstrip()) and (more := stream.read(CHUNK)):
         text = more

@@ -46,6 +46,15 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """A row that did not go on, and why. `what`: post, response, pair or example. Reasons are few and are counted."""
+
+    what: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ugc:
     """User-generated content: what a person wrote under a post (AlignX P_UGC)."""
 

@@ -8,6 +8,8 @@ ANNOTATORS = Registry(
     {
         "encoder": "persona_rm.annotators.encoder:EncoderAnnotator",
         "given": "persona_rm.annotators.given:GivenAnnotator",
+        "http": "persona_rm.annotators.http:HttpAnnotator",
+        "llm": "persona_rm.annotators.llm:LlmAnnotator",
         "toy": "persona_rm.annotators.toy:ToyAnnotator",
     },
 )

@@ -8,6 +8,10 @@ direction is polarity without topic.
 A text below the relevance gate cannot reflect the dimension (level 2); above it, the contrast says 3, 1 or, between
 its two thresholds, 2. Both numbers are standardised by what real comments get (`encoder_thresholds.yaml`, made by
 `persona-rm fit-annotator`). A dimension which that file lacks takes the pooled values.
+
+Confidence is 1 / (1 + exp(-m)), m being how many spreads relevance or contrast would have to move for another level:
+0.5 at a threshold, towards 1 away from it. It ranks readings; it is not calibrated and is no probability.
+Variant 1 asks in other words: the first, third, ... description of each pole alone makes the directions.
 """
 
 from collections.abc import Sequence
@@ -20,12 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from persona_rm.annotators.base import Annotator
+from persona_rm.annotators.base import EMPTY, Annotator, Reading
 from persona_rm.backends.base import Encoder, Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.space import Dimension, PreferenceSpace
-from persona_rm.types import Comment, Levels
+from persona_rm.types import Comment
 
 PACKAGED = Path(__file__).with_name("encoder_thresholds.yaml")
 Floats = npt.NDArray[np.float64]
@@ -81,22 +85,26 @@ class EncoderAnnotator(Annotator):
         return read_thresholds(Path(self.config.thresholds) if self.config.thresholds else PACKAGED)
 
     @cached_property
-    def _axes(self) -> Axes:
-        return axes(self.space, self.backends.need_encoder("annotator encoder"), self.thresholds.weights)
+    def _axes(self) -> tuple[Axes, Axes]:
+        """The directions of variants 0 and 1."""
+        encoder, weights = self.backends.need_encoder("annotator encoder"), self.thresholds.weights
+        return axes(self.space, encoder, weights), axes(self.space, encoder, weights, step=2)
 
-    def annotate(self, prompts: Sequence[str], comments: Sequence[Comment]) -> list[Levels]:
-        """Levels 1..3 per comment. Raises `DataError` naming a comment without text."""
-        for comment in comments:
-            if not comment.text.strip():
-                raise DataError(f"comment {comment.id!r} is empty: there is nothing to annotate")
-        if not comments:
-            return []
-        vectors = self.backends.need_encoder("annotator encoder").encode([comment.text for comment in comments])
+    def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
+        """Levels and confidences per comment; a comment without text has an error."""
+        self.check(prompts, comments, variant)
+        texts = [comment.text for comment in comments if comment.text.strip()]
+        found = iter(self._read(texts, variant) if texts else ())
+        return [next(found) if comment.text.strip() else EMPTY for comment in comments]
+
+    def _read(self, texts: Sequence[str], variant: int) -> list[Reading]:
+        vectors = self.backends.need_encoder("annotator encoder").encode(texts)
         fitted = self.thresholds
         gate = fitted.gate if self.config.gate is None else self.config.gate
         band = fitted.band if self.config.band is None else self.config.band
-        read = read_levels(vectors, self._axes, columns(fitted, self.space.ids), gate, band)
-        return [tuple(row) for row in read.tolist()]
+        levels, margin = read_margins(vectors, self._axes[variant], columns(fitted, self.space.ids), gate, band)
+        sure = 1 / (1 + np.exp(-np.minimum(margin, 30)))
+        return [Reading(tuple(a), tuple(b)) for a, b in zip(levels.tolist(), sure.tolist(), strict=True)]
 
 
 def answers(dimension: Dimension) -> str:
@@ -104,10 +112,10 @@ def answers(dimension: Dimension) -> str:
     return f"{dimension.positive.answer}/{dimension.negative.answer}"
 
 
-def axes(space: PreferenceSpace, encoder: Encoder, weights: dict[str, float]) -> Axes:
-    """Relevance and contrast directions of every dimension."""
-    positive = _means(encoder, [dimension.positive.descriptions for dimension in space.dimensions])
-    negative = _means(encoder, [dimension.negative.descriptions for dimension in space.dimensions])
+def axes(space: PreferenceSpace, encoder: Encoder, weights: dict[str, float], step: int = 1) -> Axes:
+    """Relevance and contrast directions of every dimension, from each `step`-th description of its poles."""
+    positive = _means(encoder, [dimension.positive.descriptions[::step] for dimension in space.dimensions])
+    negative = _means(encoder, [dimension.negative.descriptions[::step] for dimension in space.dimensions])
     difference = positive - negative
     kinds = np.array([answers(dimension) for dimension in space.dimensions])
     shared = np.stack([difference[kinds == kind].mean(0) for kind in kinds]).astype(np.float32)
@@ -132,11 +140,18 @@ def read_levels(
     vectors: Vectors, axes: Axes, fitted: tuple[Floats, Floats, Floats, Floats], gate: float, band: float
 ) -> npt.NDArray[np.int64]:
     """Levels 1..3, shape (n, D); `fitted` as `columns` gives it."""
+    return read_margins(vectors, axes, fitted, gate, band)[0]
+
+
+def read_margins(
+    vectors: Vectors, axes: Axes, fitted: tuple[Floats, Floats, Floats, Floats], gate: float, band: float
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Levels 1..3 and how far each is from another level, in spreads (0 or more); each (n, D)."""
     mean, spread, zero, width = fitted
-    relevant = (vectors @ axes.relevance.T - mean) / spread > gate
+    relevance = (vectors @ axes.relevance.T - mean) / spread
     contrast = (vectors @ axes.contrast.T - zero) / width
     signs = (contrast > band).astype(np.int64) - (contrast < -band)
-    return 2 + relevant * signs
+    return 2 + (relevance > gate) * signs, np.abs(np.minimum(relevance - gate, np.abs(contrast) - band))
 
 
 def read_thresholds(path: Path) -> Thresholds:

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from pydantic import field_validator
 
-from persona_rm.annotators.base import Annotator
+from persona_rm.annotators.base import Annotator, Reading
 from persona_rm.backends.base import Backends
 from persona_rm.config import Config
-from persona_rm.errors import DataError, RecipeError
+from persona_rm.errors import RecipeError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comment, Levels
+from persona_rm.types import Comment
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
@@ -46,24 +46,27 @@ class GivenAnnotator(Annotator):
             raise RecipeError(f"`confusion` holds {len(matrices)} matrices; give one, or {len(space)}")
         self.matrices = matrices * len(space) if len(matrices) == 1 else matrices
 
-    def annotate(self, prompts: Sequence[str], comments: Sequence[Comment]) -> list[Levels]:
-        """The levels that came with the comments. Raises `DataError` naming the comment that has none."""
-        return [self._corrupt(comment.id, self._checked(comment)) for comment in comments]
+    def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
+        """The levels that came with the comments. With a confusion matrix variant 1 is a second, independent draw.
 
-    def _checked(self, comment: Comment) -> Levels:
-        levels = comment.levels
+        Confidence: 1, or P(true level = read level | read level) where every true level is equally likely beforehand;
+        it does not peek at the true one.
+        """
+        self.check(prompts, comments, variant)
+        return [self._read(comment, variant) for comment in comments]
+
+    def _read(self, comment: Comment, variant: int) -> Reading:
+        levels, wanted = comment.levels, len(self.space)
         if levels is None:
-            raise DataError(f"comment {comment.id!r} carries no levels; use another annotator (e.g. encoder)")
-        if len(levels) != len(self.space) or not {*levels} <= {1, 2, 3}:
-            found = f"{len(levels)} values, distinct {sorted({*levels})}"
-            raise DataError(f"comment {comment.id!r} needs {len(self.space)} levels in 1..3, found {found}")
-        return levels
-
-    def _corrupt(self, id: str, levels: Levels) -> Levels:
+            return Reading(error="carries no levels; use another annotator (e.g. encoder)")
+        if len(levels) != wanted or not {*levels} <= {1, 2, 3}:
+            return Reading(error=f"needs {wanted} levels in 1..3")
         if not self.matrices:
-            return levels
-        draws = (_uniform(self.config.seed, id, name) for name in self.space.ids)
-        return tuple(_draw(m[level - 1], u) for level, m, u in zip(levels, self.matrices, draws, strict=True))
+            return Reading(tuple(levels), (1.0,) * wanted)
+        seed = f"{self.config.seed}/{variant}" if variant else f"{self.config.seed}"
+        draws = (_uniform(seed, comment.id, name) for name in self.space.ids)
+        read = tuple(_draw(m[level - 1], u) for level, m, u in zip(levels, self.matrices, draws, strict=True))
+        return Reading(read, tuple(_posterior(m, level) for m, level in zip(self.matrices, read, strict=True)))
 
 
 def _matrices(value: Any) -> tuple[Matrix, ...]:
@@ -72,7 +75,7 @@ def _matrices(value: Any) -> tuple[Matrix, ...]:
     return (value,) if isinstance(value[0][0], int | float) else tuple(value)
 
 
-def _uniform(seed: int, id: str, dimension: str) -> float:
+def _uniform(seed: str, id: str, dimension: str) -> float:
     """A number in [0, 1) that depends on nothing but its arguments."""
     digest = hashlib.blake2b(f"{seed}\x1f{id}\x1f{dimension}".encode(), digest_size=8).digest()
     return float(Fraction(int.from_bytes(digest) >> 11, 1 << 53))
@@ -80,3 +83,9 @@ def _uniform(seed: int, id: str, dimension: str) -> float:
 
 def _draw(row: Sequence[float], u: float) -> int:
     return 1 if u < row[0] else 2 if u < row[0] + row[1] else 3
+
+
+def _posterior(matrix: Matrix, read: int) -> float:
+    """P(true = read | read) under equal priors; 0 for a level that the matrix never reads (rounding of a row)."""
+    column = [row[read - 1] for row in matrix]
+    return column[read - 1] / sum(column) if sum(column) else 0.0

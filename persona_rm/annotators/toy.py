@@ -4,8 +4,8 @@ too."""
 from collections.abc import Sequence
 from typing import ClassVar
 
-from persona_rm.annotators.base import Annotator
-from persona_rm.types import Comment, Levels
+from persona_rm.annotators.base import Annotator, Reading
+from persona_rm.types import Comment
 from persona_rm.world.language import load_language
 
 
@@ -14,7 +14,8 @@ class ToyAnnotator(Annotator):
 
     name: ClassVar[str] = "toy"
 
-    def annotate(self, prompts: Sequence[str], comments: Sequence[Comment]) -> list[Levels]:
-        """`Language.read_levels` of every comment."""
-        language = load_language(self.space)
-        return [language.read_levels(comment.text) for comment in comments]
+    def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
+        """`Language.read_levels` of every comment, with confidence 1; both variants are the same."""
+        self.check(prompts, comments, variant)
+        language, sure = load_language(self.space), (1.0,) * len(self.space)
+        return [Reading(language.read_levels(comment.text), sure) for comment in comments]

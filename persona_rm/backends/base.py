@@ -1,8 +1,8 @@
-"""The three things a method may ask for. A recipe builds them once and hands them over in a `Backends`."""
+"""What a method or an annotator may ask for. A recipe builds it once and hands it over in a `Backends`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +41,49 @@ class LevelReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """What a language model answered to one prompt, or why it did not: then `error` is set and the rest means nothing.
+
+    `tokens` are the generated ones as text, `logprob` theirs in nats under the restriction that the backend imposed;
+    empty and None where the backend gives none. `cached_tokens` of the `prompt_tokens` were read from a prefix cache.
+    An error never carries text of a prompt or an answer: it is a reason, and reasons are counted.
+    """
+
+    text: str = ""
+    logprob: tuple[float, ...] | None = None
+    tokens: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    error: str = ""
+
+
+class Generator(Protocol):
+    """Prompts -> the most probable answers, in order. One prompt that fails has an error; nothing is raised for it.
+
+    The answer is one of `choices`, or JSON of `schema`, where they are given (not both) and the backend can impose it;
+    a caller parses as if it could not. Prompts that begin alike are cheap one after the other. Raises `HostError`
+    where the engine or the server is down, `MissingExtra` where a package is missing.
+    """
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        choices: Sequence[str] | None = None,
+    ) -> list[Generation]: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Backends:
     """What a recipe built. A method asks by `need`, which says what is missing."""
 
     encoder: Encoder | None = None
     logprob: LogProb | None = None
     reader: LevelReader | None = None
+    generator: Generator | None = None
 
     def need_encoder(self, who: str) -> Encoder:
         """The encoder, or `RecipeError`."""
@@ -65,3 +102,9 @@ class Backends:
         if self.reader is None:
             raise RecipeError(f"{who} needs an annotator and was handed none")
         return self.reader
+
+    def need_generator(self, who: str) -> Generator:
+        """The language model that answers prompts, or `RecipeError`."""
+        if self.generator is None:
+            raise RecipeError(f"{who} needs a generator (vLLM or an OpenAI-compatible server) and was handed none")
+        return self.generator

@@ -1,18 +1,21 @@
 """Any file in the AlignX format as a benchmark: its own test sets, or what the construction job built and held out."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from pydantic import Field
 
 from persona_rm.benchmarks.base import Benchmark, Case, spread
 from persona_rm.config import Config
+from persona_rm.errors import DataError
 from persona_rm.files import read_examples
 from persona_rm.types import Example
 
 
 class AlignXConfig(Config):
-    """The file (JSON, JSON lines, Parquet, folder of Parquet), and how many rows to use (None: all; else evenly)."""
+    """The file (JSON, JSON lines, Parquet, folder of Parquet, `data/test-*.parquet`), and how many rows to use (None:
+    all; else evenly)."""
 
     path: Path
     limit: int | None = Field(None, ge=1)
@@ -29,7 +32,11 @@ class AlignX(Benchmark):
 
     def cases(self) -> list[Case]:
         """One case per row. Raises `DataError` by file, row and key."""
-        examples = read_examples(self.config.path, self.space)
+        path = self.config.path
+        files = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+        if not files:
+            raise DataError("no such file", file=path)
+        examples = chain.from_iterable(read_examples(file, self.space) for file in files)
         return spread([Case(golden(example), example.source) for example in examples], self.config.limit)
 
 

@@ -1,25 +1,100 @@
-"""The settings of construction."""
+"""The settings of construction: the published ones (paper, section 4 and appendix A), and what a team asks for."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
 
 from persona_rm.config import Config
+from persona_rm.construct.cleaning.config import CleanConfig
+from persona_rm.construct.mix import MixConfig
+from persona_rm.construct.sides import SplitConfig
+from persona_rm.construct.testset import TestConfig
+
+PersonaOf = Literal["similar", "author", "author-then-similar"]
+Consistency = Literal["majority", "items", "strict"]
+
+
+class DemoConfig(Config):
+    """P_DEMO: words made from the pair's directions (`template`), or an LLM's description (`llm`, `http`).
+
+    A description is read back by the construction's annotator. It is kept where at least `agree` of the dimensions
+    that it speaks about, and one or more, point the pair's way; else the template speaks, and it is counted.
+    """
+
+    by: Literal["template", "llm", "http", "none"] = "template"
+    generator: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the engine (`llm`: model, ...) or of the server (`http`: base_url, model, ...)."""
+    agree: float = Field(0.6, gt=0, le=1)
+    max_tokens: int = Field(400, gt=0)
+
+
+class PriceConfig(Config):
+    """What `--dry-run` reckons with; a price that is not given is not guessed."""
+
+    tokens_in: float | None = None
+    """Money per million prompt tokens."""
+    tokens_out: float | None = None
+    gpu_hour: float | None = None
+    tokens_per_second: float | None = None
+    """Of one GPU, prompt and answer together; None: what the sample took on this machine."""
 
 
 class ConstructConfig(Config):
-    """The published setting (paper, section 4 and appendix A), and what a laptop needs."""
+    """One construction job."""
 
-    n_clusters: int = 3
-    threshold: float = 0.6
-    n_ugc: int = 16
-    n_pairs: int = 16
-    min_items: int = 4
+    max_threads: int | None = Field(None, gt=0)
+    sample: float = Field(1.0, gt=0, le=1)
+    """Share of threads, drawn by their ids: `--sample 1%` says it on the command line."""
+    clean: CleanConfig = CleanConfig()
+    retest: bool = False
+    """Annotate twice, in other words the second time; a level that differs is no attitude and becomes neutral."""
+    min_confidence: float = Field(0.0, ge=0, lt=1)
+    """A level read with less confidence becomes "cannot reflect"; how many is in the card."""
+    max_errors: float = Field(0.05, ge=0, le=1)
+    """A larger share of responses that the annotator could not read stops the job."""
+    n_clusters: int = Field(3, gt=1)
+    pairs_per_post: int = Field(1, gt=0)
+    pick: Literal["uniform", "margin"] = "uniform"
+    """`margin` takes the two responses of different clusters that differ on most dimensions."""
+    min_contrast: int = Field(1, ge=1)
+    """A pair with fewer non-neutral dimensions is dropped."""
+    persona: PersonaOf = "similar"
+    consistency: Consistency = "items"
+    """On one dimension of the pair: the majority of each component points its way (`majority`, paper section 4); all
+    items do (`items`); all items do and none contradicts the pair anywhere (`strict`, appendix A.1)."""
+    outputs_only: bool = True
+    """A known author's history is what they answered; False also shows what they asked."""
+    threshold: float = Field(0.6, ge=0, lt=1)
+    n_ugc: int = Field(16, ge=0)
+    n_pairs: int = Field(16, ge=0)
+    min_items: int = Field(4, gt=0)
     """A persona component (UGC, PAIR) with fewer items is left empty; an example with both empty is dropped."""
-    mirror: bool = False
-    """Also an example of somebody of the opposite views, who chooses the rejected response: in mirrored.jsonl."""
-    candidates: int = 64
+    candidates: int = Field(64, gt=0)
     """A search stops after so many similar posts; `n_ugc` or `n_pairs` of them are drawn."""
-    min_chars: int = 10
-    max_chars: int = 4000
-    max_threads: int | None = None
-    workers: int | None = None
-    """Annotator actors; None is one per core."""
-    annotate_batch: int = 256
-    """Threads per call of the annotator."""
+    mirror: bool = False
+    """Also an example of somebody of the opposite views, who chooses the rejected response: in mirrored/."""
+    demo: DemoConfig = DemoConfig()
+    universal: tuple[dict[str, Any], ...] = ()
+    """Universal-value sets to mix in, each `{name: ultrafeedback, path: FILE}`."""
+    mix: MixConfig = MixConfig()
+    split: SplitConfig = SplitConfig()
+    testset: TestConfig = TestConfig()
+    curate: int | None = Field(None, gt=0)
+    """Keep only so many training examples, the most informative ones."""
+    workers: int | None = Field(None, gt=0)
+    """Actors of a stage; None is one per core, and one in all for a language model."""
+    gpus: float = Field(0, ge=0)
+    """GPUs of each annotator's actor."""
+    annotate_batch: int = Field(256, gt=0)
+    """Posts per call of the annotator."""
+    shard: int = Field(1000, gt=0)
+    """Posts per file of the first stage: what a killed job does again at most, per worker."""
+    prices: PriceConfig = PriceConfig()
+
+    @field_validator("universal")
+    @classmethod
+    def _named(cls, given: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for entry in given:
+            if not isinstance(entry.get("name"), str):
+                raise ValueError("each universal set is a mapping with `name` and its settings")
+        return given

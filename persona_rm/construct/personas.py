@@ -1,141 +1,182 @@
-"""Lookalike personas (paper, section 4.2): for a pair, the UGC and PAIR of somebody who would choose as it does.
+"""Personas (paper, section 4.2): for a pair, the UGC and PAIR of somebody who would choose as it does.
 
-Preference consistency is built in: a persona has an anchor, a dimension on which the pair is not neutral, and only
-items that point the pair's way there are searched, so the similarity scan reads few rows. The anchor is drawn, per
-(seed, pair), among the dimensions that give enough items. A post gives one item: its most similar response of those.
+`similar`: look-alikes. An anchor is a dimension on which the pair is not neutral; only items that point the pair's way
+there are searched, and a post gives one item, its response most similar to the chosen one. The anchor is drawn, per
+(seed, pair), among the dimensions that give enough items. `author`: the history of whoever wrote the chosen response.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.search import Corpus, Ints, Packed, min_matches, pack, seeded
-from persona_rm.construct.steps import Drop, LabelledPair, consistent, demo, levels_of, lone
+from persona_rm.construct.index import Index
+from persona_rm.construct.records import Post
+from persona_rm.construct.search import Ints, Packed, min_matches, pack, seeded
+from persona_rm.construct.steps import LabelledPair, consistent, levels_of, majority
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Directions, Example, Levels, Pair, Persona, Thread, Ugc, content_id
+from persona_rm.types import Directions, Drop, Example, Levels, Pair, Persona, Ugc, content_id
 
 
-@dataclass(frozen=True)
-class Index:
-    """Items in a seeded order of posts, one row each, findable by (dimension, direction)."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of an index that make a persona. `of` says whose: "author" or "similar"."""
 
-    items: list[Ugc] | list[Pair]
-    directions: np.ndarray[tuple[int, int], np.dtype[np.int8]]
-    corpus: Corpus
-
-    def near(
-        self,
-        sides: tuple[Packed, Packed | None],
-        post: int,
-        anchor: tuple[int, int],
-        least: int,
-        limit: int,
-        draw: int,
-    ) -> list[int]:
-        """Numbers of up to `limit` similar items that point the way of `anchor` = (dimension, direction)."""
-        dimension, way = anchor
-        rows: Ints = np.flatnonzero(self.directions[:, dimension] == way)
-        others = None if self.corpus.others is None else self.corpus.others[rows]
-        part = Corpus(self.corpus.rows[rows], self.corpus.posts[rows], self.corpus.dimensions, others)
-        found, _ = part.find(sides[0], post, draw, least, limit, sides[1])
-        return [int(row) for row in rows[found]]
+    of: str
+    ugc: tuple[int, ...] = ()
+    pairs: tuple[int, ...] = ()
 
 
-class Lookalikes:
-    """Everything that examples are built from; made once, read by every worker."""
+class Personas:
+    """Searches an index (`find`) and turns what was found into an example (`example`). Same seed, same rows."""
 
-    def __init__(
-        self,
-        threads: Sequence[Thread],
-        pairs: Sequence[tuple[Thread, LabelledPair]],
-        config: ConstructConfig,
-        space: PreferenceSpace,
-        seed: int,
-    ) -> None:
-        self.config, self.space, self.seed = config, space, seed
+    def __init__(self, index: Index, config: ConstructConfig, space: PreferenceSpace, seed: int) -> None:
+        self.index, self.config, self.space, self.seed = index, config, space, seed
         self.least = min_matches(len(space), config.threshold)
-        prompts = sorted({thread.prompt for thread in threads}, key=lambda text: content_id(str(seed), text))
-        self.posts = {prompt: number for number, prompt in enumerate(prompts)}
-        self.ugc = self._ugc(threads)
-        self.pairs = self._pairs([pair for _, pair in pairs])
 
-    def _ugc(self, threads: Sequence[Thread]) -> Index:
-        found = [
-            (self.posts[thread.prompt], thread.prompt, comment.text, levels_of(comment), comment.created)
-            for thread in threads
-            for comment in thread.comments
-        ]
-        found.sort(key=lambda row: row[0])
-        items = [Ugc(prompt, text, lone(levels), created) for _, prompt, text, levels, created in found]
-        corpus = Corpus(self._pack([row[3] for row in found]), _ints([row[0] for row in found]), len(self.space))
-        return Index(items, self._table([lone(row[3]) for row in found]), corpus)
-
-    def _pairs(self, pairs: Sequence[LabelledPair]) -> Index:
-        found = sorted(pairs, key=lambda pair: self.posts[pair.post])
-        items = [Pair(p.post, p.chosen.text, p.rejected.text, p.directions, p.chosen.created) for p in found]
-        chosen, rejected = (
-            self._pack([levels_of(comment) for comment in side])
-            for side in ([p.chosen for p in found], [p.rejected for p in found])
+    def find(self, post: Post, pair: LabelledPair) -> Found | Drop:
+        """Whose history stands for this pair: the author's, look-alikes', or nobody's and why."""
+        by = {"author": (self._author,), "similar": (self._similar,)}.get(
+            self.config.persona, (self._author, self._similar)
         )
-        corpus = Corpus(chosen, _ints([self.posts[p.post] for p in found]), len(self.space), rejected)
-        return Index(items, self._table([p.directions for p in found]), corpus)
+        reason = ""
+        for search in by:
+            found = search(post, pair)
+            if isinstance(found, Found):
+                return found
+            reason = found
+        return Drop("example", pair_id(post, pair), reason)
 
-    def _pack(self, levels: Sequence[Levels]) -> Packed:
-        return pack(np.asarray(levels, np.uint64).reshape(len(levels), len(self.space)))
+    def _author(self, post: Post, pair: LabelledPair) -> Found | str:
+        """Up to `n_ugc` and `n_pairs` of the author's other items, and whether they agree with the pair."""
+        if not pair.chosen.author:
+            return "no known author"
+        random = seeded(self.seed, pair_id(post, pair), "author")
+        rows = []
+        for kind, n in ((False, self.config.n_ugc), (True, self.config.n_pairs)):
+            corpus = self.index.pairs if kind else self.index.ugc
+            own = self.index.owned(pair.chosen.author, kind)
+            others = own[np.asarray(corpus.posts)[own] != self.index.post_number(post, self.seed, kind)]
+            rows.append(self._sample(others, n, random))
+        found = Found("author", *rows)
+        if not (found.ugc or found.pairs):
+            return f"the author has fewer than {self.config.min_items} other items"
+        return found if self.agrees(found, pair) else "the author's other items do not agree with the pair"
 
-    def _table(self, directions: Sequence[Directions]) -> np.ndarray[tuple[int, int], np.dtype[np.int8]]:
-        return np.asarray(directions, np.int8).reshape(len(directions), len(self.space))
+    def _similar(self, post: Post, pair: LabelledPair) -> Found | str:
+        """Items at the first anchor, in seeded order, where both components have enough; else where one has."""
+        best: Found | None = None
+        order = seeded(self.seed, pair_id(post, pair), "anchor").permutation(consistent(pair.directions, []))
+        for dimension in order.tolist():
+            found = self._at(post, pair, (dimension, pair.directions[dimension]))
+            if found.ugc and (found.pairs or not self.config.n_pairs):
+                return found
+            best = best or (found if found.ugc or found.pairs else None)
+        return best or f"fewer than {self.config.min_items} similar, consistent items"
 
-    def example(self, thread: Thread, pair: LabelledPair) -> Example | Drop:
-        """The quintuple of a pair, or the reason why there is none."""
-        persona = self._persona(thread, pair)
-        if persona is None:
-            return Drop("example", thread.id, f"fewer than {self.config.min_items} similar, consistent items")
-        id_ = content_id(thread.id, pair.chosen.text, pair.rejected.text)
-        persona = Persona(f"lookalike-{id_}", persona.ugc, persona.pairs, demo(pair.directions, self.space))
+    def _at(self, post: Post, pair: LabelledPair, anchor: tuple[int, int]) -> Found:
+        random = seeded(self.seed, pair_id(post, pair), "items", *anchor)
+        start = int(random.integers(1 << 31))
+        chosen, rejected = (self._packed(levels_of(side)) for side in (pair.chosen, pair.rejected))
+        rows = []
+        for kind, n, other in ((False, self.config.n_ugc, None), (True, self.config.n_pairs, rejected)):
+            corpus, number = (
+                self.index.pairs if kind else self.index.ugc,
+                self.index.post_number(post, self.seed, kind),
+            )
+            search = partial(corpus.find, chosen, number, start, self.least, self.config.candidates, other)
+            rows.append(self._component(search, n, anchor, pair, kind, random))
+        return Found("similar", *rows)
+
+    def _component(
+        self,
+        search: Callable[..., tuple[Ints, Ints]],
+        n: int,
+        anchor: tuple[int, int],
+        pair: LabelledPair,
+        pairs: bool,
+        random: np.random.Generator,
+    ) -> tuple[int, ...]:
+        """Rows of one component: all pointing the anchor's way, or, for `majority`, more than half of them."""
+        if not n:
+            return ()
+        pointing, _ = search(anchor=anchor)
+        if self.config.consistency == "strict":
+            pointing = np.array([row for row in pointing if not self._contradicts(int(row), pairs, pair)], np.int64)
+        if self.config.consistency != "majority":
+            return self._sample(pointing, n, random)
+        some = self._sample(pointing, n // 2 + 1, random)
+        rest = np.setdiff1d(search()[0], some) if some else np.empty(0, np.int64)
+        return tuple(sorted({*some, *self._draw(rest, min(n, 2 * len(some) - 1) - len(some), random)}))
+
+    def _contradicts(self, row: int, pairs: bool, pair: LabelledPair) -> bool:
+        way = self._item(row, pairs).directions or ()
+        return any(a * b < 0 for a, b in zip(way, pair.directions, strict=True))
+
+    def _sample(self, rows: Ints, n: int, random: np.random.Generator) -> tuple[int, ...]:
+        """`n` of the candidates; none where there are fewer than `min_items`."""
+        return self._draw(rows, n, random) if len(rows) >= self.config.min_items and n else ()
+
+    def _draw(self, rows: Ints, n: int, random: np.random.Generator) -> tuple[int, ...]:
+        drawn = random.choice(len(rows), min(n, len(rows)), replace=False) if len(rows) else []
+        return tuple(int(rows[i]) for i in sorted(drawn))
+
+    def _packed(self, levels: Levels) -> Packed:
+        return pack(np.asarray([levels], np.uint64))[0]
+
+    def _item(self, row: int, pairs: bool) -> Ugc | Pair:
+        return self.index.pair_item(row) if pairs else self.index.ugc_item(row)
+
+    def agrees(self, found: Found, pair: LabelledPair) -> bool:
+        """Preference consistency (paper, section 4) of what was found, in the form that the settings ask for."""
+        said = [
+            [self._item(row, kind).directions for row in rows] for kind, rows in enumerate((found.ugc, found.pairs))
+        ]
+        parts = [[way for way in part if way is not None] for part in said if part]
+        return agree(pair.directions, parts, self.config.consistency)
+
+    def example(self, post: Post, pair: LabelledPair, found: Found) -> Example:
+        """The quintuple, still without a description (P_DEMO)."""
+        id_ = content_id(post.thread.id, pair.chosen.text, pair.rejected.text)
+        author = pair.chosen.author or ""
+        ugc = tuple(self.index.ugc_item(row) for row in found.ugc)
+        if found.of == "author" and not self.config.outputs_only:
+            ugc += tuple(self._asked(author, pair))
+        pairs = tuple(self.index.pair_item(row) for row in found.pairs)
+        person = f"author-{author}" if found.of == "author" else f"lookalike-{id_}"
+        extra = {"author": author} if author else {}
+        texts = (post.thread.prompt, pair.chosen.text, pair.rejected.text)
+        group = post.group or post.thread.id
         return Example(
             id_,
-            thread.prompt,
-            pair.chosen.text,
-            pair.rejected.text,
+            *texts,
             pair.directions,
-            persona,
-            thread.source,
-            thread.id,
+            Persona(person, ugc, pairs),
+            post.thread.source,
+            group,
+            extra | {"persona": found.of},
         )
 
-    def _persona(self, thread: Thread, pair: LabelledPair) -> Persona | None:
-        """Items at the first anchor, in seeded order, where both components have enough; else where one has."""
-        active = consistent(pair.directions, [])
-        best: Persona | None = None
-        for dimension in seeded(self.seed, thread.id, "anchor").permutation(active).tolist():
-            persona = self._items(thread, pair, (dimension, pair.directions[dimension]))
-            if persona.ugc and (persona.pairs or not self.config.n_pairs):
-                return persona
-            best = best or (persona if persona.n_items else None)
-        return best
-
-    def _items(self, thread: Thread, pair: LabelledPair, anchor: tuple[int, int]) -> Persona:
-        random = seeded(self.seed, thread.id, "items", *anchor)
-        post, draw = self.posts[thread.prompt], int(random.integers(1 << 31))
-        chosen, rejected = self._pack([levels_of(pair.chosen), levels_of(pair.rejected)])
-        limit = self.config.candidates
-        ugc = self.ugc.near((chosen, None), post, anchor, self.least, limit, draw)
-        pairs = self.pairs.near((chosen, rejected), post, anchor, self.least, limit, draw)
-        ugc, pairs = self._sample(ugc, self.config.n_ugc, random), self._sample(pairs, self.config.n_pairs, random)
-        said = tuple(item for row in ugc if isinstance(item := self.ugc.items[row], Ugc))
-        judged = tuple(item for row in pairs if isinstance(item := self.pairs.items[row], Pair))
-        return Persona("", said, judged)
-
-    def _sample(self, found: list[int], n: int, random: np.random.Generator) -> list[int]:
-        """`n` of the candidates; none where there are fewer than `min_items`."""
-        if len(found) < self.config.min_items or not n:
-            return []
-        drawn = random.choice(len(found), min(n, len(found)), replace=False)
-        return [found[i] for i in sorted(drawn.tolist())]
+    def _asked(self, author: str, pair: LabelledPair) -> list[Ugc]:
+        return [item for item in self.index.asked(author) if item.comment != pair.post][: self.config.n_ugc]
 
 
-def _ints(values: Sequence[int]) -> Ints:
-    return np.asarray(values, np.int64)
+def pair_id(post: Post, pair: LabelledPair) -> str:
+    """What a pair's draws depend on beside the seed."""
+    return content_id(post.thread.id, pair.chosen.id, pair.rejected.id)
+
+
+def agree(pair: Directions, parts: Sequence[Sequence[Directions]], form: str) -> bool:
+    """Preference consistency of persona components with a pair (paper, section 4), in three forms.
+
+    `majority`: there is a dimension on which the pair is not neutral and the majority of every component points its
+    way. `items`: every item of every component does. `strict`: that, and no item contradicts the pair anywhere.
+    """
+    if form == "majority":
+        return bool(consistent(pair, [majority(part) for part in parts]))
+    items = [item for part in parts for item in part]
+    if form == "strict" and any(a * b < 0 for item in items for a, b in zip(item, pair, strict=True)):
+        return False
+    return bool(consistent(pair, items))

@@ -1,50 +1,133 @@
-"""Threads, pairs and drops as JSON: what the stages of construction hand on through Parquet."""
+"""What the stages of construction hand on through Parquet: posts, pairs, examples and drops as compact JSON.
+
+Levels are a string of digits ("2213"), directions one of signs ("+0-"), so that 90 dimensions are 90 characters.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from persona_rm.construct.steps import Drop, LabelledPair
-from persona_rm.types import Comment, Example, Pair, Persona, Thread, Ugc
+from persona_rm.construct.steps import LabelledPair
+from persona_rm.types import Comment, Directions, Drop, Example, Levels, Pair, Persona, Thread, Ugc
+
+SIGNS = "-0+"
+Body = Mapping[str, Any]
 
 
-def dump(record: Any, drops: Sequence[Drop] = ()) -> str:
-    """A row's outcome: the record that goes on (None where it was dropped) and the drops."""
-    body = {"record": None if record is None else asdict(record), "drops": [asdict(drop) for drop in drops]}
-    return json.dumps(body, ensure_ascii=False)
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A thread on its way: `group` is one name for all posts that nearly say the same, `side` is train or test."""
+
+    thread: Thread
+    group: str = ""
+    side: str = "train"
 
 
-def load(text: str) -> tuple[dict[str, Any] | None, list[Drop]]:
-    """The inverse of `dump`, but for the record's class."""
-    body = json.loads(text)
-    return body["record"], [Drop(**drop) for drop in body["drops"]]
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The preference pairs of a post; its thread carries no comments any more."""
+
+    post: Post
+    pairs: tuple[LabelledPair, ...]
 
 
-def thread(body: Mapping[str, Any]) -> Thread:
-    """A thread again."""
-    return Thread(**{**body, "comments": tuple(comment(c) for c in body["comments"])})
+def noted(drops: Sequence[Drop], counts: Mapping[str, float]) -> str:
+    """What is told of a row beside its record: the drops, and what else was counted."""
+    return json.dumps([[[drop.what, drop.id, drop.reason] for drop in drops], counts], ensure_ascii=False)
 
 
-def comment(body: Mapping[str, Any]) -> Comment:
+def notes(text: str) -> tuple[list[Drop], dict[str, float]]:
+    """The inverse of `noted`."""
+    drops, counts = json.loads(text)
+    return [Drop(*drop) for drop in drops], counts
+
+
+def from_post(post: Post) -> dict[str, Any]:
+    """JSON of a post."""
+    body = {field: getattr(post.thread, field) for field in ("id", "source", "prompt", "author", "created")}
+    comments = [from_comment(comment) for comment in post.thread.comments]
+    return body | {"comments": comments, "group": post.group, "side": post.side}
+
+
+def to_post(body: Body) -> Post:
+    """A post again."""
+    plain = {field: body[field] for field in ("id", "source", "prompt", "author", "created")}
+    return Post(Thread(comments=tuple(map(to_comment, body["comments"])), **plain), body["group"], body["side"])
+
+
+def from_comment(comment: Comment) -> dict[str, Any]:
+    """JSON of a comment, without what it lacks."""
+    body = {key: value for key, value in asdict(comment).items() if value is not None}
+    return body if comment.levels is None else body | {"levels": "".join(map(str, comment.levels))}
+
+
+def to_comment(body: Body) -> Comment:
     """A comment again."""
-    return Comment(**{**body, "levels": _ints(body["levels"])})
+    return Comment(**{**body, "levels": levels(body.get("levels"))})
 
 
-def pair(body: Mapping[str, Any]) -> LabelledPair:
-    """A labelled pair again."""
-    chosen, rejected = comment(body["chosen"]), comment(body["rejected"])
-    return LabelledPair(body["post"], chosen, rejected, tuple(body["directions"]))
+def levels(text: str | None) -> Levels | None:
+    """ "2213" -> (2, 2, 1, 3)."""
+    return None if text is None else tuple(map(int, text))
 
 
-def example(body: Mapping[str, Any]) -> Example:
+def signs(directions: Directions) -> str:
+    """(1, 0, -1) -> "+0-"."""
+    return "".join(SIGNS[way + 1] for way in directions)
+
+
+def directions(text: str) -> Directions:
+    """ "+0-" -> (1, 0, -1)."""
+    return tuple(SIGNS.index(sign) - 1 for sign in text)
+
+
+def from_pairs(pairs: Pairs) -> dict[str, Any]:
+    """JSON of a post's pairs."""
+    rows = [{"chosen": from_comment(p.chosen), "rejected": from_comment(p.rejected)} for p in pairs.pairs]
+    signed = [row | {"directions": signs(pair.directions)} for row, pair in zip(rows, pairs.pairs, strict=True)]
+    return from_post(pairs.post) | {"pairs": signed}
+
+
+def to_pairs(body: Body) -> Pairs:
+    """A post's pairs again."""
+    post = to_post(body)
+    found = (
+        LabelledPair(
+            post.thread.prompt, to_comment(row["chosen"]), to_comment(row["rejected"]), directions(row["directions"])
+        )
+        for row in body["pairs"]
+    )
+    return Pairs(post, tuple(found))
+
+
+def from_example(example: Example) -> dict[str, Any]:
+    """JSON of an example."""
+    person = example.persona
+    return {
+        **{key: getattr(example, key) for key in ("id", "prompt", "chosen", "rejected", "source", "group")},
+        "directions": signs(example.directions),
+        "extra": dict(example.extra),
+        "user_id": person.user_id,
+        "demo": person.demo,
+        "ugc": [_item(item) for item in person.ugc],
+        "pairs": [_item(item) for item in person.pairs],
+    }
+
+
+def _item(item: Ugc | Pair) -> dict[str, Any]:
+    body = {key: value for key, value in asdict(item).items() if value is not None}
+    return body if item.directions is None else body | {"directions": signs(item.directions)}
+
+
+def to_example(body: Body) -> Example:
     """An example again."""
-    person = dict(body["persona"])
-    person["ugc"] = tuple(Ugc(**{**item, "directions": _ints(item["directions"])}) for item in person["ugc"])
-    person["pairs"] = tuple(Pair(**{**item, "directions": _ints(item["directions"])}) for item in person["pairs"])
-    person["directions"] = _ints(person["directions"])
-    return Example(**{**body, "directions": tuple(body["directions"]), "persona": Persona(**person)})
+    ugc = tuple(Ugc(**_read(item)) for item in body["ugc"])
+    pairs = tuple(Pair(**_read(item)) for item in body["pairs"])
+    plain = {key: body[key] for key in ("id", "prompt", "chosen", "rejected", "source", "group", "extra")}
+    person = Persona(body["user_id"], ugc, pairs, body["demo"])
+    return Example(directions=directions(body["directions"]), persona=person, **plain)
 
 
-def _ints(values: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if values is None else tuple(values)
+def _read(item: Body) -> dict[str, Any]:
+    return {**item, "directions": directions(item["directions"])} if "directions" in item else dict(item)

@@ -1,27 +1,25 @@
 """Which responses are as intense as this one? Exact integer similarity on packed levels, early exit.
 
 The cosine of two one-hot concatenations is (matching dimensions) / D exactly, so "larger than t" is an integer rule.
-A level takes 2 bits: 90 dimensions are 3 uint64 (24 bytes). Two rows match where the bits agree: popcount of the
-differing pairs counts the mismatches. Queries scan the corpus in one seeded permutation, each from its own start, and
-stop at `limit` hits. The numba kernel and the numpy fallback return the same rows.
+A level takes 2 bits: 90 dimensions are 3 uint64 (24 bytes), and popcounts of differing bits count the mismatches.
+Words are transposed, (W, n), so that one instruction compares several rows. The layout of the bits and the numba
+kernels stand in kernels.py; the numpy fallback here returns the same rows.
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
-from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from persona_rm.construct.kernels import FOUR, HALVES, MIDDLE, ONE, PER_WORD, kernels, place
+from persona_rm.errors import DataError
+
 Packed = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
-EVEN = np.uint64(0x5555555555555555)
-PER_WORD = 32
 CHUNK = 4096
+"""Rows that numpy compares at once; a scan begins with an eighth of it."""
 
 
 def min_matches(dimensions: int, threshold: float) -> int:
@@ -31,21 +29,28 @@ def min_matches(dimensions: int, threshold: float) -> int:
 
 def pack(levels: npt.ArrayLike) -> Packed:
     """Levels 1..3, shape (n, D) -> uint64, shape (n, ceil(D / 32)); unused bits are zero."""
-    array = np.asarray(levels, np.uint64)
+    array = np.asarray(levels, np.uint8)
     n, dimensions = array.shape
     words = -(-dimensions // PER_WORD)
-    padded = np.zeros((n, words * PER_WORD), np.uint64)
-    padded[:, :dimensions] = array
-    shifts = 2 * np.arange(PER_WORD, dtype=np.uint64)
-    packed: Packed = np.bitwise_or.reduce(padded.reshape(n, words, PER_WORD) << shifts, axis=2)
-    return packed
+    places = np.array([place(d, words) for d in range(dimensions)]).reshape(dimensions, 4)
+    bits = np.zeros((n, 64 * words), np.uint8)
+    bits[:, 64 * places[:, 0] + places[:, 1]] = array & 1
+    bits[:, 64 * places[:, 2] + places[:, 3]] = array >> 1
+    return np.packbits(bits, 1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
+
+
+def transposed(packed: Packed) -> Packed:
+    """Packed rows (n, W) -> contiguous words (W, n), as `Corpus` holds them."""
+    return np.ascontiguousarray(packed.T)
 
 
 def matches(query: Packed, rows: Packed, dimensions: int) -> Ints:
-    """Matching dimensions of one packed row (words,) with each of `rows` (n, words)."""
-    differing = rows ^ query
-    counts = np.bitwise_count((differing | (differing >> np.uint64(1))) & EVEN)
-    matching: Ints = dimensions - counts.sum(1, dtype=np.int64)
+    """Matching dimensions of one packed row (W,) with each of `rows` (n, W)."""
+    differing, paired = rows ^ query, rows.shape[1] // 2 * 2
+    rest = differing[:, paired:]
+    counts = np.bitwise_count(differing[:, :paired:2] | differing[:, 1:paired:2]).sum(1, dtype=np.int64)
+    counts += np.bitwise_count((rest | (rest >> FOUR)) & HALVES).sum(1, dtype=np.int64)
+    matching: Ints = dimensions - counts
     return matching
 
 
@@ -57,129 +62,132 @@ def seeded(*parts: object) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows in a seeded order. `other` is a second side that must be as similar (PAIR), or None (UGC).
+    """Packed rows, transposed: `words` (W, n) uint64, contiguous; read-only memory maps are read in place.
 
-    `posts[i]` is the number of the post of row i: a post gives at most one row of a search, its most similar.
+    `posts` (n,) are non-decreasing post numbers: rows of a post are neighbours, and posts stand in a seeded order.
+    `others` (W, n) is a second side that must be as similar (PAIR), or None (UGC).
     """
 
-    rows: Packed
+    words: Packed
     posts: Ints
     dimensions: int
     others: Packed | None = None
 
+    def __post_init__(self) -> None:
+        if self.posts.ndim != 1 or self.posts.dtype.kind != "i" or not self.posts.flags.c_contiguous:
+            raise DataError(f"posts are contiguous integers (n,), found {self.posts.dtype} {self.posts.shape}")
+        shape = (-(-self.dimensions // PER_WORD), len(self.posts))
+        for side in (self.words, self.words if self.others is None else self.others):
+            if side.shape != shape or side.dtype != np.uint64 or not side.flags.c_contiguous:
+                raise DataError(
+                    f"a corpus of {shape[1]} rows and {self.dimensions} dimensions needs contiguous uint64 words of"
+                    f" shape {shape}, found {side.dtype} {side.shape}: make them with transposed(pack(levels))"
+                )
+
     def find(
-        self, query: Packed, post: int, start: int, least: int, limit: int, other: Packed | None = None
+        self,
+        query: Packed,
+        post: int,
+        start: int,
+        least: int,
+        limit: int,
+        other: Packed | None = None,
+        anchor: tuple[int, int] | None = None,
     ) -> tuple[Ints, Ints]:
         """(row numbers, matches) of up to `limit` posts other than `post`, scanning from `start` and round once.
 
-        Rows of one post must be neighbours; a scan starts at the first row of the post that `start` falls into.
-        `other` against `others` must reach `least` too.
+        A post offers its row most similar to `query` (the first on a tie) of those with `least` matches; with `others`
+        a row must have `least` matches between `other` and its second side too (Algorithm 1, lines 14-17 and 22-23).
+        `anchor` = (dimension, way), way 1 or -1: the offered row counts only where it points that way there. A UGC row
+        points up with the highest level and down with the lowest; a PAIR row as its chosen side minus its rejected.
+        The scan begins at the first row of the post that row `start % n` is of.
         """
-        if not len(self.rows):
+        dimension, way = self._checked(query, other, anchor)
+        if not len(self.posts) or limit < 1:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        first = int(np.searchsorted(self.posts, self.posts[start % len(self.rows)]))
-        rows, others = self.rows, self.rows[:, :0] if self.others is None else self.others
-        second = query[:0] if other is None else other
-        kernel = _numba_kernel() or scan_numpy
-        return kernel(rows, others, self.posts, query, second, post, first, self.dimensions, least, limit)
+        words, posts, query = np.asarray(self.words), np.asarray(self.posts), np.ascontiguousarray(query)
+        others = words[:0] if self.others is None else np.asarray(self.others)
+        second = query[:0] if other is None else np.ascontiguousarray(other)
+        compiled = kernels(posts.dtype)
+        scan = compiled.find if compiled else scan_numpy
+        bounds = (start % len(posts), self.dimensions, least, min(limit, len(posts)))
+        return scan(words, others, posts, query, second, post, *bounds, dimension, way)
+
+    def count(self, query: Packed, least: int) -> int:
+        """How many rows have `least` matches with `query` on the first side, whatever their posts: a whole scan."""
+        self._checked(query, query if self.others is not None else None, None)
+        if compiled := kernels(self.posts.dtype):
+            return compiled.tally(np.asarray(self.words), np.ascontiguousarray(query), self.dimensions - least)
+        starts = range(0, len(self.posts), CHUNK)
+        blocks = (matches(query, self.words[:, begin : begin + CHUNK].T, self.dimensions) for begin in starts)
+        return sum(int(np.count_nonzero(counts >= least)) for counts in blocks)
+
+    def _checked(self, query: Packed, other: Packed | None, anchor: tuple[int, int] | None) -> tuple[int, int]:
+        """The anchor, (0, 0) for none: the compiled scan reads memory without checks, so they stand here."""
+        width = (len(self.words),)
+        if query.shape != width or (other is not None and other.shape != width):
+            raise DataError(f"a query needs {width[0]} packed words, found shape {query.shape}")
+        if (other is None) != (self.others is None):
+            raise DataError("a query needs a second side exactly where the corpus has one")
+        if anchor is None:
+            return 0, 0
+        if not 0 <= anchor[0] < self.dimensions or anchor[1] not in (-1, 1):
+            raise DataError(f"an anchor is a dimension below {self.dimensions} and a way, 1 or -1; found {anchor}")
+        return anchor
 
 
 def scan_numpy(
-    rows: Packed,
+    words: Packed,
     others: Packed,
     posts: Ints,
     query: Packed,
     other: Packed,
     post: int,
-    first: int,
+    start: int,
     dimensions: int,
     least: int,
     limit: int,
+    dimension: int,
+    way: int,
 ) -> tuple[Ints, Ints]:
-    """The scan in numpy, in chunks, for machines without numba."""
-    order = np.concatenate([np.arange(first, len(rows)), np.arange(first)])
-    best: dict[int, tuple[int, int]] = {}
-    for begin in range(0, len(order), CHUNK):
-        chunk = order[begin : begin + CHUNK]
-        counts = matches(query, rows[chunk], dimensions)
-        hit = (counts >= least) & (posts[chunk] != post)
-        if len(other):
-            hit &= matches(other, others[chunk], dimensions) >= least
-        if _merge(best, chunk[hit], counts[hit], posts, limit):
-            break
-    found = list(best.values())[:limit]
-    return np.array([row for row, _ in found], np.int64), np.array([count for _, count in found], np.int64)
+    """The scan in numpy, in chunks of whole posts, for machines without numba."""
+    first, total = int(np.searchsorted(posts, posts[start])), len(posts)
+    rows, counts, n, size = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0, CHUNK // 8
+    for low, high in ((first, total), (0, first)):
+        begin = low
+        while begin < high and n < limit:
+            end = int(np.searchsorted(posts, posts[min(begin + size, high) - 1], "right"))
+            same = matches(query, words[:, begin:end].T, dimensions)
+            similar = (same >= least) & (posts[begin:end] != post)
+            if len(other):
+                similar &= matches(other, others[:, begin:end].T, dimensions) >= least
+            passing = np.flatnonzero(similar)
+            best = _most_similar(passing, same[passing], posts[begin + passing])
+            if way:
+                best = best[_points(words[:, begin + best], others[:, begin + best], dimension, way)]
+            rows, counts, n = [*rows, begin + best], [*counts, same[best]], n + len(best)
+            begin, size = end, min(2 * size, CHUNK)
+    return np.concatenate(rows)[:limit], np.concatenate(counts)[:limit]
 
 
-def _merge(best: dict[int, tuple[int, int]], rows: Ints, counts: Ints, posts: Ints, limit: int) -> bool:
-    """Keep each post's most similar row, first come on a tie; True once a post beyond the limit is seen."""
-    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
-        post = int(posts[row])
-        if post not in best and len(best) == limit:
-            return True
-        if post not in best or count > best[post][1]:
-            best[post] = (row, count)
-    return False
+def _most_similar(rows: Ints, counts: Ints, posts: Ints) -> Ints:
+    """Of each post the row with the largest count, the first on a tie, in the order of posts."""
+    order = np.lexsort((rows, -counts, posts))
+    best: Ints = rows[order[np.unique(posts[order], return_index=True)[1]]]
+    return best
 
 
-@cache
-def _numba_kernel() -> Callable[..., tuple[Ints, Ints]] | None:
-    """The compiled scan, or None where numba is not installed."""
-    if find_spec("numba") is None:
-        return None
-    import numba
-
-    popcount = _popcount(numba)
-
-    @numba.njit(nogil=True, inline="always")  # type: ignore[untyped-decorator]
-    def similar(query: Any, rows: Any, row: int, dimensions: int) -> int:
-        left = dimensions
-        for word in range(len(query)):
-            x = rows[row, word] ^ query[word]
-            left -= popcount((x | (x >> np.uint64(1))) & EVEN)
-        return left
-
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-    def scan(
-        rows: Any,
-        others: Any,
-        posts: Any,
-        query: Any,
-        other: Any,
-        post: int,
-        first: int,
-        D: int,
-        least: int,
-        limit: int,
-    ) -> Any:
-        found, counts, n, total = np.empty(limit, np.int64), np.empty(limit, np.int64), 0, len(rows)
-        for step in range(total):
-            row = first + step
-            if row >= total:
-                row -= total
-            count = similar(query, rows, row, D)
-            if count < least or posts[row] == post or (len(other) and similar(other, others, row, D) < least):
-                continue
-            if n and posts[found[n - 1]] == posts[row]:
-                if count > counts[n - 1]:
-                    found[n - 1], counts[n - 1] = row, count
-                continue
-            if n == limit:
-                break
-            found[n], counts[n], n = row, count, n + 1
-        return found[:n], counts[:n]
-
-    return scan  # type: ignore[no-any-return]
+def _points(words: Packed, others: Packed, dimension: int, way: int) -> npt.NDArray[np.bool_]:
+    """Which of the rows (W, n) point `way` (1 or -1) at the dimension."""
+    level = _level(words, dimension)
+    against = _level(others, dimension) if len(others) else MIDDLE
+    pointing: npt.NDArray[np.bool_] = level > against if way > 0 else level < against
+    return pointing
 
 
-def _popcount(numba: Any) -> Any:
-    """The processor's bit count, which numba does not offer by name."""
-    from numba.extending import intrinsic
-
-    def popcount(context: Any, x: Any) -> Any:
-        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.ctpop(arguments[0])
-
-        return numba.int64(numba.uint64), build
-
-    return intrinsic(popcount)
+def _level(words: Packed, dimension: int) -> Ints:
+    """The levels of rows (W, n) at one dimension."""
+    one, i, two, j = place(dimension, len(words))
+    low, high = (words[word] >> np.uint64(bit) & ONE for word, bit in ((one, i), (two, j)))
+    level: Ints = (low + 2 * high).astype(np.int64)
+    return level

@@ -2,36 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
+from persona_rm.construct.clusters import cluster
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.search import seeded
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comment, Directions, Levels, Thread
+from persona_rm.types import Comment, Directions, Drop, Levels, Thread
 
-LEVELS = 3
 MIDDLE = 2
-EXACT = 8
-"""Up to so many points the best clustering is found by trying all."""
-STARTS = 8
-ROUNDS = 50
 REMOVED = frozenset({"[deleted]", "[removed]", "[deleted by user]", "[removed by moderator]"})
-Floats = npt.NDArray[np.float64]
-Labels = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A row that did not go on, and why. `what`: post, response, pair or example."""
-
-    what: str
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,71 +63,6 @@ def unusable(text: str, config: ConstructConfig) -> str:
     if len(text) < config.min_chars:
         return "too short"
     return "too long" if len(text) > config.max_chars else ""
-
-
-def one_hot(levels: Sequence[Levels]) -> Floats:
-    """Intensity embeddings (paper, section 4.1 (2)): levels 1..3, (n, D) -> (n, 3 D)."""
-    array = np.asarray(levels, np.int64)
-    return np.eye(LEVELS)[array - 1].reshape(len(array), -1)
-
-
-def cluster(levels: Sequence[Levels], k: int, seed: int, row_id: str) -> Labels:
-    """K-means over one-hot levels: a cluster number per response, 0 the first response's.
-
-    There are at most as many clusters as distinct responses, and none is empty. Up to `EXACT` responses the optimum is
-    found by trying every partition, so no seed matters; above, Lloyd's algorithm from `STARTS` seeded starts.
-    """
-    if not levels:
-        return ()
-    k = min(k, len(set(levels)))
-    if k == 1:
-        return (0,) * len(levels)
-    points = one_hot(levels)
-    if len(levels) <= EXACT:
-        return _best_partition(points @ points.T, k)
-    return _lloyd(points, k, seeded(seed, row_id, "cluster"))
-
-
-@cache
-def _partitions(n: int, k: int) -> tuple[list[Labels], Floats]:
-    """Every split of n points into exactly k parts, as labels and as membership, (P, k, n)."""
-    rows = [labels for labels in product(range(k), repeat=n) if _canonical(labels, k)]
-    return rows, np.stack([np.equal.outer(np.arange(k), labels) for labels in rows]).astype(np.float64)
-
-
-def _canonical(labels: Labels, k: int) -> bool:
-    """True for one of the k! namings of a split: parts numbered as they appear, all of them used."""
-    return list(dict.fromkeys(labels)) == list(range(k))
-
-
-def _best_partition(gram: Floats, k: int) -> Labels:
-    """Least inertia: with G = X X', that is the largest sum over clusters of (sum of G inside) / size."""
-    rows, members = _partitions(len(gram), k)
-    inside = np.einsum("pki,ij,pkj->pk", members, gram, members, optimize=True) / members.sum(2)
-    return rows[int(np.argmax(np.round(inside.sum(1), 9)))]
-
-
-def _lloyd(points: Floats, k: int, random: np.random.Generator) -> Labels:
-    runs = [_descend(points, random.choice(np.unique(points, axis=0), k, replace=False)) for _ in range(STARTS)]
-    labels = min(runs, key=lambda run: run[1])[0]
-    names = {label: number for number, label in enumerate(dict.fromkeys(labels.tolist()))}
-    return tuple(names[label] for label in labels.tolist())
-
-
-def _descend(points: Floats, centres: Floats) -> tuple[npt.NDArray[np.int64], float]:
-    """Lloyd from given centres: labels and inertia. An empty cluster takes the point farthest from its centre."""
-    labels = np.full(len(points), -1)
-    for _ in range(ROUNDS):
-        distances = ((points[:, None] - centres) ** 2).sum(2)
-        fresh = distances.argmin(1)
-        for empty in set(range(len(centres))) - set(fresh.tolist()):
-            alone = np.bincount(fresh, minlength=len(centres))[fresh] == 1
-            fresh[np.where(alone, -1.0, distances[np.arange(len(points)), fresh]).argmax()] = empty
-        if (fresh == labels).all():
-            break
-        labels = fresh
-        centres = np.stack([points[labels == c].mean(0) for c in range(len(centres))])
-    return labels, float(((points - centres[labels]) ** 2).sum())
 
 
 def contrast(chosen: Levels, rejected: Levels) -> Directions:

@@ -18,7 +18,7 @@ from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import annotator_of, inferrer_of, method_of, model_folder, policies, space_of
 from persona_rm.pipeline.rows import held_out
 from persona_rm.pipeline.stages import Run, file_hash
-from persona_rm.pipeline.train import EXAMPLES, MODEL, examples_of, world_of
+from persona_rm.pipeline.train import MODEL, examples_of, world_of
 from persona_rm.recipe import EvalConfig, Member, Recipe, member
 from persona_rm.types import Directions, Levels, Persona, Ugc
 
@@ -26,22 +26,27 @@ HISTORY_CASES = 500
 """History sizes are compared on so many cases: long prompts are slow on a CPU."""
 
 
-def cases_of(recipe: Recipe, config: EvalConfig, built: Path) -> list[Case]:
-    """The cases: of the named benchmark, of the embedded world, or the held-out share of what was built from real
-    data."""
-    given = config.benchmark or _own(recipe, built)
+def cases_of(recipe: Recipe, config: EvalConfig) -> list[Case]:
+    """The cases: of the named benchmark, of the embedded world, or of what was built from real data: its test side, or
+    its held-out share."""
+    given = config.benchmark or _own(recipe)
     if given["name"] == "toy" and "world" not in given:
         given = {**given, "world": world_of(recipe).model_dump()}
     cls, settings = member("benchmark", given)
     benchmark: Benchmark = cls(settings, space_of(recipe))
     cases = benchmark.cases()
     if config.benchmark is None and recipe.source["name"] != "toy":
-        cases = [case for case in cases if held_out(case.example)]
+        own = cases if "test-*" in str(given["path"]) else [case for case in cases if held_out(case.example)]
+        cases = sorted(own, key=lambda case: case.example.id)
     return cases
 
 
-def _own(recipe: Recipe, built: Path) -> Member:
-    return {"name": "toy"} if recipe.source["name"] == "toy" else {"name": "alignx", "path": str(built)}
+def _own(recipe: Recipe) -> Member:
+    if recipe.source["name"] == "toy":
+        return {"name": "toy"}
+    data = recipe.build_folder / "data"
+    name = "test-*.parquet" if list(data.glob("test-*.parquet")) else "train-*.parquet"
+    return {"name": "alignx", "path": str(data / name)}
 
 
 def run_eval(run: Run, config: EvalConfig) -> str:
@@ -50,7 +55,7 @@ def run_eval(run: Run, config: EvalConfig) -> str:
     hashes = {name: file_hash(_policy(trained, name)) for name in config.methods}
 
     def work(folder: Path) -> None:
-        cases = cases_of(run.recipe, config, run.folder / "build" / EXAMPLES)
+        cases = cases_of(run.recipe, config)
         sheet = Evaluation(config.batch, run.recipe.seed, config.resamples, run.console)
         evaluate(run, config, sheet, cases, trained)
         sheet.write(folder / "metrics.json")
@@ -212,7 +217,7 @@ def _untrained(
     if all(case.example.persona.directions is not None for case in cases):
         sheet.accuracy("pba_linear_golden" if "bayes_optimal" in sheet.figures else "pba_linear_given", linear, cases)
     sheet.accuracy("pba_linear_vote", linear, [inferred(_shorter(case, config.items), infer) for case in cases])
-    if (run.folder / "build" / EXAMPLES).exists():
+    if list((recipe.build_folder / "data").glob("train-*.parquet")):
         everybody = method_of(recipe, {"name": "bradley_terry"}, backends)
         everybody.fit([example.comparison() for example in examples_of(run)])
         sheet.accuracy("bradley_terry", everybody, cases)

@@ -17,7 +17,7 @@ from persona_rm.pipeline.evaluate import cases_of, run_eval
 from persona_rm.pipeline.members import method_of, model_folder, policies, space_of
 from persona_rm.pipeline.ppo import run_one
 from persona_rm.pipeline.stages import Run
-from persona_rm.pipeline.train import EXAMPLES, MODEL, run_build, run_dpo, run_pretrain
+from persona_rm.pipeline.train import MODEL, run_build, run_dpo, run_pretrain
 from persona_rm.recipe import EvalConfig, Recipe
 from persona_rm.report.data import collect
 from persona_rm.report.goals import EMBEDDED_GOALS
@@ -45,7 +45,7 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
     if recipe.pretrain and wanted("pretrain"):
         run_pretrain(run, recipe.pretrain)
     if recipe.build and wanted("build"):
-        keys["build"] = run_build(run, recipe.build)
+        keys["build"] = run_build(run)
     elsewhere = recipe.eval is not None and recipe.eval.runs is not None
     for name, config in recipe.dpo.items() if wanted("dpo") and not elsewhere else ():
         keys[name] = run_dpo(run, name, config, keys.get("build", ""))
@@ -124,7 +124,7 @@ def two_people(run: Run) -> dict[str, object] | None:
     policy = run.folder / "dpo" / (trained or "") / MODEL
     if recipe.source["name"] != "toy" or trained is None or not policy.is_dir():
         return None
-    cases = cases_of(recipe, recipe.eval or EvalConfig(), run.folder / "build" / EXAMPLES)
+    cases = cases_of(recipe, recipe.eval or EvalConfig())
     first, second = _opposed(cases)
     method = method_of(recipe, recipe.dpo[trained].method, policies(policy, model_folder(recipe.model)))
     some = cases[:100]

@@ -21,7 +21,7 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
     raw |= {
         "model": "toy_lm",
         "device": "auto",
-        "output": f"runs/{recipe.name}-rehearsal",
+        "out": f"runs/{recipe.name}-rehearsal",
         "pretrain": None,
         "eval": None,
         "report": False,

@@ -2,14 +2,20 @@
 aligns."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from rich.table import Table
 
 from persona_rm.backends.pretrain import PretrainConfig, pretrain
 from persona_rm.backends.weights import moved
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.job import MIRRORED, build
-from persona_rm.construct.workers import AnnotatorSpec
+from persona_rm.construct.job import AnnotatorSpec, BuildResult, Job, build
+from persona_rm.construct.job.build import STAGES, keys_of
+from persona_rm.construct.job.stage import Stages
+from persona_rm.construct.plan import estimated, lines
+from persona_rm.construct.workers import annotator
 from persona_rm.errors import HostError, RecipeError
 from persona_rm.files import read_examples
 from persona_rm.host import dpo_command, environment, require_host, run_host
@@ -22,7 +28,6 @@ from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Example
 from persona_rm.world.world import WorldConfig
 
-EXAMPLES = "examples.jsonl"
 MODEL = "model"
 
 
@@ -56,34 +61,68 @@ def world_of(recipe: Recipe) -> WorldConfig:
     return config
 
 
-def run_build(run: Run, config: ConstructConfig) -> str:
-    """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages to do again."""
-    recipe, source, annotator = run.recipe, source_of(run.recipe), annotator_of(run.recipe)
+def build_job(recipe: Recipe, *, resume: bool = True, command: str = "") -> Job:
+    """The construction of a recipe, into its `build_folder`."""
+    annotator = annotator_of(recipe)
     spec = AnnotatorSpec(annotator["name"], {key: value for key, value in annotator.items() if key != "name"})
+    return Job(
+        source_of(recipe), spec, recipe.build or ConstructConfig(), space_of(recipe), recipe.seed,
+        recipe.build_folder.absolute(), recipe.name, recipe.model_dump(mode="json"), resume, command,
+    )  # fmt: skip
 
-    def work(folder: Path) -> None:
-        build(source, spec, config, space_of(recipe), recipe.seed, folder)
 
-    inputs = {"source": source.fingerprint(), "name": recipe.source["name"], "annotator": annotator, "config": config}
-    return run.stage("build", {**inputs, "space": recipe.space, "seed": recipe.seed}, work, keeps=True)
+def run_build(run: Run) -> str:
+    """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages to do again."""
+    job = build_job(run.recipe, command=f"persona-rm run {run.folder / 'recipe.yaml'} --only build")
+    inputs = {"source": job.source.fingerprint(), "name": job.source.name, "annotator": job.spec.name}
+    inputs |= {"params": job.spec.params, "config": job.config, "space": run.recipe.space, "seed": job.seed}
+    return run.stage("build", inputs, lambda _: print_result(run, build(job)), keeps=True)
+
+
+def planned(job: Job) -> Table:
+    """What `build(job)` would do: stages, rows and cost."""
+    stages = Stages(job.out / STAGES, job.resume)
+    shown = Table("stage, rows, cost", "", title=f"Plan of {job.out}")
+    for name, key in keys_of(job, stages).items():
+        shown.add_row(f"stage {name}", "done before, skipped" if job.resume and stages.is_done(name, key) else "to do")
+    found = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config)
+    for line in lines(found, job.config.prices):
+        shown.add_row(*line)
+    return shown
+
+
+def print_result(run: Run, result: BuildResult) -> None:
+    """Where the data is, and what is wrong with it."""
+    run.console.print(f"{sum(s['rows'] for s in result.card['splits'].values()):,} examples in {result.folder}")
+    for problem in result.card["errors"]:
+        run.console.print(f"[yellow]{problem}[/]")
 
 
 def examples_of(run: Run, evaluation: bool = False) -> list[Example]:
-    """The built examples of the training side, or of the evaluation side. The embedded world trains on all of them."""
-    return _side(run, EXAMPLES, evaluation)
+    """The built examples of the training side, or of the evaluation side; the test side where construction split one
+    off. The embedded world trains on all of them."""
+    folder = run.recipe.build_folder / "data"
+    if held := sorted(folder.glob("test-*.parquet")):
+        return _read(run, held if evaluation else sorted(folder.glob("train-*.parquet")))
+    found = _read(run, sorted(folder.glob("train-*.parquet")))
+    if run.recipe.source["name"] == "toy":
+        return [] if evaluation else found
+    return [example for example in found if held_out(example) == evaluation]
 
 
 def mirrored_of(run: Run) -> list[Example]:
     """The training side's examples of people of the opposite views; none without `build.mirror`."""
     build = run.recipe.build
-    return _side(run, f"{MIRRORED}.jsonl", evaluation=False) if build and build.mirror else []
+    found = (
+        _read(run, sorted((run.recipe.build_folder / "mirrored").glob("*.parquet"))) if build and build.mirror else []
+    )
+    return found if run.recipe.source["name"] == "toy" else [example for example in found if not held_out(example)]
 
 
-def _side(run: Run, file: str, evaluation: bool) -> list[Example]:
-    found = read_examples(run.folder / "build" / file, space_of(run.recipe))
-    if run.recipe.source["name"] == "toy":
-        return [] if evaluation else list(found)
-    return [example for example in found if held_out(example) == evaluation]
+def _read(run: Run, files: list[Path]) -> list[Example]:
+    """The examples of some files by their ids: the order of rows in a file means nothing."""
+    space = space_of(run.recipe)
+    return sorted((e for file in files for e in read_examples(file, space)), key=lambda example: example.id)
 
 
 def run_dpo(run: Run, name: str, config: DpoConfig, upstream: str) -> str:

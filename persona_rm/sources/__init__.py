@@ -9,6 +9,10 @@ SOURCES = Registry(
         "toy": "persona_rm.sources.toy:ToySource",
         "reddit": "persona_rm.sources.reddit:RedditSource",
         "stackexchange": "persona_rm.sources.stackexchange:StackExchangeSource",
+        "stackexchange_dump": "persona_rm.sources.stackexchange_dump:StackExchangeDumpSource",
+        "pushshift": "persona_rm.sources.pushshift:PushshiftSource",
+        "jsonl": "persona_rm.sources.jsonl:JsonlSource",
+        "hf": "persona_rm.sources.hf:HfSource",
     },
 )
 

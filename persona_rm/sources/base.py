@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 from persona_rm.config import Config
@@ -25,6 +26,10 @@ class Source(ABC):
     @abstractmethod
     def threads(self, on_bad: OnBad) -> Iterator[Thread]:
         """Every thread, in the order of the input. A row that cannot be read goes to `on_bad`, and reading goes on."""
+
+    def files(self) -> list[Path]:
+        """The files that `threads` reads, in its order; none where the source makes its threads itself."""
+        return []
 
     def fingerprint(self) -> str:
         """A hash of what `threads` reads: a changed input re-runs what depends on it. Files: size and content."""

@@ -1,39 +1,21 @@
-"""What sources that are one file of JSON rows share: the path, the limit, the quarantine, the fingerprint."""
+"""What sources of JSON rows with one thread each share: the quarantine, and the responses of a row."""
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import ClassVar
 
-from pydantic import PositiveInt
-
-from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.rows import Row, content_hash, need_file, read_rows
-from persona_rm.sources.base import OnBad, Source
+from persona_rm.rows import Row
+from persona_rm.sources.base import OnBad
+from persona_rm.sources.inputs import FileSource, read_files
 from persona_rm.types import Comment, Thread
 
 
-class LinesConfig(Config):
-    """`path`: JSON lines (or one array), .gz or not. `limit`: the first so many threads only."""
+class LinesSource(FileSource):
+    """One thread per row, in the order of the files. A member turns a row into a `Thread`."""
 
-    path: str
-    limit: PositiveInt | None = None
-
-
-class LinesSource(Source):
-    """One thread per row. A member turns a row into a `Thread`."""
-
-    Config: ClassVar[type[Config]] = LinesConfig
-
-    def threads(self, on_bad: OnBad) -> Iterator[Thread]:
-        """Every thread, in the order of the file. A missing or empty file raises before the first."""
-        return islice(self._threads(need_file(Path(self.config.path)), on_bad), self.config.limit)
-
-    def _threads(self, path: Path, on_bad: OnBad) -> Iterator[Thread]:
-        for row in read_rows(path, on_bad):
+    def _threads(self, files: list[Path], on_bad: OnBad) -> Iterator[Thread]:
+        for row in read_files(files, on_bad):
             try:
                 thread = self.thread(row)
             except DataError as error:
@@ -44,11 +26,6 @@ class LinesSource(Source):
     @abstractmethod
     def thread(self, row: Row) -> Thread:
         """The thread of a row. Raises `DataError` with file, row and key."""
-
-    def fingerprint(self) -> str:
-        """The sha256 of the config and of the file's content."""
-        content = content_hash(Path(self.config.path))
-        return hashlib.sha256(f"{self.config.model_dump_json()} {content}".encode()).hexdigest()
 
 
 def responses(row: Row, thread_id: str, text_key: str) -> tuple[Comment, ...]:

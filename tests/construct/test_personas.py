@@ -6,7 +6,7 @@ import pytest
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.personas import Lookalikes
 from persona_rm.construct.records import dump, example, load
-from persona_rm.construct.steps import Drop, consistent, pair
+from persona_rm.construct.steps import consistent, pair
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Thread
 

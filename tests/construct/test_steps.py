@@ -1,15 +1,11 @@
 """The pure rows of construction, on threads small enough to see the answer."""
 
-from itertools import product
-
-import numpy as np
 import pytest
 
-from persona_rm.construct import steps
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.steps import Drop, clean, cluster, consistent, contrast, demo, lone, majority, one_hot, pair
+from persona_rm.construct.steps import clean, consistent, contrast, demo, lone, majority, pair
 from persona_rm.errors import DataError
-from persona_rm.types import Comment, Thread
+from persona_rm.types import Comment, Drop, Thread
 
 CONFIG = ConstructConfig()
 
@@ -59,61 +55,6 @@ def test_a_thread_without_usable_responses():
     kept, drops = clean(thread("no", "nope"), CONFIG)
     assert kept is None
     assert dropped(drops) == [("post", "no usable response"), ("response", "too short"), ("response", "too short")]
-
-
-def test_one_hot():
-    assert one_hot([(1, 3)]).tolist() == [[1, 0, 0, 0, 0, 1]]
-
-
-def inertia(levels, labels):
-    points, labels = one_hot(levels), np.array(labels)
-    return sum(((points[labels == c] - points[labels == c].mean(0)) ** 2).sum() for c in set(labels.tolist()))
-
-
-def some_levels(n, dimensions=12, seed=0):
-    return [tuple(row) for row in np.random.default_rng(seed).integers(1, 4, (n, dimensions)).tolist()]
-
-
-@pytest.mark.parametrize("n", [3, 5, 7])
-def test_few_responses_get_the_best_partition(n):
-    levels = some_levels(n)
-    best = min(inertia(levels, labels) for labels in product(range(3), repeat=n) if len(set(labels)) == 3)
-    assert inertia(levels, cluster(levels, 3, 0, "t")) == pytest.approx(best)
-
-
-def test_many_responses_come_near_the_best_and_no_cluster_is_empty(monkeypatch):
-    levels = some_levels(8, seed=3)
-    exact = inertia(levels, cluster(levels, 3, 0, "t"))
-    monkeypatch.setattr(steps, "EXACT", 2)
-    labels = cluster(levels, 3, 0, "t")
-    assert set(labels) == {0, 1, 2}
-    assert labels == cluster(levels, 3, 0, "t")
-    assert inertia(levels, labels) <= exact * 1.05
-
-
-def test_clear_groups_are_found_either_way(monkeypatch):
-    groups = [(1,) * 6] * 4 + [(2,) * 6] * 4 + [(3,) * 6] * 4
-    assert cluster(groups, 3, 0, "t") == (0,) * 4 + (1,) * 4 + (2,) * 4
-
-
-@pytest.mark.parametrize(
-    ("levels", "labels"),
-    [
-        ([], ()),
-        ([(1, 2)], (0,)),
-        ([(1, 2), (1, 3)], (0, 1)),
-        ([(1, 2)] * 4, (0,) * 4),
-        ([(1, 2), (3, 3), (1, 2), (3, 3)], (0, 1, 0, 1)),
-    ],
-)
-def test_few_or_equal_responses(levels, labels):
-    assert cluster(levels, 3, 0, "t") == labels
-
-
-def test_an_emptied_cluster_takes_the_farthest_point():
-    points = np.array([[0.0], [0.1], [5.0], [9.0]])
-    labels, _ = steps._descend(points, np.array([[0.0], [100.0], [200.0]]))
-    assert set(labels.tolist()) == {0, 1, 2}
 
 
 def test_directions():

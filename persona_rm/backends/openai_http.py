@@ -1,0 +1,252 @@
+"""Answers of any OpenAI-compatible server (vLLM, SGLang, llama.cpp, a hosted API) over HTTP.
+
+Bounded concurrency; what may pass (429, 408, 5xx, connections, time-outs, bodies that are no JSON) is tried again with
+exponential back-off and jitter, `Retry-After` honoured; any other status is that row's error at once. The body of an
+error is never read as data nor repeated in a message. A server that answers nothing any more stops the caller
+(`HostError`), since a job that stops can be resumed and error rows cannot.
+"""
+
+import asyncio
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from random import Random
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, field_validator
+
+from persona_rm.backends.base import Generation
+from persona_rm.config import Config
+from persona_rm.errors import HostError, MissingExtra, RecipeError
+
+RETRIED = (408, 429)
+"""Statuses below 500 that pass by themselves."""
+LONGEST_WAIT_S = 60.0
+
+
+class HttpConfig(Config):
+    """A server. The key stands in the environment variable `api_key_env`, never here; times are in seconds."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    base_url: str
+    """Up to and including the version: `http://localhost:8000/v1`."""
+    model: str
+    api_key_env: str = ""
+    """Name of the variable; empty where the server asks for no key."""
+    api: Literal["chat", "completions"] = "chat"
+    structured: Literal["vllm", "openai", "none"] = "vllm"
+    """`vllm` imposes schemas and choices, `openai` schemas only; `none` asks for nothing and relies on parsing."""
+    max_tokens_field: str = "max_tokens"
+    """Some hosted models call it `max_completion_tokens`."""
+    logprobs: bool = True
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request body."""
+    concurrency: int = Field(default=32, ge=1)
+    timeout: float = Field(default=120.0, gt=0)
+    """Of one try."""
+    deadline: float = Field(default=1800.0, gt=0)
+    """Of one call of `generate`; rows without an answer by then have an error."""
+    retries: int = Field(default=6, ge=0)
+    backoff: float = Field(default=0.5, ge=0)
+    """Wait before the first retry, doubled for each further one, up to a minute, times a number from 0.5 to 1."""
+    seed: int = 0
+    """Of the jitter."""
+    down_after: int = Field(default=50, ge=1)
+    """So many requests in a row without a good answer, all their retries spent: the server is taken to be down."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("`base_url` is http(s)://host[:port]/path; keys belong into `api_key_env`'s variable")
+        return value.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One try without an answer. `wait`: what the server asked for, in seconds."""
+
+    problem: str
+    again: bool
+    wait: float = 0.0
+
+
+class HttpGenerator:
+    """A `Generator` over HTTP. `generate` blocks; it may be called from a running event loop too."""
+
+    def __init__(self, config: HttpConfig) -> None:
+        self.config = config
+        self.failed_in_a_row = 0
+
+    @property
+    def where(self) -> str:
+        """Host and port, for messages."""
+        return urlsplit(self.config.base_url).netloc
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        choices: Sequence[str] | None = None,
+    ) -> list[Generation]:
+        """As the protocol says. Raises `RecipeError` where the key's variable is unset."""
+        if schema is not None and choices is not None:
+            raise RecipeError("an answer follows a schema or is one of some choices, not both")
+        _aiohttp()
+        headers = self._headers()
+        bodies = [request_body(self.config, prompt, max_tokens, schema, choices) for prompt in prompts]
+        with ThreadPoolExecutor(1, thread_name_prefix="http-generator") as thread:
+            return thread.submit(asyncio.run, self._all(bodies, headers)).result()
+
+    def _headers(self) -> dict[str, str]:
+        name = self.config.api_key_env
+        if not name:
+            return {}
+        if not (key := os.environ.get(name, "").strip()):
+            raise RecipeError(f"the server at {self.where} needs a key: set the environment variable {name}")
+        if not key.isascii() or not key.isprintable():
+            raise RecipeError(f"the environment variable {name} holds what no HTTP header can carry")
+        return {"Authorization": f"Bearer {key}"}
+
+    async def _all(self, bodies: Sequence[dict[str, Any]], headers: Mapping[str, str]) -> list[Generation]:
+        aiohttp = _aiohttp()
+        ends = asyncio.get_running_loop().time() + self.config.deadline
+        gate = asyncio.Semaphore(self.config.concurrency)
+        connector = aiohttp.TCPConnector(limit=self.config.concurrency)
+        timeout = aiohttp.ClientTimeout(total=self.config.timeout)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
+            tasks = [asyncio.create_task(self._row(session, gate, i, body, ends)) for i, body in enumerate(bodies)]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _row(
+        self, session: Any, gate: asyncio.Semaphore, number: int, body: dict[str, Any], ends: float
+    ) -> Generation:
+        try:
+            async with asyncio.timeout_at(ends), gate:
+                found = await self._tries(session, Random(f"{self.config.seed}/{number}"), body)
+        except TimeoutError:
+            found = Generation(error="no answer within the deadline of the call")
+        self._count(found)
+        return found
+
+    async def _tries(self, session: Any, jitter: Random, body: dict[str, Any]) -> Generation:
+        """The answer, or the last failure when it will not pass or the retries are spent."""
+        attempt = 0
+        while isinstance(found := await self._try(session, body), Failure):
+            if not found.again or attempt == self.config.retries:
+                return Generation(error=found.problem)
+            own = min(LONGEST_WAIT_S, self.config.backoff * 2**attempt) * (0.5 + 0.5 * jitter.random())
+            await asyncio.sleep(max(own, found.wait))
+            attempt += 1
+        return found
+
+    async def _try(self, session: Any, body: dict[str, Any]) -> Generation | Failure:
+        aiohttp = _aiohttp()
+        path = "chat/completions" if self.config.api == "chat" else "completions"
+        try:
+            async with session.post(f"{self.config.base_url}/{path}", json=body, allow_redirects=False) as response:
+                if response.status != 200:
+                    return _refused(response.status, response.headers.get("Retry-After", ""))
+                raw = await response.read()
+        except TimeoutError:
+            return Failure("the server did not answer in time", again=True)
+        except aiohttp.ClientError as error:
+            return Failure(f"the connection failed ({type(error).__name__})", again=True)
+        try:
+            return read_body(json.loads(raw), self.config.api)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return Failure("the server's answer is not of the OpenAI form", again=True)
+
+    def _count(self, found: Generation) -> None:
+        """The circuit: opens for good once `down_after` requests in a row failed, whichever call they were of."""
+        self.failed_in_a_row = self.failed_in_a_row + 1 if found.error else 0
+        if self.failed_in_a_row >= self.config.down_after:
+            n, self.failed_in_a_row = self.failed_in_a_row, 0
+            raise HostError(
+                f"the server at {self.where} is down or refuses everything: {n} requests in a row failed, the last "
+                f"because {found.error}. Nothing of this call was kept; start again when it answers"
+            )
+
+
+def request_body(
+    config: HttpConfig,
+    prompt: str,
+    max_tokens: int,
+    schema: Mapping[str, Any] | None = None,
+    choices: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The JSON of one request: greedy, restricted as far as the server can."""
+    asked: dict[str, Any] = {"model": config.model, "temperature": 0, config.max_tokens_field: max_tokens}
+    if config.api == "chat":
+        asked["messages"] = [{"role": "user", "content": prompt}]
+    else:
+        asked["prompt"] = prompt
+    if config.logprobs:
+        asked["logprobs"] = True if config.api == "chat" else 1
+    if schema is not None and config.structured != "none":
+        named = {"name": "answer", "schema": dict(schema), "strict": False}
+        asked["response_format"] = {"type": "json_schema", "json_schema": named}
+    if choices is not None and config.structured == "vllm":
+        asked["structured_outputs"] = {"choice": list(choices)}
+    return {**asked, **config.extra}
+
+
+def read_body(body: Any, api: str) -> Generation:
+    """A body of status 200. Raises one of Python's own errors where it is not of the OpenAI form."""
+    choice, usage = body["choices"][0], body.get("usage") or {}
+    text = choice["message"]["content"] if api == "chat" else choice["text"]
+    if not isinstance(text, str):
+        raise TypeError("an answer is text")
+    found = choice.get("logprobs") or {}
+    if api == "chat":
+        steps = [(entry["token"], entry["logprob"]) for entry in found.get("content") or ()]
+    else:
+        steps = list(zip(found.get("tokens") or (), found.get("token_logprobs") or (), strict=True))
+    logprob = tuple(float(step[1]) for step in steps)
+    return Generation(
+        text=text,
+        logprob=logprob if logprob and all(map(math.isfinite, logprob)) else None,
+        tokens=tuple(str(step[0]) for step in steps),
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
+        output_tokens=int(usage.get("completion_tokens") or len(steps)),
+    )
+
+
+def _refused(status: int, retry_after: str) -> Failure:
+    again = status >= 500 or status in RETRIED
+    return Failure(f"the server said HTTP {status}", again, seconds_of(retry_after) if again else 0.0)
+
+
+def seconds_of(retry_after: str, now: float | None = None) -> float:
+    """A `Retry-After` header (seconds, or an HTTP date) as seconds from now; 0 where it is neither."""
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - (time.time() if now is None else now))
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _aiohttp() -> Any:
+    """The package. Raises `MissingExtra` with the pip command."""
+    try:
+        import aiohttp
+    except ImportError as error:
+        raise MissingExtra("asking a server needs aiohttp, which is not installed: pip install aiohttp") from error
+    return aiohttp

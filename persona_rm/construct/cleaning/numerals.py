@@ -1,0 +1,171 @@
+"""Runs of digits: which of them are addresses, cards, identifiers or telephones, and which are years and prices.
+
+A run is digits with at most three of space . - ( ) / between them. Most are short and are left at once.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from persona_rm.construct.cleaning import checksums
+from persona_rm.construct.cleaning.identifiers import Found, accounts, digits_of, identifiers
+from persona_rm.construct.cleaning.view import View
+from persona_rm.errors import MissingExtra
+
+RUN = r"(?<!\d)\d(?:[ .\-()/]{0,3}\d)*+"
+LETTERS = 8
+"""How far before its first digit an identifier may begin."""
+BEFORE = 40
+"""How far before a number a word may stand that says what it is."""
+TRIES = 64
+"""In a run with more, what is written like a telephone number is taken for one without asking the library."""
+LONGEST = 64
+"""Longer runs are tables of numbers: they are searched by pattern, but not asked about as one telephone number."""
+REGIONS = ("GB", "FR", "DE", "IT", "AU", "NL")
+"""Whose national numbers with a leading zero are recognised."""
+LIMITS = ("2147483647", "2147483648", "4294967295", "4294967296")
+"""Powers of two that are valid American numbers."""
+
+IPV4 = re.compile(r"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\w)(?!\.\d)")
+VERSION = re.compile(r"(?:v|ver|version|release|build|firmware|section|chapter|ios|android)[. :#]{0,3}$")
+CARD = re.compile(
+    r"(?<!\d)(?:[2-6]\d{12,18}"
+    r"|[2-6]\d{3}(?:[ .\-]{1,3}\d{4}){3}(?:[ .\-]{1,3}\d{1,3})?"
+    r"|3\d{3}[ .\-]{1,3}\d{6}[ .\-]{1,3}\d{4,5})(?!\d)"
+)
+AMERICAN = re.compile(
+    r"(?<![\d$])(?<!\d[.\-/])(?:\+?1[ .\-]{0,3})?"
+    r"(?:\([2-9]\d\d\)[ .\-]{0,3}\d{3}[ .\-]{0,3}\d{4}|[2-9]\d\d(?:[.\-/]|[ ]?-[ ]?)\d{3}(?:[.\-]|[ ]?-[ ]?)\d{4}"
+    r"|[2-9]\d\d[ .\-]{1,3}[2-9]\d\d[ .\-]{1,3}\d{4}|[2-9]\d\d[ .\-]?[2-9]\d{6}|[2-9]\d{5}[ .\-]\d{4})"
+    r"(?!\d)(?![.\-/]\d)"
+)
+INDIAN = re.compile(r"(?<![\d$])(?<!\d[ .\-/])[6-9]\d{4}[ \-]\d{5}(?!\d)(?![ .\-/]\d)")
+NATIONAL = re.compile(r"(?<!\d)(?<!\d[.\-/,:])\(?0[1-9](?:[ .\-()/]{0,3}\d){7,11}(?!\d)(?![.\-/]\d)")
+INTERNATIONAL = re.compile(r"(?:\+[ (]{0,2}|(?<!\d)00[ ]?)[1-9](?:[ .\-()/]{0,3}\d){6,14}")
+SPOKEN = re.compile(
+    r"\b(?:(?:tele)?phone|tel|cell|mobile|call|text|txt|whatsapp|fax|dial|ring|sms|reach (?:me|us|him|her))"
+    r"\b[^\d\n]{0,24}$"
+)
+SOCIAL = re.compile(r"\b(?:ssn|social(?: security)?(?: number| no)?)\W{0,3}(?:is\W{1,3})?$")
+ISBN = re.compile(r"isbn(?:-?1[03])?[^\d\n]{0,4}$")
+DATE = re.compile(r"(?<!\d)(?:\d{1,2}[.\-/]\d{1,2}[.\-/](?:19|20)?\d\d|(?:19|20)\d\d[.\-/]\d{1,2}[.\-/]\d{1,2})(?!\d)")
+YEARS = re.compile(r"(?:(?:19|20)\d\d[ .\-()/]*)+|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d")
+
+
+def numerals(view: View, start: int, end: int, floor: int) -> list[Found]:
+    """What the run from `start` to `end` holds. Nothing before `floor` is looked at: it has been given a mark.
+
+    Raises `MissingExtra` where a telephone number is likely and phonenumbers is not installed.
+    """
+    text = view.text
+    size = end - start
+    lettered = text[start - 1 : start].isalpha() or text[end : end + 1].isalpha() or text[end : end + 2] == "-"
+    if size < 6 and not lettered:
+        return []
+    low = max(floor, start - LETTERS)
+    found: list[Found] = list(accounts(view, low, end))
+    if size >= 6:
+        found += _addresses(text, start, end)
+    digits = size if text[start:end].isdigit() else len(digits_of(text[start:end]))
+    if digits >= 13:
+        found += _cards(text, start, end)
+    found += identifiers(view, low, end)
+    if digits == 9 and SOCIAL.search(text, max(floor, start - BEFORE), start):
+        found.append(Found(start, end, "NATIONAL_ID"))
+    if digits >= 7:
+        found += _telephones(text, max(floor, start - 3), start, end, digits)
+    return _apart(found)
+
+
+def _apart(found: list[Found]) -> list[Found]:
+    """In the order of the text; of those that overlap, one with the mark of the first named."""
+    kept: list[tuple[int, Found]] = []
+    for rank, one in sorted(enumerate(found), key=lambda pair: pair[1].start) if len(found) > 1 else enumerate(found):
+        if kept and one.start < kept[-1][1].end:
+            best, last = kept[-1]
+            mark = last.mark if best < rank else one.mark
+            kept[-1] = min(best, rank), Found(last.start, max(one.end, last.end), mark)
+        else:
+            kept.append((rank, one))
+    return [one for _, one in kept]
+
+
+def _addresses(text: str, start: int, end: int) -> Iterator[Found]:
+    for match in IPV4.finditer(text, start, end + 1):
+        parts = match.group().split(".")
+        plain = all(part == str(int(part)) and int(part) < 256 for part in parts)
+        if plain and not VERSION.search(text, max(0, match.start() - 10), match.start()):
+            yield Found(*match.span(), "IP")
+
+
+def _cards(text: str, start: int, end: int) -> Iterator[Found]:
+    for match in CARD.finditer(text, start, end + 1):
+        if checksums.card(digits_of(match.group())):
+            yield Found(*match.span(), "CARD")
+    if end - start <= LONGEST and checksums.card(digits_of(text[start:end])):
+        yield Found(start, end, "CARD")
+
+
+def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Iterator[Found]:
+    """Written as telephone numbers are, or after a word such as "call"; not dates, years and book numbers."""
+    for match in INTERNATIONAL.finditer(text, low, end):
+        if size := _international(match.group()):
+            yield Found(match.start(), match.start() + size, "PHONE")
+    before = max(0, start - BEFORE)
+    if digits in (10, 13) and (_isbn13(text[start:end]) or ISBN.search(text, before, start)):
+        return
+    for match in AMERICAN.finditer(text, low, end + 2):
+        if not match.group().isdigit() or (match.group() not in LIMITS and _valid(match.group(), ("US",))):
+            yield Found(*match.span(), "PHONE")
+    yield from (Found(*match.span(), "PHONE") for match in INDIAN.finditer(text, low, end + 2))
+    for number, match in enumerate(NATIONAL.finditer(text, low, end + 2)):
+        if not DATE.search(match.group()) and (number >= TRIES or _valid(match.group(), REGIONS)):
+            yield Found(*match.span(), "PHONE")
+    spoken = digits <= 15 and end - start <= LONGEST and SPOKEN.search(text, before, start)
+    if spoken and not DATE.search(text, start, end) and not YEARS.fullmatch(text, start, end):
+        yield Found(start, end, "PHONE")
+
+
+def _isbn13(text: str) -> bool:
+    digits = digits_of(text)
+    return digits[:3] in ("978", "979") and checksums.ean(digits)
+
+
+def _international(text: str) -> int:
+    """How many characters of a text that begins with + or 00 are a telephone number: the most that are valid, or
+    else the most that are possible, or 0. Ends are tried where a group of digits ends."""
+    ends = [match.end() for match in re.finditer(r"\d+", text)][::-1]
+    number = "+" + text[2:] if text.startswith("00") else text
+    shift = len(text) - len(number)
+    tries = [(size, number[: size - shift]) for size in ends if 7 <= len(digits_of(number[: size - shift])) <= 15]
+    library = _library()
+    parsed = [(size, one) for size, part in tries if (one := _parse(part, None)) is not None]
+    for test in (library.is_valid_number, library.is_possible_number):
+        for size, one in parsed:
+            if test(one):
+                return size
+    return 0
+
+
+def _valid(text: str, regions: tuple[str, ...]) -> bool:
+    library = _library()
+    return any((one := _parse(text, region)) is not None and library.is_valid_number(one) for region in regions)
+
+
+def _parse(text: str, region: str | None) -> Any:
+    """The library's number, or None where it says that this is none."""
+    library = _library()
+    try:
+        return library.parse(text, region)
+    except library.NumberParseException:
+        return None
+
+
+@cache
+def _library() -> Any:
+    try:
+        import phonenumbers
+    except ImportError as error:
+        raise MissingExtra("telephone numbers need phonenumbers: pip install persona_rm[data]") from error
+    return phonenumbers

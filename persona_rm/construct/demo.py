@@ -1,0 +1,97 @@
+"""P_DEMO: who prefers the chosen response over the rejected one, in words (paper, section 4.2 and appendix A.3).
+
+An LLM compares the two responses and answers in the paper's JSON; its description is read back by the annotator of the
+construction, and kept only where what it says agrees with the pair. Else the template speaks: the directions in words.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from persona_rm.annotators import Annotator
+from persona_rm.backends.base import Generation, Generator
+from persona_rm.construct.config import DemoConfig
+from persona_rm.construct.steps import demo, lone
+from persona_rm.space import PreferenceSpace
+from persona_rm.types import Comment, Directions, Example
+
+KEYS = ("reason", "textual persona", "dimension description", "like keywords", "dislike keywords")
+TEXT = "textual persona"
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "reason": {"type": "string", "maxLength": 400},
+        TEXT: {"type": "string", "maxLength": 800},
+        "dimension description": {"type": "object", "additionalProperties": {"type": "string"}},
+        "like keywords": {"type": "string"},
+        "dislike keywords": {"type": "string"},
+    },
+    "required": [TEXT],
+    "additionalProperties": False,
+}
+
+
+@cache
+def _question() -> str:
+    text: str = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))["question"]
+    return text
+
+
+def question(example: Example, space: PreferenceSpace) -> str:
+    """The prompt for one example."""
+    named = [d for d in space.dimensions if not d.id.startswith("likes_")]
+    keywords = ", ".join(d.name for d in space.dimensions if d.id.startswith("likes_"))
+    listed = "\n".join(f"{n}. {d.name}: ({d.positive.answer}, {d.negative.answer})" for n, d in enumerate(named, 1))
+    texts = {"post": example.prompt, "first": example.chosen, "second": example.rejected}
+    return _filled(_question(), {"dimensions": listed, "keywords": keywords, **texts})
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    """Fills {names} in one pass, so that braces in people's texts stay what they are."""
+    out, rest = [], template
+    for name in ("dimensions", "keywords", "post", "first", "second"):
+        before, _, rest = rest.partition("{" + name + "}")
+        out += [before, values[name]]
+    return "".join([*out, rest])
+
+
+def described(generation: Generation) -> tuple[str, str]:
+    """(description, "") of an answer, or ("", why there is none)."""
+    if generation.error:
+        return "", "the model gave no answer"
+    try:
+        answer: Any = json.loads(generation.text)
+    except ValueError:
+        return "", "the answer is not JSON"
+    text = answer.get(TEXT) if isinstance(answer, dict) else None
+    return (text.strip(), "") if isinstance(text, str) and text.strip() else ("", f"the answer has no {TEXT!r}")
+
+
+def agrees(text: Directions, pair: Directions, least: float) -> bool:
+    """Does a description speak about the pair, and of what it speaks about, does a share of `least` point its way?"""
+    spoken = [(a, b) for a, b in zip(text, pair, strict=True) if a]
+    same = sum(a == b for a, b in spoken)
+    return same > 0 and same >= least * len(spoken)
+
+
+def describe(
+    examples: Sequence[Example], config: DemoConfig, space: PreferenceSpace, generator: Generator, annotator: Annotator
+) -> list[tuple[str, str]]:
+    """(description, "") per example, or (template, why the model's description was not taken)."""
+    prompts = [question(example, space) for example in examples]
+    answers = [described(g) for g in generator.generate(prompts, max_tokens=config.max_tokens, schema=SCHEMA)]
+    asked = [i for i, (text, _) in enumerate(answers) if text]
+    texts = [Comment(examples[i].id, answers[i][0]) for i in asked]
+    readings = dict(zip(asked, annotator.read([""] * len(asked), texts) if asked else [], strict=True))
+    out = []
+    for i, (example, (text, problem)) in enumerate(zip(examples, answers, strict=True)):
+        if text and readings[i].error:
+            problem = "the description could not be read back"
+        elif text and not agrees(lone(readings[i].levels), example.directions, config.agree):
+            problem = "the description does not agree with the pair"
+        out.append((demo(example.directions, space), problem) if problem else (text, ""))
+    return out

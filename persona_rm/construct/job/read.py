@@ -1,0 +1,83 @@
+"""The first stage: every thread of the source, in shards; what could not be read in quarantine.jsonl."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from persona_rm.construct import records, workers
+from persona_rm.construct.config import ConstructConfig
+from persona_rm.construct.index import hashed
+from persona_rm.construct.records import Post
+from persona_rm.construct.workers import Outcome
+from persona_rm.errors import DataError
+from persona_rm.sources.base import Source
+from persona_rm.types import Thread
+
+QUARANTINE, COUNTS = "quarantine.jsonl", "counts.json"
+
+
+def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path) -> None:
+    """Writes the threads that are drawn (`sample`, `max_threads`). A thread's id is seen once; a second one is bad.
+
+    Reading is one pass on the driver, in bounded memory: a shard, and 8 bytes of hash per thread id.
+    """
+    seen: set[int] = set()
+    shard: list[tuple[int, Outcome]] = []
+    counts: Counter[str] = Counter(read=0, not_drawn=0, responses=0)
+    with (folder / QUARANTINE).open("w") as quarantine:
+
+        def bad(error: DataError) -> None:
+            counts["bad rows"] += 1
+            quarantine.write(quarantined(error))
+
+        for thread in source.threads(bad):
+            if len(seen) == config.max_threads:
+                break
+            name = hashed(thread.source, thread.id)
+            if name in seen:
+                bad(DataError("a thread of this id was read before", file=thread.source, key="thread id"))
+                continue
+            counts["read"] += 1
+            if not drawn(thread, config.sample, seed):
+                counts["not_drawn"] += 1
+                continue
+            seen.add(name)
+            counts["responses"] += len(thread.comments)
+            shard.append((name, Outcome(records.from_post(Post(thread)))))
+            if len(shard) == config.shard:
+                _write(shard, folder)
+                shard = []
+    if shard:
+        _write(shard, folder)
+    (folder / COUNTS).write_text(json.dumps(counts) + "\n")
+    if not seen:
+        drew = (
+            f"none of {counts['read']} threads was drawn (sample {config.sample:g})" if counts["read"] else "no thread"
+        )
+        raise DataError(f"source {source.name!r} gave {drew}; see {QUARANTINE}", file=folder)
+
+
+def drawn(thread: Thread, share: float, seed: int) -> bool:
+    """Is the thread in a sample of this share? It depends on (seed, id); a larger share keeps what a smaller one has."""
+    return share >= 1 or hashed("sample", seed, thread.source, thread.id) < share * 2**63
+
+
+def _write(shard: list[tuple[int, Outcome]], folder: Path) -> None:
+    number = len(list(folder.glob("*.parquet")))
+    pq.write_table(workers.table(shard), folder / f"{number:06d}.parquet", compression="zstd")
+
+
+def quarantined(error: DataError) -> str:
+    """One line per bad row. What the row holds is somebody's text and is not copied: a problem ends at "found"."""
+    problem = re.sub(r"\bfound .*", "found something else", error.problem, flags=re.DOTALL)[:200]
+    return json.dumps({"file": str(error.file), "row": error.row, "key": error.key, "problem": problem}) + "\n"
+
+
+def quarantine(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a quarantine."""
+    path = folder / QUARANTINE
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

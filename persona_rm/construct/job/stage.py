@@ -1,0 +1,201 @@
+"""One stage of construction: a folder, a key, a checkpoint.
+
+A key is a hash of the stage's settings, its code and the key of what it reads. A finished stage leaves `_done.json`
+with its key and is skipped while the key holds; a new key empties the folder and does the stage, and what follows,
+again. A stage that was killed finds its key in `_key.json` and goes on: Ray Data's checkpoint, under that key, knows the
+ids of the rows that are written. (A checkpoint must never meet another output folder: it would drop rows in silence.)
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from persona_rm.construct import records
+from persona_rm.construct.job.cluster import console, own
+from persona_rm.construct.progress import shown
+from persona_rm.construct.workers import Map, Rows
+from persona_rm.errors import DataError, PersonaRMError
+from persona_rm.types import Drop
+
+DONE, KEY, LOCK, CHECKPOINT = "_done.json", "_key.json", "_lock", "_checkpoint"
+CODE = Path(__file__).parents[2]
+
+
+def hash_of(value: Any) -> str:
+    """16 digits that change where the value does."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def code_of(parts: Sequence[str]) -> str:
+    """A hash of the files and folders of the package that a stage's result depends on."""
+    digest = hashlib.sha256()
+    for part in parts:
+        path = CODE / part
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in (".py", ".yaml"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass
+class Stages:
+    """The stages of one build folder. `seconds` is what each took, `peaks` the megabytes of its largest process."""
+
+    folder: Path
+    resume: bool = True
+    seconds: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder. Raises `DataError` where another build works in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                who = file.read().strip() or "another process"
+                raise DataError(
+                    f"another build works in this folder ({who}); wait for it, or give this one another out=FOLDER",
+                    file=self.folder,
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            try:
+                yield
+            finally:
+                file.truncate(0)
+
+    def key(self, name: str, upstream: Sequence[str], settings: Mapping[str, Any], code: Sequence[str]) -> str:
+        """What the stage's result depends on."""
+        return hash_of({"name": name, "upstream": upstream, "settings": settings, "code": code_of(code)})
+
+    def is_done(self, name: str, key: str) -> bool:
+        """Was the stage finished under this key?"""
+        return _key_in(self.folder / name / DONE) == key
+
+    def run(self, name: str, key: str, work: Callable[[Path], None], *, keeps: bool = False) -> None:
+        """Does `work(folder)` unless it was done under this key. With `keeps`, a killed stage finds what it wrote."""
+        folder = self.folder / name
+        if self.resume and self.is_done(name, key):
+            self.seconds[name] = float(json.loads((folder / DONE).read_text())["seconds"])
+            console.print(f"[dim]construct {name}: done before, skipped[/dim]")
+            return
+        goes_on = self.resume and keeps and _key_in(folder / KEY) == key and not (folder / DONE).exists()
+        if not goes_on:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / KEY, {"key": key})
+        started = time.monotonic()
+        if goes_on:
+            console.print(f"construct {name}: goes on after an interruption")
+        with full_disk_told(folder):
+            work(folder)
+        self.seconds[name] = round(time.monotonic() - started, 1)
+        _write(folder / DONE, {"key": key, "seconds": self.seconds[name]})
+        for checkpoint in folder.rglob(CHECKPOINT):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        console.print(f"construct {name}: {self.count(name):,} rows in {self.seconds[name]} s")
+
+    def files(self, name: str) -> list[Path]:
+        """The stage's Parquet files."""
+        return sorted((self.folder / name).glob("*.parquet"))
+
+    def count(self, name: str) -> int:
+        """The stage's rows."""
+        folder = self.folder / name
+        files = (file for file in folder.rglob("*.parquet") if CHECKPOINT not in file.relative_to(folder).parts)
+        return sum(pq.read_metadata(file).num_rows for file in files)
+
+    def rows(self, name: str, *columns: str) -> Iterator[dict[str, Any]]:
+        """Every row, file by file, batch by batch; their order means nothing."""
+        for path in self.files(name):
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(1024, columns=list(columns)):
+                    yield from batch.to_pylist()
+
+    def records(self, name: str) -> Iterator[dict[str, Any]]:
+        """Every record that was not dropped."""
+        return (json.loads(row["record"]) for row in self.rows(name, "record") if row["record"] is not None)
+
+    def notes(self, name: str) -> Iterator[tuple[list[Drop], dict[str, float]]]:
+        """(drops, counts) of every row."""
+        return (records.notes(row["notes"]) for row in self.rows(name, "notes"))
+
+    def mapped(self, before: str, name: str, key: str, rows: Rows | type, **options: Any) -> None:
+        """Read -> map_batches -> Write in Ray Data, with a checkpoint: one row out for every row in."""
+
+        def work(folder: Path) -> None:
+            told = folder / "_rows"
+            function = rows if isinstance(rows, type) else Map(told, rows)
+            with shown(name, told, self.count(before) - _written(folder / CHECKPOINT / key), console):
+                self.written(before, folder, key, function, **options)
+            rows_in, rows_out = self.count(before), self.count(name)
+            if rows_in != rows_out:
+                problem = f"stage {name} was given {rows_in} rows and wrote {rows_out}; build --no-resume"
+                raise DataError(problem, file=folder)
+
+        self.run(name, key, work, keeps=True)
+
+    def written(self, before: str, folder: Path, key: str, function: Any, **options: Any) -> None:
+        """What `function` makes of the rows of `before`, as Parquet in `folder`, a file per file; the checkpoint is the
+        stage's, for this folder alone."""
+        import ray.data
+        from ray.data.checkpoint import CheckpointConfig
+
+        context, files = ray.data.DataContext.get_current(), [str(file) for file in self.files(before)]
+        checkpoint = folder / CHECKPOINT / key
+        context.checkpoint_config = CheckpointConfig("id", str(checkpoint), delete_checkpoint_on_success=False)
+        options = {"batch_size": 256, "batch_format": "pyarrow", "zero_copy_batch": True, **options}
+        try:
+            data = ray.data.read_parquet(files, override_num_blocks=len(files))
+            data.map_batches(function, **options).write_parquet(str(folder))
+        except Exception as error:
+            raise own(error) or error from error
+        finally:
+            context.checkpoint_config = None
+
+
+def _written(checkpoint: Path) -> int:
+    """The rows that a checkpoint holds for done."""
+    files = [file for file in checkpoint.glob("*.parquet") if ".pending" not in file.name]
+    return sum(pq.read_metadata(file).num_rows for file in files)
+
+
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """The system's error about space or rights as one that says what to do; nothing that was finished is lost."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PersonaRMError):
+            raise
+        free = shutil.disk_usage(folder).free if folder.exists() else 0
+        raise DataError(
+            f"could not write ({error.strerror or error}); {free / 1e6:,.0f} MB are free here. Make room and start the "
+            "same command again: it goes on where it stopped",
+            file=folder,
+        ) from error
+
+
+def _key_in(path: Path) -> str:
+    return str(json.loads(path.read_text())["key"]) if path.is_file() else ""
+
+
+def _write(path: Path, content: object) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(content) + "\n")
+    temporary.replace(path)

@@ -1,0 +1,246 @@
+"""How levels are packed, and the scans of search.py compiled by numba: blocks of rows over transposed words, (W, n).
+
+A level is two bits, its low and its high one. Two words hold 64 dimensions, low bits in the first and high bits in the
+second, so that two rows differ where either word does: one `or` and one popcount for 64 dimensions. Where 32 or fewer
+are left, one word holds four of them a byte: low bits in its lower half, high bits in its upper.
+
+Blocks are small at first, because most scans end early. A block is compared without branches, its matches and then the
+anchor's bits, and is skipped where nothing passes; of the few rows that do, the whole post is looked at.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+
+PER_WORD, PER_TWO = 32, 64
+HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
+FOUR, ONE = np.uint64(4), np.uint64(1)
+MIDDLE = 2
+"""The level that a response alone is compared with."""
+FIRST_BLOCK, BLOCK = 32, 512
+"""Rows of the first block of a scan, doubled until the largest, whose counts stay in the nearest cache."""
+
+
+def place(dimension: int, words: int) -> tuple[int, int, int, int]:
+    """Of one of `words`, counted from 0, where a level stands: the low bit's word and bit, the high bit's."""
+    first, bit = 2 * (dimension // PER_TWO), dimension % PER_TWO
+    if first + 1 < words:
+        return first, bit, first + 1, bit
+    low = bit // 4 * 8 + bit % 4
+    return first, low, first, low + 4
+
+
+class Kernels(NamedTuple):
+    """The compiled scans: of `Corpus.find`, and of `Corpus.count`."""
+
+    find: Callable[..., Any]
+    tally: Callable[..., int]
+
+
+@cache
+def kernels(posts: np.dtype[Any]) -> Kernels | None:
+    """The scans compiled for read-only arrays and one type of post numbers, or None where numba is not installed.
+
+    Compiled once a process: a cache on disk fails where the package is installed read-only.
+    """
+    if find_spec("numba") is None:
+        return None
+    import numba
+
+    apart, near = _apart(numba), _near(numba)
+    table, row = (numba.types.Array(numba.uint64, n, "C", readonly=True) for n in (2, 1))
+    numbers = numba.types.Array(numba.from_dtype(posts), 1, "C", readonly=True)
+    i8 = numba.int64
+    counted = i8(table, row, i8)
+    found = numba.types.UniTuple(i8[::1], 2)(table, table, numbers, row, row, i8, i8, i8, i8, i8, i8, i8)
+    find = numba.njit(found, nogil=True)(_find(near, _mask(numba), _pick(numba), _best_of(numba, apart)))
+    return Kernels(find, numba.njit(counted, nogil=True)(_tally(near)))
+
+
+@cache
+def _near(numba: Any) -> Any:
+    """The inner loop: mismatches of rows `begin` to `end` with the query into `away`; how many have at most `most`."""
+    popcount = _popcount(numba)
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def near(words: Any, begin: int, end: int, query: Any, most: int, away: Any) -> int:
+        hits, n = 0, end - begin
+        if len(words) == 3:  # 90 dimensions in one pass, without sums in memory
+            a, b, c = words[0, begin:end], words[1, begin:end], words[2, begin:end]
+            x, y, z = query[0], query[1], query[2]
+            for i in range(n):
+                rest = c[i] ^ z
+                count = popcount((a[i] ^ x) | (b[i] ^ y)) + popcount((rest | (rest >> FOUR)) & HALVES)
+                away[i] = count
+                hits += count <= most
+            return hits
+        away[:n] = 0
+        for word in range(0, len(words) - 1, 2):
+            a, b, x, y = words[word, begin:end], words[word + 1, begin:end], query[word], query[word + 1]
+            for i in range(n):
+                away[i] += popcount((a[i] ^ x) | (b[i] ^ y))
+        if len(words) % 2:
+            a, x = words[-1, begin:end], query[-1]
+            for i in range(n):
+                rest = a[i] ^ x
+                away[i] += popcount((rest | (rest >> FOUR)) & HALVES)
+        for i in range(n):
+            hits += away[i] <= most
+        return hits
+
+    return near
+
+
+def _tally(near: Any) -> Any:
+    def tally(words: Any, query: Any, most: int) -> int:
+        away, total, hits = np.empty(BLOCK, np.int64), words.shape[1], 0
+        for begin in range(0, total, BLOCK):
+            hits += near(words, begin, min(begin + BLOCK, total), query, most, away)
+        return hits
+
+    return tally
+
+
+def _find(near: Any, mask: Any, pick: Any, best_of: Any) -> Any:
+    """The scan of `Corpus.find`. Rows that pass and point the way are few: each has its whole post looked at, once."""
+
+    def find(
+        words: Any,
+        others: Any,
+        posts: Any,
+        query: Any,
+        other: Any,
+        post: int,
+        start: int,
+        dimensions: int,
+        least: int,
+        limit: int,
+        dimension: int,
+        way: int,
+    ) -> Any:
+        found, counts = np.empty(limit, np.int64), np.empty(limit, np.int64)
+        away, picked = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+        most, n, size, first = dimensions - least, 0, FIRST_BLOCK, start
+        while first and posts[first - 1] == posts[start]:
+            first -= 1
+        for low, high in ((first, len(posts)), (0, first)):
+            begin = low
+            while begin < high:
+                end = min(begin + size, high)
+                size = min(2 * size, BLOCK)
+                hits, after = near(words, begin, end, query, most, away), begin
+                if hits and way:
+                    hits = mask(words, others, begin, end, dimension, way, most, away)
+                if hits:
+                    pick(away, end - begin, most, picked)
+                for i in range(hits):
+                    row = begin + picked[i]
+                    if row < after or posts[row] == post:
+                        continue
+                    best, after = best_of(words, others, posts, query, other, row, most, away)
+                    if away[0] > most or (way and not mask(words, others, best, best + 1, dimension, way, most, away)):
+                        continue
+                    found[n], counts[n], n = best, dimensions - away[0], n + 1
+                    if n == limit:
+                        return found, counts
+                begin = max(end, after)
+        return found[:n], counts[:n]
+
+    return find
+
+
+@cache
+def _mask(numba: Any) -> Any:
+    """Puts the rows of a block that do not point the way out of reach in `away`; how many are left."""
+    placed = numba.njit(place)
+
+    @numba.njit(nogil=True, inline="always")  # type: ignore[untyped-decorator]
+    def level(low: Any, low_bit: int, high: Any, high_bit: int) -> Any:
+        return np.int64((low >> np.uint64(low_bit)) & ONE) + 2 * np.int64((high >> np.uint64(high_bit)) & ONE)
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def mask(words: Any, others: Any, begin: int, end: int, dimension: int, way: int, most: int, away: Any) -> int:
+        one, i, two, j = placed(dimension, len(words))
+        low, high, sides, hits = words[one, begin:end], words[two, begin:end], words, 0
+        paired = len(others) > 0
+        if paired:
+            sides = others
+        other_low, other_high = sides[one, begin:end], sides[two, begin:end]
+        for row in range(end - begin):
+            against = level(other_low[row], i, other_high[row], j) if paired else MIDDLE
+            ahead = level(low[row], i, high[row], j) - against
+            away[row] = away[row] if (ahead if way > 0 else -ahead) > 0 else most + 1
+            hits += away[row] <= most
+        return hits
+
+    return mask
+
+
+@cache
+def _pick(numba: Any) -> Any:
+    """The places in a block that are in reach, in order, into `picked`; no branches, they would be guessed wrong."""
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def pick(away: Any, n: int, most: int, picked: Any) -> None:
+        hits = 0
+        for i in range(n):
+            picked[hits] = i
+            hits += away[i] <= most
+
+    return pick
+
+
+def _best_of(numba: Any, apart: Any) -> Any:
+    """The most similar passing row of the post that `row` is of, its mismatches in `away[0]`, and the row after it.
+
+    `away[0]` is out of reach where none passes.
+    """
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def best_of(words: Any, others: Any, posts: Any, query: Any, other: Any, row: int, most: int, away: Any) -> Any:
+        post, best, fewest = posts[row], row, most + 1
+        while row and posts[row - 1] == post:
+            row -= 1
+        while row < len(posts) and posts[row] == post:
+            count = apart(words, row, query)
+            if count < fewest and (not len(others) or apart(others, row, other) <= most):
+                best, fewest = row, count
+            row += 1
+        away[0] = fewest
+        return best, row
+
+    return best_of
+
+
+@cache
+def _apart(numba: Any) -> Any:
+    """Mismatches of one row with the query."""
+    popcount = _popcount(numba)
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def apart(words: Any, row: int, query: Any) -> int:
+        count, width = 0, len(words)
+        for word in range(0, width - 1, 2):
+            count += popcount((words[word, row] ^ query[word]) | (words[word + 1, row] ^ query[word + 1]))
+        if width % 2:
+            rest = words[width - 1, row] ^ query[width - 1]
+            count += popcount((rest | (rest >> FOUR)) & HALVES)
+        return count
+
+    return apart
+
+
+def _popcount(numba: Any) -> Any:
+    """The processor's bit count, which numba does not offer by name."""
+    from numba.extending import intrinsic
+
+    def popcount(context: Any, x: Any) -> Any:
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.ctpop(arguments[0])
+
+        return numba.int64(numba.uint64), build
+
+    return intrinsic(popcount)

@@ -1,0 +1,59 @@
+"""A Hugging Face data set on disk: a folder of `save_to_disk` (splits or not), or Parquet and Arrow files.
+
+The files are read by pyarrow, not by `datasets.load_from_disk`: that maps all shards or none, and one broken shard
+would cost them all. What it would not read is left out here too: caches, and shards that `state.json` lacks.
+"""
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+from persona_rm.config import Config
+from persona_rm.errors import DataError
+from persona_rm.sources.inputs import TABLES
+from persona_rm.sources.mapping import MappedSource, MappingConfig
+
+STATE = "state.json"
+CACHE = "cache-"
+
+
+class HfConfig(MappingConfig):
+    """`split`: the files in a folder of that name or named so (`train-00000-of-00002.parquet`); without it all."""
+
+    split: str | None = None
+    source_name: str = "hf"
+
+
+class HfSource(MappedSource):
+    """Rows of a table, by the same keys as JSON lines; null means that the row lacks the key."""
+
+    name: ClassVar[str] = "hf"
+    Config: ClassVar[type[Config]] = HfConfig
+    patterns: ClassVar[tuple[str, ...]] = TABLES
+
+    def files(self) -> list[Path]:
+        """The shards. Raises `DataError` where there is none, or none of the split."""
+        every = [file for file in super().files() if not file.name.startswith(CACHE) and _listed(file)]
+        files = [file for file in every if _of_split(file, self.config.split)]
+        if not files:
+            found = ", ".join(sorted({f"{file.parent.name}/{file.name}" for file in every})[:10]) or "no shard"
+            raise DataError(f"no shard of split {self.config.split!r} (found: {found})", file=self.config.path)
+        return files
+
+
+def _of_split(file: Path, split: str | None) -> bool:
+    named = file.stem == split or file.name.startswith((f"{split}-", f"{split}."))
+    return split is None or named or file.parent.name == split
+
+
+def _listed(file: Path) -> bool:
+    """False for a shard that an earlier, larger `save_to_disk` left behind."""
+    state = file.parent / STATE
+    if not state.is_file():
+        return True
+    try:
+        return file.name in {entry["filename"] for entry in json.loads(state.read_bytes())["_data_files"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            "not the state of a saved data set: `_data_files[{filename}]` is expected", file=state
+        ) from error

@@ -1,0 +1,91 @@
+"""Threads from rows of any shape: config says which key holds what. Shared by plain JSON lines and by tables."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import ClassVar
+
+from persona_rm.config import Config
+from persona_rm.rows import Row
+from persona_rm.sources.base import OnBad
+from persona_rm.sources.fields import ident, moment, need_ident, whole
+from persona_rm.sources.inputs import FilesConfig, read_files
+from persona_rm.sources.join import Group, JoinConfig, Placed, join
+from persona_rm.sources.lines import LinesSource
+from persona_rm.types import Comment, Thread, content_id
+
+RESPONSE = "response"
+
+
+class MappingConfig(FilesConfig, JoinConfig):
+    """Which key holds what. A row is a thread, whose responses are texts or objects; both may have author and time.
+
+    With `group_by` a row is one response: its text, author, time and score stand beside the prompt, and the rows whose
+    value at `group_by` (an id, or the prompt itself) is the same are one thread. A missing `id_key` is derived from
+    the texts.
+    """
+
+    id_key: str = "id"
+    prompt_key: str = "prompt"
+    responses_key: str = "responses"
+    text_key: str = "text"
+    author_key: str = "author"
+    created_key: str = "created"
+    score_key: str = "score"
+    group_by: str | None = None
+    source_name: str
+
+
+class MappedSource(LinesSource):
+    """Threads in the order of the files; with `group_by` in the order of the hash of its values."""
+
+    Config: ClassVar[type[Config]] = MappingConfig
+
+    def _threads(self, files: list[Path], on_bad: OnBad) -> Iterator[Thread]:
+        if not self.config.group_by:
+            yield from super()._threads(files, on_bad)
+            return
+        for group in join(read_files(files, on_bad), self._place, self.config, on_bad):
+            yield self._grouped(group, on_bad)
+
+    def thread(self, row: Row) -> Thread:
+        """A row with its list of responses."""
+        keys, prompt = self.config, row.text(self.config.prompt_key)
+        items = self._items(row)
+        id_ = ident(row, keys.id_key) or content_id(prompt, *(item.text(keys.text_key) for item in items))
+        comments = tuple(self._comment(item, f"{id_}/{number}") for number, item in enumerate(items, start=1))
+        author, created = ident(row, keys.author_key), moment(row, keys.created_key)
+        return Thread(id_, keys.source_name, prompt, comments, author, created)
+
+    def _items(self, row: Row) -> list[Row]:
+        key, text_key = self.config.responses_key, self.config.text_key
+        given = row.required(key, list)
+        if not given:
+            raise row.error("the thread is empty: it has no responses", key)
+        objects = [{text_key: item} if isinstance(item, str) else item for item in given]
+        return replace(row, data={**row.data, key: objects}).children(key)
+
+    def _comment(self, item: Row, id_: str) -> Comment:
+        keys = self.config
+        text, author = item.text(keys.text_key), ident(item, keys.author_key)
+        return Comment(id_, text, author, whole(item, keys.score_key), moment(item, keys.created_key))
+
+    def _place(self, row: Row) -> Placed:
+        keys, prompt = self.config, row.text(self.config.prompt_key)
+        key = need_ident(row, keys.group_by)
+        id_ = content_id(prompt) if keys.group_by == keys.prompt_key else key
+        return Placed(key, RESPONSE, {"id": id_, "prompt": prompt, "comment": asdict(self._comment(row, ""))})
+
+    def _grouped(self, group: Group, on_bad: OnBad) -> Thread:
+        """The thread of a group; its first row says the prompt."""
+        first, *others = group[RESPONSE]
+        prompt, rows = first.data["prompt"], [first]
+        for row in others:
+            if row.data["prompt"] == prompt:
+                rows.append(row)
+            else:
+                problem = f"not the prompt of its group (which {first.file}, row {first.number} began)"
+                on_bad(row.error(problem, self.config.prompt_key))
+        id_ = first.data["id"]
+        comments = [Comment(**row.data["comment"] | {"id": f"{id_}/{n}"}) for n, row in enumerate(rows, start=1)]
+        return Thread(id_, self.config.source_name, prompt, tuple(comments))

@@ -1,0 +1,83 @@
+"""Reddit dumps in the format of Pushshift (and Dolma): submissions and comments, each JSON lines, mostly .zst.
+
+Submissions have `id, title, selftext, author, created_utc, subreddit`; comments `id, body, author, created_utc, score,
+parent_id` (`t3_...` a submission, `t1_...` a comment) and `link_id` (`t3_...`, the submission above all of them).
+"""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from persona_rm.config import Config
+from persona_rm.rows import Row
+from persona_rm.sources.fields import ident, moment, need_ident, whole
+from persona_rm.sources.inputs import JSON, SharedConfig, find_files
+from persona_rm.sources.join import JoinConfig, Placed
+from persona_rm.sources.joined import JoinedSource, post, reply
+from persona_rm.types import Comment
+
+GONE = ("[deleted]", "[removed]", "[deleted by user]", "[removed by moderator]")
+
+
+class PushshiftConfig(SharedConfig, JoinConfig):
+    """`submissions`, `comments`: each a file, folder or glob pattern; one folder for both will do.
+
+    `replies`: `top` takes comments on the submission itself, `all` also those on other comments.
+    """
+
+    submissions: str = Field(min_length=1)
+    comments: str = Field(min_length=1)
+    replies: Literal["top", "all"] = "top"
+
+
+class PushshiftSource(JoinedSource):
+    """Submissions with their comments. Bots and removed texts are for cleaning to drop, with a reason."""
+
+    name: ClassVar[str] = "pushshift"
+    Config: ClassVar[type[Config]] = PushshiftConfig
+    patterns: ClassVar[tuple[str, ...]] = (*JSON, "rs_*", "rc_*", "*_submissions", "*_comments")
+    id_key: ClassVar[str] = "id"
+    parent_key: ClassVar[str] = "link_id"
+
+    def files(self) -> list[Path]:
+        """Submissions, then comments. Raises `DataError` where there is none of either."""
+        both = [find_files(path, self.patterns) for path in (self.config.submissions, self.config.comments)]
+        return list(dict.fromkeys(file for files in both for file in files))
+
+    def place(self, row: Row) -> Placed | None:
+        """A row with a `body` or a `link_id` is a comment, every other a submission."""
+        return self._comment(row) if "body" in row.data or "link_id" in row.data else _submission(row)
+
+    def _comment(self, row: Row) -> Placed | None:
+        link, parent = need_ident(row, "link_id"), need_ident(row, "parent_id")
+        if self.config.replies == "top" and parent != link:
+            return None
+        key = link.removeprefix("t3_")
+        comment = Comment(
+            id=f"{key}/{need_ident(row, 'id').removeprefix('t1_')}",
+            text=_plain(row.text("body")),
+            author=_author(row),
+            score=whole(row, "score"),
+            created=moment(row, "created_utc"),
+        )
+        return reply(key, comment)
+
+
+def _submission(row: Row) -> Placed:
+    """A submission whose text was removed has that mark alone for its prompt: its title alone is another question."""
+    key = need_ident(row, "id").removeprefix("t3_")
+    body = (row.nullable("selftext", str) or "").strip()
+    prompt = body if body in GONE else _plain(f"{row.text('title')}\n\n{body}").strip()
+    return post(key, key, f"reddit/{need_ident(row, 'subreddit')}", prompt, _author(row), moment(row, "created_utc"))
+
+
+def _author(row: Row) -> str | None:
+    """None for deleted accounts: they are many people under one name."""
+    author = ident(row, "author")
+    return None if author in GONE else author
+
+
+def _plain(text: str) -> str:
+    """Reddit's interface escapes three characters, and nothing else."""
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
