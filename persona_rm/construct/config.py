@@ -87,8 +87,8 @@ class ConstructConfig(Config):
     """GPUs of each annotator's actor."""
     annotate_batch: int = Field(256, gt=0)
     """Posts per call of the annotator."""
-    shard: int = Field(1000, gt=0)
-    """Posts per file of the first stage: what a killed job does again at most, per worker."""
+    shard: int = Field(500, gt=0)
+    """Posts per file: what a worker takes at a time, and what it does again at most after a kill."""
     prices: PriceConfig = PriceConfig()
 
     @field_validator("universal")

@@ -1,19 +1,15 @@
-"""What happens to one thread: pure functions of a row. Every draw depends on (seed, row id) and on nothing else."""
+"""The rules of Algorithm 1 (paper, sections 4.1 and 4.2) on levels and directions: pure functions without a draw."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from persona_rm.construct.clusters import cluster
-from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.search import seeded
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comment, Directions, Drop, Levels, Thread
+from persona_rm.types import Comment, Directions, Levels
 
 MIDDLE = 2
-REMOVED = frozenset({"[deleted]", "[removed]", "[deleted by user]", "[removed by moderator]"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,41 +24,6 @@ class LabelledPair:
     def mirrored(self) -> "LabelledPair":
         """What somebody of the opposite views chooses."""
         return LabelledPair(self.post, self.rejected, self.chosen, tuple(-d for d in self.directions))
-
-
-def clean(thread: Thread, config: ConstructConfig) -> tuple[Thread | None, list[Drop]]:
-    """The thread with its usable responses (None when none is left), and what was dropped.
-
-    A post with one usable response gives no pair, but its response may be somebody's user-generated content.
-    """
-    if not thread.prompt.strip() or thread.prompt.strip().lower() in REMOVED:
-        return None, [Drop("post", thread.id, "empty post"), *_all(thread, "under an empty post")]
-    kept: list[Comment] = []
-    drops: list[Drop] = []
-    seen: set[str] = set()
-    for comment in thread.comments:
-        text = " ".join(comment.text.split()).casefold()
-        if reason := unusable(text, config) or ("duplicate in its thread" if text in seen else ""):
-            drops.append(Drop("response", comment.id, reason))
-        else:
-            kept.append(comment)
-            seen.add(text)
-    if not kept:
-        return None, [*drops, Drop("post", thread.id, "no usable response" if thread.comments else "empty thread")]
-    return replace(thread, comments=tuple(kept)), drops
-
-
-def _all(thread: Thread, reason: str) -> list[Drop]:
-    return [Drop("response", comment.id, reason) for comment in thread.comments]
-
-
-def unusable(text: str, config: ConstructConfig) -> str:
-    """Why a response cannot be used, or ""."""
-    if text in REMOVED:
-        return "deleted or removed"
-    if len(text) < config.min_chars:
-        return "too short"
-    return "too long" if len(text) > config.max_chars else ""
 
 
 def contrast(chosen: Levels, rejected: Levels) -> Directions:
@@ -80,21 +41,6 @@ def levels_of(comment: Comment) -> Levels:
     if comment.levels is None:
         raise DataError(f"comment {comment.id!r} carries no levels: annotate before pairing")
     return comment.levels
-
-
-def pair(thread: Thread, config: ConstructConfig, seed: int) -> LabelledPair | Drop:
-    """One response from each of two different clusters, drawn uniformly, or the reason why there is none."""
-    if len(thread.comments) < 2:
-        return Drop("pair", thread.id, "fewer than two usable responses")
-    levels = [levels_of(comment) for comment in thread.comments]
-    labels = cluster(levels, config.n_clusters, seed, thread.id)
-    if len(set(labels)) < 2:
-        return Drop("pair", thread.id, "no contrast between the responses")
-    random = seeded(seed, thread.id, "pair")
-    drawn = random.choice(sorted(set(labels)), 2, replace=False)
-    chosen, rejected = (random.choice([i for i, label in enumerate(labels) if label == c]) for c in drawn)
-    directions = contrast(levels[chosen], levels[rejected])
-    return LabelledPair(thread.prompt, thread.comments[chosen], thread.comments[rejected], directions)
 
 
 def majority(votes: Sequence[Directions]) -> Directions:

@@ -1,9 +1,17 @@
 """The `encoder` annotator on texts whose reading is beyond doubt, and its fitted file."""
 
+import numpy as np
 import pytest
 import yaml
 
-from persona_rm.annotators.encoder import PACKAGED, EncoderAnnotator, EncoderConfig, read_thresholds
+from persona_rm.annotators.encoder import (
+    PACKAGED,
+    Axes,
+    EncoderAnnotator,
+    EncoderConfig,
+    read_margins,
+    read_thresholds,
+)
 from persona_rm.backends.base import Backends
 from persona_rm.backends.encoder import MiniLM
 from persona_rm.errors import DataError, RecipeError
@@ -48,6 +56,23 @@ def test_a_higher_gate_reads_less(annotator, space, encoder):
     text = "I love playing football and watching every match of my team."
     strict = EncoderAnnotator(EncoderConfig(gate=4.0), space, Backends(encoder=encoder))
     assert strict.levels([""], [text])[0].count(2) > annotator.levels([""], [text])[0].count(2)
+
+
+def test_a_confidence_grows_with_the_distance_from_the_thresholds(annotator, space):
+    texts = ["I love playing football and watching every match of my team.", "The bus leaves at half past nine."]
+    sport, bus = annotator.read(["", ""], [Comment("0", texts[0]), Comment("1", texts[1])])
+    sure = sport.confidence[space.index("likes_sports")]
+    assert sure > 0.7
+    assert min(*sport.confidence, *bus.confidence) >= 0.5
+    assert max(*sport.confidence, *bus.confidence) < 1
+
+
+def test_a_margin_is_what_a_level_could_move(space):
+    one = np.ones((1, 1), np.float32)
+    fitted = tuple(np.array([value]) for value in (0.0, 1.0, 0.0, 1.0))
+    for relevance, contrast, level, margin in ((3, 1, 3, 0.5), (1.2, 2, 3, 0.2), (3, -1, 1, 0.5), (0.1, 2, 2, 0.9)):
+        found = read_margins(one, Axes(relevance * one, contrast * one), fitted, 1.0, 0.5)
+        assert (found[0].item(), found[1].item()) == (level, pytest.approx(margin))
 
 
 def test_an_empty_comment_is_named(annotator):

@@ -62,3 +62,23 @@ def test_bad_confusion_is_refused(space):
         GivenConfig(confusion=((0.5, 0.1, 0.1), (0, 1, 0), (0, 0, 1)))
     with pytest.raises(RecipeError, match="2 matrices"):
         annotate(space, [], confusion=(NOISE, NOISE))
+
+
+def test_the_second_draw_is_another_one_with_the_same_rates(space):
+    annotator = GivenAnnotator(GivenConfig(confusion=NOISE), space, Backends())
+    comments = [Comment(id=f"c{i}", text="x", levels=(3,) * 90) for i in range(60)]
+    first, second = ([r.levels for r in annotator.read([""] * 60, comments, variant)] for variant in (0, 1))
+    pairs = [pair for rows in zip(first, second, strict=True) for pair in zip(*rows, strict=True)]
+    assert abs(sum(b == 3 for _, b in pairs) / len(pairs) - 0.5) < 0.03
+    assert abs(sum(a == b for a, b in pairs) / len(pairs) - 0.5) < 0.03
+
+
+def test_the_confidence_is_what_the_level_read_says_about_the_true_one(space):
+    annotator = GivenAnnotator(GivenConfig(confusion=NOISE), space, Backends())
+    comments = [Comment(id=f"c{i}", text="x", levels=(1, 2, 3) * 30) for i in range(9)]
+    found = {
+        (level, round(sure, 9))
+        for reading in annotator.read([""] * 9, comments)
+        for level, sure in zip(reading.levels, reading.confidence, strict=True)
+    }
+    assert found == {(1, 1.0), (2, round(1 / 1.6, 9)), (3, round(0.5 / 0.6, 9))}

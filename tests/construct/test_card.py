@@ -9,6 +9,7 @@ import yaml
 
 from persona_rm.construct import card
 from persona_rm.construct.card import DataCard, Flow, PiiCard, SourceCard, SplitCard
+from persona_rm.construct.readme import TOP, findings, readme
 from persona_rm.construct.tally import ExampleTally, LevelTally
 from persona_rm.errors import DataError
 from persona_rm.files import write_examples
@@ -109,16 +110,16 @@ def test_counts_that_do_not_add_up_are_an_error():
 
 
 def test_the_front_matter_is_yaml_and_names_only_splits_with_rows(space):
-    head = front(card.readme(example_card(space)))
+    head = front(readme(example_card(space)))
     assert head["license"] == "other"
     assert head["size_categories"] == ["n<1K"]
     files = [{"split": s, "path": f"data/{s}-*.parquet"} for s in ("train", "test")]
     assert head["configs"] == [{"config_name": "default", "data_files": files}]
     made = example_card(space, licence="CC-BY-SA-4.0")
-    head = front(card.readme(made.model_copy(update={"splits": made.splits | {"test": SplitCard(rows=0, files="x")}})))
+    head = front(readme(made.model_copy(update={"splits": made.splits | {"test": SplitCard(rows=0, files="x")}})))
     assert [entry["split"] for entry in head["configs"][0]["data_files"]] == ["train"]
     assert head["license"] == "cc-by-sa-4.0"
-    head = front(card.readme(example_card(space, splits={}, licence="Ours: internal only")))
+    head = front(readme(example_card(space, splits={}, licence="Ours: internal only")))
     assert "configs" not in head
     assert (head["license"], head["license_name"]) == ("other", "ours-internal-only")
 
@@ -126,14 +127,14 @@ def test_the_front_matter_is_yaml_and_names_only_splits_with_rows(space):
 @pytest.mark.parametrize(("rows", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (1_311_622, "1M<n<10M")])
 def test_size_categories(space, rows, size):
     made = example_card(space, splits={"train": SplitCard(rows=rows, files="data/*.parquet")})
-    assert front(card.readme(made))["size_categories"] == [size]
+    assert front(readme(made))["size_categories"] == [size]
 
 
 def test_a_clean_job_says_so_in_its_first_lines(space):
-    text = card.readme(example_card(space))
+    text = readme(example_card(space))
     first = text.split("# ", 1)[1].splitlines()[2]
     assert first == "> **This build finished without errors.** Quarantined: 0 of 2 files, 0 of 64 rows."
-    assert card.findings(example_card(space)) == []
+    assert findings(example_card(space)) == []
 
 
 def test_what_went_wrong_comes_first(space):
@@ -142,28 +143,28 @@ def test_what_went_wrong_comes_first(space):
     )
     pii = PiiCard(replaced={}, texts=1, final_check={"email": 2}, not_caught=())
     made = example_card(space, errors=("3 shards failed",), sources=(bad,), pii=pii, rows=ROWS | {"test": 9})
-    text = card.readme(made)
+    text = readme(made)
     top = text.split("# ", 1)[1].split("## ")[0]
     for words in (
         "THIS BUILD HAD 1 ERROR.", "3 shards failed", "1 of 4 files, 7 of 900 rows", "b.zst: cut \\| off",
         "licence not stated", "found 2 email", "example counts do not add up",
     ):  # fmt: skip
         assert words in top
-    assert "removal was not run" in card.readme(example_card(space, pii=None))
-    assert "final check was not run" in card.readme(
+    assert "removal was not run" in readme(example_card(space, pii=None))
+    assert "final check was not run" in readme(
         example_card(space, pii=PiiCard(replaced={}, texts=1, final_check=None, not_caught=()))
     )
 
 
 def test_examples_and_splits_that_differ_are_a_finding(space):
     made = example_card(space, splits={"train": SplitCard(rows=39, files="data/*.parquet")})
-    assert card.findings(made) == ["40 examples were counted, the splits hold 39"]
-    assert "no example came out" in card.findings(example_card(space, splits={}, examples=None))
+    assert findings(made) == ["40 examples were counted, the splits hold 39"]
+    assert "no example came out" in findings(example_card(space, splits={}, examples=None))
 
 
 def test_every_reason_licence_dimension_and_figure_appears(space):
     made = example_card(space, figures={"rows": "figures/rows.png"}, figures_missing="needs {matplotlib}")
-    text = card.readme(made)
+    text = readme(made)
     for words in ("too short \\| or long", "two lines", "no contrast", "alone &lt;b&gt;", "CC-BY-4.0", "ab12cd"):
         assert words in text
     for words in ("names in running text", "persona-rm build recipes/build.yaml", "path: dump.zst", "load_dataset("):
@@ -175,7 +176,7 @@ def test_every_reason_licence_dimension_and_figure_appears(space):
 
 
 def test_every_table_has_one_width(space):
-    lines = card.readme(example_card(space)).splitlines()
+    lines = readme(example_card(space)).splitlines()
     widths = [line.replace("\\|", "").count("|") if line.startswith("|") else 0 for line in lines]
     assert all(a == b or not a or not b for a, b in pairwise(widths))
     assert max(widths) == 12
@@ -183,7 +184,7 @@ def test_every_table_has_one_width(space):
 
 def test_a_job_without_any_example_has_a_card_too(space):
     empty = {"levels": None, "examples": None, "splits": {}, "similarity": {}, "pii": None, "sources": (), "rows": {}}
-    text = card.readme(example_card(space, **empty, flows=(), drops={}))
+    text = readme(example_card(space, **empty, flows=(), drops={}))
     assert "no example came out" in text
     assert "None." in text
 
@@ -192,15 +193,15 @@ def test_the_card_is_plain_json_and_a_wrong_one_is_refused(space):
     made = example_card(space)
     data = json.loads(json.dumps(made.model_dump(mode="json")))
     assert card.checked(data) == made
-    assert card.readme(data) == card.readme(made)
+    assert readme(data) == readme(made)
     with pytest.raises(DataError, match=r"sources\.0\.licens: Extra"):
         card.checked(data | {"sources": [data["sources"][0] | {"licens": "mit"}]})
 
 
 def test_a_long_table_is_cut_and_says_so(space):
     made = example_card(space)
-    many = made.examples.model_copy(update={"by_source": {f"forum {i}": 1 for i in range(card.TOP + 7)}})
-    text = card.readme(made.model_copy(update={"examples": many}))
+    many = made.examples.model_copy(update={"by_source": {f"forum {i}": 1 for i in range(TOP + 7)}})
+    text = readme(made.model_copy(update={"examples": many}))
     assert "7 more in card.json." in text
 
 
@@ -213,7 +214,7 @@ def test_the_hubs_tools_load_the_folder(space, tmp_path, monkeypatch):
     (folder / "data").mkdir(parents=True)
     for name, n, start in (("train-00000", 20, 0), ("train-00001", 10, 20), ("test-00000", 10, 30)):
         write_examples(folder / "data" / f"{name}.parquet", example_rows(space, n, start), space)
-    (folder / "README.md").write_text(card.readme(example_card(space)), encoding="utf-8")
+    (folder / "README.md").write_text(readme(example_card(space)), encoding="utf-8")
     (folder / "card.json").write_text(example_card(space).model_dump_json(), encoding="utf-8")
     data = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert {split: len(rows) for split, rows in data.items()} == {"train": 30, "test": 10}

@@ -1,21 +1,28 @@
 """The Ray Data job end to end on a tiny source: counts, reasons, quarantine, resuming, determinism."""
 
 import json
+from dataclasses import replace
 
+import datasets
 import numpy as np
 import pytest
 
 from persona_rm.config import Config
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.job import AnnotatorSpec, build
+from persona_rm.construct.job import AnnotatorSpec, Job, build
+from persona_rm.construct.job.cluster import cluster
+from persona_rm.construct.job.stage import Stages
+from persona_rm.construct.leakage import check
+from persona_rm.construct.sides import SplitConfig
 from persona_rm.construct.steps import consistent
+from persona_rm.construct.testset import TestConfig
 from persona_rm.errors import DataError
 from persona_rm.files import read_examples
 from persona_rm.sources.base import Source
-from persona_rm.sources.reddit import RedditSource
 from persona_rm.types import Comment, Thread
 
-CONFIG = ConstructConfig(n_ugc=4, n_pairs=2, min_items=2, threshold=0.3)
+CONFIG = ConstructConfig(n_ugc=4, n_pairs=2, min_items=2, threshold=0.3, shard=10)
+STAGES = ("raw", "clean", "unique", "annotate", "pair", "index", "search", "persona", "demo", "mix", "split", "emit")
 GIVEN = AnnotatorSpec("given", {})
 
 
@@ -52,10 +59,30 @@ class Tiny(Source):
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_cluster():
+    """Ray once for all builds here: a build that finds one running leaves it."""
+    with cluster():
+        yield
+
+
+def run(source, space, out, seed=0, **changes):
+    return build(Job(source, GIVEN, CONFIG.model_copy(update=changes), space, seed, out, "tiny"))
+
+
+def examples(out, space, name="train"):
+    found = (out / ("mirrored" if name == "mirrored" else "data")).glob(f"{name}-*.parquet")
+    return sorted((e for file in found for e in read_examples(file, space)), key=lambda e: e.id)
+
+
+def skipped(capfd):
+    return capfd.readouterr().err.count("skipped")
+
+
 @pytest.fixture(scope="module")
 def built(space, tmp_path_factory):
     out = tmp_path_factory.mktemp("build")
-    return out, build(Tiny(space), GIVEN, CONFIG, space, 0, out)
+    return out, run(Tiny(space), space, out)
 
 
 def test_rows_in_are_rows_out_plus_reasons(built):
@@ -70,19 +97,21 @@ def test_rows_in_are_rows_out_plus_reasons(built):
     assert rows["examples"] == 40 - sum(drops.get("example", {}).values()) > 20
 
 
-def test_bad_rows_are_quarantined_without_their_text(built):
-    (line,) = (built[0] / "raw" / "quarantine.jsonl").read_text().splitlines()
+def test_bad_rows_are_quarantined_without_their_text_and_the_result_says_so(built):
+    out, result = built
+    (line,) = (out / "stages" / "raw" / "quarantine.jsonl").read_text().splitlines()
     body = json.loads(line)
     assert (body["file"], body["row"], body["key"]) == ("tiny.jsonl", 3, "prompt")
     assert "secret" not in line
-    assert built[1].card["rows"]["bad_rows"] == 1
+    assert result.card["sources"][0]["quarantined_rows"] == 1
+    assert not result.clean
 
 
 def test_the_examples_are_an_alignx_file(built, space):
-    examples = list(read_examples(built[1].examples_path, space))
-    assert len(examples) == built[1].card["rows"]["examples"]
-    assert all(example.persona.user_id == f"lookalike-{example.id}" for example in examples)
-    assert {example.group for example in examples} <= {f"t{t}" for t in range(40)}
+    found = examples(built[0], space)
+    assert len(found) == built[1].card["rows"]["examples"]
+    assert all(example.persona.user_id == f"lookalike-{example.id}" for example in found)
+    assert all(example.persona.demo.startswith("A person who ") for example in found)
 
 
 def test_the_card_is_written_for_people_too(built):
@@ -90,63 +119,76 @@ def test_the_card_is_written_for_people_too(built):
     assert "| post | empty thread | 1 |" in text
     assert json.loads((built[0] / "card.json").read_text())["rows"] == built[1].card["rows"]
     assert abs(built[1].card["levels"]["shares"]["none"] - 0.6) < 0.02
+    for name in ("correlation", "directions", "levels", "personas", "rows"):
+        assert (built[0] / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_mirrored_examples_are_of_people_who_choose_the_other_response_and_are_counted(built, space, capfd):
     out, plain = built
-    config = CONFIG.model_copy(update={"mirror": True})
-    mirrored = build(Tiny(space), GIVEN, config, space, 0, out)
-    assert capfd.readouterr().err.count("skipped") == 5
+    before = examples(out, space)
+    mirrored = run(Tiny(space), space, out, mirror=True)
+    assert skipped(capfd) == STAGES.index("search")
     rows, drops = mirrored.card["rows"], mirrored.card["drops"]
     assert rows["mirrored"] == 40 - sum(drops.get("mirrored", {}).values()) > 20
     assert rows["examples"] == plain.card["rows"]["examples"]
-    pairs = {example.group: example for example in read_examples(mirrored.examples_path, space)}
-    found = list(read_examples(out / "mirrored.jsonl", space))
+    pairs, found = {example.group: example for example in examples(out, space)}, examples(out, space, "mirrored")
+    assert list(pairs) and sorted(pairs.values(), key=lambda e: e.id) == before  # noqa: PT018 - one fact
     assert len(found) == rows["mirrored"]
     for example in found:
         if pair := pairs.get(example.group):
             assert (example.chosen, example.rejected) == (pair.rejected, pair.chosen)
             assert example.directions == tuple(-d for d in pair.directions)
         assert consistent(example.directions, [item.directions for item in example.persona.items])
-    build(Tiny(space), GIVEN, CONFIG, space, 0, out)
-    assert not (out / "mirrored.jsonl").exists()
+    run(Tiny(space), space, out)
+    assert examples(out, space, "mirrored") == []
 
 
 def test_a_second_run_skips_and_a_change_redoes_what_depends_on_it(built, space, capfd):
-    out, first = built
-    before = first.examples_path.read_bytes()
-    source = Tiny(space)
-    again = build(source, GIVEN, CONFIG, space, 0, out)
+    out, _ = built
+    before, source = examples(out, space), Tiny(space)
+    capfd.readouterr()
+    run(source, space, out)
     assert source.read == 0
-    assert capfd.readouterr().err.count("skipped") == 5
-    assert again.examples_path.read_bytes() == before
-    build(Tiny(space), GIVEN, CONFIG.model_copy(update={"n_ugc": 3}), space, 0, out)
-    assert capfd.readouterr().err.count("skipped") == 4
-    build(Tiny(space, mark="!"), GIVEN, CONFIG, space, 0, out)
-    assert capfd.readouterr().err.count("skipped") == 0
+    assert skipped(capfd) == len(STAGES)
+    assert examples(out, space) == before
+    run(Tiny(space), space, out, n_ugc=3)
+    assert skipped(capfd) == STAGES.index("search")
+    run(Tiny(space, mark="!"), space, out)
+    assert skipped(capfd) == 0
 
 
-def test_the_same_seed_gives_the_same_file_whatever_the_batches(space, tmp_path):
-    one = build(Tiny(space, 12), GIVEN, CONFIG, space, 3, tmp_path / "a")
-    other = CONFIG.model_copy(update={"annotate_batch": 5, "workers": 2})
-    two = build(Tiny(space, 12), GIVEN, other, space, 3, tmp_path / "b")
-    assert one.examples_path.read_bytes() == two.examples_path.read_bytes()
+def test_the_same_seed_gives_the_same_rows_whatever_the_batches_files_and_workers(space, tmp_path):
+    one = run(Tiny(space, 12), space, tmp_path / "a", 3)
+    two = run(Tiny(space, 12), space, tmp_path / "b", 3, annotate_batch=5, workers=1, shard=3)
+    assert examples(tmp_path / "a", space) == examples(tmp_path / "b", space) != []
+    assert one.card["drops"] == two.card["drops"]
 
 
-def test_a_killed_stage_is_done_again(space, tmp_path):
-    whole = build(Tiny(space, 12), GIVEN, CONFIG, space, 3, tmp_path).examples_path.read_bytes()
-    (tmp_path / "pair" / "_done.json").unlink()
-    (tmp_path / "pair" / "left-over.parquet").write_bytes(b"cut")
-    assert build(Tiny(space, 12), GIVEN, CONFIG, space, 3, tmp_path).examples_path.read_bytes() == whole
+def test_a_sample_is_drawn_by_ids_and_counted(space, tmp_path):
+    result = run(Tiny(space), space, tmp_path, sample=0.5)
+    rows = result.card["rows"]
+    assert rows["threads_read"] == 43
+    assert 10 < rows["threads_in"] < 33
+    assert result.card["drops"]["sample"] == {"not drawn": 43 - rows["threads_in"]}
 
 
-def test_comments_without_levels_fail_by_name(space, tmp_path):
+def test_a_second_build_in_one_folder_is_refused(space, tmp_path):
+    with Stages(tmp_path / "stages").locked(), pytest.raises(DataError, match=r"another build works in this folder"):
+        run(Tiny(space, 12), space, tmp_path)
+
+
+def test_comments_that_cannot_be_read_are_counted_and_too_many_stop_the_job(space, tmp_path):
     class Bare(Tiny):
         def threads(self, on_bad):
+            yield from super().threads(on_bad)
             yield Thread("t", "tiny", "post", (Comment("t/1", "a reply without levels"),))
 
-    with pytest.raises(DataError, match="'t/1' carries no levels"):
-        build(Bare(space), GIVEN, CONFIG, space, 0, tmp_path)
+    result = run(Bare(space, 12), space, tmp_path / "some")
+    (reason,) = [why for why in result.card["drops"]["response"] if why.startswith("not annotated")]
+    assert result.card["drops"]["response"][reason] == 1
+    assert any("could not be annotated" in error for error in result.card["errors"])
+    with pytest.raises(DataError, match=r"could not read 1 of 39 responses, more than max_errors \(1%\)"):
+        run(Bare(space, 12), space, tmp_path / "many", max_errors=0.01)
 
 
 def test_no_thread_at_all(space, tmp_path):
@@ -155,26 +197,49 @@ def test_no_thread_at_all(space, tmp_path):
             yield from ()
 
     with pytest.raises(DataError, match="gave no thread"):
-        build(Nothing(space), GIVEN, CONFIG, space, 0, tmp_path)
+        run(Nothing(space), space, tmp_path)
 
 
 def test_too_little_for_an_example_says_why(space, tmp_path):
     with pytest.raises(DataError, match="no example came out"):
-        build(Tiny(space, 2), GIVEN, CONFIG.model_copy(update={"min_items": 50}), space, 0, tmp_path)
+        run(Tiny(space, 2), space, tmp_path, min_items=50)
     assert "fewer than 50 similar" in (tmp_path / "README.md").read_text()
 
 
-def test_rows_that_are_no_utf8_or_cut_are_counted(space, tmp_path):
-    path = tmp_path / "threads.jsonl"
-    good = [
-        {"thread_id": f"r{t}", "source": "reddit/x", "prompt": f"post {t}", "responses": [{"text": text}]}
-        for t, text in enumerate(["I love watching football on Sundays", "Books are the best thing ever"])
-    ]
-    lines = [json.dumps(row).encode() for row in good]
-    path.write_bytes(b"\n".join([lines[0], b'{"thread_id": "\xff\xfe"}', b'{"cut', lines[1]]) + b"\n")
-    source = RedditSource(RedditSource.Config(path=str(path)), space)
-    out = tmp_path / "out"
-    with pytest.raises(DataError, match="carries no levels"):
-        build(source, GIVEN, CONFIG, space, 0, out)
-    rows = [json.loads(line)["row"] for line in (out / "raw" / "quarantine.jsonl").read_text().splitlines()]
-    assert rows == [2, 3]
+def test_a_split_keeps_posts_and_people_apart_and_the_dataset_loads(space, tmp_path):
+    class Written(Tiny):
+        def _comment(self, thread, number):
+            comment = super()._comment(thread, number)
+            return replace(comment, author=f"u{sum(f'{thread}/{number}'.encode()) % 40}")
+
+    result = run(
+        Written(space, 400), space, tmp_path, split=SplitConfig(test=0.3), persona="author-then-similar",
+        testset=TestConfig(per_cell=1, n_ugc=1, n_pairs=0), pairs_per_post=2,
+    )  # fmt: skip
+    train, test = examples(tmp_path, space), examples(tmp_path, space, "test")
+    assert len(train) > len(test) > 5
+    report = check(train, test, None)
+    assert {finding.kind for finding in report.leaks} == set()
+    assert not [error for error in result.card["errors"] if "share" in error]
+    cases = datasets.load_dataset(str(tmp_path), "alignx_test", split="test", cache_dir=str(tmp_path / "cache"))
+    assert set(cases["direction"]) <= {"positive", "negative"}
+    data = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    assert {name: split.num_rows for name, split in data.items()} == {"train": len(train), "test": len(test)}
+    assert {"author", "lookalike"} >= {row.split("-")[0] for row in data["train"]["user_id"]}
+    assert all(len(author) == 16 for author in data["train"]["author"] if author), "hashed"
+
+
+def test_universal_values_are_mixed_in_and_counted(space, tmp_path):
+    rows = [
+        {"prompt": f"question {i} for a@b.org", "response_0": f"a safe answer {i}", "response_1": f"an unsafe one {i}",
+         "is_response_0_safe": True, "is_response_1_safe": False, "better_response_id": 0, "safer_response_id": 0}
+        for i in range(12)
+    ]  # fmt: skip
+    path = tmp_path / "pku.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"cut')
+    result = run(Tiny(space, 12), space, tmp_path / "out", universal=({"name": "pku_saferlhf", "path": str(path)},))
+    found = [example for example in examples(tmp_path / "out", space) if example.source == "pku_saferlhf"]
+    assert len(found) == result.card["rows"]["universal"] == 12
+    assert all(example.directions[space.index("harmlessness")] == 1 for example in found)
+    assert not any("@" in example.prompt for example in found)
+    assert result.card["sources"][1]["quarantined_rows"] == 1

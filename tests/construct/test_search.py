@@ -10,6 +10,7 @@ import pytest
 
 from persona_rm.construct import search
 from persona_rm.construct.clusters import one_hot
+from persona_rm.construct.kernels import place
 from persona_rm.construct.search import Corpus, matches, min_matches, pack, seeded, transposed
 from persona_rm.errors import DataError
 
@@ -45,6 +46,15 @@ def test_packed_matches_are_exact(dimensions):
     assert packed.shape == (40, -(-dimensions // 32))
     for i in range(40):
         assert (matches(packed[i], packed, dimensions) == (levels == levels[i]).sum(1)).all()
+
+
+@pytest.mark.parametrize("dimensions", [1, 32, 33, 64, 65, 90, 97, 130])
+def test_every_level_has_two_bits_of_its_own(dimensions):
+    words = -(-dimensions // 32)
+    places = [place(d, words) for d in range(dimensions)]
+    bits = [bit for one, low, two, high in places for bit in ((one, low), (two, high))]
+    assert len(set(bits)) == 2 * dimensions
+    assert all(0 <= word < words and 0 <= bit < 64 for word, bit in bits)
 
 
 def test_ninety_dimensions_take_24_bytes():

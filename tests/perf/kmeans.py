@@ -4,8 +4,8 @@
 
 One thread each; CPU seconds of the process, because the machine may be shared; medians of `REPEATS` rounds in which
 both take part. scikit-learn clusters a part of the posts, rates are per post; inertia is compared on that part. Posts
-of 8 are clustered exactly, so their inertia ratio cannot exceed 1; posts of 30 show Lloyd's algorithm against its like.
-Last, one post of 5,000 replies.
+of 8 are clustered exactly, so their inertia ratio cannot exceed 1; posts of 30 show Lloyd's algorithm against its
+like. Last, one post of 5,000 replies.
 """
 
 import argparse

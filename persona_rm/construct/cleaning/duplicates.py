@@ -106,9 +106,9 @@ def groups(ids: Sequence[str], signatures: Signatures, threshold: float) -> Rows
     """The row that stands for each row, (n, P) -> (n,): connected components of pairs whose estimate reaches the
     threshold, and of each the row with the smallest id.
 
-    Pairs are those that share a band. In a bucket of more than `SMALL` different signatures a row is compared with
-    the first of the bucket and with the `SMALL` / 2 before it in the order of ids, not with all: the work grows with n log n
-    however many texts are alike; two rows of it may then be joined through others, in another band, or not.
+    Pairs are those that share a band. In a bucket of more than `SMALL` different signatures a row is compared with the
+    first of the bucket and with the `SMALL` / 2 before it in the order of ids, not with all: the work grows with
+    n log n however many texts are alike; two rows of it may then be joined through others, in another band, or not.
     Memory beyond the signatures: some 60 bytes per row, one band at a time.
     """
     order = _by_id(ids)

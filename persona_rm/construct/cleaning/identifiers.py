@@ -145,7 +145,8 @@ _IBAN = re.compile(r"(?<!\w)[a-z]{2}\d\d(?:[ \-]?[a-z0-9]){11,30}")
 _ANY = re.compile("|".join(f"(?:{row.pattern})" for row in TABLE))
 _EACH = tuple((re.compile(row.pattern), row) for row in TABLE)
 WORD = re.compile(r"(?<!\w)\w")
-"""Where a word begins."""
+LETTER = re.compile(r"(?<!\w)[a-z]")
+"""Where a word begins, and where one with a letter does."""
 
 
 def identifiers(view: View, start: int, end: int) -> Iterator[Found]:
@@ -173,7 +174,7 @@ def _at(view: View, start: int) -> Found | None:
 def accounts(view: View, start: int, end: int) -> Iterator[Found]:
     """IBANs that begin between two places. Words that follow one are told from it by the country's length."""
     text = view.text
-    for word in WORD.finditer(text, start, end):
+    for word in LETTER.finditer(text, start, end):
         size = checksums.IBAN_LENGTHS.get(text[word.start() : word.start() + 2], 0)
         match = _IBAN.match(text, word.start()) if size else None
         if not match:

@@ -27,10 +27,10 @@ REGIONS = ("GB", "FR", "DE", "IT", "AU", "NL")
 LIMITS = ("2147483647", "2147483648", "4294967295", "4294967296")
 """Powers of two that are valid American numbers."""
 
-IPV4 = re.compile(r"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\w)(?!\.\d)")
+IPV4 = re.compile(r"(?<![\w.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\w)(?!\.\d)(?::\d{1,5}\b)?")
 VERSION = re.compile(r"(?:v|ver|version|release|build|firmware|section|chapter|ios|android)[. :#]{0,3}$")
 CARD = re.compile(
-    r"(?<!\d)(?:[2-6]\d{12,18}"
+    r"(?<!\d)(?<!\d[.,])(?:[2-6]\d{12,18}"
     r"|[2-6]\d{3}(?:[ .\-]{1,3}\d{4}){3}(?:[ .\-]{1,3}\d{1,3})?"
     r"|3\d{3}[ .\-]{1,3}\d{6}[ .\-]{1,3}\d{4,5})(?!\d)"
 )
@@ -49,6 +49,7 @@ SPOKEN = re.compile(
 )
 SOCIAL = re.compile(r"\b(?:ssn|social(?: security)?(?: number| no)?)\W{0,3}(?:is\W{1,3})?$")
 ISBN = re.compile(r"isbn(?:-?1[03])?[^\d\n]{0,4}$")
+DECIMAL = re.compile(r"\d+\.\d+")
 DATE = re.compile(r"(?<!\d)(?:\d{1,2}[.\-/]\d{1,2}[.\-/](?:19|20)?\d\d|(?:19|20)\d\d[.\-/]\d{1,2}[.\-/]\d{1,2})(?!\d)")
 YEARS = re.compile(r"(?:(?:19|20)\d\d[ .\-()/]*)+|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d")
 
@@ -60,7 +61,7 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[Found]:
     """
     text = view.text
     size = end - start
-    lettered = text[start - 1 : start].isalpha() or text[end : end + 1].isalpha() or text[end : end + 2] == "-"
+    lettered = text[start - 1 : start].isalpha() or text[end : end + 1].isalpha()
     if size < 6 and not lettered:
         return []
     low = max(floor, start - LETTERS)
@@ -68,8 +69,11 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[Found]:
     if size >= 6:
         found += _addresses(text, start, end)
     digits = size if text[start:end].isdigit() else len(digits_of(text[start:end]))
+    abroad = list(_abroad(text, max(floor, start - 3), end)) if digits >= 7 else []
+    found += [one for one in abroad if text[one.start] == "+"]
     if digits >= 13:
         found += _cards(text, start, end)
+    found += abroad
     found += identifiers(view, low, end)
     if digits == 9 and SOCIAL.search(text, max(floor, start - BEFORE), start):
         found.append(Found(start, end, "NATIONAL_ID"))
@@ -92,8 +96,8 @@ def _apart(found: list[Found]) -> list[Found]:
 
 
 def _addresses(text: str, start: int, end: int) -> Iterator[Found]:
-    for match in IPV4.finditer(text, start, end + 1):
-        parts = match.group().split(".")
+    for match in IPV4.finditer(text, start, end + len(":65535") + 1):
+        parts = match.group().partition(":")[0].split(".")
         plain = all(part == str(int(part)) and int(part) < 256 for part in parts)
         if plain and not VERSION.search(text, max(0, match.start() - 10), match.start()):
             yield Found(*match.span(), "IP")
@@ -103,15 +107,23 @@ def _cards(text: str, start: int, end: int) -> Iterator[Found]:
     for match in CARD.finditer(text, start, end + 1):
         if checksums.card(digits_of(match.group())):
             yield Found(*match.span(), "CARD")
-    if end - start <= LONGEST and checksums.card(digits_of(text[start:end])):
+    if (
+        end - start <= LONGEST
+        and not DECIMAL.fullmatch(text, start, end)
+        and checksums.card(digits_of(text[start:end]))
+    ):
         yield Found(start, end, "CARD")
+
+
+def _abroad(text: str, low: int, end: int) -> Iterator[Found]:
+    """Telephone numbers with a country's code."""
+    for match in INTERNATIONAL.finditer(text, low, end):
+        if size := _international(match.group()):
+            yield Found(match.start(), match.start() + size, "PHONE")
 
 
 def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Iterator[Found]:
     """Written as telephone numbers are, or after a word such as "call"; not dates, years and book numbers."""
-    for match in INTERNATIONAL.finditer(text, low, end):
-        if size := _international(match.group()):
-            yield Found(match.start(), match.start() + size, "PHONE")
     before = max(0, start - BEFORE)
     if digits in (10, 13) and (_isbn13(text[start:end]) or ISBN.search(text, before, start)):
         return

@@ -36,7 +36,7 @@ EMAIL = (
     rf"|{AT}{LABEL}(?:{DOT}{LABEL}){{0,3}}{DOT}{TLD}\b|{AT}(?:{PROVIDERS})\b)"
 )
 SPELLED = (
-    rf"{LOCAL}\s{{1,3}}at\s{{1,3}}(?:{LABEL}(?:{WORD_DOT}{LABEL}){{0,3}}{WORD_DOT}{TLD}\b"
+    rf"{LOCAL}\s{{1,3}}at\s{{1,3}}(?!(?:the|a|an|this|that|my|your|his|her|our|their|its)\s)(?:{LABEL}(?:{WORD_DOT}{LABEL}){{0,3}}{WORD_DOT}{TLD}\b"
     rf"|(?:{PROVIDERS}){DOT}(?:com|net|org|de|fr|co{DOT}uk|co|me)\b)"
 )
 USER = (

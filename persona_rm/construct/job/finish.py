@@ -21,6 +21,7 @@ from persona_rm.construct.job.ending import CELLS, DROPS, KEPT, LEAKAGE, example
 from persona_rm.construct.job.read import COUNTS, quarantine
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.progress import peaks
+from persona_rm.construct.readme import readme
 from persona_rm.construct.search import min_matches
 from persona_rm.construct.steps import levels_of
 from persona_rm.construct.tally import ExampleTally, LevelTally
@@ -61,7 +62,7 @@ def finish(job: "Job", stages: Stages, seconds: float) -> "BuildResult":
     plain = found.model_dump(mode="json")
     for name, text in (
         ("card.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n"),
-        ("README.md", card.readme(found)),
+        ("README.md", readme(found)),
     ):
         with atomic(job.out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -116,9 +117,21 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
             for name, found in zip(("train", "test"), every, strict=True)
             if found.count
         },
+        sets=_sets(stages),
         dimensions=tuple(table(job.space)),
     )
     return made, levels
+
+
+def _sets(stages: Stages) -> dict[str, SplitCard]:
+    """The sets beside train and test."""
+    folders = {"alignx_test": "data", "mirrored": "mirrored"}
+    counts = {name: stages.count(f"emit/{name}") for name in folders}
+    return {
+        name: SplitCard(rows=counts[name], files=f"{folder}/{name}-*.parquet")
+        for name, folder in folders.items()
+        if counts[name]
+    }
 
 
 def _levels(job: "Job", stages: Stages) -> tuple[LevelTally, Any, tuple[int, int]]:

@@ -160,6 +160,8 @@ class Stages:
         checkpoint = folder / CHECKPOINT / key
         context.checkpoint_config = CheckpointConfig("id", str(checkpoint), delete_checkpoint_on_success=False)
         options = {"batch_size": 256, "batch_format": "pyarrow", "zero_copy_batch": True, **options}
+        if "concurrency" in options:  # an actor without a file of its own would only be started
+            options["concurrency"] = min(options["concurrency"], max(1, len(files)))
         try:
             data = ray.data.read_parquet(files, override_num_blocks=len(files))
             data.map_batches(function, **options).write_parquet(str(folder))

@@ -206,9 +206,9 @@ SAME = {"URL": {"URL", "USER", "EMAIL", "IP"}, "USER": {"USER"}}
 
 
 def trace(planted):
-    """What would be left of a planted identifier: its longest run of letters or digits, if it is telling."""
+    """What would be left of a planted identifier: its longest run of letters and digits, one with digits if any."""
     runs = "".join(c if c.isalnum() else " " for c in view(planted).text).split()
-    return max(runs, key=len)
+    return max((len(run) > 1 and any(map(str.isdigit, run)), len(run), run) for run in runs)[2]
 
 
 @pytest.mark.parametrize(("kind", "make"), PLANTERS, ids=[make.__name__ for _, make in PLANTERS])
@@ -300,9 +300,7 @@ LARGE = 10_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "unit", ["a", "a.", "a@", "@a", "1 ", "1.", "::", "/u/", "(at) ", "a at b dot ", "http://a", "a-", "+", "0 0 "]
-)
+@pytest.mark.parametrize("unit", ["a", "a.", "@a", "::", "(at) ", "a at b dot ", "http://a", "a-", "+"])
 def test_ten_megabytes_of_almost_an_identifier_end(unit):
     text = unit * (LARGE // len(unit))
     assert len(scrub(text)[0]) <= 2 * LARGE
@@ -312,7 +310,7 @@ def test_ten_megabytes_of_almost_an_identifier_end(unit):
     "unit",
     ["a", "a.", "a@", "@a", "1 ", "1.", "::", "/u/", "(at) ", "a at b dot ", "http://a", "a-", "+", "01 ", "a1"],
 )
-def test_work_grows_with_the_text_and_not_with_its_square(unit, monkeypatch):
+def test_work_grows_with_the_text_and_not_with_its_square(unit):
     """Evidence without a clock: 300,000 characters are done, where a square would take 10^10 steps."""
     scrub(unit * (300_000 // len(unit)))
 
