@@ -266,6 +266,8 @@ def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: "Job") 
         shared = [row for row in json.loads(path.read_text())["rows"] if row["shared"].strip("0 -–")]
         said = "; ".join(f"{row['kind']} {row['part']}: {row['shared']}" for row in islice(shared, 6))
         yield f"train and test share something ({said}); `persona-rm leakage` shows it"
+    if job.config.split.test and not stages.count("mix/test"):
+        yield "the split was asked for, and the test side has no example: too little data for build.split.test"
     cells = stages.folder / "split" / CELLS
     if job.config.split.test and cells.is_file():
         table_ = json.loads(cells.read_text())
