@@ -89,9 +89,9 @@ def build(
 ) -> None:
     """Build an AlignX-style data set from the recipe's threads, on Ray Data.
 
-    In the folder `out=FOLDER` (default: runs/<name>): Parquet under data/, README.md and card.json (the data card), figures/.
-    `datasets.load_dataset(FOLDER)` reads it. Exit code 0: clean; 3: built, but input was quarantined or rows failed, as
-    the card says; 1: not built.
+    In the folder `out=FOLDER` (default: runs/<name>): Parquet under data/, README.md and card.json (the data card) and
+    figures/. `datasets.load_dataset(FOLDER)` reads it. Exit code 0: clean; 3: built, but input was quarantined or rows
+    failed, as the card says; 1: not built.
     """
     with _told():
         from persona_rm.construct import job as construction
@@ -148,7 +148,8 @@ def leakage(
             table.add_row(*row.values())
         console.print(table)
         console.print(
-            f"{'nothing is shared' if report.clean else 'shared, see above'}: {report.n_train:,} examples against {report.n_test:,}"
+            f"{'nothing is shared' if report.clean else 'shared, see above'}: "
+            f"{report.n_train:,} examples against {report.n_test:,}"
         )
     raise typer.Exit(0 if report.clean else 1)
 
@@ -317,7 +318,7 @@ def recipes() -> None:
 
 @app.command()
 def zoo() -> None:
-    """List every zoo member: sources, annotators, inferrers, methods, benchmarks."""
+    """List every zoo member: sources, universal-value sets, annotators, inferrers, methods, benchmarks."""
     from persona_rm.recipe import ZOOS
 
     table = Table("zoo", "members")

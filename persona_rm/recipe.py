@@ -21,13 +21,15 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.registry import Registry
 from persona_rm.sources import SOURCES
+from persona_rm.sources.universal import UNIVERSAL
 
 Scalar = str | int | float | bool | None
 Args = dict[str, Scalar]
 """Flags of the host as it writes them, dotted, without the dashes: {train.batch_size: 32}."""
 Member = dict[str, Any]
 ZOOS: Mapping[str, Registry] = {
-    "source": SOURCES, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS, "benchmark": BENCHMARKS,
+    "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS,
+    "benchmark": BENCHMARKS,
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The command line: every verb teaches, our errors are one message and exit code 1."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from persona_rm.cli import app
+from persona_rm.files import write_examples
+from persona_rm.types import Example, Persona
 
 RUNNER = CliRunner()
 VERBS = (
     "run",
     "build",
+    "leakage",
     "prepare",
     "eval",
     "report",
@@ -84,6 +88,52 @@ def test_prepare_builds_what_is_missing_and_mirrors_histories(tmp_path, monkeypa
     for row, mirrored in zip(rows[::2], rows[1::2], strict=True):
         assert (mirrored["chosen"], mirrored["rejected"]) == (row["rejected"], row["chosen"])
         assert mirrored["prompt"] != row["prompt"]
+
+
+def small_toy(tmp_path, *lines):
+    path = tmp_path / "small.yaml"
+    path.write_text("\n".join(["name: small", "source: {name: toy, people: 30, test_people: 4, posts: 120}", *lines]))
+    return str(path)
+
+
+@pytest.mark.parametrize(("share", "said"), [("10", "at most 100%"), ("0%", "more than 0"), ("some", "found 'some'")])
+def test_a_sample_is_a_share(tmp_path, share, said):
+    result = RUNNER.invoke(app, ["build", small_toy(tmp_path), "--sample", share])
+    assert result.exit_code == 1
+    assert said in " ".join(result.output.split())
+
+
+def test_a_dry_run_tells_rows_and_cost_and_writes_no_stage(tmp_path):
+    recipe = small_toy(tmp_path, "build: {prices: {gpu_hour: 2.0}}")
+    result = RUNNER.invoke(app, ["build", recipe, f"out={tmp_path / 'out'}", "--sample", "50%", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.output.split())
+    assert "stage annotate" in words
+    assert "to do" in words
+    assert re.search(r"threads\D+60\b", words), "half of the 120 posts"
+    assert "a million responses" in words
+    assert "annotation: money for hours" in words
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+def example_rows(space, prompts):
+    return [
+        Example(f"e {p}", p, f"yes to {p}", f"no to {p}", (1, *[0] * (len(space) - 1)), Persona(f"u {p}"))
+        for p in prompts
+    ]
+
+
+def test_leakage_tells_and_fails_where_something_is_shared(tmp_path, space):
+    train, test, other = (tmp_path / name for name in ("train.jsonl", "test.jsonl", "other.jsonl"))
+    write_examples(train, example_rows(space, ["what is shared", "only here"]), space)
+    write_examples(test, example_rows(space, ["what is shared", "only there"]), space)
+    write_examples(other, example_rows(space, ["a third thing entirely"]), space)
+    leaking = RUNNER.invoke(app, ["leakage", str(train), str(test)])
+    assert leaking.exit_code == 1
+    assert "shared, see above" in leaking.output
+    clean = RUNNER.invoke(app, ["leakage", str(train), str(other)])
+    assert clean.exit_code == 0, clean.output
+    assert "nothing is shared: 2 examples against 1" in clean.output
 
 
 def test_space_lists_and_parses():

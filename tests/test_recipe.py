@@ -21,7 +21,7 @@ def written(tmp_path):
     [
         ("name: a\nbogus: 1", "bogus: there is no such key; there is: annotator, build"),
         ("name: a\nsource: {name: toy, kindd: x}", "kindd: there is no such key"),
-        ("name: a\nsource: nope", "no 'nope' in persona_rm.sources; there is: reddit"),
+        ("name: a\nsource: nope", "no 'nope' in persona_rm.sources; there is: hf, jsonl, pushshift, reddit"),
         ("name: a\neval: {items: many}", "eval.items"),
         ("name: a\ndpo: {pba: {method: pba, rowz: 3}}", "dpo.pba.rowz"),
         ("name: a\nsource: {kind: x}", "a zoo member is its name"),

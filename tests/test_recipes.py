@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from source import ROOT
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -38,3 +39,21 @@ def test_a_recipe_opens_with_what_hardware_time_and_command(path):
     assert re.search(r"(?i)hardware|CPU|GPU|core", head), "say on what hardware"
     assert re.search(r"(?i)\b(minute|hour|second|day)s?\b", head), "say how long it takes"
     assert re.search(rf"(persona-rm|make) .*({path.stem}|{path.name}|quickstart)", head), "give the exact command"
+
+
+def test_the_manifest_for_kubernetes_runs_a_packaged_recipe_on_the_pinned_ray():
+    job = yaml.safe_load((ROOT / "recipes" / "cluster" / "kuberay.yml").read_text(encoding="utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    tool, verb, recipe, *overrides = job["spec"]["entrypoint"].split()
+    assert (tool, verb) == ("persona-rm", "build")
+    path = next(path for path in RECIPES if path.stem == recipe)
+    loaded = importlib.import_module("persona_rm.recipe").load_recipe(path, overrides)
+    assert loaded.out.startswith("/shared/")
+    cluster = job["spec"]["rayClusterSpec"]
+    pins = (ROOT / "recipes" / "install" / "gpu.txt").read_text(encoding="utf-8").splitlines()
+    assert f"ray=={cluster['rayVersion']}" in pins
+    pods = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for pod in pods:
+        (container,) = pod["template"]["spec"]["containers"]
+        assert {"name": "shared", "mountPath": "/shared"} in container["volumeMounts"]
+        assert container["env"][0]["valueFrom"]["secretKeyRef"], "the salt is a secret, not a text in the manifest"

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from persona_rm.annotators import Annotator
+from persona_rm.annotators.base import Reading
 from persona_rm.backends.base import Generation, Generator
 from persona_rm.construct.config import DemoConfig
 from persona_rm.construct.steps import demo, lone
@@ -89,9 +90,14 @@ def describe(
     readings = dict(zip(asked, annotator.read([""] * len(asked), texts) if asked else [], strict=True))
     out = []
     for i, (example, (text, problem)) in enumerate(zip(examples, answers, strict=True)):
-        if text and readings[i].error:
-            problem = "the description could not be read back"
-        elif text and not agrees(lone(readings[i].levels), example.directions, config.agree):
-            problem = "the description does not agree with the pair"
-        out.append((demo(example.directions, space), problem) if problem else (text, ""))
+        reason = problem or _disagreement(readings[i], example, config)
+        out.append((demo(example.directions, space), reason) if reason else (text, ""))
     return out
+
+
+def _disagreement(reading: Reading, example: Example, config: DemoConfig) -> str:
+    """Why a description cannot stand for the pair, or ""."""
+    if reading.error:
+        return "the description could not be read back"
+    same = agrees(lone(reading.levels), example.directions, config.agree)
+    return "" if same else "the description does not agree with the pair"

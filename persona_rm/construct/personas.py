@@ -120,13 +120,14 @@ class Personas:
         return self._draw(rows, n, random) if len(rows) >= self.config.min_items and n else ()
 
     def _draw(self, rows: Ints, n: int, random: np.random.Generator) -> tuple[int, ...]:
-        drawn = random.choice(len(rows), min(n, len(rows)), replace=False) if len(rows) else []
+        drawn: list[int] = random.choice(len(rows), min(n, len(rows)), replace=False).tolist() if len(rows) else []
         return tuple(int(rows[i]) for i in sorted(drawn))
 
     def _packed(self, levels: Levels) -> Packed:
-        return pack(np.asarray([levels], np.uint64))[0]
+        packed: Packed = pack(np.asarray([levels], np.uint64))[0]
+        return packed
 
-    def _item(self, row: int, pairs: bool) -> Ugc | Pair:
+    def _item(self, row: int, pairs: int) -> Ugc | Pair:
         return self.index.pair_item(row) if pairs else self.index.ugc_item(row)
 
     def agrees(self, found: Found, pair: LabelledPair) -> bool:

@@ -1,4 +1,4 @@
-"""What a build would do, and what it would cost: estimated from the first threads of the source, before anything runs."""
+"""What a build would do and cost: estimated from the first threads of the source, before anything runs."""
 
 import time
 import zlib

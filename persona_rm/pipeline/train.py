@@ -74,7 +74,7 @@ def build_job(recipe: Recipe, *, resume: bool = True, command: str = "") -> Job:
 def run_build(run: Run) -> str:
     """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages to do again."""
     job = build_job(run.recipe, command=f"persona-rm run {run.folder / 'recipe.yaml'} --only build")
-    inputs = {"source": job.source.fingerprint(), "name": job.source.name, "annotator": job.spec.name}
+    inputs: dict[str, Any] = {"source": job.source.fingerprint(), "name": job.source.name, "annotator": job.spec.name}
     inputs |= {"params": job.spec.params, "config": job.config, "space": run.recipe.space, "seed": job.seed}
     return run.stage("build", inputs, lambda _: print_result(run, build(job)), keeps=True)
 

@@ -16,7 +16,7 @@ from persona_rm.construct.leakage import check
 from persona_rm.construct.sides import SplitConfig
 from persona_rm.construct.steps import consistent
 from persona_rm.construct.testset import TestConfig
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, RecipeError, UnknownName
 from persona_rm.files import read_examples
 from persona_rm.sources.base import Source
 from persona_rm.types import Comment, Thread
@@ -243,3 +243,11 @@ def test_universal_values_are_mixed_in_and_counted(space, tmp_path):
     assert all(example.directions[space.index("harmlessness")] == 1 for example in found)
     assert not any("@" in example.prompt for example in found)
     assert result.card["sources"][1]["quarantined_rows"] == 1
+
+
+def test_a_wrong_universal_set_is_refused_before_anything_runs(space, tmp_path):
+    with pytest.raises(UnknownName, match=r"no 'nope' in persona_rm.universal; there is: helpsteer2, pku_saferlhf"):
+        run(Tiny(space, 12), space, tmp_path, universal=({"name": "nope"},))
+    with pytest.raises(RecipeError, match=r"build.universal 'helpsteer2': paht: Extra inputs"):
+        run(Tiny(space, 12), space, tmp_path, universal=({"name": "helpsteer2", "path": "x", "paht": "x"},))
+    assert not list(tmp_path.rglob("*.parquet"))

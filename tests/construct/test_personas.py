@@ -128,8 +128,8 @@ def test_a_pair_of_unknown_responses_is_refused(small, tmp_path):
 def test_every_form_of_consistency_holds_for_what_is_built(form, small, tmp_path):
     posts, entries = world(n=200, neutral=0.6)
     config = CONFIG.model_copy(update={"consistency": form})
-    built = [row for row in examples(personas(posts, entries, tmp_path / "i", small, config), entries)]
-    built = [(found, pair) for found, pair in built if not isinstance(found, Drop)]
+    every = examples(personas(posts, entries, tmp_path / "i", small, config), entries)
+    built = [(found, pair) for found, pair in every if not isinstance(found, Drop)]
     assert len(built) > 20
     for found, pair in built:
         parts = [[item.directions for item in part] for part in (found.persona.ugc, found.persona.pairs) if part]

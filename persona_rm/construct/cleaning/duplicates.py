@@ -21,6 +21,7 @@ Signature = npt.NDArray[np.uint32]
 Signatures = npt.NDArray[np.uint32]
 Rows = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
+Ids = Sequence[str] | Sequence[int] | npt.NDArray[np.int64]
 WORD = re.compile(r"\w+")
 SEED = 1
 CHUNK = 4096
@@ -43,7 +44,7 @@ def exact_hash(text: str) -> int:
     return int.from_bytes(digest)
 
 
-def exact_groups(ids: Sequence[str], hashes: npt.ArrayLike) -> Rows:
+def exact_groups(ids: Ids, hashes: npt.ArrayLike) -> Rows:
     """The row that stands for each row: of those with the same hash, the one with the smallest id. (n,) -> (n,)."""
     order = _by_id(ids)
     keys = np.asarray(hashes, np.uint64)[order]
@@ -53,7 +54,9 @@ def exact_groups(ids: Sequence[str], hashes: npt.ArrayLike) -> Rows:
     return groups
 
 
-def _by_id(ids: Sequence[str]) -> Rows:
+def _by_id(ids: Ids) -> Rows:
+    if isinstance(ids, np.ndarray):
+        return np.argsort(ids, kind="stable")
     return np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
 
 
@@ -102,7 +105,7 @@ def bands(threshold: float, permutations: int) -> tuple[int, int]:
     return permutations // rows, rows
 
 
-def groups(ids: Sequence[str], signatures: Signatures, threshold: float) -> Rows:
+def groups(ids: Ids, signatures: Signatures, threshold: float) -> Rows:
     """The row that stands for each row, (n, P) -> (n,): connected components of pairs whose estimate reaches the
     threshold, and of each the row with the smallest id.
 
@@ -114,7 +117,7 @@ def groups(ids: Sequence[str], signatures: Signatures, threshold: float) -> Rows
     order = _by_id(ids)
     ranked = np.ascontiguousarray(signatures[order])
     count, rows = bands(threshold, ranked.shape[1])
-    alike = exact_groups(range(len(order)), _mix(ranked))  # type: ignore[arg-type]
+    alike = exact_groups(range(len(order)), _mix(ranked))
     alike = np.where((ranked == ranked[alike]).all(1), alike, np.arange(len(order)))
     different = np.flatnonzero(alike == np.arange(len(order)))
     kept = ranked[different]

@@ -1,7 +1,8 @@
 """The stages of construction in their order, on Ray Data: what runs where, and what each depends on.
 
-raw -> clean -> unique -> annotate -> (sides) -> pair -> index -> search -> persona -> demo -> mix -> split -> emit. What is computed
-stands in the modules beside this package; here is only where it runs. No draw depends on a block, a worker or an order.
+raw -> clean -> unique -> annotate -> (sides) -> pair -> index -> search -> persona -> demo -> mix -> split -> emit.
+What is computed stands in the modules beside this package; here is only where it runs. No draw depends on a block, a
+worker or an order.
 """
 
 import os
@@ -94,6 +95,8 @@ class Job:
         found = self.config.model_dump(mode="json", include=set(PART[name])) | {"seed": self.seed}
         if name == "raw":
             found |= {"source": self.source.fingerprint()}
+        if name == "mix":
+            found |= {"sets": [source.fingerprint() for source in ending.universal_sources(self)]}
         if name == "clean":
             found |= {"salt": hash_of(self.salt().hex()), "posts": self.config.split.near_duplicates}
         if name in ("annotate", "demo"):
@@ -102,8 +105,7 @@ class Job:
         return found
 
     def salt(self) -> bytes:
-        """What author ids are hashed with: of the environment, or a secret that stays in this folder and is not part of
-        the data set."""
+        """What author ids are hashed with: the environment's, or a secret that stays here and is not published."""
         if given := os.environ.get(SALT):
             return given.encode()
         path = self.out / STAGES / "_salt"
@@ -123,7 +125,7 @@ def keys_of(job: Job, stages: Stages) -> dict[str, str]:
 
 
 def build(job: Job) -> BuildResult:
-    """Examples, test set, card and pictures from threads. Raises `DataError` where nothing came in or nothing came out.
+    """Examples, test set, card and pictures from threads. Raises `DataError` where nothing came in or out.
 
     Started again after a kill, it goes on where it stopped; a second build in the same folder is refused.
     """
@@ -189,22 +191,26 @@ class _Run:
         """One actor a core, each with one thread: torch threads that share a busy core wait for each other."""
         config, model = self.job.config, self.job.spec.name in ("llm", "http")
         options = self._actors(1 if model else None) | {"batch_size": config.annotate_batch}
+        space = workers.thin(self.job.space)
         threads = max(1, _cpus() // options["concurrency"])
-        options["fn_constructor_args"] = (self._told("annotate"), self.job.spec, config, self.job.space, threads)
+        options["fn_constructor_args"] = (self._told("annotate"), self.job.spec, config, space, threads)
         options |= {"num_gpus": config.gpus} if config.gpus else {}
         self.stages.mapped("unique", "annotate", self.keys["annotate"], workers.AnnotateActor, **options)
         self._few_errors()
 
     def _few_errors(self) -> None:
-        failed = done = 0.0
+        failed, done, reasons = 0.0, 0.0, set[str]()
         for drops, counts in self.stages.notes("annotate"):
-            failed += sum(drop.what == "response" for drop in drops)
+            wrong = [drop.reason for drop in drops if drop.what == "response"]
+            reasons.update(wrong)
+            failed += len(wrong)
             done += counts.get("annotated", 0)
         if failed > self.job.config.max_errors * (failed + done):
             raise DataError(
-                f"the annotator could not read {failed:,.0f} of {failed + done:,.0f} responses, more than max_errors "
-                f"({self.job.config.max_errors:.0%}); its reasons are in {self.stages.folder / 'annotate'}; mend it and "
-                "start again with annotate's folder removed, or allow more by build.max_errors=0.5"
+                f"the annotator could not read {failed:,.0f} of {failed + done:,.0f} responses, more than "
+                f"max_errors ({self.job.config.max_errors:.0%}); reasons: {', '.join(sorted(reasons))}. "
+                f"Mend what they name, remove {self.stages.folder / 'annotate'} "
+                "and start again, or allow more: build.max_errors=0.5"
             )
 
     def _actors(self, most: int | None = None) -> dict[str, Any]:
@@ -224,11 +230,11 @@ class _Run:
 
     def _search(self) -> None:
         indices = {side: self.stages.folder / "index" / side for side in ("train", "test")}
-        arguments = (indices, self.job.config, self.job.space, self.job.seed)
+        arguments = (indices, self.job.config, workers.thin(self.job.space), self.job.seed)
         for before, name in (("pair", "search"), ("search", "persona")):
             method = {"search": "find", "persona": "examples"}[name]
             options = self._actors() | {"batch_size": 64}
-            options |= {"fn_constructor_args": (self._told(name), arguments, method)}
+            options |= {"fn_constructor_args": (self._told(name), *arguments, method)}
             self.stages.mapped(before, name, self.keys[name], workers.SearchActor, **options)
 
     def _demo(self) -> None:
@@ -237,7 +243,7 @@ class _Run:
             rows = each(partial(template, space=job.space, empty=job.config.demo.by == "none"))
             self.stages.mapped("persona", "demo", self.keys["demo"], rows)
             return
-        arguments = (self._told("demo"), job.spec, job.config, job.space)
+        arguments = (self._told("demo"), job.spec, job.config, workers.thin(job.space))
         options = self._actors(1) | {"fn_constructor_args": arguments}
         self.stages.mapped("persona", "demo", self.keys["demo"], Describe, **options)
 
@@ -245,7 +251,7 @@ class _Run:
 def _cpus() -> int:
     import ray
 
-    return int(ray.cluster_resources().get("CPU", 1)) if ray.is_initialized() else 1
+    return max(1, int(ray.cluster_resources().get("CPU", 1))) if ray.is_initialized() else 1
 
 
 def _never(_: dict[str, Any]) -> workers.Outcome:

@@ -1,7 +1,6 @@
 """Ray for construction: started quietly where nobody has, with errors that are the library's own."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ def cluster() -> Iterator[Any]:
     import ray.data
 
     ours = not ray.is_initialized()
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is wrong reaches us as an exception too
     if ours:
         environment = {"env_vars": {"PYTHONPATH": str(PACKAGE), "HF_HUB_OFFLINE": "1"}}
         start_ray(logging_level=logging.ERROR, runtime_env=environment)

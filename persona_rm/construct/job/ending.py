@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from persona_rm.construct import records, testset
 from persona_rm.construct.cleaning.pii import scrub
@@ -23,7 +24,7 @@ from persona_rm.construct.job.read import COUNTS, QUARANTINE, quarantined
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.leakage import check
 from persona_rm.construct.mix import ValueMix
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, RecipeError
 from persona_rm.sources.universal import UNIVERSAL
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Drop, Example
@@ -112,11 +113,15 @@ def replaced(pair: Any) -> Any:
 
 
 def universal_sources(job: "Job") -> list[Any]:
-    """The universal-value sets that the recipe names."""
+    """The universal-value sets that the recipe names. Raises `RecipeError` for settings that a set does not have."""
     found = []
     for entry in job.config.universal:
         cls = UNIVERSAL.load(entry["name"])
-        found.append(cls(cls.Config(**{key: value for key, value in entry.items() if key != "name"})))
+        try:
+            found.append(cls(cls.Config(**{key: value for key, value in entry.items() if key != "name"})))
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise RecipeError(f"build.universal {entry['name']!r}: {wrong}") from error
     return found
 
 

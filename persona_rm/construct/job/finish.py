@@ -172,7 +172,7 @@ def _drops(job: "Job", stages: Stages) -> tuple[dict[str, dict[str, int]], Count
             if name == "sides" and not job.config.split.test:
                 continue
             for drops, counts in stages.notes(name):
-                noted.update({key: value for key, value in counts.items()})
+                noted.update(counts)
                 yield from drops
 
     found = card.reasons(chain(every(), _mixed(stages)))
@@ -263,7 +263,7 @@ def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: "Job") 
         yield f"{failed:,} responses could not be annotated (reasons below)"
     path = stages.folder / "split" / LEAKAGE
     if job.config.split.test and not json.loads(path.read_text())["clean"]:
-        shared = [row for row in json.loads(path.read_text())["rows"] if row["shared"].strip("0 -–")]
+        shared = [row for row in json.loads(path.read_text())["rows"] if row["shared"].strip("0 -")]
         said = "; ".join(f"{row['kind']} {row['part']}: {row['shared']}" for row in islice(shared, 6))
         yield f"train and test share something ({said}); `persona-rm leakage` shows it"
     if job.config.split.test and not stages.count("mix/test"):

@@ -62,7 +62,7 @@ def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path
 
 
 def drawn(thread: Thread, share: float, seed: int) -> bool:
-    """Is the thread in a sample of this share? It depends on (seed, id); a larger share keeps what a smaller one has."""
+    """Is the thread in a sample of this share? By (seed, id); a larger share keeps what a smaller one has."""
     return share >= 1 or hashed("sample", seed, thread.source, thread.id) < share * 2**63
 
 

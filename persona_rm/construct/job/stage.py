@@ -2,8 +2,9 @@
 
 A key is a hash of the stage's settings, its code and the key of what it reads. A finished stage leaves `_done.json`
 with its key and is skipped while the key holds; a new key empties the folder and does the stage, and what follows,
-again. A stage that was killed finds its key in `_key.json` and goes on: Ray Data's checkpoint, under that key, knows the
-ids of the rows that are written. (A checkpoint must never meet another output folder: it would drop rows in silence.)
+again. A stage that was killed finds its key in `_key.json` and goes on: Ray Data's checkpoint, under that key, knows
+the ids of the rows that are written. (A checkpoint must never meet another output folder: it would drop rows in
+silence.)
 """
 
 import fcntl
@@ -151,8 +152,8 @@ class Stages:
         self.run(name, key, work, keeps=True)
 
     def written(self, before: str, folder: Path, key: str, function: Any, **options: Any) -> None:
-        """What `function` makes of the rows of `before`, as Parquet in `folder`, a file per file; the checkpoint is the
-        stage's, for this folder alone."""
+        """What `function` makes of the rows of `before`, as Parquet in `folder`, a file per file; the checkpoint is
+        for this folder alone."""
         import ray.data
         from ray.data.checkpoint import CheckpointConfig
 
@@ -179,7 +180,7 @@ def _written(checkpoint: Path) -> int:
 
 @contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """The system's error about space or rights as one that says what to do; nothing that was finished is lost."""
+    """The system's error about space or rights as one that says what to do; nothing that is finished is lost."""
     try:
         yield
     except OSError as error:
@@ -187,8 +188,8 @@ def full_disk_told(folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise DataError(
-            f"could not write ({error.strerror or error}); {free / 1e6:,.0f} MB are free here. Make room and start the "
-            "same command again: it goes on where it stopped",
+            f"could not write ({error.strerror or error}); {free / 1e6:,.0f} MB are free here. Make room and start "
+            "the same command again: it goes on where it stopped",
             file=folder,
         ) from error
 
