@@ -33,11 +33,16 @@ JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 def read_examples(path: str | Path, space: PreferenceSpace, on_bad: OnBad | None = None) -> Iterator[Example]:
-    """Every example of a file or of a folder of Parquet files, in order, streaming.
+    """Every example of a file, of a folder of Parquet files or of `data/train-*.parquet`, in order, streaming.
 
     A bad row (cut, not UTF-8, a key missing or of the wrong type, a direction other than 0, 0.5 and 1) goes to
     `on_bad`, and reading goes on; without `on_bad` it raises `DataError`. A missing or empty file raises at once.
     """
+    if "*" in (name := Path(path).name):
+        found = sorted(Path(path).parent.glob(name))
+        if not found:
+            raise DataError("no file of that pattern", file=path)
+        return chain.from_iterable(read_examples(file, space, on_bad) for file in found)
     if _form(Path(path)) == "json":
         return _examples(read_rows(path, on_bad), space, on_bad)
     files = _parquet_files(Path(path))

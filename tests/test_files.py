@@ -282,3 +282,13 @@ def test_the_published_benchmark_comes_back_as_it_was(
     assert tokens(tmp_path / "out.json.gz") == tokens(source)
     assert len({example.persona.user_id for example in examples}) == 2
     assert len({example.id for example in examples}) == len(examples) == 600
+
+
+def test_a_pattern_names_several_files(tmp_path, space):
+    rows = [Example(f"e{i}", f"p{i}", "yes", "no", (1,) * len(space), Persona("u")) for i in range(3)]
+    for i, row in enumerate(rows):
+        write_examples(tmp_path / f"train-{i}.parquet", [row], space)
+    write_examples(tmp_path / "test-0.parquet", rows[:1], space)
+    assert [example.id for example in read_examples(tmp_path / "train-*", space)] == ["e0", "e1", "e2"]
+    with pytest.raises(DataError, match=r"dev-\*: no file of that pattern"):
+        read_examples(tmp_path / "dev-*", space)

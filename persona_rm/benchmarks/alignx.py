@@ -1,14 +1,12 @@
 """Any file in the AlignX format as a benchmark: its own test sets, or what the construction job built and held out."""
 
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from pydantic import Field
 
 from persona_rm.benchmarks.base import Benchmark, Case, spread
 from persona_rm.config import Config
-from persona_rm.errors import DataError
 from persona_rm.files import read_examples
 from persona_rm.types import Example
 
@@ -32,11 +30,7 @@ class AlignX(Benchmark):
 
     def cases(self) -> list[Case]:
         """One case per row. Raises `DataError` by file, row and key."""
-        path = self.config.path
-        files = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
-        if not files:
-            raise DataError("no such file", file=path)
-        examples = chain.from_iterable(read_examples(file, self.space) for file in files)
+        examples = read_examples(self.config.path, self.space)
         return spread([Case(golden(example), example.source) for example in examples], self.config.limit)
 
 

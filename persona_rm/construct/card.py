@@ -68,6 +68,9 @@ class DataCard(Config):
     languages: tuple[str, ...] = ("en",)
     made: str = Field("", description="Date and time, ISO 8601.")
     seconds: float = 0.0
+    stages: dict[str, dict[str, float]] = Field(
+        {}, description='Stage -> "seconds", "peak_mb" of its largest process.'
+    )
     command: str = Field(description="What makes it again, from the folder of the recipe.")
     recipe: dict[str, Any] = Field(description="As resolved.")
     source: str

@@ -101,8 +101,10 @@ def _made(card: DataCard) -> str:
     facts |= {"dimensions": str(len(card.dimensions)), "seed": str(card.seed), "made": card.made or None}
     facts |= {"seconds": str(card.seconds)} | {f"annotator: {k}": str(v) for k, v in card.annotation.items()}
     facts |= {f"version of {name}": version for name, version in card.versions.items()}
+    stages = [(name, found.get("seconds"), found.get("peak_mb")) for name, found in card.stages.items()]
     recipe = yaml.safe_dump(card.recipe, sort_keys=False, allow_unicode=True)
-    return f"{table(['', ''], facts.items())}\n\nThe recipe, as resolved:\n```yaml\n{recipe}```"
+    times = table(["stage", "seconds", "largest process, MB"], stages)
+    return f"{table(['', ''], facts.items())}\n\n{times}\n\nThe recipe, as resolved:\n```yaml\n{recipe}```"
 
 
 def _flows(card: DataCard) -> str:

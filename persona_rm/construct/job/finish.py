@@ -70,18 +70,26 @@ def finish(job: "Job", stages: Stages, seconds: float) -> "BuildResult":
     (job.out / "figures" / "correlation.csv").write_text(tally.correlation_csv(job.space.ids))
     card.balance(found.rows, found.drops, found.flows)
     need_examples(job.out)
-    _told(stages)
     bad = found.errors or any(source.quarantined_rows or source.quarantined_files for source in found.sources)
     return BuildResult(job.out, plain, not bad)
 
 
-def _told(stages: Stages) -> None:
-    """The largest process of each stage: what a machine must hold."""
-    found = {name: mb for name in MAPPED if (mb := max(peaks(stages.folder / name / "_rows"), default=0))}
-    found["driver"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    stages.peaks = found
-    most = max(found, key=found.__getitem__)
-    console.print(f"peak memory of one process: {found[most]:,} MB ({most}); driver {found['driver']:,} MB")
+def _stages(stages: Stages) -> dict[str, dict[str, float]]:
+    """What each stage took, and its largest process: what a machine must hold."""
+    found: dict[str, dict[str, float]] = {}
+    for name, seconds in stages.seconds.items():
+        peak = max(peaks(stages.folder / name / "_rows"), default=0)
+        found[name] = {"seconds": seconds} | ({"peak_mb": peak} if peak else {})
+    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    after = sum(
+        row["seconds"] for name, row in found.items() if list(found).index(name) > list(found).index("annotate")
+    )
+    most = max(found, key=lambda name: found[name].get("peak_mb", 0))
+    console.print(
+        f"{after:,.0f} s after annotation; largest process {found[most].get('peak_mb', 0):,.0f} MB ({most}), "
+        f"driver {driver:,} MB"
+    )
+    return found | {"driver": {"peak_mb": driver}}
 
 
 def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTally]:
@@ -95,6 +103,7 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
         name=job.name or job.out.name,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=seconds,
+        stages=_stages(stages),
         command=job.command or "persona-rm build recipe.yaml",
         recipe=dict(job.recipe),
         source=job.source.name,

@@ -51,12 +51,11 @@ def code_of(parts: Sequence[str]) -> str:
 
 @dataclass
 class Stages:
-    """The stages of one build folder. `seconds` is what each took, `peaks` the megabytes of its largest process."""
+    """The stages of one build folder. `seconds` is what each took."""
 
     folder: Path
     resume: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
-    peaks: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
