@@ -5,10 +5,9 @@ checkpoint knows what is done; the record is JSON, null once it was dropped; not
 """
 
 import json
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from persona_rm.construct.pairs import pairs
 from persona_rm.construct.personas import Found, Personas
 from persona_rm.construct.progress import tell
 from persona_rm.construct.records import Pairs, Post
-from persona_rm.space import Dimension, Pole, PreferenceSpace
+from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Drop, Levels, Thread
 
 Table = Any
@@ -174,24 +173,6 @@ class Annotate:
         return tuple(levels)
 
 
-def thin(space: PreferenceSpace) -> bytes:
-    """A space small enough for Ray to hand to an actor with its other arguments, as JSON."""
-    return zlib.compress(json.dumps(asdict(space)).encode())
-
-
-def thick(data: bytes) -> PreferenceSpace:
-    """The inverse of `thin`."""
-    body = json.loads(zlib.decompress(data))
-    made = []
-    for row in body["dimensions"]:
-        poles: dict[str, Any] = {}
-        for name in ("positive", "negative"):
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row[name].items()}
-            poles[name] = Pole(**fields)
-        made.append(Dimension(**{**row, **poles}))
-    return PreferenceSpace(body["name"], tuple(made))
-
-
 def annotator(spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> Any:
     """The annotator that a spec names, with what it asks for."""
     cls = ANNOTATORS.load(spec.name)
@@ -257,14 +238,22 @@ class Search:
 class AnnotateActor(Map):
     """`Annotate` inside a Ray actor."""
 
-    def __init__(self, told: Path, spec: AnnotatorSpec, config: ConstructConfig, space: bytes, threads: int) -> None:
-        super().__init__(told, Annotate(spec, config, thick(space), threads))
+    def __init__(
+        self, told: Path, spec: AnnotatorSpec, config: ConstructConfig, space: PreferenceSpace, threads: int
+    ) -> None:
+        super().__init__(told, Annotate(spec, config, space, threads))
 
 
 class SearchActor(Map):
     """A method of `Search` inside a Ray actor."""
 
     def __init__(
-        self, told: Path, indices: Mapping[str, Path], config: ConstructConfig, space: bytes, seed: int, method: str
+        self,
+        told: Path,
+        indices: Mapping[str, Path],
+        config: ConstructConfig,
+        space: PreferenceSpace,
+        seed: int,
+        method: str,
     ) -> None:
-        super().__init__(told, each(getattr(Search(indices, config, thick(space), seed), method)))
+        super().__init__(told, each(getattr(Search(indices, config, space, seed), method)))

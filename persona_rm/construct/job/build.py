@@ -191,9 +191,8 @@ class _Run:
         """One actor a core, each with one thread: torch threads that share a busy core wait for each other."""
         config, model = self.job.config, self.job.spec.name in ("llm", "http")
         options = self._actors(1 if model else None) | {"batch_size": config.annotate_batch}
-        space = workers.thin(self.job.space)
         threads = max(1, _cpus() // options["concurrency"])
-        options["fn_constructor_args"] = (self._told("annotate"), self.job.spec, config, space, threads)
+        options["fn_constructor_args"] = (self._told("annotate"), self.job.spec, config, self.job.space, threads)
         options |= {"num_gpus": config.gpus} if config.gpus else {}
         self.stages.mapped("unique", "annotate", self.keys["annotate"], workers.AnnotateActor, **options)
         self._few_errors()
@@ -230,7 +229,7 @@ class _Run:
 
     def _search(self) -> None:
         indices = {side: self.stages.folder / "index" / side for side in ("train", "test")}
-        arguments = (indices, self.job.config, workers.thin(self.job.space), self.job.seed)
+        arguments = (indices, self.job.config, self.job.space, self.job.seed)
         for before, name in (("pair", "search"), ("search", "persona")):
             method = {"search": "find", "persona": "examples"}[name]
             options = self._actors() | {"batch_size": 64}
@@ -243,7 +242,7 @@ class _Run:
             rows = each(partial(template, space=job.space, empty=job.config.demo.by == "none"))
             self.stages.mapped("persona", "demo", self.keys["demo"], rows)
             return
-        arguments = (self._told("demo"), job.spec, job.config, workers.thin(job.space))
+        arguments = (self._told("demo"), job.spec, job.config, job.space)
         options = self._actors(1) | {"fn_constructor_args": arguments}
         self.stages.mapped("persona", "demo", self.keys["demo"], Describe, **options)
 

@@ -7,7 +7,7 @@ from persona_rm.construct import records
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.demo import describe
 from persona_rm.construct.steps import demo
-from persona_rm.construct.workers import AnnotatorSpec, Map, Outcome, annotator, thick
+from persona_rm.construct.workers import AnnotatorSpec, Map, Outcome, annotator
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example
 
@@ -24,12 +24,12 @@ def template(row: dict[str, Any], space: PreferenceSpace, empty: bool) -> Outcom
 class Describe(Map):
     """LLM descriptions, read back by the construction's annotator; the template where they do not agree."""
 
-    def __init__(self, told: Path, spec: AnnotatorSpec, config: ConstructConfig, space: bytes) -> None:
+    def __init__(self, told: Path, spec: AnnotatorSpec, config: ConstructConfig, space: PreferenceSpace) -> None:
         from persona_rm.backends.openai_http import HttpConfig, HttpGenerator
         from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
 
         super().__init__(told, self.described)
-        self.config, self.space = config.demo, thick(space)
+        self.config, self.space = config.demo, space
         self.annotator = annotator(spec, self.space, 1)
         made: Any = (VllmGenerator, VllmConfig) if config.demo.by == "llm" else (HttpGenerator, HttpConfig)
         self.generator = made[0](made[1](**config.demo.generator))
