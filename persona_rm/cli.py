@@ -120,10 +120,10 @@ def _share(text: str) -> float:
 
 
 def _again(recipe: Path, overrides: list[str] | None, sample: str) -> str:
-    """The command line, for the card."""
-    return shlex.join(
-        ["persona-rm", "build", str(recipe), *(overrides or ()), *(["--sample", sample] if sample else ())]
-    )
+    """The command line, for the card: of a path only the last name, as folders of a machine are nobody's business."""
+    parts = [override.partition("=") for override in overrides or ()]
+    given = [key + sign + (value if value.startswith(("[", "{")) else Path(value).name) for key, sign, value in parts]
+    return shlex.join(["persona-rm", "build", recipe.name, *given, *(["--sample", sample] if sample else ())])
 
 
 @app.command()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from aiohttp import web
+from http_toys import Server, chat
 
 from persona_rm.construct.job.stage import full_disk_told
 from persona_rm.errors import DataError
@@ -168,3 +170,48 @@ def test_bad_files_and_odd_threads_stop_nothing_and_the_exit_code_and_card_say_s
     head = (tmp_path / "out" / "README.md").read_text().split("# odd")[1][:1500]
     assert "Quarantined:" in head
     assert "rows quarantined" in head
+
+
+def answers(prompt, tries):
+    """A server that is busy at first and at times, and that talks rubbish about every eighth response."""
+    said = prompt.rsplit("Comment:", 1)[1]
+    number = sum(said.encode())
+    if tries == 0 and number % 3 == 0:
+        return web.Response(status=429, headers={"Retry-After": "0"}, text="busy")
+    if number % 8 == 0:
+        return chat("I would rather not say")
+    poles = [(place, 3 if number >> place & 1 else 1) for place in range(1, 8) if number >> (place + 3) & 1]
+    return chat(json.dumps({str(place): pole for place, pole in poles}))
+
+
+@pytest.mark.slow
+def test_annotation_over_http_survives_a_busy_server_counts_rubbish_and_stops_when_it_is_dead(tmp_path):
+    server = Server(answers)
+    lines = [json.dumps(thread(n, [LIKES.format(n), HATES.format(7 * n), f"Maybe {n} is right"])) for n in range(60)]
+    (tmp_path / "threads.jsonl").write_text("\n".join(lines))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"name: asked\nsource: {{name: reddit, path: {tmp_path / 'threads.jsonl'}, licence: none}}\n"
+        f"annotator: {{name: http, form: json, server: {{base_url: '{server.url}', model: m, retries: 3, "
+        "backoff: 0.01, down_after: 5}}\n"
+        "build: {threshold: 0.3, min_items: 2, max_errors: 0.5, annotate_batch: 16, shard: 20}\n"
+    )
+    try:
+        done = subprocess.run(
+            command(recipe, tmp_path / "out"), capture_output=True, text=True, env=ENVIRONMENT, check=False
+        )
+        assert done.returncode == 3, done.stderr[-2000:]
+        card = json.loads((tmp_path / "out" / "card.json").read_text())
+        dropped = {why: n for why, n in card["drops"]["response"].items() if why.startswith("not annotated")}
+        assert len(dropped) == 1
+        assert 5 < sum(dropped.values()) < 60
+        assert "rather not say" not in json.dumps(card), "an answer is never repeated"
+        assert card["rows"]["examples"] > 10
+    finally:
+        server.stop()
+    dead = subprocess.run(
+        command(recipe, tmp_path / "dead"), capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
+    assert dead.returncode == 1
+    assert "HostError" in dead.stderr
+    assert not list((tmp_path / "dead" / "data").glob("*")), "a score is never made up"

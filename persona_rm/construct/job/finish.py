@@ -105,7 +105,7 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
         seconds=seconds,
         stages=_stages(stages),
         command=job.command or "persona-rm build recipe.yaml",
-        recipe=dict(job.recipe),
+        recipe=_recipe(job),
         source=job.source.name,
         annotator=job.spec.name,
         space=job.space.name,
@@ -115,7 +115,7 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
         errors=tuple(_errors(stages, drops, job)),
         sources=tuple(_sources(job, stages)),
         rows=rows,
-        flows=tuple(flow for flow in FLOWS if flow.what != "mirrored" or job.config.mirror),
+        flows=tuple(flow for flow in FLOWS if flow.what not in _unasked(job)),
         drops=drops,
         pii=_pii(job, noted) if job.config.clean.pii else None,
         levels=levels.figures(job.space.ids) if usable[1] else None,
@@ -130,6 +130,25 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
         dimensions=tuple(table(job.space)),
     )
     return made, levels
+
+
+def _unasked(job: "Job") -> set[str]:
+    """Flows of what the settings do not ask for: nothing came in, nothing was dropped."""
+    config = job.config
+    asked = {"sample": config.sample < 1, "mirrored": config.mirror, "value pair": bool(config.universal)}
+    return {what for what, wanted in (asked | {"curated": bool(config.curate)}).items() if not wanted}
+
+
+def _recipe(job: "Job") -> dict[str, Any]:
+    """What construction depends on, with file names in place of paths: folders of a machine are nobody's business."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: Path(v).name if key == "path" else plain(v) for key, v in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    names = ("name", "seed", "space", "source", "annotator", "build")
+    return {name: plain(job.recipe[name]) for name in names if name in job.recipe}
 
 
 def _sets(stages: Stages) -> dict[str, SplitCard]:
