@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from persona_rm import __version__
 from persona_rm.errors import PersonaRMError, RecipeError
@@ -143,8 +144,9 @@ def leakage(
 
         found = load_space(space)
         report = check(read_examples(train, found), read_examples(test, found), near or None)
-        table = Table(*report.rows()[0])
-        for row in report.rows():
+        rows = report.rows()
+        table = Table(*(Column(name, no_wrap=True) for name in rows[0]), box=SIMPLE, pad_edge=False)
+        for row in rows:
             table.add_row(*row.values())
         console.print(table)
         console.print(

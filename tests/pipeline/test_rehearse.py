@@ -13,7 +13,7 @@ TEAMS = ROOT / "recipes" / "llama8b_8gpu.yaml"
 def test_a_teams_recipe_becomes_small_and_every_change_is_told():
     recipe = load_recipe(TEAMS, ["source=toy"])
     small, changes = rehearsal_of(recipe)
-    assert (small.model, small.device, small.output) == ("toy_lm", "auto", "runs/llama8b-rehearsal")
+    assert (small.model, small.device, small.out) == ("toy_lm", "auto", "runs/llama8b-rehearsal")
     assert [dpo.rows for dpo in small.dpo.values()] == [ROWS, ROWS]
     assert small.ppo["matched"].prompts == PROMPTS
     for told in ("model: /models/", "device: gpu -> auto", "dpo.ica.rows: 91918 ->", "ppo.matched: 8 users"):

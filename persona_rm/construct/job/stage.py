@@ -108,7 +108,8 @@ class Stages:
         _write(folder / DONE, {"key": key, "seconds": self.seconds[name]})
         for checkpoint in folder.rglob(CHECKPOINT):
             shutil.rmtree(checkpoint, ignore_errors=True)
-        console.print(f"construct {name}: {self.count(name):,} rows in {self.seconds[name]} s")
+        rows = f"{count:,} rows in " if (count := self.count(name)) else ""
+        console.print(f"construct {name}: {rows}{self.seconds[name]} s")
 
     def files(self, name: str) -> list[Path]:
         """The stage's Parquet files."""
