@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from persona_rm.config import Config
+from persona_rm.construct.cleaning import CleanConfig
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job import AnnotatorSpec, Job, build
 from persona_rm.construct.job.cluster import cluster
@@ -251,3 +252,37 @@ def test_a_wrong_universal_set_is_refused_before_anything_runs(space, tmp_path):
     with pytest.raises(RecipeError, match=r"build.universal 'helpsteer2': paht: Extra inputs"):
         run(Tiny(space, 12), space, tmp_path, universal=({"name": "helpsteer2", "path": "x", "paht": "x"},))
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_what_others_said_is_dropped_exactly_and_nearly(space, tmp_path):
+    said = " ".join(f"word{i}" for i in range(40))
+
+    class Echo(Tiny):
+        def threads(self, on_bad):
+            yield from super().threads(on_bad)
+            for t, text in enumerate([said, said.upper(), said + " indeed", "something else entirely, friends"]):
+                levels = self._comment("echo", t).levels
+                yield Thread(f"echo{t}", "tiny", f"echo post {t}", (Comment(f"echo{t}/0", text, levels=levels),))
+
+    drops = run(Echo(space, 12), space, tmp_path, clean=CleanConfig(near_duplicates=0.8)).card["drops"]["response"]
+    assert drops["the same as another response"] == 1
+    assert drops["nearly the same as another response"] >= 1
+    off = run(Echo(space, 12), space, tmp_path, clean=CleanConfig(duplicates=False)).card["drops"]["response"]
+    assert not [reason for reason in off if "another response" in reason]
+
+
+def test_curation_keeps_so_many_and_counts_the_rest(space, tmp_path):
+    result = run(Tiny(space), space, tmp_path, curate=10)
+    assert len(examples(tmp_path, space)) == result.card["splits"]["train"]["rows"] == 10
+    left = result.card["drops"]["curated"]["less informative than those kept"]
+    assert left == result.card["rows"]["examples"] - 10
+
+
+def test_asking_twice_makes_levels_that_differ_neutral(space, tmp_path):
+    half = ((0.5, 0.0, 0.5), (0.0, 1.0, 0.0), (0.5, 0.0, 0.5))
+    noisy = AnnotatorSpec("given", {"confusion": half})
+    once = build(Job(Tiny(space, 20), noisy, CONFIG, space, 0, tmp_path / "once", "tiny"))
+    twice = build(Job(Tiny(space, 20), noisy, CONFIG.model_copy(update={"retest": True}), space, 0, tmp_path / "b"))
+    assert abs(once.card["levels"]["shares"]["none"] - 0.6) < 0.03
+    assert abs(twice.card["levels"]["shares"]["none"] - 0.8) < 0.03, "half of what is read is a coin's fall"
+    assert any("another wording" in key for key in twice.card["annotation"])

