@@ -90,7 +90,7 @@ def build(
 ) -> None:
     """Build an AlignX-style data set from the recipe's threads, on Ray Data.
 
-    In the folder `out=FOLDER` (default: runs/<name>): Parquet under data/, README.md and card.json (the data card) and
+    In the folder `out=FOLDER` (default: runs/NAME): Parquet under data/, README.md and card.json (the data card) and
     figures/. `datasets.load_dataset(FOLDER)` reads it. Exit code 0: clean; 3: built, but input was quarantined or rows
     failed, as the card says; 1: not built.
     """

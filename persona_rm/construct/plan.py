@@ -1,10 +1,9 @@
-"""What a build would do and cost: estimated from the first threads of the source, before anything runs."""
+"""What a build would do and cost: estimated from the source before anything runs."""
 
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ from persona_rm.sources.base import Source
 from persona_rm.types import Thread
 
 FIRST = 2000
-"""Threads that are read for an estimate."""
+"""Threads that are cleaned for an estimate."""
+SECONDS = 20.0
+"""Threads are counted for so long; a source that goes on is extrapolated by its bytes."""
 ANNOTATED = 64
 """Responses that are annotated for one."""
 PACKED = (".gz", ".zst", ".bz2", ".xz")
@@ -26,7 +27,7 @@ PACKED = (".gz", ".zst", ".bz2", ".xz")
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Rows that a build would have. `exact`: the source ended within the sample, so nothing was extrapolated."""
+    """Rows that a build would have. `exact`: threads and responses were counted to the end."""
 
     exact: bool
     threads: int
@@ -42,31 +43,38 @@ class Estimate:
 
 
 def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> Estimate:
-    """Reads the first threads, cleans them, annotates some responses. Raises `DataError` for a source without any."""
+    """Counts threads for some seconds, cleans the first ones, annotates some responses. Raises `DataError` where the
+    source gives none."""
     bad: list[DataError] = []
+    threads, read, asked, exact = list[Thread](), 0, 0, True
     started = time.monotonic()
-    threads = list(islice(source.threads(bad.append), FIRST + 1))
+    for thread in source.threads(bad.append):
+        if time.monotonic() - started > SECONDS and read >= FIRST:
+            exact = False
+            break
+        read += 1
+        asked += len(thread.comments)
+        threads += [thread] if len(threads) < FIRST else []
     if not threads:
         raise DataError(f"source {source.name!r} gave no thread; {len(bad)} rows could not be read")
-    exact, threads = len(threads) <= FIRST, threads[:FIRST]
+    reading = (time.monotonic() - started) / read
+    began = time.monotonic()
     cleaner = Cleaner(config.clean, b"estimate")
     cleaned = [done.thread for done in map(cleaner.clean, threads) if done.thread is not None]
-    spent = time.monotonic() - started
-    scale = (1.0 if exact else _scale(source.files(), threads)) * config.sample
-    if config.max_threads:
-        scale = min(scale, config.max_threads / len(threads))
+    cleaning = (time.monotonic() - began) / len(threads)
+    total = read if exact else len(threads) * _scale(source.files(), threads)
+    total = min(total * config.sample, config.max_threads or total)
     responses = [(thread.prompt, comment) for thread in cleaned for comment in thread.comments]
     some = responses[:: max(1, len(responses) // ANNOTATED)][:ANNOTATED]
-    usable = round(len(responses) * scale)
-    cost = _cost(annotator, some, usable, config) if some else {}
+    usable = round(len(responses) / len(threads) * total)
     return Estimate(
-        exact,
-        round(len(threads) * scale),
-        round(sum(len(thread.comments) for thread in threads) * scale),
+        exact and config.sample == 1,
+        round(total),
+        round(asked / read * total),
         usable,
-        round(sum(len(thread.comments) > 1 for thread in cleaned) * scale),
-        spent * scale,
-        cost,
+        round(sum(len(thread.comments) > 1 for thread in cleaned) / len(threads) * total),
+        (reading + cleaning) * total,
+        _cost(annotator, some, usable, config) if some else {},
         len(bad),
     )
 
@@ -99,10 +107,9 @@ def _cost(
 def lines(found: Estimate, prices: PriceConfig) -> list[tuple[str, str]]:
     """The estimate for a table: what, how much. Money only where a price was given."""
     about = "" if found.exact else "about "
-    rows = [
-        (name.replace("_", " "), f"{about}{getattr(found, name):,}") for name in ("threads", "responses", "usable")
-    ]
-    rows += [("posts with two usable responses (pairs at most)", f"{about}{found.posts_with_two:,}")]
+    rows = [(name, f"{about}{getattr(found, name):,}") for name in ("threads", "responses")]
+    rows += [("usable responses", f"about {found.usable:,}")]
+    rows += [("posts with two usable responses (pairs at most)", f"about {found.posts_with_two:,}")]
     rows += [("reading and cleaning, one core", _hours(found.seconds / 3600))]
     if found.bad:
         rows.append(("rows of the sample that cannot be read", f"{found.bad:,}"))
