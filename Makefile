@@ -44,7 +44,7 @@ test: install-dev ## the whole suite: the fast part, then the slow part
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory test-slow
 
-test-fast: install-dev ## unit and contract tests (within a minute)
+test-fast: install-dev ## unit and contract tests (a minute and a half)
 	@$(RUN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
 
 test-slow: install-dev ## real DPO, PPO, vLLM, Ray and DeepSpeed on the CPU

@@ -123,6 +123,8 @@ def test_an_error_of_the_system_says_what_to_do(tmp_path):
         full_disk_told(tmp_path),
     ):
         raise OSError(28, "No space left on device")
+    with pytest.raises(DataError, match=r"Permission denied: 'x'$"), full_disk_told(tmp_path):
+        raise PermissionError(13, "Permission denied", "x")
     with pytest.raises(DataError, match="as it is"), full_disk_told(tmp_path):
         raise DataError("as it is")
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -135,15 +136,13 @@ def build(job: Job) -> BuildResult:
         keys = keys_of(job, stages)
         read = partial(read_source, job.source, job.config, job.seed)
         stages.run("raw", keys["raw"], read)
-        with _cluster_if_needed(stages, keys):
+        with _cluster_if_needed(stages, {n: k for n, k in keys.items() if n != "sides" or job.config.split.test}):
             _Run(job, stages, keys).all()
         return finish(job, stages, round(time.monotonic() - started, 1))
 
 
-def _cluster_if_needed(stages: Stages, keys: Mapping[str, str]) -> Any:
+def _cluster_if_needed(stages: Stages, keys: Mapping[str, str]) -> AbstractContextManager[Any]:
     """Ray, unless everything was done before."""
-    from contextlib import nullcontext
-
     return nullcontext() if stages.resume and all(map(stages.is_done, keys, keys.values())) else cluster()
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,8 +108,6 @@ def _universal(job: "Job", bad: Any, counts: Counter[str]) -> Iterator[tuple[str
 
 def replaced(pair: Any) -> Any:
     """A value pair without personal data."""
-    from dataclasses import replace
-
     return replace(pair, **{name: scrub(getattr(pair, name))[0] for name in ("prompt", "chosen", "rejected")})
 
 

@@ -7,6 +7,7 @@ the ids of the rows that are written. (A checkpoint must never meet another outp
 silence.)
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -30,6 +31,7 @@ from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.types import Drop
 
 DONE, KEY, LOCK, CHECKPOINT = "_done.json", "_key.json", "_lock", "_checkpoint"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CODE = Path(__file__).parents[2]
 
 
@@ -180,12 +182,15 @@ def _written(checkpoint: Path) -> int:
 
 @contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """The system's error about space or rights as one that says what to do; nothing that is finished is lost."""
+    """The system's error about space as one that says what to do, any other with its file; nothing that is finished is
+    lost."""
     try:
         yield
     except OSError as error:
         if isinstance(error, PersonaRMError):
             raise
+        if error.errno not in FULL:
+            raise DataError(str(error), file=folder) from error
         free = shutil.disk_usage(folder).free if folder.exists() else 0
         raise DataError(
             f"could not write ({error.strerror or error}); {free / 1e6:,.0f} MB are free here. Make room and start "
