@@ -5,6 +5,7 @@ What is computed stands in the modules beside this package; here is only where i
 worker or an order.
 """
 
+import json
 import os
 import secrets
 import time
@@ -175,11 +176,17 @@ class _Run:
         plan.mkdir(exist_ok=True)
         rule = None if self._done("unique") else unique.rule(self.stages, self.job.config, plan)
         self.stages.mapped("clean", "unique", self.keys["unique"], each(rule or _never))
+        for signatures in plan.glob("*.bin"):  # half a kilobyte per text, of no use once the rule is made
+            signatures.unlink()
 
     def _sides(self) -> None:
         share = self.job.config.split.test
         if share:
-            rule = None if self._done("sides") else unique.Sided(unique.sides(self.stages, share, self.job.seed))
+            rule = None
+            if not self._done("sides"):
+                found = unique.sides(self.stages, share, self.job.seed)
+                (self.stages.folder / "_unique" / ending.SIDES).write_text(json.dumps(found.counts()) + "\n")
+                rule = unique.Sided(found)
             self.stages.mapped("annotate", "sides", self.keys["sides"], each(rule or _never))
 
     @property

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ROWS = pa.schema([("id", pa.string()), ("record", pa.large_string())])
 SHARD = 1000
 SETS = ("train", "test", "alignx_test", "mirrored")
-LEAKAGE, CELLS, DROPS, KEPT = "leakage.json", "cells.json", "drops.jsonl", "kept.txt"
+LEAKAGE, CELLS, DROPS, KEPT, SIDES = "leakage.json", "cells.json", "drops.jsonl", "kept.txt", "sides.json"
 
 
 class Shards:

@@ -18,7 +18,16 @@ from persona_rm.construct.card import DataCard, Flow, PiiCard, SourceCard, Split
 from persona_rm.construct.cleaning.limits import NOT_CAUGHT
 from persona_rm.construct.index import hashed
 from persona_rm.construct.job.cluster import console
-from persona_rm.construct.job.ending import CELLS, DROPS, KEPT, LEAKAGE, examples, need_examples, universal_sources
+from persona_rm.construct.job.ending import (
+    CELLS,
+    DROPS,
+    KEPT,
+    LEAKAGE,
+    SIDES,
+    examples,
+    need_examples,
+    universal_sources,
+)
 from persona_rm.construct.job.read import COUNTS, quarantine
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.progress import peaks
@@ -102,6 +111,7 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
     every = [tally.figures(job.space.ids, name) for name in ("train", "test")]
     made = DataCard(
         name=job.name or job.out.name,
+        about=_about(job, stages),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=seconds,
         stages=_stages(stages),
@@ -131,6 +141,20 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
         dimensions=tuple(table(job.space)),
     )
     return made, levels
+
+
+def _about(job: "Job", stages: Stages) -> str:
+    """How the sides of the split were made, in words."""
+    if not job.config.split.test:
+        return ""
+    found = json.loads((stages.folder / "_unique" / SIDES).read_text())
+    cases = stages.count("emit/alignx_test")
+    return (
+        f"Of {found['posts']:,} posts, near-duplicates as one, {found['posts in test']:,} are on the test side: posts "
+        f"that share an asker go together ({found['components']:,} components, the largest of "
+        f"{found['posts of the largest component']:,} posts). Histories come from the same side as what they stand "
+        f"for. The {cases:,} cases of `alignx_test` are balanced over dimensions and directions as far as that goes."
+    )
 
 
 def _unasked(job: "Job") -> set[str]:
