@@ -22,13 +22,13 @@ def test_vllm_annotates_and_describes_inside_ray_actors(space, tmp_path):
     enough to see that levels come from its answers, and that a description which does not agree is not taken."""
     cls = SOURCES.load("toy")
     source = cls(cls.Config(people=20, test_people=2, posts=24), space)
-    annotator = AnnotatorSpec("llm", {"engine": ENGINE, "form": "json", "examples": False, "max_answer_tokens": 64})
+    annotator = AnnotatorSpec("llm", {"engine": ENGINE, "form": "json", "examples": False, "max_answer_tokens": 512})
     config = ConstructConfig(
         min_items=1,
         threshold=0.3,
         max_errors=1.0,
         shard=24,
-        demo=DemoConfig(by="llm", generator=ENGINE, max_tokens=48),
+        demo=DemoConfig(by="llm", generator=ENGINE, max_tokens=160),
     )
     result = build(Job(source, annotator, config, space, 0, tmp_path, "asked"))
     card = result.card

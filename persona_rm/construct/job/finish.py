@@ -167,13 +167,17 @@ def _unasked(job: "Job") -> set[str]:
 def _recipe(job: "Job") -> dict[str, Any]:
     """What construction depends on, with file names in place of paths: folders of a machine are nobody's business."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: Path(v).name if key == "path" else plain(v) for key, v in value.items()}
-        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
     names = ("name", "seed", "space", "source", "annotator", "build")
-    return {name: plain(job.recipe[name]) for name in names if name in job.recipe}
+    return {name: _plain(job.recipe[name]) for name in names if name in job.recipe}
+
+
+def _plain(value: Any) -> Any:
+    """Settings with the last name of every absolute path."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def _sets(stages: Stages) -> dict[str, SplitCard]:
@@ -268,7 +272,7 @@ def _rows(job: "Job", stages: Stages, usable: tuple[int, int], noted: Mapping[st
 
 def _annotation(job: "Job", noted: Mapping[str, float]) -> dict[str, Any]:
     cells = noted["cells"] or 1.0
-    found: dict[str, Any] = {key: value for key, value in job.spec.params.items() if "key" not in key}
+    found: dict[str, Any] = {key: _plain(value) for key, value in job.spec.params.items() if "key" not in key}
     found["mean confidence"] = round(noted["confidence"] / cells, 4)
     if job.config.min_confidence:
         found[f"levels below confidence {job.config.min_confidence:g}, made neutral"] = (
