@@ -12,7 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "config", "extras", "progress", "rows"),
     ("registry",),
     ("space",),
-    ("files", "parquet", "prompts", "world"),
+    ("files", "parquet", "prompts", "world", "profiles"),
     ("backends",),
     ZOOS,
     ("construct",),

@@ -1,9 +1,11 @@
 """The directions that the persona already carries, taken as certain: the upper bound that inference works towards."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import Inferrer, Posterior
+from persona_rm.inferrers.evidence import Item
 from persona_rm.types import Persona
 
 
@@ -12,7 +14,11 @@ class Golden(Inferrer):
 
     name: ClassVar[str] = "golden"
 
-    def infer(self, persona: Persona) -> Posterior:
+    def items(self, persona: Persona) -> list[Item]:
+        """None: the items are not looked at."""
+        return []
+
+    def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
         """The persona's own directions. Raises `DataError` where it carries none, or as many as another space has."""
         if persona.directions is None:
             raise DataError(f"user {persona.user_id!r} carries no directions: use an inferrer that reads items (vote)")
@@ -20,4 +26,4 @@ class Golden(Inferrer):
             found = f"{len(persona.directions)} directions, space {self.space.name} has {len(self.space)}"
             raise DataError(f"user {persona.user_id!r} carries {found}")
         certain = tuple((float(d == -1), float(d == 0), float(d == 1)) for d in persona.directions)
-        return Posterior(certain, persona.directions)
+        return Posterior(certain, persona.directions, n_items=max(1, persona.n_items))

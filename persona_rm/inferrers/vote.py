@@ -14,9 +14,9 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from persona_rm.config import Config
-from persona_rm.errors import DataError
 from persona_rm.inferrers.base import Inferrer, Posterior
-from persona_rm.types import Directions, Pair, Persona, Ugc
+from persona_rm.inferrers.evidence import Item
+from persona_rm.types import Directions, Persona
 
 
 class VoteConfig(Config):
@@ -36,24 +36,24 @@ class VoteConfig(Config):
 class Vote(Inferrer):
     """Majority of the items, by thresholds. The posterior is the share of votes: P(negative), P(neutral), P(positive).
 
-    Shares are what was counted, not calibrated probabilities. Without items everything is neutral, with share 1.
+    Shares are what was counted, not calibrated probabilities. Without items everything is neutral, with share 1. A
+    repeated item votes as often as it is there, as in the released code.
     """
 
     name: ClassVar[str] = "vote"
     Config: ClassVar[type[Config]] = VoteConfig
 
-    def infer(self, persona: Persona) -> Posterior:
-        """Votes per dimension, then the rule. Raises `DataError` naming user and item where directions are missing."""
-        items = votes(persona, len(self.space))
+    def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
+        """Votes per dimension, then the rule."""
         if not items:
             return Posterior(((0.0, 1.0, 0.0),) * len(self.space), self.space.neutral)
-        columns = list(zip(*items, strict=True))
+        columns = list(zip(*(item.votes for item in items), strict=True))
         shares = tuple((c.count(-1) / len(c), c.count(0) / len(c), c.count(1) / len(c)) for c in columns)
         nets = [sum(column) for column in columns]
         directions = tuple(self.decide(net, len(items)) for net in nets)
         if self.config.force and not any(directions):
             directions = most_extreme(nets)
-        return Posterior(shares, directions)
+        return Posterior(shares, directions, n_items=len(items))
 
     def decide(self, net: int, n: int) -> int:
         """The direction of `net` = positive minus negative votes among `n`: (n + net) / 2n against the thresholds."""
@@ -61,13 +61,6 @@ class Vote(Inferrer):
         if (n + net) * high.denominator >= 2 * n * high.numerator:
             return 1
         return -1 if (n + net) * low.denominator <= 2 * n * low.numerator else 0
-
-
-def votes(persona: Persona, size: int) -> list[Directions]:
-    """The directions of every item, UGC first. Raises `DataError` naming user and item where missing or odd."""
-    items: list[tuple[str, Ugc | Pair]] = [(f"ugc[{i}]", item) for i, item in enumerate(persona.ugc)]
-    items += [(f"pairs[{i}]", item) for i, item in enumerate(persona.pairs)]
-    return [_vote(item, f"user {persona.user_id!r}, {where}", size) for where, item in items]
 
 
 def most_extreme(nets: Sequence[int]) -> Directions:
@@ -79,14 +72,6 @@ def most_extreme(nets: Sequence[int]) -> Directions:
     if high == low == 0:
         return (0,) * len(nets)
     return tuple(int(net == high) for net in nets) if high > -low else tuple(-int(net == low) for net in nets)
-
-
-def _vote(item: Ugc | Pair, where: str, size: int) -> Directions:
-    if item.directions is None:
-        raise DataError(f"{where} carries no directions: annotate the items before the vote")
-    if len(item.directions) != size or not {-1, 0, 1}.issuperset(item.directions):
-        raise DataError(f"{where} needs {size} directions of -1, 0 or 1, found {list(item.directions)[:8]}...")
-    return item.directions
 
 
 def _exact(threshold: float) -> Fraction:

@@ -1,0 +1,68 @@
+"""Evidence as every inferrer reads it: one record per item, with votes and without text.
+
+An item's id is a hash of what it says, so the same item given twice is the same item; no text of a person is kept.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from persona_rm.errors import DataError
+from persona_rm.types import Directions, Pair, Persona, Ugc, content_id
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that says something about a person: -1, 0 or 1 on every dimension of the space."""
+
+    id: str
+    source: str
+    """What kind of evidence: "ugc", "pair", "demo", "critique", "summary", or the name of an import."""
+    votes: Directions
+    created: str | None = None
+    """ISO 8601; None where nobody knows when."""
+
+    @property
+    def when(self) -> float | None:
+        """Seconds since 1970; without a zone UTC is meant. Raises `DataError` for what is no ISO 8601."""
+        if self.created is None:
+            return None
+        try:
+            found = datetime.fromisoformat(self.created)
+        except ValueError as error:
+            raise DataError(f"item {self.id}: `created` must be ISO 8601, found {self.created!r}") from error
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def items_of(persona: Persona, size: int) -> list[Item]:
+    """The persona's items, UGC first, repeated ones too.
+
+    Raises `DataError` naming user and item where directions are missing, or are not `size` values of -1, 0 and 1.
+    """
+    named: list[tuple[str, Ugc | Pair]] = [(f"ugc[{i}]", item) for i, item in enumerate(persona.ugc)]
+    named += [(f"pairs[{i}]", item) for i, item in enumerate(persona.pairs)]
+    return [_item(item, f"user {persona.user_id!r}, {where}", size) for where, item in named]
+
+
+def distinct(items: Iterable[Item]) -> list[Item]:
+    """Each id once, in the order of first appearance: a repeated item counts once."""
+    first: dict[str, Item] = {}
+    for item in items:
+        first.setdefault(item.id, item)
+    return list(first.values())
+
+
+def check_votes(votes: Sequence[int] | None, where: str, size: int) -> Directions:
+    """The votes as a tuple. Raises `DataError` naming `where`."""
+    if votes is None:
+        raise DataError(f"{where} carries no directions: annotate the items before directions are inferred")
+    if len(votes) != size or not {-1, 0, 1}.issuperset(votes):
+        raise DataError(f"{where} needs {size} directions of -1, 0 or 1, found {list(votes)[:8]}...")
+    return tuple(votes)
+
+
+def _item(item: Ugc | Pair, where: str, size: int) -> Item:
+    votes = check_votes(item.directions, where, size)
+    if isinstance(item, Ugc):
+        return Item(content_id("ugc", item.prompt, item.comment), "ugc", votes, item.created)
+    return Item(content_id("pair", item.prompt, item.chosen, item.rejected), "pair", votes, item.created)
