@@ -1,0 +1,80 @@
+"""Calibrated probabilities: of all directions given probability p, a share p should be right.
+
+Fitted on people that the model did not learn from, with scikit-learn: `temperature` (one number for all: p ** (1/T),
+normalised; Guo et al. 2017) or `isotonic` (per class the best non-decreasing curve, normalised; Zadrozny and Elkan
+2002).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from persona_rm.inferrers.model import Floats
+
+Kind = Literal["none", "temperature", "isotonic"]
+TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`temperature` T; or for each class the knots of its curve: `knots[c]` (2, m), raw above calibrated."""
+
+    temperature: float = 1.0
+    knots: tuple[Floats, ...] = ()
+
+    def __call__(self, probabilities: Floats) -> Floats:
+        """Calibrated P(direction), same shape (..., 3)."""
+        if self.knots:
+            found = np.stack([np.interp(probabilities[..., c], *self.knots[c]) for c in range(3)], -1)
+        elif self.temperature == 1.0:
+            return probabilities
+        else:
+            found = np.maximum(probabilities, 1e-300) ** (1 / self.temperature)
+        return np.asarray(found / found.sum(-1, keepdims=True))
+
+
+def fit_calibration(kind: Kind, probabilities: Floats, labels: npt.NDArray[np.int64]) -> Calibration:
+    """From P(direction) (n, D, 3) and the true directions (n, D) of people who were held out."""
+    flat, classes = np.maximum(probabilities.reshape(-1, 3), TINY), labels.reshape(-1) + 1
+    if kind == "temperature":
+        return Calibration(temperature=_temperature(flat, classes))
+    if kind == "isotonic":
+        return Calibration(knots=tuple(_curve(flat[:, c], classes == c) for c in range(3)))
+    return Calibration()
+
+
+def _temperature(probabilities: Floats, classes: npt.NDArray[np.int64]) -> float:
+    from scipy.optimize import minimize_scalar
+    from sklearn.metrics import log_loss
+
+    def loss(log_temperature: float) -> float:
+        tempered = Calibration(temperature=float(np.exp(log_temperature)))(probabilities)
+        return float(log_loss(classes, tempered, labels=[0, 1, 2]))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
+
+
+def _curve(scores: Floats, right: npt.NDArray[np.bool_]) -> Floats:
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=TINY, y_max=1 - TINY, out_of_bounds="clip").fit(scores, right)
+    return np.stack([fitted.X_thresholds_, fitted.y_thresholds_]).astype(np.float64)
+
+
+def expected_calibration_error(probabilities: Floats, labels: npt.NDArray[np.int64], bins: int = 15) -> float:
+    """Classwise ECE: over the three classes and all dimensions, |mean probability - share that is right| per bin of
+    equal width, weighted by how many probabilities fall in it."""
+    return float(sum(abs(p - y) * n for p, y, n in reliability(probabilities, labels, bins)) / probabilities.size)
+
+
+def reliability(
+    probabilities: Floats, labels: npt.NDArray[np.int64], bins: int = 15
+) -> list[tuple[float, float, int]]:
+    """(mean probability, share right, how many) of each bin that is not empty, classes pooled, by probability."""
+    scores = probabilities.reshape(-1)
+    right = (labels[..., None] == np.array([-1, 0, 1])).reshape(-1)
+    index = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    n, p, y = (np.bincount(index, w, minlength=bins) for w in (np.ones_like(scores), scores, right.astype(float)))
+    return [(float(p[b] / n[b]), float(y[b] / n[b]), int(n[b])) for b in range(bins) if n[b]]

@@ -1,0 +1,125 @@
+"""Fitting a `PreferenceModel`: expectation-maximisation in the manner of Dawid and Skene (1979), smoothed.
+
+E: P(class, direction | votes) of every person under the model. M: a row of a confusion matrix is the share of votes
+among people of that direction; a class's prior is the share of directions among its people. Labels, where people have
+them, stand in the place of the E step's directions. Rows are drawn towards what all dimensions of a source have in
+common (turned over: what a vote for the other pole says about the other pole), with the weight of `strength` items, so
+that a rare direction has error rates too; class priors towards the dimension's own, with the weight of `pull` people.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from persona_rm.inferrers.model import Counts, Floats, PreferenceModel
+
+FLOOR = 1e-4
+"""No probability is smaller: one odd item must not exclude a direction."""
+GENERIC = np.array([[0.30, 0.66, 0.04], [0.05, 0.90, 0.05], [0.04, 0.66, 0.30]])
+"""P(vote | direction) of a source that nothing is known about yet: most items are silent on most dimensions, one that
+speaks is right more often than not. What a few items of it say outweighs this."""
+DOUBT = 5.0
+"""The weight of `GENERIC`, in items."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """`strength` in items, `pull` in people; `iterations` at most, fewer where the figures stand still."""
+
+    classes: int = 1
+    iterations: int = 80
+    strength: float = 30.0
+    pull: float = 3.0
+    seed: int = 0
+    tolerance: float = 1e-4
+
+
+def fit_model(
+    sources: tuple[str, ...], counts: Counts, config: FitConfig, labels: npt.NDArray[np.int64] | None = None
+) -> PreferenceModel:
+    """The model of these people. `labels` (n, D) of -1, 0 and 1 are known directions."""
+    known = None if labels is None else np.stack([labels == way for way in (-1, 0, 1)], -1).astype(float)
+    directions = known if known is not None else _start(counts)
+    members = np.random.default_rng(config.seed).dirichlet(np.ones(config.classes), len(counts))
+    model = _maximise(sources, counts, directions, members, config)
+    for _ in range(config.iterations):
+        before = model
+        members, directions = _expect(model, counts, known)
+        model = _maximise(sources, counts, directions, members, config)
+        if _moved(before, model) < config.tolerance:
+            break
+    return model
+
+
+def choose_model(
+    sources: tuple[str, ...],
+    counts: Counts,
+    config: FitConfig,
+    sizes: tuple[int, ...],
+    labels: npt.NDArray[np.int64] | None = None,
+) -> tuple[PreferenceModel, dict[int, float]]:
+    """The model with the number of classes that predicts a held-out fifth of the people best.
+
+    Also the mean log P(votes) of a held-out person by number of classes, in nats.
+    """
+    order = np.random.default_rng(config.seed).permutation(len(counts))
+    held, rest = np.sort(order[: len(order) // 5]), np.sort(order[len(order) // 5 :])
+    tried = {size: replace(config, classes=size) for size in sizes}
+    scores = {}
+    for size, one in tried.items():
+        model = fit_model(sources, counts.of(rest), one, None if labels is None else labels[rest])
+        scores[size] = float(model.log_evidence(counts.of(held)).mean())
+    best = max(sizes, key=lambda size: scores[size])
+    return fit_model(sources, counts, tried[best], labels), scores
+
+
+def _start(counts: Counts) -> Floats:
+    """Directions from the net votes of all sources, in standard deviations of votes that are drawn evenly."""
+    negative, positive = counts.votes.sum(1)[..., 0], counts.votes.sum(1)[..., 1]
+    z = (positive - negative) / np.sqrt(np.maximum(counts.totals.sum(1), 1.0))[:, None]
+    found = np.stack([np.clip(-z - 1, 0.02, 1), np.full_like(z, 0.5), np.clip(z - 1, 0.02, 1)], -1)
+    return np.asarray(found / found.sum(-1, keepdims=True))
+
+
+def _expect(model: PreferenceModel, counts: Counts, known: Floats | None) -> tuple[Floats, Floats]:
+    """P(class) (n, K) and P(class, direction) summed to P(direction) (n, D, 3) of every person."""
+    if known is not None:
+        logs = np.log(model.shares) + np.einsum("ndt,kdt->nk", known, np.log(model.classes))
+        members = np.exp(logs - logs.max(-1, keepdims=True))
+        return members / members.sum(-1, keepdims=True), known
+    members, given = model.posterior(model.evidence(counts))
+    return members, members[..., None, None] * given
+
+
+def _maximise(
+    sources: tuple[str, ...], counts: Counts, directions: Floats, members: Floats, config: FitConfig
+) -> PreferenceModel:
+    """`directions` (n, D, 3), or (n, K, D, 3) jointly with the class."""
+    joint = directions.ndim == 4
+    each = directions.sum(1) if joint else directions
+    pooled = (each.sum(0) + each.sum((0, 1)) / each.sum() * config.pull) / (len(counts) + config.pull)
+    by_class = directions.sum(0) if joint else np.einsum("nk,ndt->kdt", members, directions)
+    classes = (by_class + config.pull * pooled) / (members.sum(0)[:, None, None] + config.pull)
+    shares = (members.sum(0) + 1) / (len(counts) + members.shape[1])
+    return PreferenceModel(sources, _tables(counts, each, config.strength), _floored(classes), shares)
+
+
+def _tables(counts: Counts, directions: Floats, strength: float) -> Floats:
+    """P(vote | direction) by source and dimension."""
+    told = np.einsum("nsdv,ndt->sdtv", counts.votes, directions)
+    every = np.einsum("ns,ndt->sdt", counts.totals, directions)
+    full = np.stack([told[..., 0], every - told.sum(-1), told[..., 1]], -1)
+    common = full.sum(1) + full.sum(1)[:, ::-1, ::-1] + DOUBT * GENERIC
+    common /= common.sum(-1, keepdims=True)
+    found = full + strength * common[:, None]
+    return _floored(found / found.sum(-1, keepdims=True))
+
+
+def _floored(rows: Floats) -> Floats:
+    held = np.maximum(rows, FLOOR)
+    return np.asarray(held / held.sum(-1, keepdims=True))
+
+
+def _moved(a: PreferenceModel, b: PreferenceModel) -> float:
+    return float(max(np.abs(a.tables - b.tables).max(), np.abs(a.classes - b.classes).max()))

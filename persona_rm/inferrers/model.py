@@ -1,0 +1,100 @@
+"""The population part of `posterior`: how people differ, and how evidence speaks about them.
+
+For one person, with directions t_d in {-1, 0, 1}, a latent class k and items i of source s_i with votes v_id:
+
+    P(k, t, v) = share_k  prod_d class_kd(t_d)  prod_i prod_d table_{s_i, d}(v_id | t_d)
+
+`table` is the confusion matrix of a source on a dimension: what its items, as the annotator reads them, say about
+people whose direction is known (Dawid and Skene 1979: observers with error rates, here the observer is "an item of
+this source, annotated"). `class` is a population prior that knows which directions go together: with K classes the
+joint distribution of directions is a non-negative tensor of rank K (latent class analysis, Lazarsfeld and Henry
+1968); K = 1 is one independent prior per dimension. Given the class, dimensions are independent, so everything below
+is exact, and depends on the items through weighted counts alone: a new item adds to the counts, in whatever order.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the items of n people say. `votes` (n, S, D, 2): weighted items that vote negative, positive; `totals`
+    (n, S): weighted items."""
+
+    votes: Floats
+    totals: Floats
+
+    def __len__(self) -> int:
+        return len(self.totals)
+
+    def of(self, rows: npt.NDArray[np.int64]) -> "Counts":
+        """Some of the people."""
+        return Counts(self.votes[rows], self.totals[rows])
+
+
+@dataclass(frozen=True)
+class PreferenceModel:
+    """Shapes: S sources, D dimensions, K classes; the last axis runs over negative, neutral, positive."""
+
+    sources: tuple[str, ...]
+    tables: Floats
+    """(S, D, 3, 3): P(vote | direction), direction before vote."""
+    classes: Floats
+    """(K, D, 3): P(direction | class)."""
+    shares: Floats
+    """(K,): P(class)."""
+
+    @property
+    def size(self) -> int:
+        """The number of dimensions."""
+        return int(self.classes.shape[1])
+
+    @property
+    def prior(self) -> Floats:
+        """(D, 3): the population's directions."""
+        return np.asarray(np.tensordot(self.shares, self.classes, 1))
+
+    def evidence_of(self, source: int, counts: Counts) -> Floats:
+        """log P(votes of one source | direction) per person and dimension, (n, D, 3)."""
+        logs = np.log(self.tables[source])
+        silent = logs[..., 1]
+        told = (logs[..., [0, 2]] - silent[..., None]).transpose(0, 2, 1)
+        votes = counts.votes[:, source].transpose(1, 0, 2) @ told
+        return np.asarray(votes.transpose(1, 0, 2) + counts.totals[:, source, None, None] * silent)
+
+    def evidence(self, counts: Counts) -> Floats:
+        """log P(votes | direction) of all sources, (n, D, 3)."""
+        return np.asarray(sum(self.evidence_of(s, counts) for s in range(len(self.sources))))
+
+    def posterior(self, evidence: Floats) -> tuple[Floats, Floats]:
+        """P(class | evidence) (n, K) and P(direction | class, evidence) (n, K, D, 3)."""
+        likelihood = np.exp(evidence - evidence.max(-1, keepdims=True))
+        joint = likelihood[:, None] * self.classes
+        sums = joint.sum(-1)
+        weights = np.log(self.shares) + np.log(sums).sum(-1)
+        weights = np.exp(weights - weights.max(-1, keepdims=True))
+        return weights / weights.sum(-1, keepdims=True), joint / sums[..., None]
+
+    def marginals(self, evidence: Floats) -> Floats:
+        """P(direction | evidence), (n, D, 3); `posterior` summed over classes, without its large table."""
+        likelihood = np.exp(evidence - evidence.max(-1, keepdims=True)).transpose(1, 0, 2)
+        classes = self.classes.transpose(1, 2, 0)
+        sums = likelihood @ classes
+        weights = np.log(self.shares) + np.log(sums).sum(0)
+        weights = np.exp(weights - weights.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        found = likelihood * ((weights / sums) @ classes.transpose(0, 2, 1))
+        return np.ascontiguousarray(found.transpose(1, 0, 2))
+
+    def log_evidence(self, counts: Counts) -> Floats:
+        """log P(votes) of each person, (n,): what models are compared by."""
+        evidence = self.evidence(counts)
+        most = evidence.max(-1, keepdims=True)
+        sums = np.exp(evidence - most)[:, None] * self.classes
+        each = np.log(self.shares) + np.log(sums.sum(-1)).sum(-1)
+        top = each.max(-1)
+        return np.asarray(top + np.log(np.exp(each - top[:, None]).sum(-1)) + most.sum((-1, -2)))

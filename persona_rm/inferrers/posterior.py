@@ -1,0 +1,233 @@
+"""`posterior`: what the evidence says, knowing how often it errs, and silence where speaking would not pay.
+
+Per dimension P(negative), P(neutral), P(positive) from all items, by `model.PreferenceModel`: confusion matrices by
+source and dimension, fitted by EM on many people's unlabelled items (or from labels), a population prior that knows
+which directions go together, items weighted by source and age, then calibrated on held-out people. A direction is
+spoken only where the expected gain of speaking is positive:
+
+    gain P(it is so) - claim P(neutral) - wrong P(the opposite) > 0
+
+One source can never say more than `ceiling` nats about a dimension, whatever the number of its items: who floods one
+source does not outvote the others.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from persona_rm.backends.base import Backends
+from persona_rm.config import Config
+from persona_rm.errors import DataError
+from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
+from persona_rm.inferrers.calibration import Calibration, Kind, fit_calibration
+from persona_rm.inferrers.em import GENERIC, FitConfig, choose_model
+from persona_rm.inferrers.evidence import Item
+from persona_rm.inferrers.model import Counts, Floats, PreferenceModel
+from persona_rm.inferrers.tally import Tally, read_tally
+from persona_rm.space import PreferenceSpace
+from persona_rm.types import Persona, UserState
+
+MODEL = "model.safetensors"
+OTHER = "other"
+"""Every source that the config does not name."""
+STRONGEST = 5
+"""So many items are named behind a direction."""
+Ints = npt.NDArray[np.int64]
+
+
+class PosteriorConfig(Config):
+    """How evidence counts, what is learned, and when to speak."""
+
+    weights: dict[str, float] = Field(default_factory=lambda: {"ugc": 1.0, "pair": 1.0, "demo": 1.0, "critique": 1.0})
+    """What an item of a source counts; a source that is not named counts as "other" (1). 0 leaves a source out."""
+    half_life: float | None = Field(None, gt=0)
+    """Days after which an item counts half; None: age does not matter."""
+    ceiling: float = Field(12.0, gt=0)
+    """Nats that one source can say about one dimension, at most."""
+    gain: float = Field(1.0, gt=0)
+    claim: float = Field(1.0, ge=0)
+    """Cost of naming a direction where the person has none."""
+    wrong: float = Field(2.0, ge=0)
+    """Cost of naming the opposite."""
+    classes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Numbers of latent classes to choose from, by how well they predict held-out people; (1,): no correlations."""
+    labels: bool = False
+    """Learn error rates from people whose directions are known, instead of by EM."""
+    calibrate: Kind = "temperature"
+    calibration_share: float = Field(0.25, gt=0, lt=1)
+    """Of the people whose directions are known: kept out of the fit, to calibrate on."""
+    strength: float = Field(30.0, gt=0)
+    pull: float = Field(3.0, gt=0)
+    held: float = Field(0.1, gt=0, lt=1)
+    """Before `fit`: the share of directions that are not neutral."""
+    seed: int = 0
+
+
+class PosteriorInferrer(Inferrer):
+    """Before `fit` it works with generic error rates and an even prior; `fit` learns both from a population."""
+
+    name: ClassVar[str] = "posterior"
+    Config: ClassVar[type[Config]] = PosteriorConfig
+
+    def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
+        super().__init__(config, space, backends)
+        self.sources = (*config.weights, OTHER)
+        self.model = generic_model(self.sources, len(space), config.held)
+        self.calibration = Calibration()
+        self.fitted: dict[str, Any] = {}
+        """What `fit` saw and chose, for the report."""
+
+    def fit(self, personas: Sequence[Persona]) -> None:
+        """Error rates, prior and calibration from these people's evidence. Raises `DataError` where there is none."""
+        if len(personas) < 10:
+            raise DataError(f"posterior learns from a population; {len(personas)} people are too few (10 or more)")
+        counts = join([self.tally(persona).counts for persona in personas])
+        labelled = np.array([persona.directions is not None for persona in personas])
+        labels = np.array([persona.directions or self.space.neutral for persona in personas], np.int64)
+        held = self._held_out(labelled)
+        use = ~held & (labelled if self.config.labels else True)
+        if use.sum() < 10:
+            raise DataError(f"posterior: labels=true needs 10 people with known directions, found {int(use.sum())}")
+        rows = np.flatnonzero(use)
+        config = FitConfig(strength=self.config.strength, pull=self.config.pull, seed=self.config.seed)
+        given = labels[rows] if self.config.labels else None
+        self.model, scores = choose_model(self.sources, counts.of(rows), config, self.config.classes, given)
+        self.calibration = Calibration()
+        if held.any():
+            raw = self.probabilities(counts.of(np.flatnonzero(held)))
+            self.calibration = fit_calibration(self.config.calibrate, raw, labels[held])
+        self.fitted = {
+            "people": len(rows), "calibrated_on": int(held.sum()), "classes": len(self.model.shares),
+            "log_evidence": {str(k): v for k, v in scores.items()}, "temperature": self.calibration.temperature,
+        }  # fmt: skip
+
+    def _held_out(self, labelled: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which people calibrate: a share of the labelled, if that makes ten."""
+        known = np.flatnonzero(labelled)
+        n = int(len(known) * self.config.calibration_share) if self.config.calibrate != "none" else 0
+        held = np.zeros(len(labelled), np.bool_)
+        if n >= 10:
+            held[np.random.default_rng(self.config.seed).permutation(known)[:n]] = True
+        return held
+
+    def probabilities(self, counts: Counts) -> Floats:
+        """P(direction) of many people, (n, D, 3), calibrated."""
+        return self.calibration(self.model.marginals(self.evidence(counts)))
+
+    def evidence(self, counts: Counts) -> Floats:
+        """log P(votes | direction), (n, D, 3): each source weighted, and no louder than `ceiling`."""
+        out = np.zeros((len(counts), self.model.size, 3))
+        for s, source in enumerate(self.sources):
+            if (weight := self.config.weights.get(source, 1.0)) and counts.totals[:, s].any():
+                out += _bounded(weight * self.model.evidence_of(s, counts), self.config.ceiling)
+        return out
+
+    def decide(self, probabilities: Floats) -> Ints:
+        """Directions (..., D) by the expected gain of speaking; neutral where it is not positive."""
+        no, none, yes = np.moveaxis(probabilities, -1, 0)
+        gain, claim, wrong = self.config.gain, self.config.claim, self.config.wrong
+        up, down = gain * yes - claim * none - wrong * no, gain * no - claim * none - wrong * yes
+        best = np.where(up >= down, 1, -1)
+        return np.asarray(np.where(np.maximum(up, down) > 0, best, 0), np.int64)
+
+    def tally(self, persona: Persona) -> Tally:
+        """The persona's items, counted."""
+        tally = Tally(len(self.space), self.sources, self.config.half_life)
+        tally.add(self.items(persona))
+        return tally
+
+    def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
+        """The posterior of these items."""
+        tally = Tally(len(self.space), self.sources, self.config.half_life)
+        tally.add(items)
+        return self.of(tally)
+
+    def of(self, tally: Tally) -> Posterior:
+        """The posterior of a tally: directions, probabilities, and the items behind each direction."""
+        probabilities = self.probabilities(tally.counts)[0]
+        directions = self.decide(probabilities)
+        behind = {int(d): self._behind(tally, int(d), int(directions[d])) for d in np.flatnonzero(directions)}
+        rows = tuple((float(a), float(b), float(c)) for a, b, c in probabilities)
+        return Posterior(rows, tuple(directions.tolist()), behind, len(tally.entries))
+
+    def infer_many(self, personas: Iterable[Persona]) -> list[Posterior]:
+        """`infer` for each, in one computation; without the items behind each direction."""
+        tallies = [self.tally(persona) for persona in personas]
+        if not tallies:
+            return []
+        found = self.probabilities(join([tally.counts for tally in tallies]))
+        rows = zip(found.tolist(), self.decide(found).tolist(), tallies, strict=True)
+        return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(t.entries)) for p, d, t in rows]
+
+    def _behind(self, tally: Tally, dim: int, direction: int) -> tuple[str, ...]:
+        """Ids of the items that speak for this direction rather than for neutral, strongest first."""
+        logs = np.log(self.model.tables[:, dim])
+        told = logs[:, direction + 1] - logs[:, 1]
+        said: dict[str, float] = {}
+        for id_, entry in tally.entries.items():
+            vote = int(dim in entry.positive) - int(dim in entry.negative)
+            worth = tally.weight(entry) * self.config.weights.get(self.sources[entry.source], 1.0)
+            if vote and (value := worth * float(told[entry.source, vote + 1])) > 0:
+                said[id_] = value
+        return tuple(sorted(said, key=lambda id_: (-said[id_], id_))[:STRONGEST])
+
+    def state(self, user_id: str, tally: Tally, version: int = 1) -> UserState:
+        """The tally as a state, for a store."""
+        return UserState(self.name, user_id, tally.to_payload(), len(tally.entries), version)
+
+    def resume(self, state: UserState) -> Tally:
+        """The tally in a state. Raises `DataError` for another inferrer's state, an older layout, another space."""
+        if state.method != self.name:
+            raise DataError(f"a state of {state.method!r}, user {state.user_id!r}, was given to {self.name!r}")
+        return read_tally(state, len(self.space), self.sources, self.config.half_life)
+
+    def save(self, folder: Path) -> None:
+        """config.json, and the model in safetensors."""
+        from safetensors.numpy import save_file
+
+        super().save(folder)
+        arrays = {"tables": self.model.tables, "classes": self.model.classes, "shares": self.model.shares}
+        arrays |= {f"knots{c}": knots for c, knots in enumerate(self.calibration.knots)}
+        arrays["temperature"] = np.array([self.calibration.temperature])
+        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / MODEL)
+
+    @classmethod
+    def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
+        """The inverse of `save`."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        found = super().load(folder, space, backends)
+        try:
+            arrays = load_file(folder / MODEL)
+            model = PreferenceModel(found.sources, arrays["tables"], arrays["classes"], arrays["shares"])
+            knots = tuple(arrays[f"knots{c}"] for c in range(3) if f"knots{c}" in arrays)
+            found.calibration = Calibration(float(arrays["temperature"][0]), knots)
+        except (OSError, SafetensorError, KeyError) as error:
+            raise DataError(f"not the model of {cls.name}: {error}", file=folder / MODEL) from error
+        if model.tables.shape != (len(found.sources), len(space), 3, 3):
+            raise DataError(f"a model of shape {model.tables.shape} for {len(space)} dimensions", file=folder / MODEL)
+        found.model = model
+        return found
+
+
+def generic_model(sources: tuple[str, ...], size: int, held: float) -> PreferenceModel:
+    """Before anything was learned: the same rates for every source and dimension, half of `held` at either pole."""
+    prior = np.tile([held / 2, 1 - held, held / 2], (1, size, 1))
+    return PreferenceModel(sources, np.tile(GENERIC, (len(sources), size, 1, 1)), prior, np.ones(1))
+
+
+def join(counts: Sequence[Counts]) -> Counts:
+    """The counts of many people in one."""
+    return Counts(np.concatenate([c.votes for c in counts]), np.concatenate([c.totals for c in counts]))
+
+
+def _bounded(evidence: Floats, ceiling: float) -> Floats:
+    """The same evidence, no direction more than `ceiling` nats below the best."""
+    below = evidence - evidence.max(-1, keepdims=True)
+    worst = -below.min(-1, keepdims=True)
+    return np.asarray(below * np.minimum(1.0, ceiling / np.maximum(worst, 1e-12)))

@@ -1,0 +1,132 @@
+"""What `posterior` keeps of one person: weighted counts of votes, and which item gave which.
+
+The counts are all that the model needs, so a new item costs the same whatever the history; the list of items is what
+an item is forgotten by, and what a direction is explained by. Neither holds text.
+
+An item that is `age` days older than the newest one counts 0.5 ** (age / half_life); one without a date counts in
+full. Counts are kept as of the newest date: a newer item lets all of them fade by one factor, an older one arrives
+faded, so the order of arrival does not matter.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from persona_rm.errors import DataError
+from persona_rm.inferrers.evidence import Item
+from persona_rm.inferrers.model import Counts
+from persona_rm.types import UserState
+
+LAYOUT = 1
+"""Of the payload of a state."""
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item as it is kept: which of the sources, when (seconds since 1970), and the dimensions that it votes on."""
+
+    source: int
+    when: float | None
+    negative: tuple[int, ...]
+    positive: tuple[int, ...]
+
+
+@dataclass
+class Tally:
+    """Counts as of the newest date: (S, D, 2) and (S,) for dated items, and the same for those without a date."""
+
+    size: int
+    sources: tuple[str, ...]
+    half_life: float | None = None
+    """Days; None: age does not matter."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    newest: float | None = None
+
+    def __post_init__(self) -> None:
+        self.dated = np.zeros((len(self.sources), self.size, 2))
+        self.undated = np.zeros_like(self.dated)
+        self.dated_totals = np.zeros(len(self.sources))
+        self.undated_totals = np.zeros(len(self.sources))
+        for entry in self.entries.values():
+            self._count(entry)
+
+    def add(self, items: Iterable[Item]) -> int:
+        """Count these items; one that is known already counts no second time. Returns how many were new."""
+        before = len(self.entries)
+        for item in items:
+            if item.id not in self.entries:
+                entry = self._entry(item)
+                self.entries[item.id] = entry
+                self._count(entry)
+        return len(self.entries) - before
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """As if these items had never been: counted anew from the others. Raises `DataError` for an unknown id."""
+        if unknown := [one for one in ids if one not in self.entries]:
+            raise DataError(f"no item {unknown[0]!r} here ({len(self.entries)} items): it cannot be forgotten")
+        kept = {id_: entry for id_, entry in self.entries.items() if id_ not in set(ids)}
+        self.entries, self.newest = kept, None
+        self.__post_init__()
+
+    @property
+    def counts(self) -> Counts:
+        """Of this one person: votes (1, S, D, 2), totals (1, S)."""
+        return Counts((self.dated + self.undated)[None], (self.dated_totals + self.undated_totals)[None])
+
+    def weight(self, entry: Entry) -> float:
+        """What this item counts as of the newest date."""
+        if entry.when is None or self.half_life is None or self.newest is None:
+            return 1.0
+        return float(0.5 ** ((self.newest - entry.when) / DAY / self.half_life))
+
+    def _entry(self, item: Item) -> Entry:
+        if len(item.votes) != self.size:
+            raise DataError(f"item {item.id} has {len(item.votes)} votes, this person's tally has {self.size}")
+        other = len(self.sources) - 1
+        source = self.sources.index(item.source) if item.source in self.sources else other
+        negative, positive = (tuple(d for d, v in enumerate(item.votes) if v == way) for way in (-1, 1))
+        return Entry(source, item.when, negative, positive)
+
+    def _count(self, entry: Entry) -> None:
+        votes, totals = (self.undated, self.undated_totals) if entry.when is None else self._aged(entry.when)
+        weight = self.weight(entry)
+        votes[entry.source, entry.negative, 0] += weight
+        votes[entry.source, entry.positive, 1] += weight
+        totals[entry.source] += weight
+
+    def _aged(self, when: float) -> tuple[np.ndarray, np.ndarray]:
+        """The dated counts, as of `when` where that is the newest."""
+        if self.newest is None or when > self.newest:
+            if self.newest is not None and self.half_life is not None:
+                faded = 0.5 ** ((when - self.newest) / DAY / self.half_life)
+                self.dated *= faded
+                self.dated_totals *= faded
+            self.newest = when
+        return self.dated, self.dated_totals
+
+    def to_payload(self) -> dict[str, Any]:
+        """Plain JSON: the items (counts follow from them)."""
+        kept = {id_: [e.source, e.when, list(e.negative), list(e.positive)] for id_, e in self.entries.items()}
+        return {"layout": LAYOUT, "size": self.size, "sources": list(self.sources), "items": kept}
+
+
+def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life: float | None) -> Tally:
+    """The tally in a state. Raises `DataError` for a state of another layout, space or list of sources."""
+    payload, who = state.payload, f"the state of user {state.user_id!r}"
+    if not payload:
+        return Tally(size, sources, half_life)
+    if payload.get("layout") != LAYOUT:
+        found = f"has layout {payload.get('layout')!r}; this version reads layout {LAYOUT}"
+        raise DataError(f"{who} {found}: infer it again from the person's items")
+    if payload.get("size") != size or tuple(payload.get("sources", ())) != sources:
+        found = f"is of {payload.get('size')} dimensions and sources {payload.get('sources')}"
+        raise DataError(f"{who} {found}; the inferrer has {size} and {list(sources)}: infer it again")
+    try:
+        items = payload["items"].items()
+        entries = {id_: Entry(int(s), when, tuple(no), tuple(yes)) for id_, (s, when, no, yes) in items}
+        return Tally(size, sources, half_life, entries)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DataError(f"{who} does not hold a tally's items: {type(error).__name__}") from error
