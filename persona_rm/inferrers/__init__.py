@@ -5,7 +5,6 @@ from persona_rm.registry import Registry
 INFERRERS = Registry(
     "persona_rm.inferrers",
     {
-        "posterior": "persona_rm.inferrers.posterior:PosteriorInferrer",
         "vote": "persona_rm.inferrers.vote:Vote",
         "posterior": "persona_rm.inferrers.posterior:PosteriorInferrer",
         "golden": "persona_rm.inferrers.golden:Golden",
