@@ -22,6 +22,7 @@ from persona_rm.methods import METHODS
 from persona_rm.registry import Registry
 from persona_rm.sources import SOURCES
 from persona_rm.sources.universal import UNIVERSAL
+from persona_rm.world.people import Kind
 
 Scalar = str | int | float | bool | None
 Args = dict[str, Scalar]
@@ -78,7 +79,8 @@ class PpoConfig(Section):
 
     reward: str = "pba"
     """The section of `dpo` whose trained policy gives the reward; or a method that needs none (pba_linear)."""
-    inferrer: Member = Field(default_factory=lambda: {"name": "vote"})
+    inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
+    """One that learns is fitted on the people of the training side."""
     annotator: Member | None = None
     agent: bool = True
     """agent_func.py (directions in the policy's prompt, scores by token ids), or reward_func.py (prompts as they
@@ -110,8 +112,42 @@ class EvalConfig(Section):
     """The run folder whose trained models are evaluated; None: this run's own."""
 
 
+class InferConfig(Section):
+    """`persona-rm infer`: learn from a population how evidence errs, and infer the directions of people."""
+
+    inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
+    people: int = Field(400, ge=10)
+    """People of the training side to learn from, at most."""
+    items: int = Field(32, ge=1)
+    """Items of each, half UGC and half PAIR, at most."""
+    users: str | None = None
+    """Whose directions: a users file as bundles have it (JSON lines); None: the people of the evaluation side."""
+    store: str = "profiles.arrow"
+    """Where their states go, in the stage's folder; or sqlite:PATH, redis://HOST."""
+
+
+class InferenceConfig(Section):
+    """`persona-rm eval` of inferred directions, on the embedded world: figures, calibration, asking, memory, tastes."""
+
+    method: str = "pba"
+    """The section of `dpo` whose policy is told the directions."""
+    items: int = Field(8, ge=2)
+    history: tuple[int, ...] = (0, 2, 4, 8, 16)
+    per_person: int = Field(4, gt=0)
+    """Held-out choices of each test person."""
+    asked: tuple[Kind, ...] = ("low_rank", "clusters", "independent")
+    """Worlds in which new people are asked; the first one's figure is `questions_to_match_16`."""
+    askers: int = Field(100, gt=1)
+    """People asked, in each."""
+    questions: int = Field(20, ge=1)
+    bank: int = Field(4000, ge=2)
+    """Pairs to choose questions from."""
+    batch: int = Field(64, gt=0)
+    resamples: int = Field(2000, gt=0)
+
+
 class Recipe(Section):
-    """Everything that `persona-rm run` may do, in its order: pretrain, build, dpo, eval, ppo, report."""
+    """Everything that `persona-rm run` may do, in its order: pretrain, build, infer, dpo, eval, ppo, report."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     seed: int = 0
@@ -128,7 +164,9 @@ class Recipe(Section):
     pretrain: PretrainConfig | None = None
     build: ConstructConfig | None = None
     dpo: dict[str, DpoConfig] = Field(default_factory=dict)
+    infer: InferConfig | None = None
     eval: EvalConfig | None = None
+    inference: InferenceConfig | None = None
     ppo: dict[str, PpoConfig] = Field(default_factory=dict)
     report: bool = True
 
@@ -140,7 +178,7 @@ class Recipe(Section):
     @property
     def build_folder(self) -> Path:
         """Where construction goes: <folder>/build, or the folder itself for a recipe that does nothing else."""
-        alone = not (self.pretrain or self.dpo or self.eval or self.ppo)
+        alone = not (self.pretrain or self.dpo or self.infer or self.eval or self.inference or self.ppo)
         return self.folder if alone else self.folder / "build"
 
 

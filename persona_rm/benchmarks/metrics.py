@@ -127,7 +127,7 @@ def direction_figures(
     for label, value in (("positive", 1), ("negative", -1), ("neutral", 0)):
         hits = ((guess == value) & (truth == value)).sum(axis=1)
         for kind, of in (("precision", guess), ("recall", truth)):
-            name, counts = f"{prefix}_{kind}_{label}", (of == value).sum(axis=1)
+            name, counts = f"{prefix}_{label}_{kind}", (of == value).sum(axis=1)
             if counts.sum() == 0:
                 undefined.append(name)
                 continue

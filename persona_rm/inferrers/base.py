@@ -51,6 +51,11 @@ class Inferrer(ABC):
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
         self.config, self.space, self.backends = config, space, backends
 
+    @property
+    def learns(self) -> bool:
+        """True where `fit` learns something."""
+        return type(self).fit is not Inferrer.fit
+
     def fit(self, personas: Sequence[Persona]) -> None:  # noqa: B027 - optional: the paper's vote learns nothing
         """Learn the population part from many people's evidence. Their `directions`, where given, are labels."""
 

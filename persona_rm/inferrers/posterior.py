@@ -22,6 +22,7 @@ from pydantic import Field
 from persona_rm.backends.base import Backends
 from persona_rm.config import Config
 from persona_rm.errors import DataError
+from persona_rm.inferrers.answers import Belief, Perception, hear
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
 from persona_rm.inferrers.calibration import Calibration, Kind, fit_calibration
 from persona_rm.inferrers.em import GENERIC, FitConfig, choose_model
@@ -46,7 +47,7 @@ class PosteriorConfig(Config):
     """What an item of a source counts; a source that is not named counts as "other" (1). 0 leaves a source out."""
     half_life: float | None = Field(None, gt=0)
     """Days after which an item counts half; None: age does not matter."""
-    ceiling: float = Field(12.0, gt=0)
+    ceiling: float = Field(8.0, gt=0)
     """Nats that one source can say about one dimension, at most."""
     gain: float = Field(1.0, gt=0)
     claim: float = Field(1.0, ge=0)
@@ -64,7 +65,14 @@ class PosteriorConfig(Config):
     pull: float = Field(3.0, gt=0)
     held: float = Field(0.1, gt=0, lt=1)
     """Before `fit`: the share of directions that are not neutral."""
+    temperature: float = Field(0.8, gt=0)
+    """Noise of answers to questions, in levels (`answers.Perception`)."""
     seed: int = 0
+
+    @property
+    def perception(self) -> Perception:
+        """How answers are understood."""
+        return Perception(self.temperature)
 
 
 class PosteriorInferrer(Inferrer):
@@ -144,15 +152,29 @@ class PosteriorInferrer(Inferrer):
         """The posterior of these items."""
         tally = Tally(len(self.space), self.sources, self.config.half_life)
         tally.add(items)
-        return self.of(tally)
+        return self.of(tally, explain=True)
 
-    def of(self, tally: Tally) -> Posterior:
-        """The posterior of a tally: directions, probabilities, and the items behind each direction."""
-        probabilities = self.probabilities(tally.counts)[0]
+    def of(self, tally: Tally, *, explain: bool = False) -> Posterior:
+        """The posterior of a tally, in a time that does not depend on the number of its items; with `explain` also
+        the items behind each direction, which looks at all of them."""
+        if tally.answers:
+            probabilities = self.calibration(self.belief(tally).marginals)
+        else:
+            probabilities = self.probabilities(tally.counts)[0]
         directions = self.decide(probabilities)
-        behind = {int(d): self._behind(tally, int(d), int(directions[d])) for d in np.flatnonzero(directions)}
-        rows = tuple((float(a), float(b), float(c)) for a, b, c in probabilities)
-        return Posterior(rows, tuple(directions.tolist()), behind, len(tally.entries))
+        spoken = np.flatnonzero(directions) if explain else ()
+        behind = {int(d): self._behind(tally, int(d), int(directions[d])) for d in spoken}
+        return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), behind, len(tally))
+
+    def belief(self, tally: Tally) -> Belief:
+        """What is known by class, after the items and, in the order of their ids, the answers."""
+        weights, directions = self.model.posterior(self.evidence(tally.counts))
+        found = Belief(weights[0], directions[0])
+        for _, answer in sorted(tally.answers.items()):
+            difference = np.zeros(len(self.space), np.int64)
+            difference[list(answer.dims)] = answer.by
+            found = hear(found, difference, answer.grade, self.config.perception)
+        return found
 
     def infer_many(self, personas: Iterable[Persona]) -> list[Posterior]:
         """`infer` for each, in one computation; without the items behind each direction."""
@@ -161,7 +183,7 @@ class PosteriorInferrer(Inferrer):
             return []
         found = self.probabilities(join([tally.counts for tally in tallies]))
         rows = zip(found.tolist(), self.decide(found).tolist(), tallies, strict=True)
-        return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(t.entries)) for p, d, t in rows]
+        return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(t)) for p, d, t in rows]
 
     def _behind(self, tally: Tally, dim: int, direction: int) -> tuple[str, ...]:
         """Ids of the items that speak for this direction rather than for neutral, strongest first."""
@@ -173,11 +195,14 @@ class PosteriorInferrer(Inferrer):
             worth = tally.weight(entry) * self.config.weights.get(self.sources[entry.source], 1.0)
             if vote and (value := worth * float(told[entry.source, vote + 1])) > 0:
                 said[id_] = value
+        for id_, answer in tally.answers.items():
+            if dim in answer.dims and answer.grade * answer.by[answer.dims.index(dim)] * direction > 0:
+                said[id_] = abs(answer.grade) / 2
         return tuple(sorted(said, key=lambda id_: (-said[id_], id_))[:STRONGEST])
 
     def state(self, user_id: str, tally: Tally, version: int = 1) -> UserState:
         """The tally as a state, for a store."""
-        return UserState(self.name, user_id, tally.to_payload(), len(tally.entries), version)
+        return UserState(self.name, user_id, tally.to_payload(), len(tally), version)
 
     def resume(self, state: UserState) -> Tally:
         """The tally in a state. Raises `DataError` for another inferrer's state, an older layout, another space."""

@@ -34,6 +34,15 @@ class Entry:
     positive: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer as it is kept: the grade (-2 .. 2), the dimensions that the two texts differ in, and by how much."""
+
+    grade: int
+    dims: tuple[int, ...]
+    by: tuple[int, ...]
+
+
 @dataclass
 class Tally:
     """Counts as of the newest date: (S, D, 2) and (S,) for dated items, and the same for those without a date."""
@@ -43,9 +52,11 @@ class Tally:
     half_life: float | None = None
     """Days; None: age does not matter."""
     entries: dict[str, Entry] = field(default_factory=dict)
-    newest: float | None = None
+    answers: dict[str, Answered] = field(default_factory=dict)
+    """By question."""
 
     def __post_init__(self) -> None:
+        self.newest: float | None = None
         self.dated = np.zeros((len(self.sources), self.size, 2))
         self.undated = np.zeros_like(self.dated)
         self.dated_totals = np.zeros(len(self.sources))
@@ -63,13 +74,25 @@ class Tally:
                 self._count(entry)
         return len(self.entries) - before
 
+    def hear(self, question_id: str, difference: Sequence[int], grade: int) -> None:
+        """Keep the answer to a question; the last one counts. `difference` (D,): see `ask.Question`."""
+        if len(difference) != self.size:
+            raise DataError(f"question {question_id} has {len(difference)} dimensions, this tally {self.size}")
+        dims = tuple(d for d, x in enumerate(difference) if x)
+        self.answers[question_id] = Answered(grade, dims, tuple(int(difference[d]) for d in dims))
+
     def forget(self, ids: Sequence[str]) -> None:
-        """As if these items had never been: counted anew from the others. Raises `DataError` for an unknown id."""
-        if unknown := [one for one in ids if one not in self.entries]:
-            raise DataError(f"no item {unknown[0]!r} here ({len(self.entries)} items): it cannot be forgotten")
-        kept = {id_: entry for id_, entry in self.entries.items() if id_ not in set(ids)}
-        self.entries, self.newest = kept, None
+        """As if these items and answers had never been: counted anew from the others. Raises `DataError` for an
+        unknown id."""
+        if unknown := [one for one in ids if one not in self.entries and one not in self.answers]:
+            raise DataError(f"no item {unknown[0]!r} here ({len(self)} items): it cannot be forgotten")
+        gone = set(ids)
+        self.entries = {id_: entry for id_, entry in self.entries.items() if id_ not in gone}
+        self.answers = {id_: answer for id_, answer in self.answers.items() if id_ not in gone}
         self.__post_init__()
+
+    def __len__(self) -> int:
+        return len(self.entries) + len(self.answers)
 
     @property
     def counts(self) -> Counts:
@@ -110,7 +133,9 @@ class Tally:
     def to_payload(self) -> dict[str, Any]:
         """Plain JSON: the items (counts follow from them)."""
         kept = {id_: [e.source, e.when, list(e.negative), list(e.positive)] for id_, e in self.entries.items()}
-        return {"layout": LAYOUT, "size": self.size, "sources": list(self.sources), "items": kept}
+        heard = {id_: [a.grade, list(a.dims), list(a.by)] for id_, a in self.answers.items()}
+        about = {"layout": LAYOUT, "size": self.size, "sources": list(self.sources)}
+        return {**about, "items": kept, "answers": heard}
 
 
 def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life: float | None) -> Tally:
@@ -127,6 +152,7 @@ def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life:
     try:
         items = payload["items"].items()
         entries = {id_: Entry(int(s), when, tuple(no), tuple(yes)) for id_, (s, when, no, yes) in items}
-        return Tally(size, sources, half_life, entries)
+        answers = {id_: Answered(int(g), tuple(d), tuple(by)) for id_, (g, d, by) in payload["answers"].items()}
+        return Tally(size, sources, half_life, entries, answers)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DataError(f"{who} does not hold a tally's items: {type(error).__name__}") from error

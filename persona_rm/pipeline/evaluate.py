@@ -1,12 +1,12 @@
 """The evaluation stage: figures with intervals for the trained policies, the controls and the strong simple
 baselines."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from persona_rm.annotators.base import Annotator
-from persona_rm.backends.base import Backends
+from persona_rm.backends.base import Backends, LevelReader
 from persona_rm.backends.encoder import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.controls import longer_wins, no_persona, shuffled_personas, truncate_history, without_golden
@@ -16,11 +16,11 @@ from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import annotator_of, inferrer_of, method_of, model_folder, policies, space_of
+from persona_rm.pipeline.reading import annotated
 from persona_rm.pipeline.rows import held_out
 from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.pipeline.train import MODEL, examples_of, world_of
 from persona_rm.recipe import EvalConfig, Member, Recipe, member
-from persona_rm.types import Directions, Levels, Persona, Ugc
 
 HISTORY_CASES = 500
 """History sizes are compared on so many cases: long prompts are slow on a CPU."""
@@ -134,40 +134,10 @@ def _shorter(case: Case, n: int) -> Case:
     return truncate_history(case, n) if _has(case, n) else case
 
 
-def annotate_items(cases: Sequence[Case], reader: Annotator) -> list[Case]:
-    """The cases with directions on every item of evidence: those that the data give, else as the annotator reads
-    them."""
-    texts = {
-        (item.prompt, text)
-        for case in cases
-        for item in case.example.persona.items
-        if item.directions is None
-        for text in ((item.comment,) if isinstance(item, Ugc) else (item.chosen, item.rejected))
-    }
-    order = sorted(texts)
-    levels = (
-        dict(zip(order, reader.levels([p for p, _ in order], [t for _, t in order]), strict=True)) if order else {}
-    )
-    return [case.with_persona(_read_items(case.example.persona, levels)) for case in cases]
-
-
-def _read_items(persona: Persona, levels: Mapping[tuple[str, str], Levels]) -> Persona:
-    ugc = tuple(
-        u if u.directions is not None else replace(u, directions=_signs(levels[u.prompt, u.comment]))
-        for u in persona.ugc
-    )
-    pairs = tuple(
-        p
-        if p.directions is not None
-        else replace(p, directions=_signs(levels[p.prompt, p.chosen], levels[p.prompt, p.rejected]))
-        for p in persona.pairs
-    )
-    return replace(persona, ugc=ugc, pairs=pairs)
-
-
-def _signs(levels: Levels, against: Levels | None = None) -> Directions:
-    other = against or (2,) * len(levels)
-    return tuple((a > b) - (a < b) for a, b in zip(levels, other, strict=True))
+def annotate_items(cases: Sequence[Case], reader: LevelReader) -> list[Case]:
+    """The cases with directions on every item of evidence."""
+    people = annotated([case.example.persona for case in cases], reader)
+    return [case.with_persona(person) for case, person in zip(cases, people, strict=True)]
 
 
 def inferred(case: Case, infer: Inferrer) -> Case:

@@ -42,10 +42,10 @@ def annotator_of(recipe: Recipe) -> Member:
     return recipe.annotator or {"name": source_of(recipe).default_annotator}
 
 
-def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace) -> Inferrer:
-    """An inferrer by its name and settings."""
+def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends | None = None) -> Inferrer:
+    """An inferrer by its name and settings; nothing is learned yet."""
     cls, config = member("inferrer", given)
-    inferrer: Inferrer = cls(config, space)
+    inferrer: Inferrer = cls(config, space, backends or Backends())
     return inferrer
 
 

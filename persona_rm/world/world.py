@@ -18,17 +18,20 @@ from itertools import product
 from random import Random
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from persona_rm.config import Config
 from persona_rm.errors import RecipeError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Directions, Levels, Pair, Persona, Thread, Ugc, content_id
 from persona_rm.world.language import N_TRAIN_QUESTIONS, Language, Split, Topic, load_language
+from persona_rm.world.noise import Confusion, Row, check_confusion, check_overclaim, confusions_of, cumulated, misread
 from persona_rm.world.people import Kind, Person, draw_people
 
 Side = Literal["train", "test"]
-Confusion = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+CLAUSES = (3, 5)
+"""How many clauses a reply has, fewest and most; those that fall on the same dimension are one."""
+
 OWN, TOPICAL = 0.8, 0.1
 """Shares of a reply's clauses about its author's own views and about the post's topic; the rest is about anything.
 Whoever speaks about a view of theirs speaks for it."""
@@ -51,6 +54,21 @@ class WorldConfig(Config):
     """Share of evidence items that say nothing about the person."""
     confusion: Confusion = ((0.95, 0.05, 0.0), (0.0025, 0.995, 0.0025), (0.0, 0.05, 0.95))
     """P(annotated level | true level), rows and columns in the order 1, 2, 3."""
+    overclaim: tuple[float, float] = (0.0, 0.0)
+    """Lowest and highest rate at which an annotator reads 1 or 3 (evenly) where a text is silent: drawn log-uniform
+    for each dimension of the space, in place of the middle row of `confusion`. (0, 0): that row, everywhere."""
+    evidence_clauses: tuple[int, int] = CLAUSES
+    """How many clauses the texts of evidence have, fewest and most; threads and what is judged keep theirs."""
+
+    _is_stochastic = field_validator("confusion")(check_confusion)
+    _has_rates = field_validator("overclaim")(check_overclaim)
+
+    @field_validator("evidence_clauses")
+    @classmethod
+    def _ordered(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1]:
+            raise ValueError(f"`evidence_clauses` is (fewest, most) with 1 <= fewest <= most, not {list(value)}")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,7 @@ class World:
 
     def __init__(self, config: WorldConfig, space: PreferenceSpace) -> None:
         self.config, self.space = config, space
+        self._posts: dict[Side, tuple[Post, ...]] = {}
 
     @cached_property
     def language(self) -> Language:
@@ -92,6 +111,14 @@ class World:
 
     def posts(self, side: Side, n: int | None = None) -> list[Post]:
         """The first `n` posts of one side (all of them by default), each with its own text."""
+        if side not in self._posts:
+            self._posts[side] = self._draw_posts(side)
+        every = self._posts[side]
+        if n is not None and n > len(every):
+            raise RecipeError(f"the embedded world has {len(every)} {side} posts, {n} were asked for")
+        return list(every[:n])
+
+    def _draw_posts(self, side: Side) -> tuple[Post, ...]:
         language, rng = self.language, self._rng("posts", side)
         known = slice(N_TRAIN_QUESTIONS) if side == "train" else slice(N_TRAIN_QUESTIONS, None)
         tones = ("", *language.tones)
@@ -101,9 +128,7 @@ class World:
             for noun, question, tone in product(topic.nouns, language.questions[known], tones)
         ]
         rng.shuffle(every)
-        if n is not None and n > len(every):
-            raise RecipeError(f"the embedded world has {len(every)} {side} posts, {n} were asked for")
-        return every[:n]
+        return tuple(every)
 
     def threads(self, side: Side = "train") -> Iterator[Thread]:
         """Posts with the replies of `replies` people each; every comment carries its true levels."""
@@ -113,39 +138,70 @@ class World:
             replies = tuple(self.reply(author, post, side) for author in authors)
             yield Thread(id=post.id, source="toy", prompt=post.text, comments=replies)
 
-    def reply(self, author: Person, post: Post, split: Split, salt: str = "", own: float = OWN) -> Comment:
-        """What this person writes under this post; `own` is the share of clauses about their own views."""
+    def reply(
+        self,
+        author: Person,
+        post: Post,
+        split: Split,
+        salt: str = "",
+        own: float = OWN,
+        clauses: tuple[int, int] = CLAUSES,
+    ) -> Comment:
+        """What this person writes under this post; `own` is the share of clauses about their own views.
+
+        Who changes with time writes as they were when they wrote.
+        """
         rng = self._rng("reply", post.id, author.id, salt)
-        intensities = self._intensities(author, post.topic, own, rng)
+        when = self._when(author, post, salt)
+        intensities = self._intensities(author.at(post.topic.name, when), post.topic, own, clauses, rng)
         text = self.language.write(intensities, split, rng)
-        created = f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T00:00:00"
+        created = when or _date(rng)
         levels = self.language.levels(intensities)
         return Comment(content_id(post.id, author.id, salt), text, author=author.id, created=created, levels=levels)
 
-    def _intensities(self, author: Person, topic: Topic, own: float, rng: Random) -> dict[int, int]:
+    def _when(self, person: Person, post: Post, salt: str) -> str:
+        """The date of what somebody who changes with time does: it decides who they are. Empty for all others."""
+        return _date(self._rng("when", person.id, post.id, salt)) if person.until else ""
+
+    def _intensities(
+        self, author: Person, topic: Topic, own: float, clauses: tuple[int, int], rng: Random
+    ) -> dict[int, int]:
         said: dict[int, int] = {}
-        for _ in range(rng.randint(3, 5)):
+        for _ in range(rng.randint(*clauses)):
             draw = rng.random()
             views = author.held if draw < own else ()
             dim = rng.choice(views or (topic.dims if draw < own + TOPICAL else self.language.active))
             said.setdefault(dim, author.directions[dim] or rng.choice((-1, 1)))
         return said
 
-    def utility(self, person: Person, levels: Levels) -> float:
-        """How much this person likes a text of these levels: the truth that rewards are held against."""
-        return float(sum(d * (level - 2) for d, level in zip(person.directions, levels, strict=True)))
+    def utility(self, person: Person, levels: Levels, post: Post | None = None) -> float:
+        """How much this person likes a text of these levels: the truth that rewards are held against.
 
-    def choose(self, person: Person, post: Post, split: Split, salt: str) -> Choice | None:
+        People with two tastes like by the one that holds under `post`; without a post, by the main one.
+        """
+        here = person.at(post.topic.name) if post else person
+        return float(sum(d * (level - 2) for d, level in zip(here.directions, levels, strict=True)))
+
+    def choose(
+        self,
+        person: Person,
+        post: Post,
+        split: Split,
+        salt: str,
+        created: str = "",
+        clauses: tuple[int, int] = CLAUSES,
+    ) -> Choice | None:
         """A noisy choice between the two of six replies of others that this person likes most and least.
 
         People read threads about what they care about: the others speak about much of it too, for or against. None
-        where they like all six alike.
+        where they like all six alike. `created`: when (ISO; empty: now), for those who change with time.
         """
+        here = person.at(post.topic.name, created)
         rng = self._rng("choice", person.id, post.id, salt)
         strangers = draw_people(self.language, "independent", 6, rng.randrange(2**30), "stranger")
-        others = [_in_thread_with(person, stranger, rng) for stranger in strangers]
-        replies = [self.reply(other, post, split, f"{person.id}/{salt}") for other in others]
-        liked = [self.utility(person, reply.levels or ()) for reply in replies]
+        others = [_in_thread_with(here, stranger, rng) for stranger in strangers]
+        replies = [self.reply(other, post, split, f"{person.id}/{salt}", clauses=clauses) for other in others]
+        liked = [self.utility(here, reply.levels or ()) for reply in replies]
         best, worst = liked.index(max(liked)), liked.index(min(liked))
         if liked[best] == liked[worst]:
             return None
@@ -156,7 +212,7 @@ class World:
         return Choice(person, post, replies[first], replies[second], p if won else 1 - p, utilities)
 
     def persona(self, person: Person, side: Side, n_ugc: int = 16, n_pairs: int = 16, avoid: str = "") -> Persona:
-        """The evidence about a person, in order of time: what they wrote, what they chose, and a line about them.
+        """The evidence about a person: what they wrote, what they chose, and a line about them.
 
         `avoid` is the post that they will be asked about: none of the evidence comes from it.
         """
@@ -169,32 +225,43 @@ class World:
         for post in posts[n_ugc:]:
             if len(pairs) == n_pairs:
                 break
-            if choice := self.choose(person, post, split, "evidence"):
-                pairs.append(self._pair(choice))
+            if pair := self._pair(person, post, split):
+                pairs.append(pair)
         return Persona(person.id, tuple(ugc), tuple(pairs), self._demo(person, rng), person.directions)
 
     def _ugc(self, person: Person, post: Post, split: Split, i: int) -> Ugc:
         author = self._nobody(person, post) if self._non_attitude(person, post) else person
-        comment = self.reply(author, post, split, f"ugc/{person.id}/{i}")
+        comment = self.reply(author, post, split, f"ugc/{person.id}/{i}", clauses=self.config.evidence_clauses)
         return Ugc(post.text, comment.text, self._annotate(comment), comment.created)
 
-    def _pair(self, choice: Choice) -> Pair:
+    def _pair(self, person: Person, post: Post, split: Split) -> Pair | None:
+        when = self._when(person, post, "evidence")
+        choice = self.choose(person, post, split, "evidence", when, self.config.evidence_clauses)
+        if choice is None:
+            return None
         chosen, rejected = choice.chosen, choice.rejected
-        coin = self._rng("coin", choice.person.id, choice.post.id)
-        if self._non_attitude(choice.person, choice.post) and coin.random() < 0.5:
+        coin = self._rng("coin", person.id, post.id)
+        if self._non_attitude(person, post) and coin.random() < 0.5:
             chosen, rejected = rejected, chosen
         pairs = zip(self.noisy_levels(chosen), self.noisy_levels(rejected), strict=True)
         directions = tuple((a > b) - (a < b) for a, b in pairs)
-        return Pair(choice.post.text, chosen.text, rejected.text, directions, chosen.created)
+        return Pair(post.text, chosen.text, rejected.text, directions, when or chosen.created)
 
     def _annotate(self, comment: Comment) -> Directions:
         return tuple((level > 2) - (level < 2) for level in self.noisy_levels(comment))
 
     def noisy_levels(self, comment: Comment) -> Levels:
-        """The comment's levels as an annotator with this world's confusion matrix reads them."""
-        rng = self._rng("annotator", comment.id)
-        weights = self.config.confusion
-        return tuple(rng.choices((1, 2, 3), weights[level - 1])[0] for level in comment.levels or ())
+        """The comment's levels as an annotator with this world's `confusions` reads them."""
+        return misread(comment.levels, self._sums, self._rng("annotator", comment.id)) if comment.levels else ()
+
+    @cached_property
+    def confusions(self) -> tuple[Confusion, ...]:
+        """P(annotated level | true level) of each dimension: the truth about the annotator."""
+        return confusions_of(self.config.confusion, self.config.overclaim, self.config.seed, self.space.ids)
+
+    @cached_property
+    def _sums(self) -> tuple[tuple[Row, ...], ...]:
+        return tuple(map(cumulated, self.confusions))
 
     def _non_attitude(self, person: Person, post: Post) -> bool:
         return self._rng("attitude", person.id, post.id).random() < self.config.non_attitudes
@@ -233,6 +300,10 @@ def _in_thread_with(person: Person, stranger: Person, rng: Random) -> Person:
         for held, other in zip(person.directions, stranger.directions, strict=True)
     )
     return replace(stranger, directions=views)
+
+
+def _date(rng: Random) -> str:
+    return f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T00:00:00"
 
 
 def _post(topic: Topic, noun: str, question: str, tone: str) -> Post:

@@ -87,16 +87,16 @@ def test_precision_and_recall_by_hand():
     figures, undefined = direction_figures("vote", inferred, golden, ["a", "b"])
     values = {f.name: (f.value, f.n) for f in figures}
     assert undefined == []
-    assert values["vote_precision_positive"] == (pytest.approx(2 / 4), 4)
-    assert values["vote_recall_positive"] == (pytest.approx(2 / 3), 3)
-    assert values["vote_precision_negative"] == (1.0, 1)
-    assert values["vote_recall_neutral"] == (pytest.approx(2 / 4), 4)
+    assert values["vote_positive_precision"] == (pytest.approx(2 / 4), 4)
+    assert values["vote_positive_recall"] == (pytest.approx(2 / 3), 3)
+    assert values["vote_negative_precision"] == (1.0, 1)
+    assert values["vote_neutral_recall"] == (pytest.approx(2 / 4), 4)
 
 
 def test_a_direction_that_was_never_inferred_is_named_not_invented():
     figures, undefined = direction_figures("vote", [(1, 0), (1, 0)], [(1, -1), (1, 0)], ["a", "b"])
-    assert undefined == ["vote_precision_negative"]
-    assert "vote_recall_negative" in {f.name for f in figures}
+    assert undefined == ["vote_negative_precision"]
+    assert "vote_negative_recall" in {f.name for f in figures}
 
 
 def test_figure_round_trip_and_exact_keys():

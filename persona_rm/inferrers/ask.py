@@ -1,0 +1,104 @@
+"""Which question to ask next, so that somebody new is known after few answers.
+
+Of a bank of pairs the next is the one whose answer is expected to say most about the person's directions: the mutual
+information between answer and directions, H(answer) - E[H(answer | directions)] (Lindley 1956; Houlsby et al. 2011,
+"BALD"), under the posterior that all earlier items and answers left. The difference of a pair is normal within a
+latent class, so both entropies are one-dimensional integrals, taken by Gauss-Hermite quadrature. A first cut by the
+variance of the difference leaves `shortlist` pairs for that.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+
+from persona_rm.errors import DataError
+from persona_rm.inferrers.answers import Belief, Perception, hear
+from persona_rm.inferrers.model import Floats
+from persona_rm.types import Example, content_id
+
+NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Two texts under one prompt; `difference`: levels of the first minus levels of the second, by dimension."""
+
+    id: str
+    prompt: str
+    first: str
+    second: str
+    difference: tuple[int, ...]
+
+
+def question_bank(examples: Sequence[Example], size: int, seed: int = 0) -> list[Question]:
+    """At most `size` questions from built examples, in a seeded order; which text comes first is drawn.
+
+    Raises `DataError` where no example says on which dimensions its texts differ.
+    """
+    pairs = {(e.prompt, e.chosen, e.rejected): e.directions for e in examples if any(e.directions)}
+    if not pairs:
+        raise DataError("no example has directions of its pair: a question bank needs annotated pairs (build one)")
+    chosen = Random(f"{seed}/bank").sample(sorted(pairs), min(size, len(pairs)))
+    return [_question(pair, pairs[pair], Random(f"{seed}/side/{i}").random() < 0.5) for i, pair in enumerate(chosen)]
+
+
+def _question(pair: tuple[str, str, str], directions: tuple[int, ...], turned: bool) -> Question:
+    prompt, first, second = (pair[0], pair[2], pair[1]) if turned else pair
+    return Question(
+        content_id("question", prompt, first, second), prompt, first, second,
+        tuple(-d for d in directions) if turned else tuple(directions),
+    )  # fmt: skip
+
+
+class Asker:
+    """Questions, and what an answer to each would tell. Keeps nothing about anybody."""
+
+    def __init__(self, questions: Sequence[Question], how: Perception | None = None, shortlist: int = 256) -> None:
+        if not questions:
+            raise DataError("an empty question bank: nothing can be asked")
+        self.questions, self.how, self.shortlist = list(questions), how or Perception(), shortlist
+        self.places = {question.id: i for i, question in enumerate(self.questions)}
+        self.differences = np.array([question.difference for question in self.questions], np.int64)
+
+    def next(self, belief: Belief, asked: Collection[str] = ()) -> tuple[Question, float]:
+        """The question that tells most, and how much in nats. Raises `DataError` where all have been asked."""
+        open_ = np.array([i for i, question in enumerate(self.questions) if question.id not in asked], np.int64)
+        if not len(open_):
+            raise DataError(f"all {len(self.questions)} questions of the bank have been asked")
+        spread = self._spread(belief, open_)
+        few = open_[np.argsort(-spread, kind="stable")[: self.shortlist]]
+        told = self.information(belief, few)
+        best = int(told.argmax())
+        return self.questions[int(few[best])], float(told[best])
+
+    def information(self, belief: Belief, rows: npt.NDArray[np.int64]) -> Floats:
+        """Expected information of the answers to these questions about the directions, in nats, (len(rows),)."""
+        x = self.differences[rows].astype(float)
+        mean, variance = belief.moments()
+        center, width = x @ mean.T, np.sqrt((x**2) @ variance.T)
+        points = center[..., None] + width[..., None] * NODES
+        grades = self.how.grades(points, np.zeros_like(points))
+        known = np.einsum("qkg,g,k->q", _entropy(grades), WEIGHTS, belief.weights)
+        return np.asarray(_entropy(np.einsum("qkga,g,k->qa", grades, WEIGHTS, belief.weights)) - known)
+
+    def _spread(self, belief: Belief, rows: npt.NDArray[np.int64]) -> Floats:
+        """Variance of the difference, within classes and between them."""
+        x = self.differences[rows].astype(float)
+        mean, variance = belief.moments()
+        center = x @ mean.T
+        between = center**2 @ belief.weights - (center @ belief.weights) ** 2
+        return np.asarray((x**2) @ (belief.weights @ variance) + between)
+
+    def hear(self, belief: Belief, question_id: str, grade: int) -> Belief:
+        """The belief after an answer. Raises `DataError` for a question that is not in the bank."""
+        if question_id not in self.places:
+            raise DataError(f"no question {question_id!r} in a bank of {len(self.questions)}")
+        return hear(belief, self.differences[self.places[question_id]], grade, self.how)
+
+
+def _entropy(p: Floats) -> Floats:
+    return np.asarray(-(p * np.log(p)).sum(-1))
