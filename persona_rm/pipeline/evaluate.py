@@ -52,7 +52,7 @@ def _own(recipe: Recipe) -> Member:
 def run_eval(run: Run, config: EvalConfig) -> str:
     """All figures of this run into <run>/eval/metrics.json. Raises `RecipeError` where a policy is missing."""
     trained = Path(config.runs) if config.runs else run.folder
-    hashes = {name: file_hash(_policy(trained, name)) for name in config.methods}
+    hashes = {name: file_hash(policy_of(trained, name)) for name in config.methods}
 
     def work(folder: Path) -> None:
         cases = cases_of(run.recipe, config)
@@ -66,7 +66,8 @@ def run_eval(run: Run, config: EvalConfig) -> str:
     return key
 
 
-def _policy(trained: Path, name: str) -> Path:
+def policy_of(trained: Path, name: str) -> Path:
+    """The folder of a trained policy of a run. Raises `RecipeError` where there is none."""
     folder = trained / "dpo" / name / MODEL
     if not (folder / "config.json").is_file():
         raise RecipeError(f"no trained policy in {folder}: run the recipe that trains dpo.{name} first")
@@ -89,7 +90,7 @@ def evaluate(run: Run, config: EvalConfig, sheet: Evaluation, cases: Sequence[Ca
     for name in config.methods:
         if name not in recipe.dpo:
             raise RecipeError(f"eval.methods names {name!r}; dpo has: {', '.join(recipe.dpo) or 'nothing'}")
-        backends = policies(_policy(trained, name), model_folder(recipe.model))
+        backends = policies(policy_of(trained, name), model_folder(recipe.model))
         kind = recipe.dpo[name].method
         figures = _pba if kind["name"] == "pba" else _ica
         figures(_Desk(recipe, config, sheet, backends, infer, kind, truth), annotated)

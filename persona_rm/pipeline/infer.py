@@ -31,16 +31,16 @@ from persona_rm.types import Persona, UserState
 from persona_rm.world.world import World
 
 FOLDER, FITTED, STATES = "infer", "model", "profiles.arrow"
-CHUNK = 1000
-"""People in one computation."""
+PEOPLE, ITEMS = 400, 32
+"""Of a population, where a recipe says nothing."""
 
 
-def population(run: Run, people: int, items: int) -> list[Persona]:
-    """People of the training side with their evidence. In the embedded world their directions are known; of real data
-    those that the file gives are kept away: they are no truth."""
+def population(run: Run, people: int = PEOPLE, items: int = ITEMS, world: World | None = None) -> list[Persona]:
+    """People of the training side with their evidence. In the embedded world (the recipe's, or `world`) their
+    directions are known; of real data those that the file gives are kept away: they are no truth."""
     recipe = run.recipe
-    if recipe.source["name"] == "toy":
-        world = World(world_of(recipe), space_of(recipe))
+    if world or recipe.source["name"] == "toy":
+        world = world or World(world_of(recipe), space_of(recipe))
         half = items // 2
         return [world.persona(person, "train", items - half, half) for person in world.people("train")[:people]]
     found = (example.persona for example in examples_of(run))
@@ -56,7 +56,7 @@ def backends_of(recipe: Recipe) -> Backends:
     return Backends(encoder=encoder, reader=reader)
 
 
-def fitted(run: Run, given: Member, people: int = 400, items: int = 32) -> Inferrer:
+def fitted(run: Run, given: Member, people: int = PEOPLE, items: int = ITEMS) -> Inferrer:
     """An inferrer that has learned from the population, where it learns."""
     inferrer = inferrer_of(given, space_of(run.recipe), backends_of(run.recipe))
     if inferrer.learns:

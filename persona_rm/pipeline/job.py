@@ -14,6 +14,8 @@ from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.run import read_figures
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.evaluate import cases_of, run_eval
+from persona_rm.pipeline.infer import run_infer
+from persona_rm.pipeline.inference import run_inference
 from persona_rm.pipeline.members import method_of, model_folder, policies, space_of
 from persona_rm.pipeline.ppo import run_one
 from persona_rm.pipeline.stages import Run
@@ -46,12 +48,16 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
         run_pretrain(run, recipe.pretrain)
     if recipe.build and wanted("build"):
         keys["build"] = run_build(run)
+    if recipe.infer and wanted("infer"):
+        run_infer(run, recipe.infer, keys.get("build", ""))
     elsewhere = recipe.eval is not None and recipe.eval.runs is not None
     for name, config in recipe.dpo.items() if wanted("dpo") and not elsewhere else ():
         keys[name] = run_dpo(run, name, config, keys.get("build", ""))
         _gather(run, f"dpo/{name}")
     if recipe.eval and wanted("eval"):
         run_eval(run, recipe.eval)
+    if recipe.inference and wanted("eval"):
+        run_inference(run, recipe.inference, keys)
     for name, ppo in recipe.ppo.items() if wanted("ppo") else ():
         run_one(run, name, ppo, keys)
     if recipe.report and wanted("report"):

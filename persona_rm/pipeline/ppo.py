@@ -19,6 +19,7 @@ from persona_rm.backends.generate import answers
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import RecipeError
+from persona_rm.pipeline.infer import fitted
 from persona_rm.pipeline.members import model_folder, space_of, with_prompts
 from persona_rm.pipeline.rows import write_rows
 from persona_rm.pipeline.stages import Run, file_hash
@@ -28,6 +29,8 @@ from persona_rm.serving.launch import PpoRun, run_ppo
 from persona_rm.types import Persona
 from persona_rm.world.world import World
 
+LEARNED = "inferrer"
+"""The folder of the fitted inferrer in a bundle."""
 Asked = tuple[str, str]
 """(user id, post)."""
 
@@ -88,6 +91,10 @@ def _bundle(run: Run, config: PpoConfig, folder: Path, users: Sequence[User]) ->
     if trained:
         policy = (run.folder / "dpo" / config.reward / MODEL).resolve()
         models = {"policy": str(policy), "reference": str(model_folder(run.recipe.model))}
+    inferrer = fitted(run, config.inferrer)
+    if inferrer.learns:
+        inferrer.save(folder / "bundle" / LEARNED)
+        models["inferrer_dir"] = LEARNED
     return write_bundle(
         folder / "bundle", users, space=run.recipe.space, method=method, prompts=run.recipe.prompts,
         inferrer=config.inferrer, annotator=config.annotator, **models,
@@ -161,7 +168,8 @@ def judge(run: Run, config: PpoConfig, folder: Path) -> None:
     texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
     read = world.language.read_levels
     utility = {
-        k: np.array([world.utility(p, read(t)) for (p, _), t in zip(asked, v, strict=True)]) for k, v in texts.items()
+        k: np.array([world.utility(p, read(t), post) for (p, post), t in zip(asked, v, strict=True)])
+        for k, v in texts.items()
     }
     utility["difference"] = utility["after"] - utility["before"]
     who = [person.id for person, _ in asked]
@@ -177,6 +185,8 @@ def judge(run: Run, config: PpoConfig, folder: Path) -> None:
 def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
     """The bundle of the run with the test people in the place of the training people."""
     kept = load_bundle(folder / "bundle").file.model_dump(exclude_unset=True)
+    if "inferrer_dir" in kept:
+        kept["inferrer_dir"] = str((folder / "bundle" / LEARNED).resolve())
     return write_bundle(folder / "judging", users, **kept)
 
 

@@ -1,0 +1,52 @@
+"""The evaluation of inferred directions, on the embedded world: <run>/inference/inference.json and figures.
+
+Held-out people, posts and wordings throughout; what is learned is learned on the training side. Vote, posterior and
+golden directions are told to the same policy on the same pairs. Intervals draw people.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from persona_rm.benchmarks.run import read_figures, write_figures
+from persona_rm.pipeline.evaluate import policy_of
+from persona_rm.pipeline.inference.accuracy import by_items, calibration, dimensions, error_rates, table
+from persona_rm.pipeline.inference.alignment import alignment
+from persona_rm.pipeline.inference.asking import asking, priors
+from persona_rm.pipeline.inference.study import Study
+from persona_rm.pipeline.inference.tastes import tastes
+from persona_rm.pipeline.stages import Run, file_hash
+from persona_rm.recipe import InferenceConfig, Member
+
+FOLDER = "inference"
+PARTS = (table, calibration, dimensions, error_rates, by_items, priors, asking, tastes)
+
+
+def run_inference(run: Run, config: InferenceConfig, upstream: Mapping[str, str]) -> str:
+    """All figures of inferred directions; the run's metrics.json gets them beside those of its evaluation.
+
+    Raises `RecipeError` where the policy is missing, or the source is not the embedded world.
+    """
+    policy = policy_of(run.folder, config.method)
+    inferrer: Member = run.recipe.infer.inferrer if run.recipe.infer else {"name": "posterior"}
+
+    def work(folder: Path) -> None:
+        study = Study(run, config, inferrer)
+        for part in PARTS:
+            study.found |= part(study)
+        study.found |= alignment(study, policy)
+        (folder / "inference.json").write_text(json.dumps(study.found, indent=1) + "\n", encoding="utf-8")
+        study.sheet.write(folder / "metrics.json")
+
+    inputs = {"config": config, "policy": file_hash(policy), "inferrer": inferrer, "source": run.recipe.source}
+    key = run.stage(FOLDER, {**inputs, "seed": run.recipe.seed, "build": upstream.get("build", "")}, work)
+    _merge(run.folder)
+    return key
+
+
+def _merge(folder: Path) -> None:
+    """The run's metrics.json: the figures of its evaluation, then these."""
+    figures = {}
+    for path in (folder / "eval" / "metrics.json", folder / FOLDER / "metrics.json"):
+        figures |= {figure.name: figure for figure in read_figures(path)} if path.is_file() else {}
+    write_figures(folder / "metrics.json", list(figures.values()))
