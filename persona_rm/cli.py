@@ -202,13 +202,30 @@ def evaluate(
         from persona_rm.pipeline.job import run_recipe, summary
 
         plan = _recipe(recipe, overrides)
-        folder = run_recipe(plan, console, only=("build", "dpo", "eval"))
+        folder = run_recipe(plan, console, only=("build", "infer", "dpo", "eval"))
         if not (folder / "metrics.json").is_file():
-            raise RecipeError(f"{recipe} has no eval section, so nothing was evaluated")
+            raise RecipeError(f"{recipe} has neither eval nor inference, so nothing was evaluated")
         summary(folder, console)
         if json:
             write_figures(json, read_figures(folder / "metrics.json"))
             console.print(f"Figures: {json}")
+
+
+@app.command()
+def infer(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Infer people's preference directions from their evidence: probabilities, what is said, and the items behind it.
+
+    Learns first, from the people of the training side, how often evidence errs (`infer.inferrer`, default: posterior).
+    `infer.users=FILE` names whose directions (JSON lines as in a bundle's users.jsonl); `infer.store=sqlite:FILE` or
+    `redis://HOST` where their states go. In the run's folder under infer/: directions.jsonl, model/, profiles.arrow.
+    """
+    with _told():
+        from persona_rm.pipeline.job import run_recipe
+        from persona_rm.recipe import InferConfig
+
+        plan = _recipe(recipe, overrides)
+        plan = plan if plan.infer else plan.model_copy(update={"infer": InferConfig()})
+        run_recipe(plan, console, only=("build", "infer"))
 
 
 @app.command()

@@ -127,7 +127,7 @@ class InferConfig(Section):
 
 
 class InferenceConfig(Section):
-    """`persona-rm eval` of inferred directions, on the embedded world: figures, calibration, asking, memory, tastes."""
+    """`persona-rm eval` of inferred directions, on the embedded world."""
 
     method: str = "pba"
     """The section of `dpo` whose policy is told the directions."""

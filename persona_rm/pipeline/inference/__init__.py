@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from persona_rm.benchmarks.metrics import Figure
 from persona_rm.benchmarks.run import read_figures, write_figures
 from persona_rm.pipeline.evaluate import policy_of
 from persona_rm.pipeline.inference.accuracy import by_items, calibration, dimensions, error_rates, table
@@ -46,7 +47,7 @@ def run_inference(run: Run, config: InferenceConfig, upstream: Mapping[str, str]
 
 def _merge(folder: Path) -> None:
     """The run's metrics.json: the figures of its evaluation, then these."""
-    figures = {}
+    figures: dict[str, Figure] = {}
     for path in (folder / "eval" / "metrics.json", folder / FOLDER / "metrics.json"):
         figures |= {figure.name: figure for figure in read_figures(path)} if path.is_file() else {}
     write_figures(folder / "metrics.json", list(figures.values()))
