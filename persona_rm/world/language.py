@@ -9,7 +9,7 @@ for nothing.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from random import Random
 from typing import Literal
@@ -50,7 +50,7 @@ class Language:
     pattern: re.Pattern[str]
     poles: Mapping[str, tuple[int, int]]
 
-    @property
+    @cached_property
     def active(self) -> tuple[int, ...]:
         """The dimensions that this world can express, in the order of the space."""
         return tuple(sorted({dim for dim, _ in self.wordings}))
@@ -81,7 +81,10 @@ class Language:
 
     def levels(self, intensities: Intensities) -> Levels:
         """The intensities as 1..3 over the whole space."""
-        return tuple(2 + intensities.get(dim, 0) for dim in range(len(self.space)))
+        levels = [2] * len(self.space)
+        for dim, sign in intensities.items():
+            levels[dim] += sign
+        return tuple(levels)
 
 
 def _sign(x: float) -> int:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 from typing import Literal
 
@@ -48,7 +48,7 @@ class Person:
     @property
     def held(self) -> tuple[int, ...]:
         """The dimensions that this person has a view on."""
-        return tuple(dim for dim, direction in enumerate(self.directions) if direction)
+        return _held(self.directions)
 
     def at(self, topic: str, created: str = "") -> "Person":
         """This person as they are under a post of that topic at that time (ISO; empty: now), with one set of
@@ -144,6 +144,11 @@ def _turned(language: Language, old: Person, rng: Random) -> dict[int, int]:
         else:
             views[fresh.pop()] = rng.choice((-1, 1))
     return views
+
+
+@lru_cache(maxsize=4096)
+def _held(directions: Directions) -> tuple[int, ...]:
+    return tuple(dim for dim, direction in enumerate(directions) if direction)
 
 
 def _directions(language: Language, views: dict[int, int]) -> Directions:

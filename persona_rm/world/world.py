@@ -180,7 +180,7 @@ class World:
         People with two tastes like by the one that holds under `post`; without a post, by the main one.
         """
         here = person.at(post.topic.name) if post else person
-        return float(sum(d * (level - 2) for d, level in zip(here.directions, levels, strict=True)))
+        return float(sum(here.directions[dim] * (levels[dim] - 2) for dim in here.held))
 
     def choose(
         self,
