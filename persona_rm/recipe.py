@@ -118,7 +118,7 @@ class InferConfig(Section):
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
     people: int = Field(400, ge=10)
     """People of the training side to learn from, at most."""
-    items: int = Field(32, ge=1)
+    items: int = Field(16, ge=1)
     """Items of each, half UGC and half PAIR, at most."""
     users: str | None = None
     """Whose directions: a users file as bundles have it (JSON lines); None: the people of the evaluation side."""
@@ -135,10 +135,12 @@ class InferenceConfig(Section):
     history: tuple[int, ...] = (0, 2, 4, 8, 16)
     per_person: int = Field(4, gt=0)
     """Held-out choices of each test person."""
+    choices: int = Field(10, gt=0)
+    """Held-out choices of each person of those worlds."""
     asked: tuple[Kind, ...] = ("low_rank", "clusters", "independent")
     """Worlds in which new people are asked; the first one's figure is `questions_to_match_16`."""
-    askers: int = Field(100, gt=1)
-    """People asked, in each."""
+    askers: int = Field(150, gt=1)
+    """People asked, in each of them."""
     questions: int = Field(20, ge=1)
     bank: int = Field(4000, ge=2)
     """Pairs to choose questions from."""

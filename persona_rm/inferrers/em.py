@@ -28,11 +28,11 @@ class FitConfig:
     """`strength` in items, `pull` in people; `iterations` at most, fewer where the figures stand still."""
 
     classes: int = 1
-    iterations: int = 80
+    iterations: int = 60
     strength: float = 30.0
     pull: float = 3.0
     seed: int = 0
-    tolerance: float = 1e-4
+    tolerance: float = 5e-4
 
 
 def fit_model(

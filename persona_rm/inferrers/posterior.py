@@ -50,11 +50,11 @@ class PosteriorConfig(Config):
     ceiling: float = Field(8.0, gt=0)
     """Nats that one source can say about one dimension, at most."""
     gain: float = Field(1.0, gt=0)
-    claim: float = Field(1.0, ge=0)
+    claim: float = Field(0.5, ge=0)
     """Cost of naming a direction where the person has none."""
-    wrong: float = Field(2.0, ge=0)
+    wrong: float = Field(1.0, ge=0)
     """Cost of naming the opposite."""
-    classes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    classes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Numbers of latent classes to choose from, by how well they predict held-out people; (1,): no correlations."""
     labels: bool = False
     """Learn error rates from people whose directions are known, instead of by EM."""

@@ -31,7 +31,7 @@ from persona_rm.types import Persona, UserState
 from persona_rm.world.world import World
 
 FOLDER, FITTED, STATES = "infer", "model", "profiles.arrow"
-PEOPLE, ITEMS = 400, 32
+PEOPLE, ITEMS = 400, 16
 """Of a population, where a recipe says nothing."""
 
 

@@ -36,7 +36,7 @@ def calibration(study: Study) -> Found:
         rows.append(_reliability(study, name, figure, study.told(inferrer, study.config.items)))
     fitted, study.posterior.calibration = study.posterior.calibration, Calibration()
     try:
-        raw = study.told(study.posterior, study.config.items)
+        raw = study.posterior.infer_many(study.personas(study.config.items))
     finally:
         study.posterior.calibration = fitted
     rows.insert(1, _reliability(study, "posterior, before", "posterior_ece_before", raw))

@@ -16,12 +16,11 @@ def priors(study: Study) -> Found:
     """Do correlations between dimensions help? One class against as many as the data ask for."""
     rows = []
     for kind in study.config.asked:
-        world, people, choices = study.elsewhere(kind)
-        units = [choice.person.id for choice in choices]
+        here = study.elsewhere(kind)
         for name, settings in (("one class", {"classes": [1]}), ("latent classes", {})):
-            inferrer = study.fit_posterior(world, **settings)
-            values = orders(observed(world, people, inferrer, FEW), choices, people)
-            figure = study.mean(f"prior_{kind}_{name.replace(' ', '_')}", values, units)
+            inferrer = study.fit_posterior(kind, **settings)
+            values = orders(observed(here.world, here.people, inferrer, FEW), here.choices, here.people)
+            figure = study.mean(f"prior_{kind}_{name.replace(' ', '_')}", values, here.units)
             rows.append(dot(figure, world=kind, name=name))
     return {"prior": rows}
 
@@ -31,18 +30,14 @@ def asking(study: Study) -> Found:
     asked, seen = [], []
     config, examples = study.config, examples_of(study.run)
     for kind in config.asked:
-        world, people, choices = study.elsewhere(kind)
-        people = people[: config.askers]
-        ids = {person.id for person in people}
-        choices = [choice for choice in choices if choice.person.id in ids]
-        units = [choice.person.id for choice in choices]
-        inferrer = study.fit_posterior(world)
+        here, inferrer = study.elsewhere(kind), study.fit_posterior(kind)
+        world, people, choices = here.world, here.people, here.choices
         by_watching = orders(observed(world, people, inferrer, OBSERVED), choices, people)
-        goal = study.mean(f"observed_{OBSERVED}_{kind}", by_watching, units)
+        goal = study.mean(f"observed_{OBSERVED}_{kind}", by_watching, here.units)
         seen.append({"world": kind, "items": OBSERVED, "accuracy": cell(goal)})
         console = study.run.console
         for session in ask_people(world, people, inferrer, examples, config.questions, config.bank, console):
-            figures = [study.interval("", orders(one, choices, people), units) for one in session.directions]
+            figures = [study.interval("", orders(one, choices, people), here.units) for one in session.directions]
             rows = [{"questions": n, "accuracy": cell(figure)} for n, figure in enumerate(figures)]
             asked += [{"world": kind, "how": session.how, **row} for row in rows]
             _needed(study, kind, session.how, [figure.value for figure in figures], goal)

@@ -1,6 +1,7 @@
 """What all parts of the evaluation share: the cases, the inferrers, and how a figure is made."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from persona_rm.pipeline.infer import backends_of, fitted, population
 from persona_rm.pipeline.members import inferrer_of, space_of
 from persona_rm.pipeline.stages import Run
 from persona_rm.pipeline.train import world_of
-from persona_rm.recipe import InferenceConfig, Member
+from persona_rm.recipe import InferConfig, InferenceConfig, Member
 from persona_rm.types import Directions, Persona
 from persona_rm.world.people import Kind, Person
 from persona_rm.world.world import Choice, World
@@ -27,6 +28,16 @@ Ints = npt.NDArray[np.int64]
 Found = dict[str, Any]
 OBSERVED = 16
 """Observed items that asking is held against."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """People of another world and their held-out choices; `units`: whose each choice is."""
+
+    world: World
+    people: list[Person]
+    choices: list[Choice]
+    units: list[str]
 
 
 class Study:
@@ -42,6 +53,10 @@ class Study:
             world=self.world.config, per_person=config.per_person, n_ugc=most - most // 2, n_pairs=most // 2
         )
         self.cases = ToyBenchmark(toy, self.space).cases()
+        self._fitted: dict[tuple[Kind, str], Inferrer] = {}
+        self._populations: dict[Kind, list[Persona]] = {}
+        self._worlds: dict[Kind, Elsewhere] = {}
+        self._told: dict[tuple[str, int], list[Posterior]] = {}
         self.units = [case.unit for case in self.cases]
         self.golden = np.array([case.example.persona.directions for case in self.cases], np.int64)
 
@@ -61,22 +76,37 @@ class Study:
     @cached_property
     def posterior(self) -> PosteriorInferrer:
         """The recipe's inferrer, fitted on the training side."""
-        return _is_posterior(fitted(self.run, self.inferrer))
+        config = self.run.recipe.infer or InferConfig()
+        return _is_posterior(fitted(self.run, self.inferrer, config.people, config.items))
 
-    def fit(self, world: World, given: Member) -> Inferrer:
-        """An inferrer fitted on the training side of another world."""
-        found = inferrer_of(given, self.space, backends_of(self.run.recipe))
-        found.fit(population(self.run, world=world))
-        return found
+    def fit(self, kind: Kind, given: Member | None = None, **settings: Any) -> Inferrer:
+        """An inferrer (default: the recipe's, with some settings changed), fitted on a world of another kind."""
+        member = {**(given or self.inferrer), **settings}
+        key = (kind, repr(sorted(member.items())))
+        if key not in self._fitted:
+            self._fitted[key] = inferrer_of(member, self.space, backends_of(self.run.recipe))
+            self._fitted[key].fit(self._population(kind))
+        return self._fitted[key]
 
-    def fit_posterior(self, world: World, **settings: Any) -> PosteriorInferrer:
-        """The recipe's inferrer, with some settings changed, fitted on another world."""
-        return _is_posterior(self.fit(world, {**self.inferrer, **settings}))
+    def fit_posterior(self, kind: Kind, **settings: Any) -> PosteriorInferrer:
+        """`fit` of the recipe's inferrer."""
+        return _is_posterior(self.fit(kind, **settings))
 
-    def elsewhere(self, kind: Kind) -> tuple[World, list[Person], list[Choice]]:
-        """A world of another kind with the same noise, its test people and their choices."""
-        world = World(self.world.config.model_copy(update={"kind": kind}), self.space)
-        return world, world.people("test"), list(world.choices(self.config.per_person))
+    def _population(self, kind: Kind) -> list[Persona]:
+        if kind not in self._populations:
+            world, config = self.elsewhere(kind).world, self.run.recipe.infer or InferConfig()
+            self._populations[kind] = population(self.run, config.people, config.items, world)
+        return self._populations[kind]
+
+    def elsewhere(self, kind: Kind) -> "Elsewhere":
+        """A world of another kind with the same noise, its first test people and their choices."""
+        if kind not in self._worlds:
+            world = World(self.world.config.model_copy(update={"kind": kind}), self.space)
+            people = world.people("test")[: self.config.askers]
+            ids = {person.id for person in people}
+            choices = [choice for choice in world.choices(self.config.choices) if choice.person.id in ids]
+            self._worlds[kind] = Elsewhere(world, people, choices, [choice.person.id for choice in choices])
+        return self._worlds[kind]
 
     def personas(self, items: int) -> list[Persona]:
         """The cases' people with their first `items` items and without known directions."""
@@ -84,10 +114,13 @@ class Study:
 
     def told(self, inferrer: Inferrer, items: int) -> list[Posterior]:
         """What an inferrer makes of `items` items of each case's person, for the case's prompt."""
-        people = self.personas(items)
-        if not inferrer.by_prompt:
-            return inferrer.infer_many(people)
-        return [inferrer.infer(p, case.example.prompt) for p, case in zip(people, self.cases, strict=True)]
+        key = (f"{inferrer.name} {inferrer.config}", items)
+        if key not in self._told:
+            people = self.personas(items)
+            prompts = [case.example.prompt for case in self.cases]
+            each = (inferrer.infer(person, prompt) for person, prompt in zip(people, prompts, strict=True))
+            self._told[key] = list(each) if inferrer.by_prompt else inferrer.infer_many(people)
+        return self._told[key]
 
     def ordered(self, directions: Sequence[Directions] | Ints) -> npt.NDArray[np.float64]:
         """Per case 1, 0.5 or 0: does the sum of direction x level order the pair as the person did?"""
