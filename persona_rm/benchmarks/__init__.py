@@ -8,5 +8,7 @@ BENCHMARKS = Registry(
         "toy": "persona_rm.benchmarks.toy:ToyBenchmark",
         "psoups": "persona_rm.benchmarks.psoups:PSoups",
         "alignx": "persona_rm.benchmarks.alignx:AlignX",
+        "ukp": "persona_rm.benchmarks.ukp:Ukp",
+        "cobbler": "persona_rm.benchmarks.cobbler:Cobbler",
     },
 )

@@ -8,5 +8,9 @@ INFERRERS = Registry(
         "vote": "persona_rm.inferrers.vote:Vote",
         "posterior": "persona_rm.inferrers.posterior:PosteriorInferrer",
         "golden": "persona_rm.inferrers.golden:Golden",
+        "retrieval": "persona_rm.inferrers.retrieval:Retrieval",
+        "tastes": "persona_rm.inferrers.tastes:Tastes",
+        "llm": "persona_rm.inferrers.llm:Llm",
+        "summary": "persona_rm.inferrers.summary:Summary",
     },
 )

@@ -142,15 +142,19 @@ class PosteriorInferrer(Inferrer):
         best = np.where(up >= down, 1, -1)
         return np.asarray(np.where(np.maximum(up, down) > 0, best, 0), np.int64)
 
+    def nobody(self) -> Tally:
+        """The tally of somebody of whom nothing is known."""
+        return Tally(len(self.space), self.sources, self.config.half_life)
+
     def tally(self, persona: Persona) -> Tally:
         """The persona's items, counted."""
-        tally = Tally(len(self.space), self.sources, self.config.half_life)
+        tally = self.nobody()
         tally.add(self.items(persona))
         return tally
 
     def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
         """The posterior of these items."""
-        tally = Tally(len(self.space), self.sources, self.config.half_life)
+        tally = self.nobody()
         tally.add(items)
         return self.of(tally, explain=True)
 

@@ -12,6 +12,7 @@ build/card.json     as `construct.card` makes it: {"rows": {name: n}, "drops": {
 ppo/NAME/curve.jsonl    one line per step and user group: {"step", "group", "reward_mean", "n"}
 ppo/NAME/utility.json   {"before": S, "after": S, "difference": S}, S = {"mean", "se", "n"}: true utility of
                         the answers on held-out prompts; "shuffled" in NAME marks the control
+inference/inference.json    see `inference_data`, which also says what is refused
 people.json         {"dimensions": [name of each],
                      "people": [{"label", "directions": [-1|0|1 ...], "rewarded_for": [-1..1 ...]}, and a second],
                      "answers": [{"prompt", "text", "rewards": [first, second person]}],
@@ -31,7 +32,8 @@ import yaml
 from persona_rm.benchmarks.metrics import Figure
 from persona_rm.benchmarks.run import read_figures
 from persona_rm.errors import DataError
-from persona_rm.report.goals import EMBEDDED_GOALS, Goal
+from persona_rm.report.goals import EMBEDDED_GOALS, Goal, goals_of
+from persona_rm.report.inference_data import parse
 
 Json = Mapping[str, Any]
 
@@ -81,6 +83,7 @@ class ReportData:
     card: Json | None = None
     ppo: tuple[PpoRun, ...] = ()
     people: Json | None = None
+    inference: Json | None = None
     problems: tuple[str, ...] = ()
     """Lines that could not be read (a run that was killed while writing), and shortfalls that the run itself names."""
 
@@ -91,6 +94,8 @@ def collect(folder: Path, goals: Mapping[str, Goal] | None = None) -> ReportData
         raise DataError("no run folder here; `persona-rm run RECIPE` makes one", file=folder)
     info = _json(folder / "run.json", dict) or {}
     bad: list[str] = []
+    figures = tuple(read_figures(folder / "metrics.json")) if (folder / "metrics.json").is_file() else ()
+    inference = _inference(folder / "inference" / "inference.json")
     runs = tuple(_ppo(path, bad) for path in sorted((folder / "ppo").glob("*")) if path.is_dir())
     return ReportData(
         title=str(info.get("title", folder.name)),
@@ -98,12 +103,13 @@ def collect(folder: Path, goals: Mapping[str, Goal] | None = None) -> ReportData
         recipe=_recipe(folder / "recipe.yaml"),
         stages=tuple(_json(folder / "stages.json", list) or ()),
         commands=_text(folder / "commands.sh"),
-        figures=tuple(read_figures(folder / "metrics.json")) if (folder / "metrics.json").is_file() else (),
-        goals=EMBEDDED_GOALS if goals is None else goals,
+        figures=figures,
+        goals=goals_of({figure.name for figure in figures}, inference is not None) if goals is None else goals,
         notes=info.get("notes", {}),
         card=_json(folder / "build" / "card.json", dict),
         ppo=tuple(run for run in runs if run.curves or run.difference),
         people=_people(folder / "people.json"),
+        inference=inference,
         problems=(*bad, *info.get("shortfalls", ())),
     )
 
@@ -160,6 +166,13 @@ def _stat(utility: Json, key: str, path: Path) -> Stat | None:
         return Stat(float(utility[key]["mean"]), float(utility[key]["se"]), int(utility[key]["n"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"expected mean, se and n, found {utility.get(key)!r}", file=path, key=key) from error
+
+
+def _inference(path: Path) -> Json | None:
+    found: Json | None = _json(path, dict)
+    if found is not None:
+        parse(found, path)
+    return found
 
 
 def _people(path: Path) -> Json | None:

@@ -1,6 +1,6 @@
 """What a figure should be, what it is called in words, and whether it is there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +25,7 @@ class Goal:
     def __str__(self) -> str:
         if self.low is not None and self.high is not None:
             return f"{self.low:.2f} to {self.high:.2f}"
-        text = f"{self.low:.2f} or more" if self.low is not None else f"{self.high:.2f} or less"
+        text = f"{_short(self.low)} or more" if self.low is not None else f"{_short(self.high or 0.0)} or less"
         return text + (f", within {self.within[1]:.2f} of {label(self.within[0])}" if self.within else "")
 
 
@@ -39,7 +39,17 @@ EMBEDDED_GOALS: Mapping[str, Goal] = {
     "control_shuffled": CHANCE,
     "control_longer": CHANCE,
 }
+INFERENCE_GOALS: Mapping[str, Goal] = {
+    "posterior_positive_precision": Goal(0.75),
+    "posterior_positive_recall": Goal(0.60),
+    "posterior_negative_precision": Goal(0.75),
+    "posterior_negative_recall": Goal(0.60),
+    "posterior_ece": Goal(high=0.03),
+    "golden_gap_closed": Goal(0.60),
+    "questions_to_match_16": Goal(high=10),
+}
 
+CLASSES = ("positive", "negative", "neutral")
 LABELS: Mapping[str, str] = {
     "bayes_optimal": "Bayes-optimal scorer",
     "bayes_optimal_expected": "Bayes-optimal, in theory",
@@ -58,7 +68,36 @@ LABELS: Mapping[str, str] = {
     "control_shuffled": "Control: shuffled persona",
     "control_longer": "Control: longer wins",
     "control_longer_words": "Control: more words win",
+    "pba_posterior": "PBA, directions by posterior",
+    "pba_recalled": "PBA, items like the prompt",
+    "pba_recent": "PBA, the most recent items",
+    "pba_linear_posterior": "PBA linear, by posterior",
+    "control_posterior_shuffled": "Control: shuffled posterior",
+    "gap_golden_minus_posterior": "Gap, golden minus posterior",
+    "gap_posterior_minus_vote": "Gap, posterior minus vote",
+    "golden_gap_closed": "Share of the golden gap closed",
+    "posterior_ece": "Posterior, calibration error",
+    "posterior_ece_before": "Posterior, calibration error before calibration",
+    "vote_ece": "Vote shares, calibration error",
+    "questions_to_match_16": "Questions that match 16 observed items",
+    "questions_to_match_16_random": "Random questions that match 16 observed items",
+    **{
+        f"{name}_{direction}_{kind}": f"{name.capitalize()}, {direction}, {kind}"
+        for name in ("vote", "posterior")
+        for direction in CLASSES
+        for kind in ("precision", "recall")
+    },
 }
+
+
+def goals_of(names: Collection[str], inference: bool = False) -> Mapping[str, Goal]:
+    """The goals of a run that measured figures of these `names`.
+
+    Those of inferred preferences are all among them where the run has that part, so that what it did not reach is
+    named; elsewhere only those that were measured.
+    """
+    measured = {name: goal for name, goal in INFERENCE_GOALS.items() if inference or name in names}
+    return {**EMBEDDED_GOALS, **measured}
 
 
 def label(name: str) -> str:
@@ -79,3 +118,7 @@ def verdict(figure: Figure, goals: Mapping[str, Goal], figures: Sequence[Figure]
     if goal.met(figure.value, {f.name: f.value for f in figures}):
         return "ok"
     return "explained" if is_control(figure.name) and notes.get(figure.name) else "miss"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value > 1 and float(value).is_integer() else f"{value:.2f}"

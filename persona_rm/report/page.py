@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from persona_rm import __version__
-from persona_rm.report import html, sections, sections_run
+from persona_rm.report import html, inference, sections, sections_run
 from persona_rm.report.data import ReportData
 
 ORDER = (
@@ -13,6 +13,7 @@ ORDER = (
     sections.shortfalls,
     sections.accuracy,
     sections.history,
+    inference.inferred,
     sections_run.curves,
     sections_run.utility,
     sections_run.people,

@@ -3,12 +3,14 @@
 import re
 
 from persona_rm.benchmarks.metrics import Figure
-from persona_rm.report import html, svg
+from persona_rm.report import html, inference, svg
 from persona_rm.report.data import PpoRun, ReportData
 from persona_rm.report.goals import is_control, label, verdict
 
 HISTORY = re.compile(r"^(.+)_h(\d+)$")
 EVAL = "an `eval` section"
+OWN = ("linear_", "prior_", "tastes_", "observed_", "real_")
+"""What the section on inferred preferences shows: other people's choices, or directions without a policy."""
 
 
 def header(data: ReportData) -> str:
@@ -82,8 +84,8 @@ def accuracy(data: ReportData) -> str:
 
 
 def _is_accuracy(name: str) -> bool:
-    parts = ("flip", "gap", "precision", "recall", "utility", "ppo", "expected")
-    return not HISTORY.match(name) and not any(part in name for part in parts)
+    parts = ("flip", "gap", "precision", "recall", "utility", "ppo", "expected", "_ece", "questions_")
+    return not HISTORY.match(name) and not name.startswith(OWN) and not any(part in name for part in parts)
 
 
 def _dot(figure: Figure, kind: str) -> svg.Dot:
@@ -95,7 +97,7 @@ def history(data: ReportData) -> str:
     """Accuracy by how many items of a person's history a method has seen."""
     series: dict[str, list[tuple[int, Figure]]] = {}
     for figure in data.figures:
-        if match := HISTORY.match(figure.name):
+        if (match := HISTORY.match(figure.name)) and not figure.name.startswith(OWN):
             series.setdefault(match[1], []).append((int(match[2]), figure))
     if not series:
         return html.section("History size", html.missing("no figures by history size", EVAL))
@@ -126,7 +128,7 @@ def shortfalls(data: ReportData) -> str:
     items = [_shortfall(f, data) for f in data.figures]
     items += [_ppo_shortfall(run) for run in data.ppo]
     items += [f"Stage {s.get('name')} failed." for s in data.stages if s.get("status") == "failed"]
-    said = [item for item in items if item] + list(data.problems)
+    said = [item for item in [*items, inference.fell_short(data)] if item] + list(data.problems)
     empty = "Nothing: every goal measured was reached." if data.figures or data.ppo else "Nothing was measured yet."
     body = html.bullets(said) if said else html.paragraph(empty)
     return html.section("What fell short", body)

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from html import escape
 
 Axis = Callable[[float], float]
+Point = tuple[float, float, float, str]
+"""x, y, weight, and what a pointer over it is told."""
 WIDTH = 760
 GUTTER = 236  # room for labels left of a dot chart
 RIGHT = 128  # room for values right of it
+LETTER = 7  # width of one, about
 SIGNS = {0: "·", 1: "+", -1: "-"}
 
 
@@ -34,6 +37,17 @@ class Line:
     lows: Sequence[float] = ()
     highs: Sequence[float] = ()
     color: int = 1
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Points of a square picture, the area of each by its weight; `joined` by a line in the order given."""
+
+    label: str
+    points: Sequence[Point]
+    color: int = 1
+    joined: bool = False
     dashed: bool = False
 
 
@@ -78,12 +92,16 @@ def picture(width: float, height: float, title: str, parts: Sequence[str]) -> st
 
 
 def dot_chart(
-    rows: Sequence[Dot], span: tuple[float, float], references: Sequence[tuple[float, str]] = (), title: str = ""
+    rows: Sequence[Dot],
+    span: tuple[float, float],
+    references: Sequence[tuple[float, str]] = (),
+    title: str = "",
+    gutter: int = GUTTER,
 ) -> str:
-    """Dots with intervals on a common axis, one row each, and vertical reference lines."""
+    """Dots with intervals on a common axis, one row each, and vertical reference lines; `gutter` is for labels."""
     step, top = 26, 30 if references else 4
     bottom = top + step * len(rows)
-    left, right = GUTTER, WIDTH - RIGHT
+    left, right = gutter, WIDTH - RIGHT
 
     def at(value: float) -> float:
         return left + (right - left) * (min(max(value, span[0]), span[1]) - span[0]) / (span[1] - span[0])
@@ -100,17 +118,17 @@ def dot_chart(
             text(at(value), top - 10, name, "tick", "middle"),
         ]
     for i, row in enumerate(rows):
-        parts += _dot_row(row, top + step * (i + 0.5), at)
+        parts += _dot_row(row, top + step * (i + 0.5), at, (gutter - 20) // LETTER)
     return picture(WIDTH, bottom + 28, title, parts)
 
 
-def _dot_row(row: Dot, y: float, at: Axis) -> list[str]:
+def _dot_row(row: Dot, y: float, at: Axis, letters: int) -> list[str]:
     if row.value is None:
         return [text(0, y + 4, row.label, "heading")]
     tip = f"<title>{escape(row.label)}: {row.value:.4f} ({row.low:.4f} to {row.high:.4f})</title>"
     return [
         f'<g class="dot {escape(row.kind)}">{tip}',
-        text(14, y + 4, row.label, "label"),
+        text(14, y + 4, _fit(row.label, letters), "label"),
         line(at(row.low), y, at(row.high), y, "whisker"),
         f'<circle cx="{at(row.value):.1f}" cy="{y:.1f}" r="5"/>',
         text(WIDTH - RIGHT + 16, y + 4, row.note or f"{row.value:.3f}", "value"),
@@ -173,7 +191,48 @@ def _series(series: Line, at_x: Axis, at_y: Axis) -> list[str]:
     return [*parts, "</g>"]
 
 
-def legend(lines: Sequence[Line]) -> str:
+def square(
+    clouds: Sequence[Cloud], *, x_name: str, y_name: str, span: tuple[float, float], title: str, side: int = 370
+) -> str:
+    """Points on two axes of the same range, with the diagonal on which they agree; the legend is `legend(clouds)`."""
+    left, top, right, bottom = 48, 26, 14, 44
+    most = max((weight for cloud in clouds for *_, weight, _ in cloud.points), default=1.0) or 1.0
+
+    def at(value: float, start: float, end: float) -> float:
+        return start + (end - start) * (min(max(value, span[0]), span[1]) - span[0]) / (span[1] - span[0])
+
+    def at_x(x: float) -> float:
+        return at(x, left, side - right)
+
+    def at_y(y: float) -> float:
+        return at(y, side - bottom, top)
+
+    parts = [text(0, 14, y_name, "tick"), text(side - right, side - 6, x_name, "tick", "end")]
+    for tick in ticks(*span):
+        parts += [
+            line(left, at_y(tick), side - right, at_y(tick), "grid"),
+            text(left - 8, at_y(tick) + 4, number(tick), "tick", "end"),
+            text(at_x(tick), side - bottom + 18, number(tick), "tick", "middle"),
+        ]
+    parts.append(line(left, side - bottom, side - right, top, "ref"))
+    for cloud in clouds:
+        parts += _cloud(cloud, at_x, at_y, most)
+    return picture(side, side, title, parts)
+
+
+def _cloud(cloud: Cloud, at_x: Axis, at_y: Axis, most: float) -> list[str]:
+    parts = [f'<g class="series cloud c{cloud.color}{" dashed" if cloud.dashed else ""}">']
+    if cloud.joined:
+        points = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y, *_ in cloud.points)
+        parts.append(f'<polyline points="{points}"/>')
+    for x, y, weight, tip in sorted(cloud.points, key=lambda point: -point[2]):
+        radius = max(3.0, 11 * math.sqrt(weight / most))
+        shape = f'cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="{radius:.1f}"'
+        parts.append(f"<circle {shape}><title>{escape(tip)}</title></circle>")
+    return [*parts, "</g>"]
+
+
+def legend(lines: Sequence[Line | Cloud]) -> str:
     """Names and colours of the lines."""
     keys = [
         f'<span class="key c{series.color}{" dashed" if series.dashed else ""}"><i></i>{escape(series.label)}</span>'

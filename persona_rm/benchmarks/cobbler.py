@@ -1,0 +1,177 @@
+"""CoBBLEr (Koo et al. 2023): six people ranked 15 models' answers to each of 50 prompts.
+
+Pairs are drawn once and put to all six, so two people differ in what they chose and in nothing else: a person's
+history and a shuffled one hold the same texts. History and held-out pairs come from different prompts.
+
+Six people, of whom `cobbler_1` and `cobbler_2` agree on 86 % of pairs, cannot be resampled: the bootstrap draws
+prompts (`Case.cluster`), as for P-SOUPS. So an interval speaks of other prompts to these six, not of other people, and
+what differs between them is read in the figures by person (`Case.group_label`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, zip_longest
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from persona_rm.benchmarks.base import Benchmark, Case
+from persona_rm.benchmarks.comparisons import columns_of, drawn, plain, unordered
+from persona_rm.config import Config
+from persona_rm.errors import DataError
+from persona_rm.rows import Row, read_rows
+from persona_rm.types import Example, Pair, Persona, content_id
+
+NOTES = ("prompt_id", "chosen_model", "rejected_model")
+"""Where `Example.extra` keeps the prompt and the two models; the person is `Case.group_label`."""
+
+
+class CobblerConfig(Config):
+    """The file; pairs shown of each person (one a prompt as far as half of the prompts go), and pairs held out, dealt
+    evenly over the other prompts."""
+
+    path: Path
+    history: int = Field(16, ge=1)
+    per_person: int = Field(102, ge=1)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One prompt: the answer of each model, and each person's ranks of the models, the best the highest."""
+
+    prompt: str
+    responses: Mapping[str, str]
+    ranks: Mapping[str, Mapping[str, int]]
+
+    @property
+    def id(self) -> str:
+        """Of the prompt."""
+        return content_id(self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Two models' answers to one prompt, in the order of their names."""
+
+    ranking: Ranking
+    models: tuple[str, str]
+
+    def sides(self, user: str) -> tuple[str, str]:
+        """(chosen, rejected) models by this person's ranks."""
+        a, b = self.models
+        return (a, b) if self.ranking.ranks[user][a] > self.ranking.ranks[user][b] else (b, a)
+
+    def texts(self, user: str) -> tuple[str, str, str]:
+        """Prompt, chosen, rejected."""
+        chosen, rejected = self.sides(user)
+        return self.ranking.prompt, self.ranking.responses[chosen], self.ranking.responses[rejected]
+
+
+class Cobbler(Benchmark):
+    """The persona is the person's history of pairs; golden directions are unknown. The bootstrap draws prompts."""
+
+    name: ClassVar[str] = "cobbler"
+    Config: ClassVar[type[Config]] = CobblerConfig
+
+    def cases(self) -> list[Case]:
+        """`per_person` cases of each person, the same pairs in the same order. Raises `DataError` by file, row and
+        key, and where the prompts do not yield so many pairs."""
+        order = drawn(self._rankings.values(), lambda ranking: ranking.id, self.config.seed)
+        shown = min(self.config.history, len(order) // 2)
+        history = self._dealt(order[:shown], "history")
+        held = self._dealt(order[shown:], "per_person")
+        return [case for user in self._users for case in self._cases(user, history, held)]
+
+    def majority_rewards(self, cases: Sequence[Case]) -> np.ndarray:
+        """Mean rank of (chosen, rejected) by the OTHER people, shape (n, 2), whoever's persona a case carries.
+
+        Raises `DataError` for a case that is not of this file, or where there is nobody else.
+        """
+        return np.array([self._others(case) for case in cases], np.float64).reshape(-1, 2)
+
+    def _others(self, case: Case) -> tuple[float, float]:
+        prompt, chosen, rejected = columns_of(case, self.name, *NOTES)
+        if prompt not in self._rankings or case.group_label not in self._users:
+            raise DataError(f"case {case.example.id!r} is not of this file", file=self.config.path)
+        ranks = [by for user, by in self._rankings[prompt].ranks.items() if user != case.group_label]
+        if not ranks:
+            raise DataError("one person ranked alone: there is no majority of others", file=self.config.path)
+        return sum(by[chosen] for by in ranks) / len(ranks), sum(by[rejected] for by in ranks) / len(ranks)
+
+    @cached_property
+    def _rankings(self) -> dict[str, Ranking]:
+        found: dict[str, Ranking] = {}
+        users: set[str] = set()
+        for row in read_rows(self.config.path):
+            ranking = _ranking(row)
+            users = users or {*ranking.ranks}
+            if {*ranking.ranks} != users:
+                problem = f"every prompt must be ranked by the same people, {sorted(users)}; found {[*ranking.ranks]}"
+                raise row.error(problem[:300], "rank_by_user")
+            if ranking.id in found:
+                raise row.error("this prompt was there before; prompts must differ", "prompt")
+            found[ranking.id] = ranking
+        return found
+
+    @property
+    def _users(self) -> list[str]:
+        return sorted(next(iter(self._rankings.values())).ranks)
+
+    def _dealt(self, rankings: Sequence[Ranking], key: str) -> list[Duel]:
+        """So many pairs as the config says at `key`, one of every prompt, then a second of every prompt, and so on."""
+        asked: int = getattr(self.config, key)
+        rounds = zip_longest(*(self._duels(ranking) for ranking in rankings))
+        found = [duel for group in rounds for duel in group if duel]
+        if len(found) < asked:
+            problem = f"{len(rankings)} prompts yield {len(found)} pairs, {asked} were asked for: ask for fewer"
+            raise DataError(problem, file=self.config.path, key=key)
+        return found[:asked]
+
+    def _duels(self, ranking: Ranking) -> list[Duel]:
+        """Every pair of different texts, in drawn order."""
+        texts = {model: plain(text) for model, text in ranking.responses.items()}
+        pairs = [(a, b) for a, b in combinations(sorted(texts), 2) if texts[a] != texts[b]]
+        order = drawn(pairs, lambda pair: unordered(*pair), self.config.seed, ranking.id)
+        return [Duel(ranking, pair) for pair in order]
+
+    def _cases(self, user: str, history: Sequence[Duel], held: Sequence[Duel]) -> list[Case]:
+        persona = Persona(user, pairs=tuple(Pair(*duel.texts(user)) for duel in history))
+        return [self._case(user, duel, persona) for duel in held]
+
+    def _case(self, user: str, duel: Duel, persona: Persona) -> Case:
+        prompt = duel.ranking.id
+        ident = content_id(self.name, user, prompt, *duel.models)
+        extra = dict(zip(NOTES, (prompt, *duel.sides(user)), strict=True))
+        example = Example(ident, *duel.texts(user), (), persona, self.name, prompt, extra)
+        return Case(example, group_label=user, cluster=prompt)
+
+
+def _ranking(row: Row) -> Ranking:
+    texts = _inside(row, "responses")
+    responses = {model: texts.text(model) for model in texts.data}
+    if len(responses) < 2:
+        raise row.error(f"needs two responses or more, found {len(responses)}", "responses")
+    people = _inside(row, "rank_by_user")
+    if not people.data:
+        raise row.error("nobody ranked this prompt", "rank_by_user")
+    return Ranking(row.text("prompt"), responses, {user: _ranks(people, user, responses) for user in people.data})
+
+
+def _ranks(people: Row, user: str, responses: Mapping[str, str]) -> dict[str, int]:
+    """One person's ranks: 0 to n - 1, each once, for the very models that answered."""
+    own = _inside(people, user)
+    ranks = {model: own.required(model, int) for model in responses}
+    if {*own.data} != {*responses} or sorted(ranks.values()) != list(range(len(ranks))):
+        problem = f"must give the ranks 0 to {len(ranks) - 1} to the models of `responses`, found {dict(own.data)}"
+        raise people.error(problem[:300], user)
+    return ranks
+
+
+def _inside(row: Row, key: str) -> Row:
+    """The object at `key` as a row of its own, so that its faults are named too."""
+    data: dict[str, Any] = row.required(key, dict)
+    return Row(data, row.file, row.number, f"{row.prefix}{key}.")

@@ -1,0 +1,213 @@
+"""UKPConvArg1 (Habernal and Gurevych 2016, ACL): which of two arguments for one side convinces this worker more.
+
+About five people judged each pair, so a personal method has an impersonal rival: what the other workers say. Where
+they have a majority it is the worker's own non-tie vote in 77.5 %; the longer argument wins 67.9 %. A personal method
+earns its place only above itself with another worker's history (`controls.shuffled_personas`).
+
+A person's history and held-out pairs come from different debates, both stances of a debate on one side, and no
+argument stands on both sides. What is drawn depends on the seed and on ids, never on a vote.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from persona_rm.benchmarks.base import Benchmark, Case
+from persona_rm.benchmarks.comparisons import columns_of, drawn, plain, unordered
+from persona_rm.config import Config
+from persona_rm.errors import DataError
+from persona_rm.rows import Row, read_rows
+from persona_rm.types import Example, Pair, Persona, content_id
+
+NOTES = ("chosen_argument", "rejected_argument")
+"""Where `Example.extra` keeps the ids of the two arguments."""
+
+
+class UkpConfig(Config):
+    """The two files; pairs shown of a person, pairs held out, and how many non-tie votes make a person."""
+
+    arguments: Path
+    judgments: Path
+    history: int = Field(16, ge=1)
+    per_person: int = Field(8, ge=1)
+    least: int = Field(40, ge=2)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """`topic` is a debate and one of its two stances; the debate is the topic up to its last `_`. Two arguments of one
+    `plain` text are the same."""
+
+    topic: str
+    prompt: str
+    text: str
+    plain: str
+
+    @property
+    def debate(self) -> str:
+        """The debate, whichever the stance."""
+        return self.topic.rpartition("_")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One worker found the argument `chosen` more convincing than `rejected` (ids)."""
+
+    user: str
+    chosen: str
+    rejected: str
+
+    @property
+    def key(self) -> str:
+        """The pair, without what was said of it."""
+        return unordered(self.chosen, self.rejected)
+
+
+class Ukp(Benchmark):
+    """The persona is the worker's history of pairs; golden directions are unknown. The bootstrap draws workers."""
+
+    name: ClassVar[str] = "ukp"
+    Config: ClassVar[type[Config]] = UkpConfig
+
+    def cases(self) -> list[Case]:
+        """`per_person` cases of every person who has enough votes. Raises `DataError` by file, row and key, and where
+        there is no such person."""
+        splits = self._splits
+        if not splits:
+            raise DataError(
+                f"nobody has {self.config.least} votes with {self.config.history} for a history and "
+                f"{self.config.per_person} held out of other debates; found {self.counts()}: ask for fewer",
+                file=self.config.judgments,
+            )
+        return [case for user, split in splits.items() for case in self._cases(user, *split)]
+
+    def counts(self) -> dict[str, int]:
+        """What became of the judgments: ties, and pairs of one text under two ids, are no cases; people with enough
+        votes may lack the debates for a split."""
+        votes, enough = self._votes, self._enough
+        used = {"people_with_least": len(enough), "people_without_split": len(enough) - len(self._splits)}
+        found = {"judgments": len(votes) + self._left_out.total(), "votes": len(votes), **self._left_out}
+        return {**found, "people": len({vote.user for vote in votes}), **used}
+
+    def majority_rewards(self, cases: Sequence[Case]) -> np.ndarray:
+        """Votes of all OTHER workers for (chosen, rejected), shape (n, 2); their ties count for neither.
+
+        A case's own vote is always for `chosen`, so one is taken off there, whoever's persona the case carries.
+        Raises `DataError` for a case that is not of these files.
+        """
+        tally = Counter((vote.chosen, vote.rejected) for vote in self._votes)
+        pairs = [columns_of(case, self.name, *NOTES) for case in cases]
+        for a, b in (pair for pair in pairs if pair not in tally):
+            raise DataError(f"nobody preferred {a!r} over {b!r} here", file=self.config.judgments)
+        return np.array([(tally[a, b] - 1, tally[b, a]) for a, b in pairs], np.float64).reshape(-1, 2)
+
+    @cached_property
+    def _arguments(self) -> dict[str, Argument]:
+        found: dict[str, Argument] = {}
+        for row in read_rows(self.config.arguments):
+            name, topic = row.text("argument_id"), row.text("topic")
+            if name in found:
+                raise row.error("this argument was there before; ids must differ", "argument_id")
+            if "_" not in topic:
+                raise row.error(f"must be a debate, `_` and a stance, found {topic!r}"[:200], "topic")
+            prompt = f"Debate: {row.text('debate')}\nSide: {row.text('stance')}\nGive an argument for this side."
+            found[name] = Argument(topic, prompt, row.text("text"), plain(row.text("text")))
+        return found
+
+    @cached_property
+    def _read(self) -> tuple[list[Vote], Counter[str]]:
+        votes, left_out, seen = [], Counter(ties=0, same_text=0), set()
+        for row in read_rows(self.config.judgments):
+            user, a, b = row.text("user_id"), self._argument(row, "argument_a"), self._argument(row, "argument_b")
+            if (user, unordered(a, b)) in seen:
+                raise row.error("this worker judged this pair before; one judgment each", "user_id")
+            seen.add((user, unordered(a, b)))
+            if self._arguments[a].topic != self._arguments[b].topic:
+                raise row.error("both arguments of a pair must be of one topic", "argument_b")
+            preferred = row.text("preferred")
+            if preferred not in ("a", "b", "tie"):
+                raise row.error(f"must be a, b or tie, found {preferred!r}"[:200], "preferred")
+            if self._arguments[a].plain == self._arguments[b].plain:
+                left_out["same_text"] += 1
+            elif preferred == "tie":
+                left_out["ties"] += 1
+            else:
+                votes.append(Vote(user, *((a, b) if preferred == "a" else (b, a))))
+        return votes, left_out
+
+    def _argument(self, row: Row, key: str) -> str:
+        name = row.text(key)
+        if name not in self._arguments:
+            raise row.error(f"no argument {name!r} in {self.config.arguments}"[:300], key)
+        return name
+
+    @property
+    def _votes(self) -> list[Vote]:
+        return self._read[0]
+
+    @property
+    def _left_out(self) -> Counter[str]:
+        return self._read[1]
+
+    @cached_property
+    def _enough(self) -> dict[str, list[Vote]]:
+        """The votes of everybody who has enough, by user."""
+        people: dict[str, list[Vote]] = defaultdict(list)
+        for vote in self._votes:
+            people[vote.user].append(vote)
+        return {user: people[user] for user in sorted(people) if len(people[user]) >= self.config.least}
+
+    @cached_property
+    def _splits(self) -> dict[str, tuple[list[Vote], list[Vote]]]:
+        splits = {user: self._split(user, votes) for user, votes in self._enough.items()}
+        history, held = self.config.history, self.config.per_person
+        return {user: two for user, two in splits.items() if (len(two[0]), len(two[1])) == (history, held)}
+
+    def _split(self, user: str, votes: Sequence[Vote]) -> tuple[list[Vote], list[Vote]]:
+        """(history, held out), of different debates and texts; shorter than asked where the person has too little."""
+        order = drawn(votes, lambda vote: vote.key, self.config.seed, user)
+        kept_back = self._kept_back(user, order)
+        held = [vote for vote in order if self._debate(vote) in kept_back][: self.config.per_person]
+        shown = [vote for vote in order if self._debate(vote) not in kept_back]
+        texts = self._texts(held)
+        return [vote for vote in shown if not texts & self._texts([vote])][: self.config.history], held
+
+    def _kept_back(self, user: str, votes: Sequence[Vote]) -> set[str]:
+        """Debates for the held-out side: by their share of the votes, and never so many that no history is left."""
+        sizes = Counter(self._debate(vote) for vote in votes)
+        history, held = self.config.history, self.config.per_person
+        aim, n, kept = max(held, len(votes) * held // (held + history)), 0, set()
+        for debate in drawn(sizes, str, self.config.seed, user):
+            if n < aim and len(votes) - n - sizes[debate] >= history:
+                kept.add(debate)
+                n += sizes[debate]
+        return kept
+
+    def _debate(self, vote: Vote) -> str:
+        return self._arguments[vote.chosen].debate
+
+    def _texts(self, votes: Sequence[Vote]) -> set[str]:
+        return {self._arguments[name].plain for vote in votes for name in (vote.chosen, vote.rejected)}
+
+    def _cases(self, user: str, history: Sequence[Vote], held: Sequence[Vote]) -> list[Case]:
+        persona = Persona(user, pairs=tuple(Pair(*self._sides(vote)) for vote in history))
+        return [self._case(vote, persona) for vote in held]
+
+    def _case(self, vote: Vote, persona: Persona) -> Case:
+        ident, extra = content_id(self.name, vote.user, vote.key), dict(zip(NOTES, self._pair(vote), strict=True))
+        example = Example(ident, *self._sides(vote), (), persona, self.name, self._debate(vote), extra)
+        return Case(example, cluster=vote.user)
+
+    def _pair(self, vote: Vote) -> tuple[str, str]:
+        return vote.chosen, vote.rejected
+
+    def _sides(self, vote: Vote) -> tuple[str, str, str]:
+        chosen, rejected = self._arguments[vote.chosen], self._arguments[vote.rejected]
+        return chosen.prompt, chosen.text, rejected.text

@@ -1,0 +1,5 @@
+"""`python -m persona_rm.cli`."""
+
+from persona_rm.cli import app
+
+app()

@@ -1,0 +1,49 @@
+"""Somebody asked, for a recipe: the fitted inferrer, a bank of its built pairs, and the person's state in a store."""
+
+from dataclasses import dataclass
+
+from persona_rm.backends.base import LevelReader
+from persona_rm.errors import RecipeError
+from persona_rm.inferrers.ask import Asker, question_bank
+from persona_rm.inferrers.interview import Interview
+from persona_rm.inferrers.posterior import PosteriorInferrer
+from persona_rm.pipeline.infer import FITTED, FOLDER, backends_of
+from persona_rm.pipeline.members import space_of
+from persona_rm.pipeline.stages import Run
+from persona_rm.pipeline.train import examples_of
+from persona_rm.profiles import open_store
+
+BANK = 4000
+"""Pairs to choose questions from."""
+
+
+@dataclass
+class Desk:
+    """One person's interview, and where it is kept."""
+
+    interview: Interview
+    reader: LevelReader
+    user: str
+    store: str
+    version: int = 0
+
+    def save(self) -> None:
+        """Put the person's state into the store."""
+        self.version += 1
+        with open_store(self.store) as store:
+            store.put([self.interview.inferrer.state(self.user, self.interview.tally, self.version)])
+
+
+def interview_of(run: Run, user: str, store: str = "") -> Desk:
+    """Ready to ask `user`, who may be known already. Raises `RecipeError` before `persona-rm infer` of the recipe."""
+    folder = run.folder / FOLDER / FITTED
+    if not folder.is_dir():
+        raise RecipeError(f"no fitted inferrer in {folder}: persona-rm infer RECIPE makes it")
+    inferrer = PosteriorInferrer.load(folder, space_of(run.recipe))
+    url = store or f"sqlite:{run.folder / FOLDER / 'people.sqlite'}"
+    with open_store(url) as known:
+        state = known.get([user]).get(user)
+    tally = inferrer.resume(state) if state else inferrer.nobody()
+    asker = Asker(question_bank(examples_of(run), BANK, run.recipe.seed), inferrer.config.perception)
+    reader = backends_of(run.recipe).need_reader("ask")
+    return Desk(Interview(inferrer, asker, tally), reader, user, url, state.version if state else 0)

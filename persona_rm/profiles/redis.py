@@ -1,0 +1,195 @@
+"""States on a Redis (or Valkey) server: for a cluster of machines that read and write at once, at low latency.
+
+Four keys under `persona_rm:{NAMESPACE}:` hold everything: `schema`, and the hashes `states`, `versions` (by user id)
+and `erased` (by sha256). The braces are Redis's own: all four stand in one slot of a Redis cluster, so one script sees
+all of them. Batches are read in one round trip. What was erased stays in the server's dumps and append-only file until
+it rewrites them (BGSAVE, BGREWRITEAOF).
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Self, TypeVar
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from persona_rm.errors import DataError, MissingExtra
+from persona_rm.profiles.base import SCHEMA, ProfileStore, Record, check_schema
+
+T = TypeVar("T")
+NAMESPACE = re.compile(r"[\w.-]{1,100}", re.ASCII)
+CODE = re.compile(r"[A-Z]{2,20}\b")
+"""The word that Redis puts before its errors; what follows may quote arguments."""
+SCHEMES = ("redis", "rediss")
+PORT = 6379
+MANY = 1000
+CONNECT_S, ANSWER_S = 5.0, 30.0
+PUT = """
+local states, versions, erased, readmit = KEYS[1], KEYS[2], KEYS[3], ARGV[1] == '1'
+for i = 2, #ARGV, 4 do
+  local date = redis.call('HGET', erased, ARGV[i + 1])
+  if date and not readmit then return {'erased', (i - 2) / 4, date} end
+  local stored = redis.call('HGET', versions, ARGV[i])
+  if stored and tonumber(stored) > tonumber(ARGV[i + 2]) then return {'stale', (i - 2) / 4, stored} end
+end
+for i = 2, #ARGV, 4 do
+  redis.call('HSET', states, ARGV[i], ARGV[i + 3])
+  redis.call('HSET', versions, ARGV[i], ARGV[i + 2])
+  redis.call('HDEL', erased, ARGV[i + 1])
+end
+return {'ok', 0, ''}
+"""
+"""Looks first and writes then; a script runs alone, so all of it holds or none.
+
+The first write must be one that a full server refuses: once a script has written, Redis lets it go on."""
+
+
+class RedisStore(ProfileStore):
+    """The states of `namespace` on the server that redis://[USER:PASSWORD@]HOST[:PORT][/DB] names."""
+
+    kind = "redis"
+
+    def __init__(self, url: str, namespace: str = "default") -> None:
+        self._url = _split(url)
+        super().__init__(_shown(self._url))
+        if not NAMESPACE.fullmatch(namespace):
+            raise DataError("a namespace is letters, digits, '.', '_' and '-'", file=self.where)
+        self.namespace = namespace
+        prefix = f"persona_rm:{{{namespace}}}:"
+        self._schema, self._erased = prefix + "schema", prefix + "erased"
+        self._states, self._versions = prefix + "states", prefix + "versions"
+        self._client: Any = None
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """redis://[USER:PASSWORD@]HOST[:PORT][/DB][?namespace=NAME], or rediss:// with TLS."""
+        plain, _, query = url.partition("?")
+        told = dict(parse_qsl(query, keep_blank_values=True))
+        namespace = told.pop("namespace", "default")
+        if told:
+            raise DataError("after ? a redis URL takes namespace=NAME only", file=_shown(_split(plain)))
+        return cls(plain, namespace)
+
+    def open(self) -> Self:
+        """Connects, and writes the layout where the namespace is new."""
+        if self._client is None:
+            client = _client(self._url)
+            found = self._ask(lambda: client.get(self._schema))
+            if found is None:
+                self._ask(lambda: client.set(self._schema, SCHEMA, nx=True))
+                found = self._ask(lambda: client.get(self._schema))
+            check_schema(found.decode(errors="replace"), self.where)
+            self._client = client
+        return self
+
+    def close(self) -> None:
+        """Closes the connections."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    def ids(self) -> Iterator[str]:
+        """In no order."""
+        seen: set[bytes] = set()  # a hash that grows meanwhile may show a field twice
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, part = self._ask(partial(self._opened().hscan, self._versions, cursor or 0, count=MANY))
+            new = part.keys() - seen
+            seen |= new
+            yield from (user_id.decode() for user_id in new)
+
+    def __len__(self) -> int:
+        return int(self._ask(lambda: self._opened().hlen(self._states)))
+
+    def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
+        return self._fields(self._states, list(wanted))
+
+    def _write(self, found: Sequence[Record], readmit: bool) -> None:
+        given = [part for row in found for part in (row.user_id, row.sha256, row.version, row.text)]
+        keys = [self._states, self._versions, self._erased]
+        said, place, value = self._ask(
+            lambda: self._opened().register_script(PUT)(keys=keys, args=[int(readmit), *given])
+        )
+        row = found[place]
+        if said == b"erased":
+            self._forgotten(row.user_id, value.decode())
+        if said == b"stale":
+            self._stale(row.user_id, row.version, int(value))
+
+    def _remove(self, wanted: Mapping[str, str], date: str) -> int:
+        pipe = self._opened().pipeline(transaction=True)
+        pipe.hdel(self._states, *wanted)
+        pipe.hdel(self._versions, *wanted)
+        for sha256 in wanted.values():
+            pipe.hsetnx(self._erased, sha256, date)
+        return int(self._ask(pipe.execute)[0])
+
+    def _dates(self, sha256s: Sequence[str]) -> dict[str, str]:
+        return {sha256: date.decode() for sha256, date in self._fields(self._erased, sha256s).items()}
+
+    def _fields(self, key: str, names: Sequence[str]) -> dict[str, bytes]:
+        """Those fields of a hash that are there; one round trip."""
+        if not names:
+            return {}
+        pipe = self._opened().pipeline(transaction=False)
+        for start in range(0, len(names), MANY):
+            pipe.hmget(key, names[start : start + MANY])
+        values = (value for part in self._ask(pipe.execute) for value in part)
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+    def _opened(self) -> Any:
+        self.open()
+        return self._client
+
+    def _ask(self, work: Callable[[], T]) -> T:
+        """What the server answers. Its errors become ours without their text, which may quote what was sent."""
+        failures = _package().RedisError
+        try:
+            return work()
+        except failures as error:
+            code = CODE.match(str(error))
+            problem = f"{type(error).__name__}{f' ({code.group()})' if code else ''}"
+        raise DataError(
+            f"the Redis server did not do it: {problem}. Does it run, and may this user write?", file=self.where
+        )
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL. Raises `DataError`, which shows nothing of it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in SCHEMES and parts.hostname and (parts.port or PORT)
+    except ValueError:
+        good = False
+    if good and not parts.query and not parts.fragment and re.fullmatch(r"(/\d*)?", parts.path):
+        return parts
+    raise DataError(
+        "not a Redis URL; write redis://HOST:PORT/DB (in a password, %40 stands for @, %2F for /, %23 for #)"
+    )
+
+
+def _shown(url: SplitResult) -> str:
+    return f"{url.scheme}://{url.hostname}:{url.port or PORT}/{url.path.strip('/') or 0}"
+
+
+def _client(url: SplitResult) -> Any:
+    package = _package()
+    return package.Redis(
+        host=url.hostname,
+        port=url.port or PORT,
+        db=int(url.path.strip("/") or 0),
+        username=unquote(url.username) if url.username else None,
+        password=unquote(url.password) if url.password else None,
+        ssl=url.scheme == "rediss",
+        socket_connect_timeout=CONNECT_S,
+        socket_timeout=ANSWER_S,
+        retry=package.retry.Retry(package.backoff.ExponentialBackoff(cap=0.5, base=0.05), 2),
+    )
+
+
+def _package() -> Any:
+    try:
+        import redis.backoff
+        import redis.retry
+    except ImportError as error:
+        raise MissingExtra("a Redis store needs redis: pip install persona_rm[profiles]") from error
+    return redis

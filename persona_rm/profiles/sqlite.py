@@ -1,0 +1,231 @@
+"""States in one SQLite file: for one node whose states change. Many threads and processes may read and write at once.
+
+Write-ahead log, a rowid table with an index on the id (a table WITHOUT ROWID grows to three times the size). Not for
+network drives, where the log's shared memory does not work.
+
+Erasing leaves no byte behind. `secure_delete` alone does not reach that: when pages were split, copies of rows lie in
+their gaps. So `erase` also rebuilds the file (VACUUM) and empties the log, which takes seconds per 100 MB;
+erase people in batches. A tombstone remembers that its rebuilding is pending, and the next `erase` makes up for it.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any, Self
+
+from persona_rm.errors import DataError
+from persona_rm.profiles.base import SCHEMA, ProfileStore, Record, check_schema
+from persona_rm.profiles.paths import path_of
+
+OURS = 0x50524D50
+"""The application id in the file's header: "PRMP"."""
+TABLES = (
+    "CREATE TABLE states (id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL)",
+    "CREATE UNIQUE INDEX states_id ON states (id)",
+    "CREATE TABLE erased (sha256 TEXT NOT NULL, date TEXT NOT NULL, pending INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX erased_sha256 ON erased (sha256)",
+    f"PRAGMA application_id = {OURS}",
+    f"PRAGMA user_version = {SCHEMA}",
+)
+PUT = """INSERT INTO states VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state"""
+BURY = """INSERT INTO erased VALUES (?, ?, ?)
+ON CONFLICT (sha256) DO UPDATE SET pending = max(pending, excluded.pending)"""
+MANY = 500
+"""Values of one IN (...)."""
+PAGE = 1000
+INHERITED: list[sqlite3.Connection] = []
+"""Connections of the parent of a forked process, kept from being closed: that would end the parent's locks."""
+
+
+class SqliteStore(ProfileStore):
+    """The store in the file at `path`, which is made where it is missing. `timeout_s`: how long to wait for others."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: str | Path, timeout_s: float = 30.0) -> None:
+        super().__init__(str(path))
+        self.path, self.timeout_s = Path(path), timeout_s
+        self._lock, self._pid = RLock(), 0
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """sqlite:PATH."""
+        return cls(path_of(url))
+
+    def open(self) -> Self:
+        """Opens the file, or makes it."""
+        with self._lock:
+            self._db()
+        return self
+
+    def close(self) -> None:
+        """Closes the connection; the last one to close folds the log into the file."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def ids(self) -> Iterator[str]:
+        """In sorted order."""
+        sql, after = f"SELECT id FROM states WHERE id > ? ORDER BY id LIMIT {PAGE}", b""
+        while True:
+            with self._step("") as db:
+                found = [row[0] for row in db.execute(sql, (after.decode(),))]
+            yield from (user_id.decode() for user_id in found)
+            if len(found) < PAGE:
+                return
+            after = found[-1]
+
+    def __len__(self) -> int:
+        with self._step("") as db:
+            return int(db.execute("SELECT count(*) FROM states").fetchone()[0])
+
+    def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
+        with self._step("BEGIN") as db:
+            return {user.decode(): text for user, text in _among(db, "id, state FROM states WHERE id", wanted)}
+
+    def _write(self, found: Sequence[Record], readmit: bool) -> None:
+        hashes = [row.sha256 for row in found]
+        with self._step("BEGIN IMMEDIATE") as db:
+            stored: dict[bytes, int] = dict(
+                _among(db, "id, version FROM states WHERE id", [row.user_id for row in found])
+            )
+            dates: dict[bytes, bytes] = (
+                {} if readmit else dict(_among(db, "sha256, date FROM erased WHERE sha256", hashes))
+            )
+            for row in found:
+                if date := dates.get(row.sha256.encode()):
+                    self._forgotten(row.user_id, date.decode())
+                if (version := stored.get(row.user_id.encode(), 0)) > row.version:
+                    self._stale(row.user_id, row.version, version)
+            db.executemany("DELETE FROM erased WHERE sha256 = ?", [(sha256,) for sha256 in hashes])
+            db.executemany(PUT, [(row.user_id, row.version, row.text) for row in found])
+
+    def _remove(self, wanted: Mapping[str, str], date: str) -> int:
+        with self._step("BEGIN IMMEDIATE") as db:
+            there = {user.decode() for (user,) in _among(db, "id FROM states WHERE id", wanted)}
+            db.executemany(BURY, [(sha256, date, user in there) for user, sha256 in wanted.items()])
+            db.executemany("DELETE FROM states WHERE id = ?", [(user,) for user in there])
+        self._scrub()
+        return len(there)
+
+    def _dates(self, sha256s: Sequence[str]) -> dict[str, str]:
+        with self._step("BEGIN") as db:
+            found = _among(db, "sha256, date FROM erased WHERE sha256", sha256s)
+            return {sha256.decode(): date.decode() for sha256, date in found}
+
+    def _scrub(self) -> None:
+        """Rebuilds the file, so that nothing of the erased is left in gaps, and empties the log."""
+        with self._step("") as db:
+            pending = db.execute("SELECT sha256 FROM erased WHERE pending").fetchall()
+            if not pending:
+                return
+            if not _rebuilt(db):
+                problem = "the erased states answer no more, but others use the file and their bytes are still in it"
+                raise DataError(f"{problem}. Erase the same users again to finish", file=self.path)
+            db.executemany("UPDATE erased SET pending = 0 WHERE sha256 = ?", [(row[0].decode(),) for row in pending])
+
+    @contextmanager
+    def _step(self, begin: str) -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time; with `begin` all that is done in it holds, or none."""
+        with self._lock, _told(self.path):
+            db = self._db()
+            if not begin:
+                yield db
+                return
+            db.execute(begin)
+            with db:
+                yield db
+
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid != os.getpid():
+            INHERITED.append(self._connection)
+            self._connection = None
+        if self._connection is None:
+            with _told(self.path):
+                self._connection, self._pid = _connect(self.path, self.timeout_s), os.getpid()
+        return self._connection
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours; they name no values."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DataError(f"SQLite says: {error}", file=path) from error
+
+
+def _among(db: sqlite3.Connection, what: str, values: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of `SELECT {what} IN values`; texts come as bytes."""
+    every = list(values)
+    for start in range(0, len(every), MANY):
+        part = every[start : start + MANY]
+        yield from db.execute(f"SELECT {what} IN ({', '.join('?' * len(part))})", part)
+
+
+def _rebuilt(db: sqlite3.Connection) -> bool:
+    """False where another reader or writer was in the way for the whole timeout."""
+    try:
+        db.execute("VACUUM")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise
+        return False
+    return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
+
+def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
+    if path.is_dir():
+        raise DataError("a folder; the store is one file", file=path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as undo:
+        db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+        undo.callback(db.close)
+        db.text_factory = bytes
+        db.execute("PRAGMA secure_delete = ON")
+        if _is_new(db, path):
+            _into_wal(db, path, timeout_s)
+            _make(db, path)
+        undo.pop_all()
+    return db
+
+
+def _is_new(db: sqlite3.Connection, path: Path) -> bool:
+    """True for a file without anything in it. Raises `DataError` for one that is not ours, or of another layout."""
+    application, layout = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if application == OURS:
+        check_schema(str(layout), str(path))
+        return False
+    if application or layout or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise DataError("an SQLite file of another program, no profile store; name another path", file=path)
+    return True
+
+
+def _into_wal(db: sqlite3.Connection, path: Path, timeout_s: float) -> None:
+    """Write-ahead log from now on. SQLite does not wait by itself where another process is about to do the same."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+            continue
+        if found != b"wal" and found != "wal":
+            raise DataError("no write-ahead log can be kept here; a store needs a local disk", file=path)
+        return
+
+
+def _make(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    with db:
+        for statement in TABLES if _is_new(db, path) else ():
+            db.execute(statement)

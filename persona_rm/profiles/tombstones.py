@@ -1,0 +1,105 @@
+"""The tombstones beside a snapshot: JSON lines of a hash and a date, only ever appended, the last line counting.
+
+    {"sha256": "9f86...", "erased": "2026-11-22"}
+    {"sha256": "9f86...", "readmitted": "2026-11-30"}
+
+A lock of the operating system keeps readers from half a line, and writers from each other.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+
+from persona_rm.errors import DataError
+
+HASH = re.compile(r"[0-9a-f]{64}")
+Changed = tuple[int, int, int]
+NEVER: Changed = (0, 0, 0)
+ERASED, READMITTED = "erased", "readmitted"
+
+
+class Tombstones:
+    """The file, read again when it changed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen, self._dates = NEVER, dict[str, str]()
+
+    def dates(self) -> Mapping[str, str]:
+        """sha256 -> ISO date of those that are erased now; nobody where there is no file. Raises `DataError`."""
+        changed = self._changed()
+        if changed != self._seen:
+            self._dates = self._read() if changed != NEVER else {}
+            self._seen = changed
+        return self._dates
+
+    def add(self, erased: Mapping[str, str]) -> None:
+        """Tombstones for these (sha256 -> ISO date); those that are there keep their date."""
+        self._append({key: when for key, when in erased.items() if key not in self.dates()}, ERASED)
+
+    def lift(self, sha256s: Iterable[str], when: str) -> None:
+        """Readmits those of `sha256s` that have a tombstone."""
+        self._append({key: when for key in sha256s if key in self.dates()}, READMITTED)
+
+    def _changed(self) -> Changed:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return NEVER
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _read(self) -> dict[str, str]:
+        with self.path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            text = stream.read()
+        found: dict[str, str] = {}
+        for number, line in enumerate(text.splitlines(), start=1):
+            sha256, what, when = self._line(line, number)
+            if what == ERASED:
+                found.setdefault(sha256, when)
+            else:
+                found.pop(sha256, None)
+        return found
+
+    def _line(self, line: bytes, number: int) -> tuple[str, str, str]:
+        if known := _known(line):
+            return known
+        raise DataError("no tombstone, so who else is erased cannot be told: mend it", file=self.path, row=number)
+
+    def _append(self, entries: Mapping[str, str], what: str) -> None:
+        if not entries:
+            return
+        text = "".join(json.dumps({"sha256": key, what: when}) + "\n" for key, when in entries.items())
+        with self.path.open("a+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if stream.seek(0, os.SEEK_END) and stream.seek(-1, os.SEEK_END) and stream.read() != b"\n":
+                stream.write(b"\n")
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _known(line: bytes) -> tuple[str, str, str] | None:
+    """(sha256, what, date) of a line, None where it is none."""
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or len(data) != 2:
+        return None
+    sha256, what = str(data.pop("sha256", "")), str(*data)[:20]
+    when = data.get(what)
+    good = HASH.fullmatch(sha256) and what in (ERASED, READMITTED) and is_date(when)
+    return (sha256, what, str(when)) if good else None
+
+
+def is_date(when: object) -> bool:
+    """True for an ISO date."""
+    try:
+        return isinstance(when, str) and bool(date.fromisoformat(when))
+    except ValueError:
+        return False

@@ -1,0 +1,178 @@
+"""Reading states of random people in batches: the three profile stores against one JSON file per person on disk.
+
+    python tests/perf/profiles.py --json figures.json [--people 100000] [--folder DIR]
+
+States of about 1 KB, batches of 256, each person's state read into a `UserState` on both sides. Wall time, because a
+Redis server works in another process; medians of `REPEATS` rounds in which all take part, on a warm page cache. Beside
+each store's own rate stands that of its bytes alone (`raw`): parsing JSON costs the same everywhere.
+Writing: people per second, all in puts of 1,000 (the snapshot in one go). `erase`: seconds for 100 people at once.
+"""
+
+import argparse
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from random import Random
+from statistics import median
+
+from persona_rm.profiles import ProfileStore, open_store
+from persona_rm.profiles.arrow import write_snapshot
+from persona_rm.profiles.base import hashes
+from persona_rm.types import UserState
+
+BATCH, REPEATS, ROUND, PUT = 256, 5, 40, 1000
+ERASED = 100
+
+
+def made(number: int) -> UserState:
+    """About 1 KB: 90 directions and some evidence ids."""
+    draw = Random(number)
+    payload = {"directions": [draw.choice([-1, 0, 1]) for _ in range(90)]}
+    evidence = [f"{draw.getrandbits(64):016x}" for _ in range(32)]
+    return UserState("vote", f"user-{number:08d}", payload | {"evidence": evidence}, n_items=32)
+
+
+class Files:
+    """The obvious alternative: a folder with a JSON file per person."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, states: list[UserState]) -> None:
+        for state in states:
+            (self.folder / f"{state.user_id}.json").write_text(state.to_json(), encoding="utf-8")
+
+    def raw(self, user_ids: list[str]) -> dict[str, bytes]:
+        return {user: (self.folder / f"{user}.json").read_bytes() for user in user_ids}
+
+    def get(self, user_ids: list[str]) -> dict[str, UserState]:
+        return {user: UserState.from_json(text.decode()) for user, text in self.raw(user_ids).items()}
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def fill(store: ProfileStore | Files, people: int) -> float:
+    """Seconds in `put`; making the states does not count."""
+    spent = 0.0
+    for start in range(0, people, PUT):
+        states = [made(number) for number in range(start, min(start + PUT, people))]
+        spent += seconds(lambda states=states: store.put(states))
+    return spent
+
+
+def snapshot(path: Path, people: int) -> float:
+    """Seconds of writing; making the states does not count."""
+    making = 0.0
+
+    def states() -> Iterator[UserState]:
+        nonlocal making
+        for number in range(people):
+            started = time.perf_counter()
+            state = made(number)
+            making += time.perf_counter() - started
+            yield state
+
+    return seconds(lambda: write_snapshot(path, states())) - making
+
+
+def read(get: Callable[[list[str]], object], batches: list[list[str]]) -> None:
+    for batch in batches:
+        assert len(get(batch)) == len(batch)
+
+
+def rates(stores: dict[str, ProfileStore | Files], people: int) -> dict[str, dict[str, float]]:
+    """name -> people per second, parsed and raw; medians over rounds in which all take part."""
+    draw = Random(0)
+    calls = {(name, "people_per_second"): store.get for name, store in stores.items()}
+    for name, store in stores.items():
+        calls[name, "raw_per_second"] = store.raw if isinstance(store, Files) else reader(store)
+    spent: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
+    for _ in range(REPEATS):
+        batches = [[f"user-{n:08d}" for n in draw.sample(range(people), BATCH)] for _ in range(ROUND)]
+        for key, get in calls.items():
+            spent[key].append(seconds(lambda get=get, batches=batches: read(get, batches)))
+    found: dict[str, dict[str, float]] = {name: {} for name in stores}
+    for (name, what), times in spent.items():
+        found[name][what] = BATCH * ROUND / median(times)
+    return found
+
+
+def reader(store: ProfileStore) -> Callable[[list[str]], object]:
+    return lambda batch: store._read(hashes(batch))
+
+
+def measure(folder: Path, people: int) -> dict[str, dict[str, float]]:
+    (folder / "files").mkdir()
+    with ExitStack() as end:
+        written = {"arrow": snapshot(folder / "p.arrow", people)}
+        stores: dict[str, ProfileStore | Files] = {"arrow": open_store(str(folder / "p.arrow"))}
+        stores["sqlite"] = open_store(str(folder / "p.sqlite"))
+        if shutil.which("redis-server"):
+            stores["redis"] = open_store(end.enter_context(redis_server(folder)))
+        stores["files"] = Files(folder / "files")
+        written |= {name: fill(store, people) for name, store in stores.items() if name != "arrow"}
+        found = rates(stores, people)
+        for name, figures in found.items():
+            figures["ratio"] = figures["people_per_second"] / found["files"]["people_per_second"]
+            figures["raw_ratio"] = figures["raw_per_second"] / found["files"]["raw_per_second"]
+            figures["written_per_second"] = people / written[name]
+            if isinstance(store := stores[name], ProfileStore):
+                figures["erase_seconds"] = erasing(store)
+                store.close()
+    return found
+
+
+def erasing(store: ProfileStore) -> float:
+    return seconds(lambda: store.erase([f"user-{number:08d}" for number in range(ERASED)]))
+
+
+def show(found: dict[str, dict[str, float]]) -> None:
+    columns = ["people_per_second", "ratio", "raw_per_second", "raw_ratio", "written_per_second", "erase_seconds"]
+    print(f"{'store':<8}" + "".join(f"{column:>20}" for column in columns))
+    for name, figures in found.items():
+        print(f"{name:<8}" + "".join(f"{figures.get(column, float('nan')):>20,.2f}" for column in columns))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--people", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, help="where the stores lie meanwhile; a local disk")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=told.folder) as folder:
+        found = measure(Path(folder), told.people)
+    show(found)
+    if told.json:
+        told.json.write_text(json.dumps({"people": told.people, "stores": found}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
