@@ -12,6 +12,7 @@ from persona_rm.errors import RecipeError
 
 KEYS = {"1": 2, "2": 1, "3": 0, "4": -1, "5": -2}
 """What is typed -> the grade of the answer."""
+CHOICES = "1 first, clearly  2 first  3 the same  4 second  5 second, clearly  w REASON  s skip  q end"
 
 
 @app.command()
@@ -94,9 +95,7 @@ def _question(desk: Any, number: int, of: int) -> bool:
     for label, text in (("first", question.first), ("second", question.second)):
         console.print(Panel(text, title=label, title_align="left", highlight=False))
     while True:
-        typed = typer.prompt(
-            "1 first, clearly  2 first  3 the same  4 second  5 second, clearly  w REASON  s skip  q end"
-        )
+        typed = typer.prompt(CHOICES)
         key, _, reason = typed.strip().partition(" ")
         if key in KEYS:
             desk.interview.answer(question, KEYS[key])
@@ -121,7 +120,6 @@ def _known(desk: Any) -> None:
     space = desk.interview.inferrer.space
     if posterior.cold:
         raise RecipeError(f"nothing was answered: {desk.user!r} stays unknown")
-    console.print(
-        f"After {posterior.n_items} answers and items: {space.describe(posterior.directions) or 'nothing sure'}"
-    )
+    said = space.describe(posterior.directions) or "nothing sure"
+    console.print(f"After {posterior.n_items} answers and items: {said}", markup=False)
     console.print(f"[dim]kept in {desk.store}, version {desk.version}[/]")

@@ -185,6 +185,7 @@ def judge(run: Run, config: PpoConfig, folder: Path) -> None:
 def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
     """The bundle of the run with the test people in the place of the training people."""
     kept = load_bundle(folder / "bundle").file.model_dump(exclude_unset=True)
+    kept.pop("profiles", None)
     if "inferrer_dir" in kept:
         kept["inferrer_dir"] = str((folder / "bundle" / LEARNED).resolve())
     return write_bundle(folder / "judging", users, **kept)

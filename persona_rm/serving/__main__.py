@@ -1,9 +1,10 @@
-"""Reward actors on a cluster that already runs, for jobs that are submitted to it.
+"""Reward actors, and the inference actor, on a cluster that already runs, for jobs that are submitted to it.
 
     python -m persona_rm.serving start BUNDLE --actors 2 --gpus 0.25     before the job takes the machines
     python -m persona_rm.serving info | stop
 
-It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors stay until they are stopped.
+It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors stay until they are stopped. The
+inference actor starts where the bundle names a profile store; `--inference` starts it for any bundle.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from persona_rm.errors import PersonaRMError
-from persona_rm.serving.pool import NAMESPACE, Pool, pool_names, start_pool
+from persona_rm.serving.pool import NAMESPACE, running, start_pool
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -25,6 +26,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     start.add_argument("--actors", type=int, default=1)
     start.add_argument("--cpus", type=float, default=1, help="of each actor")
     start.add_argument("--gpus", type=float, default=0, help="of each actor, a share is fine")
+    start.add_argument("--inference", action="store_true", default=None, help="the inference actor too")
     start.add_argument("--run", type=Path, help="folder for the log of scored samples")
     verbs.add_parser("info", help="what the actors serve, and their counters")
     verbs.add_parser("stop", help="end the actors")
@@ -48,12 +50,12 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> object:
     if args.verb == "start":
         options = {"num_cpus": args.cpus, "num_gpus": args.gpus, "run_dir": args.run, "namespace": args.namespace}
-        return start_pool(args.bundle, args.actors, **options).info()
-    pool = Pool(args.namespace, tuple(pool_names(args.namespace)))
+        return start_pool(args.bundle, args.actors, inference=args.inference, **options).info()
+    pool = running(args.namespace)
     if args.verb == "info":
         return pool.info()
     pool.stop()
-    return {"stopped": list(pool.names)}
+    return {"stopped": list(pool.every)}
 
 
 if __name__ == "__main__":

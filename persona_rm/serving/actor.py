@@ -1,7 +1,7 @@
 """What runs inside a reward actor: the bundle, a micro-batcher before it, a line of log for every sample.
 
-The same actor is the inferred-preference actor: it holds the people, so it also says what a person prefers
-(`profile`).
+Where no inference actor runs it also says what a person prefers (`profile`): it holds the same people, and reads the
+same store.
 """
 
 import json
@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Literal
 
-from persona_rm.bundle import load_bundle
+from persona_rm.bundle import Bundle, Known, load_bundle
 from persona_rm.serving.batcher import MicroBatcher
-from persona_rm.serving.replies import UNKNOWN, Ask, Curves, Reply
+from persona_rm.serving.replies import PREFIX, UNKNOWN, Ask, Curves, Reply
 from persona_rm.types import Score
 
 LOG_FOLDER = "rewards"
@@ -27,6 +28,15 @@ class Profile:
     text: str
     prompt: str
     user_known: bool
+    version: int = 0
+    """Of the state in the profile store; 0 without one."""
+    status: Literal["ok", "cold", "erased"] = "ok"
+
+
+def profile_of(bundle: Bundle, known: Known, prompt: str) -> Profile:
+    """What is known, in words and in front of `prompt`."""
+    text, whole = bundle.profile_of(known), bundle.render_of(known, prompt)
+    return Profile(text, whole, known.user_known, known.version, known.status)
 
 
 class RewardActor:
@@ -37,7 +47,9 @@ class RewardActor:
     ) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
         self.curves = Curves(self.bundle.groups, self.bundle.log_dims)
-        self.batcher: MicroBatcher[Ask, Score] = MicroBatcher(self._score, max_rows, max_wait)
+        self.batcher: MicroBatcher[Ask, tuple[Known, Score]] = MicroBatcher(self._score, max_rows, max_wait)
+        self.finder: MicroBatcher[tuple[str | None, str], Known] = MicroBatcher(self._find, max_rows, max_wait)
+        self._alone = Lock()
         self.counts: Counter[str] = Counter()
         self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
         if self.log is not None:
@@ -47,17 +59,19 @@ class RewardActor:
         """One reward. Raises what the method raised for this row; other rows of its batch are not touched."""
         started = time.perf_counter()
         try:
-            score = await self.batcher.submit(ask)
+            known, score = await self.batcher.submit(ask)
         except Exception:
             self.counts["failed"] += 1
             raise
-        reply = self._reply(ask, score)
-        self._record(ask, reply, time.perf_counter() - started)
+        reply = self._reply(ask, known, score)
+        self._record(ask, reply, known, time.perf_counter() - started)
         return reply
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
         """The person's directions in words and `prompt` as the policy shall read it."""
-        return Profile(self.bundle.profile(user), self.bundle.render(user, prompt), user in self.bundle.users)
+        known = await self.finder.submit((user, prompt))
+        self.counts["profiles"] += 1
+        return profile_of(self.bundle, known, prompt)
 
     async def info(self) -> dict[str, Any]:
         """What is served, and the counters since this process started."""
@@ -75,22 +89,30 @@ class RewardActor:
     async def warm(self) -> float:
         """Load the models by scoring one sentence for a stranger: a set-up that cannot score fails here, before
         training."""
-        return (await self.batcher.submit(Ask(None, "How are you? ", "I am well."))).rewards[0]
+        _, score = await self.batcher.submit(Ask(None, "How are you? ", "I am well."))
+        return score.rewards[0]
 
-    def _score(self, asks: Sequence[Ask]) -> list[Score]:
-        return self.bundle.score([(ask.user, ask.prompt, ask.response) for ask in asks])
+    def _score(self, asks: Sequence[Ask]) -> list[tuple[Known, Score]]:
+        with self._alone:
+            return self.bundle.score_known([(ask.user, ask.prompt, ask.response) for ask in asks])
 
-    def _reply(self, ask: Ask, score: Score) -> Reply:
-        known = ask.user is not None and ask.user in self.bundle.users
-        group = self.bundle.users[ask.user].group if known and ask.user is not None else UNKNOWN
+    def _find(self, asked: Sequence[tuple[str | None, str]]) -> list[Known]:
+        with self._alone:
+            return self.bundle.people.find(asked)
+
+    def _reply(self, ask: Ask, known: Known, score: Score) -> Reply:
+        group = self.bundle.group_of(known) or UNKNOWN
         dims = {name: values[0] for name, values in score.dims.items()}
-        logs = self.curves.logs(ask, score.rewards[0], dims, known, group)
-        return Reply(score.rewards[0], dims, score.status, known, group, logs)
+        logs = self.curves.logs(ask, score.rewards[0], dims, known.user_known, group)
+        if self.bundle.file.profiles is not None:
+            logs[f"{PREFIX}erased"] = float(known.status == "erased")
+        return Reply(score.rewards[0], dims, score.status, known.user_known, group, logs)
 
-    def _record(self, ask: Ask, reply: Reply, seconds: float) -> None:
+    def _record(self, ask: Ask, reply: Reply, known: Known, seconds: float) -> None:
         """Who, what and how long, without the texts."""
         self.counts["scored"] += 1
         self.counts["cold"] += not reply.user_known
+        self.counts["erased"] += known.status == "erased"
         self.counts["bad_label"] += ask.bad_label
         if self.log is None:
             return
@@ -101,6 +123,8 @@ class RewardActor:
             "reward": reply.reward,
             "dims": {name: value for name, value in reply.dims.items() if value},
             "status": reply.status,
+            "version": known.version,
+            "erased": known.status == "erased",
             "bad_label": ask.bad_label,
             "empty": not ask.response.strip(),
             "ms": round(1000 * seconds, 2),

@@ -9,13 +9,14 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from persona_rm.bundle import Known
 from persona_rm.errors import HostError, PersonaRMError, ScoreError
 from persona_rm.serving.actor import Profile
-from persona_rm.serving.pool import NAMESPACE, pool_names
+from persona_rm.serving.pool import NAMESPACE, inference_name, pool_names
 from persona_rm.serving.replies import Ask, Reply
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ class Transport(Protocol):
 
     def names(self) -> list[str]: ...
 
+    def inference(self) -> str | None: ...
+
     def call(self, name: str, method: str, args: tuple[Any, ...], timeout: float) -> Any: ...
 
 
@@ -41,12 +44,14 @@ class RayTransport:
         self._handles: dict[str, Any] = {}
 
     def names(self) -> list[str]:
-        """The actors that live now."""
-        import ray
-
-        if not ray.is_initialized():
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
+        """The reward actors that live now."""
+        _connect()
         return pool_names(self.namespace)
+
+    def inference(self) -> str | None:
+        """The inference actor, where one lives now."""
+        _connect()
+        return inference_name(self.namespace)
 
     def call(self, name: str, method: str, args: tuple[Any, ...], timeout: float) -> Any:
         """One call, waited for."""
@@ -73,6 +78,7 @@ class RewardClient:
     ) -> None:
         self.transport, self.deadline, self.wait = transport, deadline, wait
         self._names: list[str] = []
+        self._inference: list[str] | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "RewardClient":
@@ -100,9 +106,11 @@ class RewardClient:
                 f"no reward actors in namespace {namespace!r} of this Ray cluster: start them there before the host "
                 f"takes its resources: python -m persona_rm.serving start {bundle}"
             )
-        served = self._ask("info", (), "")["bundle"]
-        if Path(served) != Path(bundle).resolve():
-            raise HostError(f"the reward actors of namespace {namespace!r} serve {served}, this job asks for {bundle}")
+        reward, inference = (self._names, "the reward actors serve"), (self._inferring(), "the inference actor serves")
+        for names, who in (reward, inference):
+            served = self._ask("info", (), "", names)["bundle"] if names else bundle
+            if Path(served).resolve() != Path(bundle).resolve():
+                raise HostError(f"in namespace {namespace!r} {who} {served}, this job asks for {bundle}")
 
     def reward(self, user: str | None, prompt: str, response: str, *, bad_label: bool = False) -> Reply:
         """This person's reward for the response. Raises `ScoreError` when there is none, or it is not finite."""
@@ -112,16 +120,32 @@ class RewardClient:
         return reply
 
     def profile(self, user: str | None, prompt: str) -> Profile:
-        """What this person prefers, and the prompt that tells the policy so."""
-        profile: Profile = self._ask("profile", (user, prompt), user or prompt)
+        """What this person prefers, and the prompt that tells the policy so: from the inference actor where one runs,
+        else from the reward actors."""
+        profile: Profile = self._ask("profile", (user, prompt), user or prompt, self._inferring())
         return profile
 
-    def _ask(self, method: str, args: tuple[Any, ...], key: str) -> Any:
-        """A user keeps to one actor (its state is cached there) until that one does not answer."""
+    def directions(self, users: Sequence[str], prompt: str = "") -> list[Known]:
+        """What each of these people prefers, for data jobs. Raises `HostError` where no inference actor runs."""
+        if not (names := self._inferring()):
+            raise HostError("no inference actor runs here: python -m persona_rm.serving start BUNDLE --inference")
+        found: list[Known] = self._ask("directions", (list(users), prompt), "", names)
+        return found
+
+    def _inferring(self) -> list[str]:
+        """The inference actor, looked up once: who it answered first, it answers to the end."""
+        if self._inference is None:
+            name = self.transport.inference()
+            self._inference = [name] if name else []
+        return self._inference
+
+    def _ask(self, method: str, args: tuple[Any, ...], key: str, among: Sequence[str] = ()) -> Any:
+        """A user keeps to one actor (its state is cached there) until that one does not answer. `among`: these
+        actors, else the reward actors."""
         end = time.monotonic() + self.deadline
         start, attempt, last = zlib.crc32(key.encode()), 0, "no actor is named"
         while (left := end - time.monotonic()) > 0 or attempt == 0:
-            names = self._names or self.transport.names()
+            names = among or self._names or self.transport.names()
             if names:
                 name = names[(start + attempt) % len(names)]
                 try:
@@ -132,4 +156,12 @@ class RewardClient:
             logger.warning("persona_rm: %s; try %d of %s in %.1f s", last, attempt + 2, method, pause)
             self.wait(pause)
             attempt += 1
-        raise ScoreError(f"no reward actor answered {method} within {self.deadline:.0f} s; last: {last}")
+        who = "inference actor" if among and among == self._inference else "reward actor"
+        raise ScoreError(f"no {who} answered {method} within {self.deadline:.0f} s; last: {last}")
+
+
+def _connect() -> None:
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)

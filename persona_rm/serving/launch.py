@@ -21,7 +21,7 @@ from persona_rm.errors import HostError
 from persona_rm.host import device, environment, gpus_needed, ppo_command, require_host, run_host, where
 from persona_rm.host.env import Device
 from persona_rm.serving.actor import LOG_FOLDER
-from persona_rm.serving.pool import NAMESPACE, start_pool
+from persona_rm.serving.pool import NAMESPACE, start_pool, wants_inference
 
 Plugin = Literal["reward", "agent"]
 FAILURES = "failures.jsonl"
@@ -71,7 +71,7 @@ def run_ppo(
     }
     env = environment(on, extra=extra, gpus=gpus_needed(args))
     _clear(run_dir, goes_on=_goes_on(args))
-    with cluster(env, on, gpus_needed(args), n_actors) as address:
+    with cluster(env, on, gpus_needed(args), n_actors + wants_inference(bundle)) as address:
         pool = start_pool(
             bundle, n_actors, num_gpus=reward_gpus, run_dir=run_dir, namespace=extra["PERSONA_RM_NAMESPACE"]
         )

@@ -36,7 +36,8 @@ class AgentExecutor(SingleTurnAgentExecutor):
         bare = who.prompt or prompt
         profile = await self._call(self.client.profile, who.user, bare)
         if self.strict and not profile.user_known:
-            raise DataError(f"PERSONA_RM_LABELS=strict, and the bundle has no user for the label {label!r}")
+            found = f"the bundle has no user for the label {label!r} ({profile.status})"
+            raise DataError(f"PERSONA_RM_LABELS=strict, and {found}")
         output = await super().execute(
             profile.prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images
         )

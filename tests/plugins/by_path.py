@@ -22,7 +22,7 @@ def load(part: str) -> ModuleType:
 
 
 class Actors:
-    """A transport in place of Ray: knows "ann", rewards the length of a response, fails on demand."""
+    """A transport in place of Ray: knows "ann", erased "eve", rewards the length of a response, fails on demand."""
 
     def __init__(self, bundle: str) -> None:
         self.bundle, self.asks = bundle, []
@@ -32,14 +32,19 @@ class Actors:
     def names(self) -> list[str]:
         return ["reward-0"]
 
+    def inference(self) -> str | None:
+        return "inference-0"
+
     def call(self, name: str, method: str, args: tuple, timeout: float):
         if self.error:
             raise self.error
         if method == "info":
             return {"bundle": self.bundle}
         if method == "profile":
+            assert name == "inference-0"
             user, prompt = args
-            return Profile("likes tea" if user == "ann" else "", f"[{user}] {prompt}", user == "ann")
+            status = {"ann": "ok", "eve": "erased"}.get(user, "cold")
+            return Profile("likes tea" if user == "ann" else "", f"[{user}] {prompt}", user == "ann", status=status)
         (ask,) = args
         self.asks.append(ask)
         known = ask.user == "ann"

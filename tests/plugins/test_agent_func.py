@@ -68,7 +68,7 @@ def test_a_bare_prompt_in_the_label_is_what_the_person_is_put_before(actors):
     assert actors.asks[0].prompt == "Bare?"
 
 
-@pytest.mark.parametrize("label", [None, "", "stranger", ["ann"], {"user": 3}])
+@pytest.mark.parametrize("label", [None, "", "stranger", "eve", ["ann"], {"user": 3}])
 def test_strangers_and_junk_get_the_prior(actors, label):
     output, _ = execute(label)
     assert output["extra_logs"]["persona_rm/cold"] == 1.0
@@ -90,5 +90,7 @@ def test_without_a_reward_the_executor_raises_and_the_host_does_not_catch_it_the
 def test_strict_labels(monkeypatch, tmp_path):
     connect(monkeypatch, tmp_path, PERSONA_RM_LABELS="strict")
     execute("ann")
-    with pytest.raises(DataError, match="strict"):
+    with pytest.raises(DataError, match=r"strict.*no user for the label 'stranger' \(cold\)"):
         execute("stranger")
+    with pytest.raises(DataError, match=r"strict.*no user for the label 'eve' \(erased\)"):
+        execute("eve")

@@ -7,16 +7,22 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from persona_rm.bundle import User, write_bundle
+from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import HostError
 from persona_rm.host import device, dpo_command, host_version, rehearse, run_host, where
+from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
+from persona_rm.profiles.arrow import write_snapshot
 from persona_rm.serving.launch import PpoRun, run_ppo
+from persona_rm.serving.pool import running
 from persona_rm.serving.replies import group_curves, read_scalars
 from persona_rm.types import Persona, Ugc
+from persona_rm.world.world import World, WorldConfig
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,6 +67,26 @@ def make_bundle(folder: Path, space, model: Path) -> Path:
     return write_bundle(folder, [*people, broken], method={"name": "contrast"}, policy=str(model))
 
 
+def inferring_bundle(folder: Path, space, model: Path) -> Path:
+    """Two people of the embedded world whose directions nobody gave, one whom only the store knows, one erased there;
+    their inferrer has learned how evidence errs from the others."""
+    world = World(WorldConfig(people=80), space)
+    personas = [world.persona(person, "train", 16, 16) for person in world.people("train")]
+    hidden = [persona.with_directions(None) for persona in personas]
+    inferrer = PosteriorInferrer(PosteriorConfig(classes=(1,)), space)
+    inferrer.fit(hidden)
+    inferrer.save(folder / "inferrer")
+    names = {"u0": 4, "new": 2}
+    states = [inferrer.state(name, inferrer.tally(hidden[i]), v) for i, (name, v) in enumerate(names.items())]
+    write_snapshot(folder / "profiles.arrow", states, {"gone": "2026-01-01"})
+    people = [User(replace(hidden[i + 2], user_id=f"u{i}"), ("cats", "dogs")[i]) for i in range(2)]
+    gone = User(replace(hidden[4], user_id="gone"), "cats")
+    return write_bundle(
+        folder, [*people, gone], method={"name": "contrast"}, policy=str(model), inferrer_dir="inferrer",
+        profiles="arrow:profiles.arrow",
+    )  # fmt: skip
+
+
 def prompts(path: Path, labels) -> str:
     return jsonl(path, [{"prompt": f"Question {i}: ", "label": labels[i % len(labels)]} for i in range(PROMPTS)])
 
@@ -83,7 +109,7 @@ def ppo_args(model: Path, folder: Path, data: str, **more):
     return args
 
 
-def check(run: PpoRun, model: Path) -> None:
+def check(run: PpoRun, model: Path, groups=("cats", "dogs", "unknown")) -> None:
     """Every sample had a finite reward, both steps trained on all of theirs, and the weights moved."""
     samples, scalars = run.samples(), read_scalars(run.tensorboard)
     assert len(samples) >= PROMPTS * SAMPLES
@@ -94,7 +120,7 @@ def check(run: PpoRun, model: Path) -> None:
     assert "Failed to fetch reward" not in log
     assert moved(model, run.tensorboard.parent / "model")
     curves = group_curves(scalars)
-    assert curves.keys() == {"cats", "dogs", "unknown"}
+    assert curves.keys() == set(groups)
     assert all(0 < step <= STEPS for curve in curves.values() for step, _ in curve)
 
 
@@ -156,6 +182,42 @@ def test_ppo_with_agent_func_critic_and_reference_where_gpus_are_hidden(monkeypa
     bad = [value for _, value in scalars["train/persona_rm/bad_label"]]
     assert sum(bad) / len(bad) == pytest.approx(0.25)
     assert all(value == 0 for _, value in scalars["train/persona_rm/prompt_cut"])
+
+
+def watch(run_dir: Path, seen: dict[str, dict]) -> None:
+    """The last counters of every actor, from the first reward until they are gone."""
+    import ray
+
+    while not (run_dir / "rewards").is_dir() or not list((run_dir / "rewards").glob("*.jsonl")):
+        time.sleep(0.1)
+    with suppress(ray.exceptions.RayError, ValueError):
+        while True:
+            for info in running().info():
+                seen[info["name"]] = info
+            time.sleep(0.2)
+
+
+def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(tmp_path, model, space):
+    bundle = inferring_bundle(tmp_path / "bundle", space, model)
+    data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "new", "gone"])
+    estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
+    args = ppo_args(model, tmp_path / "run", data, **estimator)
+    seen: dict[str, dict] = {}
+    threading.Thread(target=watch, args=(tmp_path / "run", seen), daemon=True).start()
+    run = run_ppo(args, bundle, tmp_path / "run", plugin="agent", n_actors=2, echo=False)
+    check(run, model, ("cats", "dogs", "all", "unknown"))
+    assert seen.keys() == {"inference-0", "reward-0", "reward-1"}
+    counts = seen["inference-0"]["counts"]
+    assert counts["profiles"] == PROMPTS * SAMPLES
+    assert counts["erased"] == counts["profiles"] / 4
+    assert not any("profiles" in seen[name]["counts"] for name in ("reward-0", "reward-1"))
+    found = {(row["user"], row["version"], row["erased"]) for row in run.samples()}
+    assert found == {("u0", 4, False), ("u1", 0, False), ("new", 2, False), ("gone", 0, True)}
+    erased = [value for _, value in read_scalars(run.tensorboard)["train/persona_rm/erased"]]
+    assert sum(erased) / len(erased) == pytest.approx(0.25)
+    told = load_bundle(bundle)
+    assert len({told.profile(name) for name in ("u0", "u1", "new")} - {""}) == 3
+    assert told.profile("gone") == ""
 
 
 def test_a_reward_that_cannot_be_had_stops_the_job_and_says_why(tmp_path, model, space):

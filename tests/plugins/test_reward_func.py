@@ -84,7 +84,7 @@ def test_labels_by_default_the_prior_speaks_and_is_counted(plugin, actors, label
     assert out["extra_logs"]["persona_rm/cold"] == float(user != "ann")
 
 
-@pytest.mark.parametrize("label", ["stranger", None, "", {}, ["ann"], 3, '{"user": '])
+@pytest.mark.parametrize("label", ["stranger", "eve", None, "", {}, ["ann"], 3, '{"user": '])
 def test_labels_strict_stops_the_job(monkeypatch, tmp_path, label):
     monkeypatch.setattr(os, "_exit", lambda code: (_ for _ in ()).throw(Stopped(code)))
     connect(monkeypatch, tmp_path, PERSONA_RM_LABELS="strict")

@@ -3,13 +3,14 @@ import json
 import math
 
 import pytest
+from serving_toys import people_bundle, user, votes
 
 from persona_rm.backends.base import Backends, SequenceLogProb
 from persona_rm.bundle import User, write_bundle
 from persona_rm.errors import ScoreError
 from persona_rm.serving.actor import RewardActor
 from persona_rm.serving.replies import Ask
-from persona_rm.types import Persona
+from persona_rm.types import Persona, UserState
 
 
 class Letters:
@@ -50,7 +51,7 @@ def test_a_known_person_and_a_stranger(actor):
     assert ann.reward != 0
     for reply in (nobody, stranger):
         assert (reply.status, reply.user_known, reply.group, reply.reward) == ("cold", False, "unknown", 0.0)
-    assert actor.counts == {"scored": 3, "cold": 2, "bad_label": 0}
+    assert actor.counts == {"scored": 3, "cold": 2, "erased": 0, "bad_label": 0}
 
 
 def test_nan_of_one_sample_is_its_own_error_and_no_number(actor):
@@ -74,12 +75,15 @@ def test_the_log_says_who_and_what_and_holds_no_text(actor):
 
 
 def test_the_preference_side(actor):
-    profile = asyncio.run(actor.profile("ann", "Hi"))
+    async def main():
+        return await asyncio.gather(*[actor.profile(user, "Hi") for user in ("ann", "zoe", None)])
+
+    profile, stranger, nobody = asyncio.run(main())
     assert profile.text == actor.bundle.space.describe(actor.bundle.directions("ann"))
     assert profile.text in profile.prompt
-    stranger = asyncio.run(actor.profile("zoe", "Hi"))
     assert (stranger.text, stranger.user_known) == ("", False)
-    assert stranger.prompt == asyncio.run(actor.profile(None, "Hi")).prompt != profile.prompt
+    assert stranger.prompt == nobody.prompt != profile.prompt
+    assert actor.counts["profiles"] == 3
 
 
 def test_warm_scores_and_info_counts(actor):
@@ -93,3 +97,39 @@ def test_warm_scores_and_info_counts(actor):
     assert info["users"] == 2
     assert info["counts"]["scored"] == 1
     assert info["mean_batch"] == 1.0
+
+
+def test_it_reads_the_store_and_agrees_with_the_prompt(tmp_path, space):
+    actor = RewardActor(str(people_bundle(tmp_path / "bundle", space)), "reward-0", str(tmp_path / "run"))
+    actor.bundle.__dict__["_backends"] = Backends(logprob=Letters())
+    posterior = actor.bundle.people.posterior
+    for name, dim, version in (("u0", 7, 4), ("new", 8, 2)):
+        tally = posterior.tally(user(space, name, dim).persona)
+        actor.bundle.store.put([posterior.state(name, tally, version)])
+    actor.bundle.store.erase(["u1"])
+
+    async def main():
+        told = await asyncio.gather(*[actor.profile(name, "Hi") for name in ("u0", "u1", "new")])
+        return told, await asyncio.gather(*[actor.score(Ask(name, "Hi", "Yes.")) for name in ("u0", "u1", "new", "x")])
+
+    told, replies = asyncio.run(main())
+    assert [(one.text, one.version, one.status) for one in told] == [
+        (space.describe(votes(space, 7)), 4, "ok"), ("", 0, "erased"), (space.describe(votes(space, 8)), 2, "ok"),
+    ]  # fmt: skip
+    assert [(one.user_known, one.group) for one in replies] == [
+        (True, "cats"), (False, "unknown"), (True, "all"), (False, "unknown"),
+    ]  # fmt: skip
+    assert [one.logs["persona_rm/erased"] for one in replies] == [0.0, 1.0, 0.0, 0.0]
+    assert len({tuple(one.logs) for one in replies}) == 1
+    assert [(row["version"], row["erased"]) for row in log(actor)] == [(4, False), (0, True), (2, False), (0, False)]
+    assert (actor.counts["erased"], actor.counts["cold"]) == (1, 2)
+
+
+def test_a_state_that_cannot_be_read_is_no_reward(tmp_path, space):
+    actor = RewardActor(str(people_bundle(tmp_path / "bundle", space)), "reward-0")
+    actor.bundle.__dict__["_backends"] = Backends(logprob=Letters())
+    actor.bundle.store.put([UserState("posterior", "u0", {"layout": 0})])
+    old, good = ask(actor, Ask("u0", "Hi", "Yes."), Ask("u1", "Hi", "Yes."))
+    assert isinstance(old, ScoreError)
+    assert "layout 0; this version reads layout 1: infer it again" in str(old)
+    assert good.status == "ok"

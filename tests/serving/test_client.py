@@ -11,17 +11,20 @@ from persona_rm.serving.replies import Reply
 class Toy:
     """A transport whose actors answer, die or refuse as told."""
 
-    def __init__(self, names=("reward-0", "reward-1"), *, bundle="/bundle", reward=1.0, dead=0):
+    def __init__(self, names=("reward-0", "reward-1"), *, bundle="/bundle", reward=1.0, dead=0, inference=None):
         self._names, self.bundle, self.value, self.dead = list(names), bundle, reward, dead
-        self.calls = []
+        self.calls, self._inference, self.serves = [], inference, bundle
 
     def names(self):
         return self._names
 
+    def inference(self):
+        return self._inference
+
     def call(self, name, method, args, timeout):
         self.calls.append((name, method, args))
         if method == "info":
-            return {"bundle": self.bundle}
+            return {"bundle": self.serves if name == self._inference else self.bundle}
         if self.dead:
             self.dead -= 1
             raise Unreachable(f"{name}: ActorDiedError")
@@ -105,3 +108,42 @@ def test_many_threads_at_once():
     for thread in threads:
         thread.join()
     assert out == [1.0] * 16
+
+
+def test_the_inference_actor_is_asked_what_people_prefer_and_no_other():
+    toy = Toy(inference="inference-0")
+    one = client(toy)
+    one.profile("u", "p")
+    one.directions(["u", "v"], "p")
+    one.reward("u", "p", "r")
+    (first, second, third) = toy.calls
+    assert first == ("inference-0", "profile", ("u", "p"))
+    assert second == ("inference-0", "directions", (["u", "v"], "p"))
+    assert third[0].startswith("reward-")
+
+
+def test_where_no_inference_actor_runs_the_reward_actors_are_asked():
+    toy = Toy()
+    one = client(toy)
+    one.profile("u", "p")
+    assert toy.calls[0][0].startswith("reward-")
+    with pytest.raises(HostError, match=r"no inference actor runs here: .* start BUNDLE --inference"):
+        one.directions(["u"])
+
+
+def test_an_inference_actor_that_died_is_waited_for_and_not_replaced():
+    toy = Toy(inference="inference-0", dead=3)
+    one = client(toy)
+    one.profile("u", "p")
+    assert [name for name, _, _ in toy.calls] == ["inference-0"] * 4
+    assert one.pauses == [0.1, 0.2, 0.4]
+    with pytest.raises(ScoreError, match="no inference actor answered profile within 0 s"):
+        client(Toy(inference="inference-0", dead=10**9), deadline=0).profile("u", "p")
+
+
+def test_an_inference_actor_of_another_bundle_is_refused():
+    toy = Toy(inference="inference-0")
+    client(toy).check("/bundle")
+    toy.serves = "/old"
+    with pytest.raises(HostError, match="the inference actor serves /old, this job asks for /bundle"):
+        client(toy).check("/bundle")

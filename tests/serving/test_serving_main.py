@@ -8,7 +8,8 @@ from persona_rm.serving.__main__ import main, parse
 def test_start_says_what_each_actor_takes():
     args = parse(["--namespace", "team", "start", "b", "--actors", "2", "--gpus", "0.25"])
     assert (args.verb, args.bundle, args.actors, args.cpus, args.gpus) == ("start", Path("b"), 2, 1, 0.25)
-    assert args.namespace == "team"
+    assert (args.namespace, args.inference) == ("team", None)
+    assert parse(["start", "b", "--inference"]).inference is True
 
 
 @pytest.mark.parametrize("argv", [[], ["start"], ["restart"], ["start", "b", "--actors", "two"]])

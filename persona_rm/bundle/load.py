@@ -1,0 +1,94 @@
+"""A bundle from its folder, and back. What is wrong with it is said here, before a cluster is taken."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from persona_rm.annotators import ANNOTATORS
+from persona_rm.bundle.bundle import Bundle
+from persona_rm.bundle.file import YAML, BundleFile, invalid, load_member
+from persona_rm.bundle.users import User, read_users, user_row
+from persona_rm.errors import DataError
+from persona_rm.inferrers import INFERRERS
+from persona_rm.inferrers.posterior import PosteriorInferrer
+from persona_rm.methods import METHODS
+from persona_rm.rows import open_atomic
+from persona_rm.types import Persona
+
+
+def read_file(folder: str | Path) -> BundleFile:
+    """bundle.yaml alone. Raises `DataError` naming file and key."""
+    path = Path(folder).resolve() / YAML
+    if not path.is_file():
+        raise DataError(
+            "no reward bundle here: `persona-rm run` of a recipe with a `ppo` section writes one", file=path
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return BundleFile.model_validate(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"not YAML: {error}", file=path) from error
+    except ValidationError as error:
+        raise invalid(error, path, BundleFile) from error
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read bundle.yaml and users.jsonl, and open the profile store. Raises `DataError` naming file, row and key;
+    models of backends are not opened yet. The users file may be empty where a store has the people."""
+    folder, file = Path(folder).resolve(), read_file(folder)
+    bundle = Bundle(folder, file, {})
+    _check_members(bundle, folder / YAML)
+    path = folder / file.users
+    nobody = file.profiles is not None and path.is_file() and path.stat().st_size == 0
+    bundle.users = {} if nobody else {u.persona.user_id: u for u in read_users(path, bundle.space)}
+    return bundle
+
+
+def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: Any) -> Path:
+    """Write a bundle of these people; `keys` are those of `BundleFile`. Returns the folder. The inverse of
+    `load_bundle`."""
+    folder = Path(folder)
+    try:
+        file = BundleFile(**keys)
+    except ValidationError as error:
+        raise invalid(error, folder / YAML, BundleFile) from error
+    with open_atomic(folder / file.users) as stream:
+        for user in users:
+            stream.write((json.dumps(user_row(user), ensure_ascii=False) + "\n").encode())
+    text = yaml.safe_dump(file.model_dump(exclude_unset=True), sort_keys=False, allow_unicode=True)
+    (folder / YAML).write_text(text, encoding="utf-8")
+    return folder
+
+
+def _check_members(bundle: Bundle, path: Path) -> None:
+    """Names and configs of the members, the space and the folders, before a cluster is taken."""
+    file = bundle.file
+    load_member(METHODS, file.method, path, "method")
+    if file.inferrer is not None:
+        load_member(INFERRERS, file.inferrer, path, "inferrer")
+    if file.annotator is not None:
+        load_member(ANNOTATORS, file.annotator, path, "annotator")
+    for key in ("method_dir", "inferrer_dir", "policy", "reference"):
+        value = getattr(file, key)
+        if value is not None and not bundle.path(value).is_dir():
+            raise DataError(f"no such folder: {bundle.path(value)}", file=path, key=key)
+    for dim in file.log_dims or ():
+        if dim not in bundle.space.ids:
+            raise DataError(f"{dim!r} is no dimension of {bundle.space.name}", file=path, key="log_dims")
+    _check_profiles(bundle, path)
+
+
+def _check_profiles(bundle: Bundle, path: Path) -> None:
+    """What the inferrer learned, and the store of its states."""
+    file, inferrer = bundle.file, bundle.inferrer
+    if file.inferrer_dir is not None and inferrer is None:
+        raise DataError("inferrer is null, so nobody reads this folder", file=path, key="inferrer_dir")
+    if file.profiles is not None and not isinstance(inferrer, PosteriorInferrer):
+        found = repr(inferrer.name) if inferrer is not None else "null"
+        problem = f"a store keeps states of the inferrer 'posterior', this bundle's is {found}: name that one"
+        raise DataError(problem, file=path, key="profiles")
+    _ = bundle.store

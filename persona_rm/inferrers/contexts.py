@@ -1,0 +1,48 @@
+"""What items were said to: the texts of a persona by item, for inferrers that look at the prompt.
+
+Evidence carries no text (see `evidence`), so texts are matched to it by content id, while a persona is at hand, and
+are kept nowhere.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from persona_rm.backends.base import Encoder
+from persona_rm.inferrers.evidence import Item
+from persona_rm.inferrers.model import Floats
+from persona_rm.types import Pair, Persona, Ugc, content_id
+
+TINY = 1e-9
+
+
+def bare_item(item: Ugc | Pair) -> Item:
+    """The item with its id and date, without votes: for those who only order items. Ids are those of `items_of`."""
+    if isinstance(item, Ugc):
+        return Item(content_id("ugc", item.prompt, item.comment), "ugc", (), item.created)
+    return Item(content_id("pair", item.prompt, item.chosen, item.rejected), "pair", (), item.created)
+
+
+def texts_of(persona: Persona, *, replies: bool = False) -> dict[str, str]:
+    """Item id -> the prompt that it answers; with `replies`, of UGC also what the person wrote."""
+    return {bare_item(item).id: _text(item, replies) for item in persona.items}
+
+
+def contexts_of(items: Sequence[Item], texts: dict[str, str], encoder: Encoder) -> Floats:
+    """Unit vectors (n, dim) of the items' texts; zeros for an item whose text is not there, or is empty."""
+    known = [row for row, item in enumerate(items) if texts.get(item.id, "").strip()]
+    if not known:
+        return np.zeros((len(items), 1))
+    vectors = encoder.encode([texts[items[row].id] for row in known])
+    found = np.zeros((len(items), vectors.shape[1]))
+    found[known] = vectors
+    return found
+
+
+def unit(vectors: Floats) -> Floats:
+    """Rows of length one; zeros stay zeros."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), TINY))
+
+
+def _text(item: Ugc | Pair, replies: bool) -> str:
+    return f"{item.prompt}\n{item.comment}" if replies and isinstance(item, Ugc) else item.prompt

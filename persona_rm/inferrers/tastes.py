@@ -1,0 +1,199 @@
+"""`tastes`: a person may be several; the prompt decides who speaks.
+
+One vector averages a person who likes one thing in the kitchen and another at the office. Here the items of a person
+are split into at most `most` tastes (`mixture`), each with a posterior of its own from the counts of its items, under
+the model of `posterior`. At a prompt
+
+    P(direction) = sum_m w_m(prompt) P(direction | taste m)
+
+AMP-CF's idea for recommendations: several vectors per user, and attention that depends on the candidate. A person
+whose evidence pays for one taste only gets the answer of `posterior`, unchanged. So does a prompt that does not tell
+the tastes apart (no w_m reaches `sure`): half of each taste would be silence, where one vector is right about half.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+
+from persona_rm.backends.base import Backends
+from persona_rm.config import Config
+from persona_rm.errors import DataError
+from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
+from persona_rm.inferrers.contexts import contexts_of, texts_of, unit
+from persona_rm.inferrers.evidence import Item, distinct
+from persona_rm.inferrers.lens import Lens, fit_lens
+from persona_rm.inferrers.mixture import Gate, Mixture, choose_mixture, single, split
+from persona_rm.inferrers.model import Counts, Floats
+from persona_rm.inferrers.posterior import STRONGEST, PosteriorConfig, PosteriorInferrer
+from persona_rm.inferrers.tally import Tally
+from persona_rm.space import PreferenceSpace
+from persona_rm.types import Persona
+
+LENS = "lens.safetensors"
+
+
+class TastesConfig(Config):
+    """How many tastes, and when evidence pays for them. Tuned on people of the embedded world's train side."""
+
+    most: int = Field(2, ge=1)
+    """Tastes of one person; 1 is `posterior`, and needs no encoder."""
+    temperature: float = Field(0.1, gt=0)
+    """Of the attention over items, in cosines."""
+    doubt: float = Field(0.05, gt=0, lt=1)
+    """How much of the gate is the shares of the tastes, whatever the prompt."""
+    penalty: float = Field(1.0, ge=0)
+    """Times log(items): nats that a further taste must gain."""
+    sure: float = Field(0.8, ge=0, le=1)
+    """The weight that one taste must have at a prompt; below it the one vector of the person speaks."""
+    iterations: int = Field(12, gt=0)
+    lens: int = Field(120, ge=0)
+    """Principal components of contexts in which `fit` looks for what tells tastes apart; 0: contexts as they are."""
+    people: int = Field(2000, gt=0)
+    """From whom the lens is learned, at most."""
+    posterior: PosteriorConfig = PosteriorConfig()
+
+
+class Tastes(Inferrer):
+    """`infer` directions for a prompt; `mixture` says what tastes somebody has."""
+
+    name: ClassVar[str] = "tastes"
+    Config: ClassVar[type[Config]] = TastesConfig
+    by_prompt: ClassVar[bool] = True
+
+    def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
+        super().__init__(config, space, backends)
+        self.posterior: PosteriorInferrer = PosteriorOfTastes(config, space, backends)
+        self.gate = Gate(config.temperature, config.doubt)
+        self.lens: Lens | None = None
+
+    def fit(self, personas: Sequence[Persona]) -> None:
+        """The posterior's model, then the lens. Raises `DataError` for too few people, `RecipeError` without an
+        encoder."""
+        if self.config.most > 1:
+            self.backends.need_encoder(self.name)
+        self.posterior.fit(personas)
+        learn = self.config.most > 1 and self.config.lens > 0
+        self.lens = self._fit_lens(personas[: self.config.people]) if learn else None
+
+    def _fit_lens(self, personas: Sequence[Persona]) -> Lens | None:
+        """From people's items, split by what they say alone."""
+        contexts, parts = [], []
+        for persona in personas:
+            items = _in_order(self.items(persona))
+            vectors = self._raw(items, persona)
+            if len(items) >= 4 and vectors.any(-1).all():
+                blind = np.zeros((len(items), 1))
+                found = split(self.posterior.model, self._rows(items), blind, self.gate, 2, self.config.iterations)
+                contexts.append(vectors)
+                parts.append(found.responsibilities)
+        return fit_lens(contexts, parts, self.config.lens, self.config.posterior.seed) if contexts else None
+
+    def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
+        """The posterior at this prompt; without one every taste has its share of the person."""
+        once = _in_order(items)
+        found = self._split(once, persona)
+        weights = self._weights(found, prompt)
+        if found.responsibilities.shape[1] == 1 or (prompt and weights.max() < self.config.sure):
+            return self.posterior.read(items, persona, prompt)
+        probabilities = np.asarray(np.tensordot(weights, self._directions(once, found), 1), np.float64)
+        directions = self.posterior.decide(probabilities)
+        worth = found.responsibilities @ weights
+        behind = {int(d): _behind(once, worth, int(d), int(directions[d])) for d in np.flatnonzero(directions)}
+        return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), behind, len(once))
+
+    def mixture(self, persona: Persona) -> list[tuple[float, Floats]]:
+        """The person's tastes, the largest first: share of the items, and P(direction) (D, 3), calibrated."""
+        items = _in_order(self.items(persona))
+        found = self._split(items, persona)
+        pairs = list(zip(found.shares.tolist(), self._directions(items, found), strict=True))
+        return sorted(pairs, key=lambda pair: -pair[0])
+
+    def _directions(self, items: Sequence[Item], found: Mixture) -> Floats:
+        """(M, D, 3)."""
+        return self.posterior.probabilities(found.counts(self._rows(items, weigh=False)))
+
+    def _split(self, items: Sequence[Item], persona: Persona) -> Mixture:
+        config, rows = self.config, self._rows(items)
+        if config.most == 1:
+            return single(self.posterior.model, rows, np.zeros((len(items), 1)))
+        seen = self._seen(self._raw(items, persona))
+        return choose_mixture(
+            self.posterior.model, rows, seen, self.gate, config.most, config.penalty, config.iterations
+        )
+
+    def _weights(self, found: Mixture, prompt: str) -> Floats:
+        if not prompt or found.responsibilities.shape[1] == 1:
+            return found.shares
+        asked = self.backends.need_encoder(self.name).encode([prompt]).astype(np.float64)
+        return found.weights(self._seen(asked)[0], self.gate)
+
+    def _raw(self, items: Sequence[Item], persona: Persona) -> Floats:
+        return contexts_of(items, texts_of(persona), self.backends.need_encoder(self.name))
+
+    def _seen(self, vectors: Floats) -> Floats:
+        return self.lens(vectors) if self.lens is not None and vectors.any() else unit(vectors)
+
+    def _rows(self, items: Sequence[Item], *, weigh: bool = True) -> Counts:
+        """One row for each item, faded by age; with `weigh` also weighted by source, as `posterior` does later."""
+        base = self.posterior
+        tally = Tally(len(self.space), base.sources, base.config.half_life)
+        tally.add(items)
+        votes, totals = np.zeros((len(items), *tally.dated.shape)), np.zeros((len(items), len(base.sources)))
+        for row, item in enumerate(items):
+            entry = tally.entries[item.id]
+            source = base.config.weights.get(base.sources[entry.source], 1.0) if weigh else 1.0
+            worth = tally.weight(entry) * source
+            votes[row, entry.source, entry.negative, 0] = worth
+            votes[row, entry.source, entry.positive, 1] = worth
+            totals[row, entry.source] = worth
+        return Counts(votes, totals)
+
+    def save(self, folder: Path) -> None:
+        """config.json, and the posterior's model and the lens in safetensors."""
+        from safetensors.numpy import save_file
+
+        self.posterior.save(folder)
+        super().save(folder)
+        (folder / LENS).unlink(missing_ok=True)
+        if self.lens is not None:
+            save_file({"centre": self.lens.centre, "view": self.lens.view}, folder / LENS)
+
+    @classmethod
+    def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
+        """The inverse of `save`."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        found = super().load(folder, space, backends)
+        found.posterior = PosteriorOfTastes.load(folder, space, backends)
+        if (folder / LENS).is_file():
+            try:
+                arrays = load_file(folder / LENS)
+                found.lens = Lens(arrays["centre"], arrays["view"])
+            except (SafetensorError, KeyError) as error:
+                raise DataError(f"not the lens of {cls.name}: {error}", file=folder / LENS) from error
+        return found
+
+
+class PosteriorOfTastes(PosteriorInferrer):
+    """The posterior of each taste: it takes its part of the config of `tastes`, and shares its folder."""
+
+    name: ClassVar[str] = Tastes.name
+    Config: ClassVar[type[Config]] = TastesConfig
+
+    def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
+        super().__init__(config.posterior, space, backends)
+
+
+def _in_order(items: Iterable[Item]) -> list[Item]:
+    """Distinct items by id: what is found does not depend on the order of arrival."""
+    return sorted(distinct(items), key=lambda item: item.id)
+
+
+def _behind(items: Sequence[Item], worth: Floats, dim: int, direction: int) -> tuple[str, ...]:
+    """Ids of the items that vote so, those of the taste that speaks first."""
+    rows = [row for row, item in enumerate(items) if item.votes[dim] == direction]
+    return tuple(items[row].id for row in sorted(rows, key=lambda row: (-worth[row], row))[:STRONGEST])

@@ -1,0 +1,88 @@
+"""Items: the same text is the same item, dates are dates, and bad votes name user and item."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+from inferrer_toys import item
+
+from persona_rm.errors import DataError
+from persona_rm.inferrers.evidence import check_votes, distinct, items_of
+from persona_rm.types import Pair, Persona, Ugc
+
+
+def test_ugc_first_and_repeated_items_too():
+    ugc = (Ugc("p", "one", (1, 0), "2024-01-01"), Ugc("p", "one", (1, 0)))
+    found = items_of(Persona("ann", ugc, (Pair("p", "a", "b", (0, -1), "2024-02-01"),)), 2)
+    assert [(i.source, i.votes, i.created) for i in found] == [
+        ("ugc", (1, 0), "2024-01-01"), ("ugc", (1, 0), None), ("pair", (0, -1), "2024-02-01"),
+    ]  # fmt: skip
+    assert found[0].id == found[1].id != found[2].id
+    assert [i.id for i in distinct(found)] == [found[0].id, found[2].id]
+    assert distinct(found)[0] is found[0]
+
+
+def test_an_id_says_what_was_said_by_whom_does_not_matter():
+    def id_of(given):
+        ugc, pairs = ((given,), ()) if isinstance(given, Ugc) else ((), (given,))
+        return items_of(Persona("ann", ugc, pairs), 1)[0].id
+
+    ugc, pair = Ugc("p", "text", (1,)), Pair("p", "a", "b", (1,))
+    assert id_of(ugc) == items_of(Persona("bob", (ugc,)), 1)[0].id
+    others = [Ugc("q", "text", (1,)), Ugc("p", "other", (1,)), pair, Pair("p", "b", "a", (1,)), Pair("p", "text", "")]
+    others[-1] = Pair("p", "text", "", (1,))
+    assert len({id_of(one) for one in (ugc, *others)}) == 6
+
+
+def test_an_item_keeps_no_text():
+    [found] = items_of(Persona("ann", (Ugc("secret prompt", "secret words", (1,)),)), 1)
+    assert "secret" not in repr(found)
+
+
+@pytest.mark.parametrize("votes", [(1, 0, 0), (1,), (2, 0), (0.5, 0), ()])
+def test_wrong_votes_name_user_and_item(votes):
+    fine = Ugc("p", "fine", (0, 0))
+    with pytest.raises(DataError, match=r"'ann', ugc\[1\].*2 directions"):
+        items_of(Persona("ann", (fine, Ugc("p", "c", votes))), 2)
+    with pytest.raises(DataError, match=r"'ann', pairs\[0\]"):
+        items_of(Persona("ann", (fine,), (Pair("p", "a", "b", votes),)), 2)
+
+
+def test_missing_votes_say_what_to_do():
+    with pytest.raises(DataError, match=r"'ann', pairs\[0\] carries no directions: annotate"):
+        items_of(Persona("ann", (), (Pair("secret", "a", "b"),)), 2)
+    assert check_votes([1, -1], "here", 2) == (1, -1)
+
+
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        (None, None),
+        ("2024-03-01", datetime(2024, 3, 1, tzinfo=UTC)),
+        ("2024-03-01T12:30:00", datetime(2024, 3, 1, 12, 30, tzinfo=UTC)),
+        ("2024-03-01T12:30:00Z", datetime(2024, 3, 1, 12, 30, tzinfo=UTC)),
+        ("2024-03-01T12:30:00+02:00", datetime(2024, 3, 1, 10, 30, tzinfo=UTC)),
+        ("1969-12-31T23:59:59Z", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_dates(created, expected):
+    assert item("a", 1, created=created).when == (expected and expected.timestamp())
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a running process cannot be set here")
+def test_without_a_zone_utc_is_meant_wherever_it_runs(monkeypatch):
+    before = item("a", 1, created="2024-03-01T12:00:00").when
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert item("a", 1, created="2024-03-01T12:00:00").when == before
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert before == datetime(2024, 3, 1, 12, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("created", ["yesterday", "", "2024-13-01", "2024-02-30", "1514764800", "01/02/2024"])
+def test_what_is_no_date_is_refused(created):
+    with pytest.raises(DataError, match="item a: `created` must be ISO 8601"):
+        _ = item("a", 1, created=created).when

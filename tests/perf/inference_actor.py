@@ -1,0 +1,66 @@
+"""The inference actor on a real Ray cluster: callers that come together against one call after the other.
+
+python tests/perf/inference_actor.py    # ratio: N (64 callers at once, batched / one by one, unbatched)
+
+Nobody is remembered (`refresh: 0`): every answer is a look-up in SQLite and a posterior of the person's evidence.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import ray
+
+from persona_rm.bundle import load_bundle, write_bundle
+from persona_rm.construct.job import start_ray
+from persona_rm.serving.pool import INFERENCE, Pool, start_inference
+from persona_rm.types import Persona, Ugc
+
+PEOPLE, ITEMS, CALLERS = 256, 32, 64
+
+
+def make(folder: Path) -> Path:
+    """A bundle whose people are in the store."""
+    bundle = write_bundle(folder, [], method={"name": "contrast"}, profiles="sqlite:people.sqlite", refresh=0)
+    loaded = load_bundle(bundle)
+    posterior, size = loaded.people.posterior, len(loaded.space)
+    for n in range(PEOPLE):
+        votes = [tuple((i + j + n) % 9 == 0 for i in range(size)) for j in range(ITEMS)]
+        ugc = tuple(Ugc("q", f"{n} {j}", tuple(map(int, vote))) for j, vote in enumerate(votes))
+        assert loaded.store is not None
+        loaded.store.put([posterior.state(f"u{n}", posterior.tally(Persona(f"u{n}", ugc)))])
+    return bundle
+
+
+def measure(bundle: Path, callers: int, rounds: int, **options: float) -> float:
+    """Directions per second, each asked for in a call of its own, `callers` of them under way."""
+    pool: Pool = start_inference(bundle, namespace=f"perf{time.time_ns()}", **options)
+    handle = ray.get_actor(INFERENCE, namespace=pool.namespace)
+    asked = [f"u{i % PEOPLE}" for i in range(rounds * callers)]
+    ray.get([handle.directions.remote([user]) for user in asked[:callers]])
+    start, under_way = time.perf_counter(), []
+    for user in asked:
+        if len(under_way) == callers:
+            done, under_way = ray.wait(under_way, num_returns=1)
+            ray.get(done)
+        under_way.append(handle.directions.remote([user]))
+    ray.get(under_way)
+    seconds = time.perf_counter() - start
+    pool.stop()
+    return len(asked) / seconds
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        start_ray(address="local", num_cpus=2, num_gpus=0)
+        bundle = make(Path(folder) / "bundle")
+        alone = measure(bundle, 1, 300, max_rows=1, max_wait=0)
+        unbatched = measure(bundle, CALLERS, 8, max_rows=1, max_wait=0)
+        batched = measure(bundle, CALLERS, 30)
+        ray.shutdown()
+    print(f"ratio: {batched / alone:.1f} ({CALLERS} callers, batched {batched:,.0f}/s; one by one {alone:,.0f}/s)")
+    print(f"ratio: {batched / unbatched:.1f} (the same callers without batches {unbatched:,.0f}/s)")
+
+
+if __name__ == "__main__":
+    main()
