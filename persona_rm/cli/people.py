@@ -36,6 +36,7 @@ def ask(
     user: Annotated[str, typer.Option(help="Who is asked; somebody known goes on where they stopped.")] = "me",
     questions: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
     store: Annotated[str, typer.Option(help="Where states are kept; default: infer/people.sqlite of the run.")] = "",
+    readmit: Annotated[bool, typer.Option("--readmit", help="Ask somebody who was erased, and keep them.")] = False,
 ) -> None:
     """Get to know somebody by asking: each question is the pair of texts whose comparison would tell most.
 
@@ -49,7 +50,7 @@ def ask(
 
         plan = _with_infer(recipe, overrides)
         run_recipe(plan, console, only=("build", "infer"))
-        desk = interview_of(Run(plan, plan.folder, console), user, store)
+        desk = interview_of(Run(plan, plan.folder, console), user, store, readmit=readmit)
         for number in range(1, questions + 1):
             if not desk.interview.open or not _question(desk, number, questions):
                 break

@@ -90,11 +90,14 @@ class Inferrer(ABC):
         path = folder / CONFIG
         if not path.is_file():
             raise DataError(f"no saved inferrer {cls.name} here", file=path)
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        for key, own in (("inferrer", cls.name), ("space", space.name)):
-            if saved.get(key) != own:
-                raise DataError(f"this was saved for {saved.get(key)!r}, not {own!r}", file=path, key=key)
-        return cls(cls.Config(**saved["config"]), space, backends)
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            for key, own in (("inferrer", cls.name), ("space", space.name)):
+                if saved[key] != own:
+                    raise DataError(f"this was saved for {saved[key]!r}, not {own!r}", file=path, key=key)
+            return cls(cls.Config(**saved["config"]), space, backends)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"not the config of a saved inferrer {cls.name}: {error}", file=path) from error
 
 
 def _shortest(p: tuple[float, float, float], mass: float) -> tuple[int, int]:

@@ -5,7 +5,7 @@ An item's id is a hash of what it says, so the same item given twice is the same
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from persona_rm.errors import DataError
 from persona_rm.types import Directions, Pair, Persona, Ugc, content_id
@@ -24,14 +24,17 @@ class Item:
 
     @property
     def when(self) -> float | None:
-        """Seconds since 1970; without a zone UTC is meant. Raises `DataError` for what is no ISO 8601."""
+        """Seconds since 1970; without a zone UTC is meant. Raises `DataError` for what is no ISO 8601, or to come."""
         if self.created is None:
             return None
         try:
             found = datetime.fromisoformat(self.created)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise DataError(f"item {self.id}: `created` must be ISO 8601, found {self.created!r}") from error
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        if found > datetime.now(UTC) + timedelta(days=1):
+            raise DataError(f"item {self.id} is dated {self.created}, which has not come yet: every other would fade")
+        return found.timestamp()
 
 
 def items_of(persona: Persona, size: int) -> list[Item]:

@@ -13,6 +13,7 @@ is exact, and depends on the items through weighted counts alone: a new item add
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,22 @@ class Counts:
     def of(self, rows: npt.NDArray[np.int64]) -> "Counts":
         """Some of the people."""
         return Counts(self.votes[rows], self.totals[rows])
+
+
+def count(votes: npt.NDArray[np.int8], sources: npt.NDArray[np.int64], n_sources: int) -> Counts:
+    """Counts of items that weigh the same: votes (n, I, D) of -1, 0 and 1, the source of each item (n, I), -1: none.
+
+    At most 255 items of one source.
+    """
+    n, _, size = votes.shape
+    told, totals = np.zeros((n, n_sources, size, 2)), np.zeros((n, n_sources))
+    sides = [votes == way for way in (-1, 1)]
+    for source in np.unique(sources[sources >= 0]):
+        mine = sources == source
+        totals[:, source] = mine.sum(1)
+        for side, one in enumerate(sides):
+            told[:, source, :, side] = (one & mine[..., None]).sum(1, dtype=np.uint8)
+    return Counts(told, totals)
 
 
 @dataclass(frozen=True)
@@ -60,11 +77,17 @@ class PreferenceModel:
 
     def evidence_of(self, source: int, counts: Counts) -> Floats:
         """log P(votes of one source | direction) per person and dimension, (n, D, 3)."""
-        logs = np.log(self.tables[source])
-        silent = logs[..., 1]
-        told = (logs[..., [0, 2]] - silent[..., None]).transpose(0, 2, 1)
-        votes = counts.votes[:, source].transpose(1, 0, 2) @ told
-        return np.asarray(votes.transpose(1, 0, 2) + counts.totals[:, source, None, None] * silent)
+        negative, silent, positive = self._logs[source]
+        votes = counts.votes[:, source]
+        told = votes[..., 0] * (negative - silent)
+        told += votes[..., 1] * (positive - silent)
+        told += counts.totals[:, source, None] * silent
+        return np.asarray(told.transpose(1, 2, 0))
+
+    @cached_property
+    def _logs(self) -> Floats:
+        """log P(vote | direction) as (S, vote, direction, 1, D): long rows, which is what makes `evidence_of` fast."""
+        return np.ascontiguousarray(np.log(self.tables).transpose(0, 3, 2, 1))[:, :, :, None]
 
     def evidence(self, counts: Counts) -> Floats:
         """log P(votes | direction) of all sources, (n, D, 3)."""
@@ -84,7 +107,8 @@ class PreferenceModel:
         likelihood = np.exp(evidence - evidence.max(-1, keepdims=True)).transpose(1, 0, 2)
         classes = self.classes.transpose(1, 2, 0)
         sums = likelihood @ classes
-        weights = np.log(self.shares) + np.log(sums).sum(0)
+        logs = [np.log(sums[d : d + 8].prod(0)) for d in range(0, len(sums), 8)]  # a logarithm costs eight products
+        weights = np.log(self.shares) + np.sum(logs, axis=0)
         weights = np.exp(weights - weights.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         found = likelihood * ((weights / sums) @ classes.transpose(0, 2, 1))

@@ -13,7 +13,7 @@ source does not outvote the others.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +26,15 @@ from persona_rm.inferrers.answers import Belief, Perception, hear
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
 from persona_rm.inferrers.calibration import Calibration, Kind, fit_calibration
 from persona_rm.inferrers.em import GENERIC, FitConfig, choose_model
-from persona_rm.inferrers.evidence import Item
+from persona_rm.inferrers.evidence import Item, check_votes
 from persona_rm.inferrers.model import Counts, Floats, PreferenceModel
-from persona_rm.inferrers.tally import Tally, read_tally
+from persona_rm.inferrers.tally import OTHER, Tally, read_tally
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
 
 MODEL = "model.safetensors"
-OTHER = "other"
-"""Every source that the config does not name."""
+CHUNK = 256
+"""People in one computation: what fits the cache."""
 STRONGEST = 5
 """So many items are named behind a direction."""
 Ints = npt.NDArray[np.int64]
@@ -43,7 +43,9 @@ Ints = npt.NDArray[np.int64]
 class PosteriorConfig(Config):
     """How evidence counts, what is learned, and when to speak."""
 
-    weights: dict[str, float] = Field(default_factory=lambda: {"ugc": 1.0, "pair": 1.0, "demo": 1.0, "critique": 1.0})
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"ugc": 1.0, "pair": 1.0, "demo": 1.0, "critique": 1.0}
+    )
     """What an item of a source counts; a source that is not named counts as "other" (1). 0 leaves a source out."""
     half_life: float | None = Field(None, gt=0)
     """Days after which an item counts half; None: age does not matter."""
@@ -52,8 +54,8 @@ class PosteriorConfig(Config):
     gain: float = Field(1.0, gt=0)
     claim: float = Field(0.5, ge=0)
     """Cost of naming a direction where the person has none."""
-    wrong: float = Field(1.0, ge=0)
-    """Cost of naming the opposite."""
+    wrong: float = Field(2.0, ge=0)
+    """Cost of naming the opposite. More than `gain`, so that contradictory evidence leaves neutral."""
     classes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     """Numbers of latent classes to choose from, by how well they predict held-out people; (1,): no correlations."""
     labels: bool = False
@@ -83,7 +85,7 @@ class PosteriorInferrer(Inferrer):
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
         super().__init__(config, space, backends)
-        self.sources = (*config.weights, OTHER)
+        self.sources = (*(source for source in config.weights if source != OTHER), OTHER)
         self.model = generic_model(self.sources, len(space), config.held)
         self.calibration = Calibration()
         self.fitted: dict[str, Any] = {}
@@ -95,11 +97,13 @@ class PosteriorInferrer(Inferrer):
             raise DataError(f"posterior learns from a population; {len(personas)} people are too few (10 or more)")
         counts = join([self.tally(persona).counts for persona in personas])
         labelled = np.array([persona.directions is not None for persona in personas])
-        labels = np.array([persona.directions or self.space.neutral for persona in personas], np.int64)
+        size, neutral = len(self.space), self.space.neutral
+        known = (check_votes(p.directions or neutral, f"user {p.user_id!r}, the person", size) for p in personas)
+        labels = np.array(list(known), np.int64)
         held = self._held_out(labelled)
         use = ~held & (labelled if self.config.labels else True)
         if use.sum() < 10:
-            raise DataError(f"posterior: labels=true needs 10 people with known directions, found {int(use.sum())}")
+            raise DataError(f"posterior: {int(use.sum())} people are left to learn from, after those to calibrate on")
         rows = np.flatnonzero(use)
         config = FitConfig(strength=self.config.strength, pull=self.config.pull, seed=self.config.seed)
         given = labels[rows] if self.config.labels else None
@@ -124,19 +128,23 @@ class PosteriorInferrer(Inferrer):
 
     def probabilities(self, counts: Counts) -> Floats:
         """P(direction) of many people, (n, D, 3), calibrated."""
-        return self.calibration(self.model.marginals(self.evidence(counts)))
+        if len(counts) <= CHUNK:
+            return self.calibration(self.model.marginals(self.evidence(counts)))
+        parts = np.array_split(np.arange(len(counts)), len(counts) // CHUNK + 1)
+        return np.concatenate([self.probabilities(counts.of(part)) for part in parts])
 
     def evidence(self, counts: Counts) -> Floats:
         """log P(votes | direction), (n, D, 3): each source weighted, and no louder than `ceiling`."""
-        out = np.zeros((len(counts), self.model.size, 3))
+        out = np.zeros((3, len(counts), self.model.size)).transpose(1, 2, 0)
+        heard = np.asarray(counts.totals.any(0))
         for s, source in enumerate(self.sources):
-            if (weight := self.config.weights.get(source, 1.0)) and counts.totals[:, s].any():
+            if heard[s] and (weight := self.config.weights.get(source, 1.0)):
                 out += _bounded(weight * self.model.evidence_of(s, counts), self.config.ceiling)
         return out
 
     def decide(self, probabilities: Floats) -> Ints:
         """Directions (..., D) by the expected gain of speaking; neutral where it is not positive."""
-        no, none, yes = np.moveaxis(probabilities, -1, 0)
+        no, none, yes = probabilities[..., 0], probabilities[..., 1], probabilities[..., 2]
         gain, claim, wrong = self.config.gain, self.config.claim, self.config.wrong
         up, down = gain * yes - claim * none - wrong * no, gain * no - claim * none - wrong * yes
         best = np.where(up >= down, 1, -1)
@@ -167,7 +175,7 @@ class PosteriorInferrer(Inferrer):
             probabilities = self.probabilities(tally.counts)[0]
         directions = self.decide(probabilities)
         spoken = np.flatnonzero(directions) if explain else ()
-        behind = {int(d): self._behind(tally, int(d), int(directions[d])) for d in spoken}
+        behind = {int(d): ids for d in spoken if (ids := self._behind(tally, int(d), int(directions[d])))}
         return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), behind, len(tally))
 
     def belief(self, tally: Tally) -> Belief:

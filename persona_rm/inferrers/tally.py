@@ -19,6 +19,8 @@ from persona_rm.inferrers.evidence import Item
 from persona_rm.inferrers.model import Counts
 from persona_rm.types import UserState
 
+OTHER = "other"
+"""Every source that is not among the named ones."""
 LAYOUT = 1
 """Of the payload of a state."""
 DAY = 86_400.0
@@ -65,13 +67,17 @@ class Tally:
             self._count(entry)
 
     def add(self, items: Iterable[Item]) -> int:
-        """Count these items; one that is known already counts no second time. Returns how many were new."""
+        """Count these items; one that is known already counts no second time, and has its latest date. Returns how
+        many were new."""
         before = len(self.entries)
         for item in items:
-            if item.id not in self.entries:
-                entry = self._entry(item)
+            entry, known = self._entry(item), self.entries.get(item.id)
+            if known is None:
                 self.entries[item.id] = entry
                 self._count(entry)
+            elif entry.when is not None and (known.when is None or entry.when > known.when):
+                self.entries[item.id] = entry
+                self.__post_init__()
         return len(self.entries) - before
 
     def hear(self, question_id: str, difference: Sequence[int], grade: int) -> None:
@@ -108,8 +114,7 @@ class Tally:
     def _entry(self, item: Item) -> Entry:
         if len(item.votes) != self.size:
             raise DataError(f"item {item.id} has {len(item.votes)} votes, this person's tally has {self.size}")
-        other = len(self.sources) - 1
-        source = self.sources.index(item.source) if item.source in self.sources else other
+        source = self.sources.index(item.source if item.source in self.sources else OTHER)
         negative, positive = (tuple(d for d, v in enumerate(item.votes) if v == way) for way in (-1, 1))
         return Entry(source, item.when, negative, positive)
 
@@ -151,8 +156,16 @@ def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life:
         raise DataError(f"{who} {found}; the inferrer has {size} and {list(sources)}: infer it again")
     try:
         items = payload["items"].items()
-        entries = {id_: Entry(int(s), when, tuple(no), tuple(yes)) for id_, (s, when, no, yes) in items}
+        entries = {id_: _read_entry(one, size, len(sources)) for id_, one in items}
         answers = {id_: Answered(int(g), tuple(d), tuple(by)) for id_, (g, d, by) in payload["answers"].items()}
         return Tally(size, sources, half_life, entries, answers)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DataError(f"{who} does not hold a tally's items: {type(error).__name__}") from error
+
+
+def _read_entry(kept: Sequence[Any], size: int, n_sources: int) -> Entry:
+    """Raises `ValueError` for what is no entry."""
+    source, when, negative, positive = kept
+    if not 0 <= source < n_sources or not all(0 <= dim < size for dim in (*negative, *positive)):
+        raise ValueError("an index is out of range")
+    return Entry(int(source), None if when is None else float(when), tuple(negative), tuple(positive))

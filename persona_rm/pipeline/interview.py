@@ -26,16 +26,19 @@ class Desk:
     user: str
     store: str
     version: int = 0
+    readmit: bool = False
 
     def save(self) -> None:
         """Put the person's state into the store."""
         self.version += 1
         with open_store(self.store) as store:
-            store.put([self.interview.inferrer.state(self.user, self.interview.tally, self.version)])
+            state = self.interview.inferrer.state(self.user, self.interview.tally, self.version)
+            store.put([state], readmit=self.readmit)
 
 
-def interview_of(run: Run, user: str, store: str = "") -> Desk:
-    """Ready to ask `user`, who may be known already. Raises `RecipeError` before `persona-rm infer` of the recipe."""
+def interview_of(run: Run, user: str, store: str = "", *, readmit: bool = False) -> Desk:
+    """Ready to ask `user`, who may be known already. Raises `RecipeError` before `persona-rm infer` of the recipe, and
+    for somebody who was erased, unless `readmit`."""
     folder = run.folder / FOLDER / FITTED
     if not folder.is_dir():
         raise RecipeError(f"no fitted inferrer in {folder}: persona-rm infer RECIPE makes it")
@@ -43,7 +46,9 @@ def interview_of(run: Run, user: str, store: str = "") -> Desk:
     url = store or f"sqlite:{run.folder / FOLDER / 'people.sqlite'}"
     with open_store(url) as known:
         state = known.get([user]).get(user)
+        if (when := known.erased([user]).get(user)) and not readmit:
+            raise RecipeError(f"{user!r} was erased on {when}: --readmit asks them again")
     tally = inferrer.resume(state) if state else inferrer.nobody()
     asker = Asker(question_bank(examples_of(run), BANK, run.recipe.seed), inferrer.config.perception)
     reader = backends_of(run.recipe).need_reader("ask")
-    return Desk(Interview(inferrer, asker, tally), reader, user, url, state.version if state else 0)
+    return Desk(Interview(inferrer, asker, tally), reader, user, url, state.version if state else 0, readmit)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import date, datetime
 
 import numpy as np
 import pytest
@@ -15,7 +16,11 @@ from persona_rm.inferrers.tally import Tally, read_tally
 from persona_rm.types import Persona, Ugc, UserState
 
 SIZE = 6
-DATES = st.none() | st.dates().map(str) | st.datetimes().map(lambda when: when.isoformat())
+TODAY = date(2026, 1, 1)
+NOON = datetime(2026, 1, 1, 12)
+DATES = (
+    st.none() | st.dates(max_value=TODAY).map(str) | st.datetimes(max_value=NOON).map(lambda when: when.isoformat())
+)
 ITEMS = st.lists(
     st.tuples(st.lists(st.sampled_from([-1, 0, 1]), min_size=SIZE, max_size=SIZE),
               st.sampled_from(["ugc", "pair", "import"]), DATES),
@@ -123,14 +128,14 @@ def test_age_counts_by_half_lives_whatever_the_order():
 
 
 def test_a_thousand_years_of_items_neither_overflow_nor_vanish():
-    years = [f"{year:04}-06-01" for year in range(1000, 3000, 10)]
+    years = [f"{year:04}-06-01" for year in range(1000, 2020, 10)]
     for order in (years, years[::-1]):
         found = tally([item(i, 1, created=date) for i, date in enumerate(order)], sources=LEARNED.sources)
         assert found.counts.totals[0, 0] == pytest.approx(1, abs=1e-6)
         assert np.isfinite(LEARNED.probabilities(found.counts)).all()
 
 
-@pytest.mark.parametrize("created", ["yesterday", "2024-02-30", ""])
+@pytest.mark.parametrize("created", ["yesterday", "2024-02-30", "", "9999-01-01", 20240101])
 def test_what_is_no_date_is_refused_and_counts_nothing(created):
     found = tally([item("fine", 1)])
     with pytest.raises(DataError, match=r"item bad: `created` must be ISO 8601"):
