@@ -138,7 +138,7 @@ def test_a_thousand_years_of_items_neither_overflow_nor_vanish():
 @pytest.mark.parametrize("created", ["yesterday", "2024-02-30", "", "9999-01-01", 20240101])
 def test_what_is_no_date_is_refused_and_counts_nothing(created):
     found = tally([item("fine", 1)])
-    with pytest.raises(DataError, match=r"item bad: `created` must be ISO 8601"):
+    with pytest.raises(DataError, match=r"item bad.*(ISO 8601|has not come yet)"):
         found.add([item("bad", 1, created=created)])
     assert set(found.entries) == {"fine"}
     assert found.counts.totals.sum() == 1

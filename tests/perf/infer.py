@@ -24,7 +24,7 @@ import numpy as np
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.calibration import Calibration
 from persona_rm.inferrers.em import GENERIC
-from persona_rm.inferrers.model import Counts, PreferenceModel
+from persona_rm.inferrers.model import PreferenceModel, count
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.space import load_space
 from persona_rm.types import Pair, Persona, Ugc
@@ -51,22 +51,6 @@ def draw(people: int) -> tuple[np.ndarray, np.ndarray]:
     """Votes (n, I, D) and the source of each item (n, I): UGC, then as many pairs."""
     votes = np.random.default_rng(0).choice(np.array([-1, 0, 1], np.int8), p=VOTES, size=(people, ITEMS, len(SPACE)))
     return votes, np.tile(np.repeat(np.arange(2), ITEMS // 2), (people, 1))
-
-
-def count(votes: np.ndarray, sources: np.ndarray, n_sources: int) -> Counts:
-    """What `Tally` counts without dates: votes (n, I, D) of -1, 0 and 1, the source of each item (n, I); -1: none.
-
-    At most 255 items of one source.
-    """
-    n, _, size = votes.shape
-    told, totals = np.zeros((n, n_sources, size, 2)), np.zeros((n, n_sources))
-    sides = [votes == way for way in (-1, 1)]
-    for s in np.unique(sources[sources >= 0]):
-        mine = sources == s
-        totals[:, s] = mine.sum(1)
-        for side, one in enumerate(sides):
-            told[:, s, :, side] = (one & mine[..., None]).sum(1, dtype=np.uint8)
-    return Counts(told, totals)
 
 
 def inferrer(classes: int) -> PosteriorInferrer:
