@@ -1,14 +1,16 @@
-"""Several tastes in one person: one vector against a small mixture, where people have two and where they have one."""
+"""Several tastes in one person: one vector against a small mixture, where people have two and where they have one; and
+people who change: old items that fade against items that all count alike."""
 
 import numpy as np
 
-from persona_rm.pipeline.inference.sessions import orders_of
+from persona_rm.pipeline.inference.sessions import orders, orders_of
 from persona_rm.pipeline.inference.study import Found, Study, dot
 from persona_rm.world.people import Kind
 
 KINDS: tuple[Kind, ...] = ("plural", "independent")
 ITEMS = 32
 """Of each person, half UGC and half PAIR."""
+HALF_LIFE = 90
 LEARNED_FROM = 300
 """People of the training side: every text of theirs is encoded."""
 
@@ -26,4 +28,19 @@ def tastes(study: Study) -> Found:
             values = orders_of(np.array(told, np.int64), here.choices)
             figure = study.mean(f"tastes_{kind}_{name.replace(' ', '_')}", values, here.units)
             rows.append(dot(figure, world=kind, name=name))
-    return {"tastes": rows}
+    return {"tastes": [*rows, *_drift(study)]}
+
+
+def _drift(study: Study) -> list[Found]:
+    """The same where people change with time: all items alike, against old ones that fade."""
+    rows, half = [], ITEMS // 2
+    here = study.elsewhere("drift")
+    seen = (here.world.persona(person, "test", ITEMS - half, half) for person in here.people)
+    personas = [persona.with_directions(None) for persona in seen]
+    for name, days in (("all items alike", None), (f"half as much every {HALF_LIFE} days", HALF_LIFE)):
+        inferrer = study.fit_posterior("drift", half_life=days)
+        told = np.array([one.directions for one in inferrer.infer_many(personas)], np.int64)
+        values = orders(told, here.choices, here.people)
+        figure = study.mean(f"drift_{'faded' if days else 'alike'}", values, here.units)
+        rows.append(dot(figure, world="drift", name=name))
+    return rows
