@@ -1,10 +1,10 @@
 """Which question to ask next, so that somebody new is known after few answers.
 
-Of a bank of pairs the next is the one whose answer is expected to say most about the person's directions: the mutual
-information between answer and directions, H(answer) - E[H(answer | directions)] (Lindley 1956; Houlsby et al. 2011,
-"BALD"), under the posterior that all earlier items and answers left. The difference of a pair is normal within a
-latent class, so both entropies are one-dimensional integrals, taken by Gauss-Hermite quadrature. A first cut by the
-variance of the difference leaves `shortlist` pairs for that.
+Of a bank of pairs (built examples, and portraits made of the space's own descriptions) the next is the one whose
+answer is expected to say most about the person's directions: the mutual information between answer and directions,
+H(answer) - E[H(answer | directions)] (Lindley 1956; Houlsby et al. 2011, "BALD"), under the posterior that all earlier
+items and answers left. The difference of a pair is normal within a latent class, so both entropies are one-dimensional
+integrals, taken by Gauss-Hermite quadrature. A first cut by the variance of the difference leaves `shortlist` pairs.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from persona_rm.errors import DataError
 from persona_rm.inferrers.answers import Belief, Perception, hear
 from persona_rm.inferrers.model import Floats
+from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example, content_id
 
 NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
@@ -32,6 +33,36 @@ class Question:
     first: str
     second: str
     difference: tuple[int, ...]
+    portrait: bool = False
+    """Made of the space's own descriptions, so that the difference is exact."""
+
+
+PORTRAIT = "Which of the two sounds more like you?"
+
+
+def portraits(space: PreferenceSpace, size: int, seed: int = 0) -> list[Question]:
+    """Questions that need no corpus: two short portraits of opposite poles, of one dimension or of two or three.
+
+    One for each dimension first, then drawn combinations, `size` in all.
+    """
+    rng, n = Random(f"{seed}/portraits"), len(space)
+    drawn: list[tuple[tuple[int, int], ...]] = [((dim, 1),) for dim in range(n)]
+    while len(drawn) < size and n > 1:
+        dims = sorted(rng.sample(range(n), min(rng.choice((2, 3)), n)))
+        drawn.append(tuple((dim, rng.choice((-1, 1))) for dim in dims))
+    return list({one.id: one for one in (_portrait(space, signs) for signs in drawn[:size])}.values())
+
+
+def _portrait(space: PreferenceSpace, signs: Sequence[tuple[int, int]]) -> Question:
+    dimensions = space.dimensions
+    first, second = (
+        " ".join(pole.descriptions[0] for dim, sign in signs if (pole := dimensions[dim].pole(way * sign)))
+        for way in (1, -1)
+    )
+    difference = [0] * len(space)
+    for dim, sign in signs:
+        difference[dim] = 2 * sign
+    return Question(content_id("portrait", first, second), PORTRAIT, first, second, tuple(difference), True)
 
 
 def question_bank(examples: Sequence[Example], size: int, seed: int = 0) -> list[Question]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from persona_rm.backends.base import LevelReader
 from persona_rm.errors import RecipeError
-from persona_rm.inferrers.ask import Asker, question_bank
+from persona_rm.inferrers.ask import Asker, portraits, question_bank
 from persona_rm.inferrers.interview import Interview
 from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.pipeline.infer import FITTED, FOLDER, backends_of
@@ -49,6 +49,8 @@ def interview_of(run: Run, user: str, store: str = "", *, readmit: bool = False)
         if (when := known.erased([user]).get(user)) and not readmit:
             raise RecipeError(f"{user!r} was erased on {when}: --readmit asks them again")
     tally = inferrer.resume(state) if state else inferrer.nobody()
-    asker = Asker(question_bank(examples_of(run), BANK, run.recipe.seed), inferrer.config.perception)
+    seed, examples = run.recipe.seed, examples_of(run)
+    pairs = question_bank(examples, BANK, seed) if examples else []
+    asker = Asker([*pairs, *portraits(space_of(run.recipe), BANK, seed)], inferrer.config.perception)
     reader = backends_of(run.recipe).need_reader("ask")
     return Desk(Interview(inferrer, asker, tally), reader, user, url, state.version if state else 0, readmit)

@@ -79,7 +79,8 @@ LABELS: Mapping[str, str] = {
     "posterior_ece": "Posterior, calibration error",
     "posterior_ece_before": "Posterior, calibration error before calibration",
     "vote_ece": "Vote shares, calibration error",
-    "questions_to_match_16": "Questions that match 16 observed items",
+    "questions_to_match_16": "Questions that match 16 observed items (to a point, with 95 % confidence)",
+    "questions_to_reach_16": "Questions until the accuracy is that of 16 observed items",
     "questions_to_match_16_random": "Random questions that match 16 observed items",
     **{
         f"{name}_{direction}_{kind}": f"{name.capitalize()}, {direction}, {kind}"

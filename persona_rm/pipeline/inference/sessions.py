@@ -14,7 +14,7 @@ from rich.console import Console
 
 from persona_rm.benchmarks.metrics import accuracy
 from persona_rm.inferrers.answers import Belief
-from persona_rm.inferrers.ask import Asker, Question, question_bank
+from persona_rm.inferrers.ask import Asker, Question, portraits, question_bank
 from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.progress import progress_bar
 from persona_rm.types import Example
@@ -42,7 +42,9 @@ def ask_people(
     console: Console | None = None,
 ) -> list[Asked]:
     """Every person is asked `questions` of the bank, once by expected information and once at random."""
-    asker = Asker(question_bank(examples, bank, world.config.seed), inferrer.config.perception)
+    seed = world.config.seed
+    pairs = [*question_bank(examples, bank, seed), *portraits(world.space, bank, seed)]
+    asker = Asker(pairs, inferrer.config.perception)
     out = []
     for how in ("expected information", "random"):
         with progress_bar(console, f"ask, {world.config.kind}, {how}", len(people)) as update:
@@ -81,8 +83,11 @@ def _any(questions: Sequence[Question], asked: set[str], rng: Random) -> Questio
 
 
 def _grade(world: World, person: Person, question: Question, asker: Asker, rng: Random) -> int:
-    read = world.language.read_levels
-    difference = world.utility(person, read(question.first)) - world.utility(person, read(question.second))
+    if question.portrait:
+        difference = float(np.dot(person.directions, question.difference))
+    else:
+        read = world.language.read_levels
+        difference = world.utility(person, read(question.first)) - world.utility(person, read(question.second))
     share = min(max(rng.random(), 1e-9), 1 - 1e-9)
     felt = difference + world.config.temperature * float(np.log(share / (1 - share)))
     return int(np.searchsorted(asker.how.cuts, felt)) - 2
@@ -95,9 +100,9 @@ def observed(world: World, people: Sequence[Person], inferrer: PosteriorInferrer
     return np.array([posterior.directions for posterior in inferrer.infer_many(personas)], np.int64)
 
 
-def reached(by_questions: Sequence[float], goal: float) -> int | None:
-    """The first number of questions whose accuracy is the goal or more; None where none is."""
-    return next((n for n, accuracy in enumerate(by_questions) if accuracy >= goal), None)
+def first(fits: Sequence[bool]) -> int | None:
+    """The first number of questions that fits; None where none does."""
+    return next((n for n, fit in enumerate(fits) if fit), None)
 
 
 def orders(directions: Ints, choices: Sequence[Choice], people: Sequence[Person]) -> npt.NDArray[np.float64]:
