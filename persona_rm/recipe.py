@@ -148,6 +148,31 @@ class InferenceConfig(Section):
     resamples: int = Field(2000, gt=0)
 
 
+class UkpFiles(Config):
+    """The two files of UKPConvArg1, and how many non-tie votes make a person."""
+
+    arguments: str
+    judgments: str
+    least: int = Field(40, ge=2)
+
+
+class RealConfig(Config):
+    """`persona-rm eval` of inferred directions, on text that people wrote: every part whose file is named."""
+
+    statements: str | None = None
+    """Statements with the trait that they show: how often the recipe's annotator errs."""
+    psoups: str | None = None
+    ukp: UkpFiles | None = None
+    cobbler: str | None = None
+    history: int = Field(16, ge=1)
+    """Pairs of each person that directions are inferred from (UKP, CoBBLEr)."""
+    per_person: int | None = Field(None, ge=1)
+    """Held-out pairs of each; None: as the benchmark has it (UKP 8, CoBBLEr 102)."""
+    derangements: int = Field(5, ge=1)
+    """Other people whose directions each person is given, for the control."""
+    resamples: int = Field(2000, gt=0)
+
+
 class Recipe(Section):
     """Everything that `persona-rm run` may do, in its order: pretrain, build, infer, dpo, eval, ppo, report."""
 
@@ -169,8 +194,16 @@ class Recipe(Section):
     infer: InferConfig | None = None
     eval: EvalConfig | None = None
     inference: InferenceConfig | None = None
+    real: RealConfig | None = None
     ppo: dict[str, PpoConfig] = Field(default_factory=dict)
     report: bool = True
+
+    @field_validator("real")
+    @classmethod
+    def _one_folder(cls, real: RealConfig | None, info: Any) -> RealConfig | None:
+        if real and info.data.get("inference"):
+            raise RecipeError("`inference` and `real` write the same files; give each a recipe of its own")
+        return real
 
     @property
     def folder(self) -> Path:
@@ -180,7 +213,7 @@ class Recipe(Section):
     @property
     def build_folder(self) -> Path:
         """Where construction goes: <folder>/build, or the folder itself for a recipe that does nothing else."""
-        alone = not (self.pretrain or self.dpo or self.infer or self.eval or self.inference or self.ppo)
+        alone = not (self.pretrain or self.dpo or self.infer or self.eval or self.inference or self.real or self.ppo)
         return self.folder if alone else self.folder / "build"
 
 

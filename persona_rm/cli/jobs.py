@@ -149,7 +149,7 @@ def evaluate(
         plan = recipe_of(recipe, overrides)
         folder = run_recipe(plan, console, only=("build", "infer", "dpo", "eval"))
         if not (folder / "metrics.json").is_file():
-            raise RecipeError(f"{recipe} has neither eval nor inference, so nothing was evaluated")
+            raise RecipeError(f"{recipe} has no eval, inference or real section, so nothing was evaluated")
         summary(folder, console)
         if json:
             write_figures(json, read_figures(folder / "metrics.json"))

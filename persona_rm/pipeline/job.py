@@ -16,13 +16,14 @@ from persona_rm.methods.base import Method
 from persona_rm.pipeline.evaluate import cases_of, run_eval
 from persona_rm.pipeline.infer import run_infer
 from persona_rm.pipeline.inference import run_inference
+from persona_rm.pipeline.inference.real import run_real
 from persona_rm.pipeline.members import method_of, model_folder, policies, space_of
 from persona_rm.pipeline.ppo import run_one
 from persona_rm.pipeline.stages import Run
 from persona_rm.pipeline.train import MODEL, run_build, run_dpo, run_pretrain
 from persona_rm.recipe import EvalConfig, Recipe
 from persona_rm.report.data import collect
-from persona_rm.report.goals import EMBEDDED_GOALS
+from persona_rm.report.goals import goals_of
 from persona_rm.report.page import write_report
 from persona_rm.report.people import rewarded_for
 from persona_rm.report.table import figure_table
@@ -58,6 +59,8 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
         run_eval(run, recipe.eval)
     if recipe.inference and wanted("eval"):
         run_inference(run, recipe.inference, keys)
+    if recipe.real and wanted("eval"):
+        run_real(run, recipe.real)
     for name, ppo in recipe.ppo.items() if wanted("ppo") else ():
         run_one(run, name, ppo, keys)
     if recipe.report and wanted("report"):
@@ -94,7 +97,9 @@ def make_report(run: Run) -> Path:
 def summary(folder: Path, console: Console) -> None:
     """The figures of a run as a table, and what PPO did."""
     if (folder / "metrics.json").is_file():
-        console.print(figure_table(read_figures(folder / "metrics.json"), EMBEDDED_GOALS))
+        figures = read_figures(folder / "metrics.json")
+        inference = (folder / "inference" / "inference.json").is_file()
+        console.print(figure_table(figures, goals_of({figure.name for figure in figures}, inference)))
     for path in sorted(folder.glob("ppo/*/utility.json")):
         found = json.loads(path.read_text())
         change = found["difference"]

@@ -206,7 +206,8 @@ def test_two_tastes_beat_one_vector_where_there_are_two_and_lose_nothing_elsewhe
     space: PreferenceSpace, kind: str
 ) -> None:
     """Fitted without labels on train people; choices of test people, 16 + 16 items, in pairs by person."""
-    world = World(WorldConfig.model_validate({"kind": kind, "people": 280}), space)
+    people = 280 if kind == "plural" else 80
+    world = World(WorldConfig.model_validate({"kind": kind, "people": people}), space)
     inferrer = Tastes(TastesConfig(), space, Backends(encoder=MiniLM()))
     inferrer.fit([world.persona(one, "train").with_directions(None) for one in world.people("train")])
     evidence = {one.id: world.persona(one, "test") for one in world.people("test")}

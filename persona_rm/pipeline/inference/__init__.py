@@ -41,11 +41,11 @@ def run_inference(run: Run, config: InferenceConfig, upstream: Mapping[str, str]
 
     inputs = {"config": config, "policy": file_hash(policy), "inferrer": inferrer, "source": run.recipe.source}
     key = run.stage(FOLDER, {**inputs, "seed": run.recipe.seed, "build": upstream.get("build", "")}, work)
-    _merge(run.folder)
+    merge_figures(run.folder)
     return key
 
 
-def _merge(folder: Path) -> None:
+def merge_figures(folder: Path) -> None:
     """The run's metrics.json: the figures of its evaluation, then these."""
     figures: dict[str, Figure] = {}
     for path in (folder / "eval" / "metrics.json", folder / FOLDER / "metrics.json"):
