@@ -129,7 +129,7 @@ class InferConfig(Section):
 class InferenceConfig(Section):
     """`persona-rm eval` of inferred directions, on the embedded world."""
 
-    method: str = "pba"
+    policy: str = "pba"
     """The section of `dpo` whose policy is told the directions."""
     items: int = Field(8, ge=2)
     history: tuple[int, ...] = (0, 2, 4, 8, 16)

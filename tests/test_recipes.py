@@ -33,6 +33,14 @@ def test_a_recipe_parses(path):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT / "recipes")))
+def test_a_saved_recipe_with_all_its_defaults_is_the_same_recipe(path, tmp_path):
+    recipe = importlib.import_module("persona_rm.recipe")
+    loaded = recipe.load_recipe(path)
+    recipe.save_recipe(loaded, tmp_path / "recipe.yaml")
+    assert recipe.load_recipe(tmp_path / "recipe.yaml") == loaded
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT / "recipes")))
 def test_a_recipe_opens_with_what_hardware_time_and_command(path):
     head = opening(path)
     assert len(head.splitlines()[0]) > 10, "first line: what the recipe does"

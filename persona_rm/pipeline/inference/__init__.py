@@ -28,7 +28,7 @@ def run_inference(run: Run, config: InferenceConfig, upstream: Mapping[str, str]
 
     Raises `RecipeError` where the policy is missing, or the source is not the embedded world.
     """
-    policy = policy_of(run.folder, config.method)
+    policy = policy_of(run.folder, config.policy)
     inferrer: Member = run.recipe.infer.inferrer if run.recipe.infer else {"name": "posterior"}
 
     def work(folder: Path) -> None:

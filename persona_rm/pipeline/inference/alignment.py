@@ -25,7 +25,7 @@ MEMORIES: Mapping[str, tuple[str, Member]] = {
 def alignment(study: Study, policy: Path) -> Found:
     """Alignment accuracy of PBA by who tells the directions, the share of the gap closed, memories side by side."""
     recipe, sheet, items = study.run.recipe, study.sheet, study.config.items
-    kind = recipe.dpo[study.config.method].method
+    kind = recipe.dpo[study.config.policy].method
     method = method_of(recipe, kind, policies(policy, model_folder(recipe.model)))
     golden = sheet.accuracy("pba_golden", method, study.cases)
     vote = sheet.accuracy("pba_vote", method, _with(study, study.vote, items))

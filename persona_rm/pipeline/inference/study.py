@@ -79,14 +79,14 @@ class Study:
         config = self.run.recipe.infer or InferConfig()
         return _is_posterior(fitted(self.run, self.inferrer, config.people, config.items))
 
-    def fit(self, kind: Kind, given: Member | None = None, people: int | None = None, **settings: Any) -> Inferrer:
-        """An inferrer (default: the recipe's, with some settings changed), fitted on (the first `people` of) a world
-        of another kind."""
+    def fit(self, kind: Kind, given: Member | None = None, **settings: Any) -> Inferrer:
+        """An inferrer (default: the recipe's, with some settings changed), fitted on a world of another
+        kind."""
         member = {**(given or self.inferrer), **settings}
         key = (kind, repr(sorted(member.items())))
         if key not in self._fitted:
             self._fitted[key] = inferrer_of(member, self.space, backends_of(self.run.recipe))
-            self._fitted[key].fit(self._population(kind)[:people])
+            self._fitted[key].fit(self._population(kind))
         return self._fitted[key]
 
     def fit_posterior(self, kind: Kind, **settings: Any) -> PosteriorInferrer:

@@ -11,8 +11,7 @@ KINDS: tuple[Kind, ...] = ("plural", "independent")
 ITEMS = 32
 """Of each person, half UGC and half PAIR."""
 HALF_LIFE = 90
-LEARNED_FROM = 300
-"""People of the training side: every text of theirs is encoded."""
+"""Days: an item that is so much older than the newest counts half."""
 
 
 def tastes(study: Study) -> Found:
@@ -23,7 +22,7 @@ def tastes(study: Study) -> Found:
         seen = (here.world.persona(person, "test", ITEMS - half, half) for person in here.people)
         personas = {persona.user_id: persona.with_directions(None) for persona in seen}
         for name, zoo in (("one vector", "posterior"), ("two tastes", "tastes")):
-            inferrer = study.fit(kind, {"name": zoo}, LEARNED_FROM)
+            inferrer = study.fit(kind, {"name": zoo})
             told = [inferrer.infer(personas[choice.person.id], choice.post.text).directions for choice in here.choices]
             values = orders_of(np.array(told, np.int64), here.choices)
             figure = study.mean(f"tastes_{kind}_{name.replace(' ', '_')}", values, here.units)
