@@ -70,9 +70,11 @@ class PretrainConfig(Config):
 
     @model_validator(mode="after")
     def _sizes_are_of_a_new_model(self) -> Self:
-        idle = self.model_fields_set & {"hidden", "layers", "heads", "vocab", "context", "tokenizer_documents"}
+        sizes = ("context", "heads", "hidden", "layers", "tokenizer_documents", "vocab")
+        fields = type(self).model_fields
+        idle = [key for key in sizes if getattr(self, key) != fields[key].default]
         if self.start and idle:
-            raise ValueError(f"{', '.join(sorted(idle))}: of a new model; with `start` the model is the one it names")
+            raise ValueError(f"{', '.join(idle)}: of a new model; with `start` the model is the one it names")
         return self
 
 

@@ -9,7 +9,7 @@ from persona_rm.report.goals import is_control, label, verdict
 
 HISTORY = re.compile(r"^(.+)_h(\d+)$")
 EVAL = "an `eval` section"
-OWN = ("linear_", "prior_", "tastes_", "observed_", "real_")
+OWN = ("linear_", "prior_", "tastes_", "drift_", "observed_", "real_")
 """What the section on inferred preferences shows: other people's choices, or directions without a policy."""
 
 

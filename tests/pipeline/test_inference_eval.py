@@ -3,6 +3,8 @@
 import io
 import json
 from functools import partial
+from importlib import import_module
+from random import Random
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,26 +21,33 @@ from persona_rm.inferrers.ask import Asker, Question
 from persona_rm.inferrers.base import Inferrer, Posterior
 from persona_rm.inferrers.calibration import expected_calibration_error
 from persona_rm.methods import METHODS
-from persona_rm.pipeline.inference import FOLDER, accuracy, alignment, asking, merge_figures, run_inference, study, tastes
+from persona_rm.pipeline.inference import FOLDER, accuracy, merge_figures, run_inference, study
+from persona_rm.pipeline.inference.alignment import alignment
+from persona_rm.pipeline.inference.asking import _needed, asking, priors
 from persona_rm.pipeline.inference.sessions import _grade, ask_people, observed, orders, orders_of, start
+from persona_rm.pipeline.inference.tastes import KINDS, tastes
 from persona_rm.pipeline.job import run_recipe
 from persona_rm.pipeline.stages import Run
 from persona_rm.recipe import InferenceConfig, Recipe, load_recipe
 from persona_rm.types import Example, Persona
 from persona_rm.world.world import World, WorldConfig
 
-SOURCE = {"name": "toy", "people": 40, "test_people": 14, "posts": 60, "overclaim": [0.02, 0.3]}
+# modules of the same name as the function in them
+ALIGNMENT, TASTES = (import_module(f"persona_rm.pipeline.inference.{name}") for name in ("alignment", "tastes"))
+SOURCE = {"name": "toy", "people": 30, "test_people": 14, "posts": 60, "overclaim": [0.02, 0.3]}
 POSTERIOR = {"name": "posterior", "classes": [1, 2]}
 SMALL = {
     "items": 4, "history": (0, 4), "per_person": 2, "choices": 3, "askers": 8, "questions": 4, "bank": 60,
     "resamples": 60, "asked": ("low_rank", "independent"),
 }  # fmt: skip
 
+FEW = {"infer": {"inferrer": POSTERIOR, "people": 12, "items": 4}, "inference": {**SMALL, "askers": 4}}
+
 
 def run_of(folder, **recipe):
     plan = Recipe(**{
         "name": "a", "source": SOURCE, "out": str(folder / "run"), "inference": SMALL,
-        "infer": {"inferrer": POSTERIOR, "people": 40, "items": 8}, "build": {}, **recipe,
+        "infer": {"inferrer": POSTERIOR, "people": 30, "items": 8}, "build": {}, **recipe,
     })  # fmt: skip
     return Run(plan, plan.folder, Console(file=io.StringIO(), width=200))
 
@@ -134,7 +143,7 @@ def test_the_table_is_what_was_counted(small):
             assert row[kind] == [figure.value, figure.low, figure.high]
     about = found["about"]
     assert (about["people"], about["items"], about["world"]) == (14, 4, "independent")
-    assert about["fit"]["people"] + about["fit"]["calibrated_on"] == 40
+    assert about["fit"]["people"] + about["fit"]["calibrated_on"] == 30
 
 
 def test_who_is_never_named_positive_has_no_precision(small, monkeypatch):
@@ -203,7 +212,7 @@ def test_another_world_has_the_same_noise_and_its_own_first_people(small):
 
 
 def test_one_class_is_held_against_many_in_every_world(small):
-    rows = asking.priors(small)["prior"]
+    rows = priors(small)["prior"]
     assert [(row["world"], row["name"]) for row in rows] == [
         (kind, name) for kind in SMALL["asked"] for name in ("one class", "latent classes")
     ]
@@ -215,7 +224,7 @@ def test_one_class_is_held_against_many_in_every_world(small):
 
 def test_people_are_asked_in_every_world_both_ways(small):
     """Too few questions for what 16 items tell: no figure, and a word why."""
-    found, figures = asking.asking(small), small.sheet.figures
+    found, figures = asking(small), small.sheet.figures
     rows = {(row["world"], row["how"], row["questions"]): row["accuracy"] for row in found["asking"]}
     ways = ("expected information", "random")
     assert set(rows) == {(kind, how, n) for kind in SMALL["asked"] for how in ways for n in range(5)}
@@ -242,12 +251,12 @@ def test_questions_are_counted_until_nothing_is_lost(how, kind, name):
     )  # fmt: skip
     goal = Figure("goal", 0.9, 0.8, 1.0, 24)
     lost = [Figure("", *row, 24) for row in ((0.2, 0.1, 0.3), (0.002, -0.004, 0.009), (-0.01, -0.1, 0.1))]
-    asking._needed(desk, kind, how, lost, goal)
+    _needed(desk, kind, how, lost, goal)
     assert {key: (one.value, one.n) for key, one in kept.items()} == {
         f"questions_to_match_16{name}": (1, 24), f"questions_to_reach_16{name}": (2, 24),
     }  # fmt: skip
     kept.clear()
-    asking._needed(desk, kind, how, lost[:1], goal)
+    _needed(desk, kind, how, lost[:1], goal)
     assert not kept
     assert "0.200 short after 0 questions" in desk.run.console.file.getvalue()
 
@@ -292,8 +301,6 @@ def test_people_answer_as_they_like_the_texts(small):
 
 
 def rng(seed):
-    from random import Random
-
     return Random(str(seed))
 
 
@@ -332,29 +339,29 @@ class Truth:
 def toys(small, monkeypatch):
     """In the place of the text encoder and the trained policy: toys that load nothing."""
     backends = Backends(encoder=Meanings(), reader=Truth(small.world.language))
-    for module in (study, alignment):
+    for module in (study, ALIGNMENT):
         monkeypatch.setattr(module, "backends_of", lambda recipe: backends)
     linear = METHODS.load("pba_linear")
-    monkeypatch.setattr(alignment, "method_of", lambda *_: linear(linear.Config(), small.space, backends))
+    monkeypatch.setattr(ALIGNMENT, "method_of", lambda *_: linear(linear.Config(), small.space, backends))
 
 
-def test_tastes_and_drift_have_a_row_each(small, toys, monkeypatch):
-    monkeypatch.setattr(tastes, "ITEMS", 8)
-    monkeypatch.setattr(tastes, "LEARNED_FROM", 20)
-    rows = tastes.tastes(small)["tastes"]
+def test_tastes_and_drift_have_a_row_each(tmp_path, toys, monkeypatch):
+    monkeypatch.setattr(TASTES, "ITEMS", 8)
+    few = study_of(run_of(tmp_path, **FEW))
+    rows = tastes(few)["tastes"]
     assert [(row["world"], row["name"]) for row in rows] == [
         ("plural", "one vector"), ("plural", "two tastes"), ("independent", "one vector"),
         ("independent", "two tastes"), ("drift", "all items alike"), ("drift", "half as much every 90 days"),
     ]  # fmt: skip
-    names = {f"tastes_{kind}_{how}" for kind in tastes.KINDS for how in ("one_vector", "two_tastes")}
-    assert names | {"drift_alike", "drift_faded"} <= set(small.sheet.figures)
+    names = {f"tastes_{kind}_{how}" for kind in KINDS for how in ("one_vector", "two_tastes")}
+    assert names | {"drift_alike", "drift_faded"} == set(few.sheet.figures)
     assert all(0.5 < row["value"] <= 1 and row["low"] <= row["value"] <= row["high"] for row in rows)
 
 
 def test_alignment_with_a_policy_that_is_the_truth(small, toys, tmp_path):
     """A linear policy orders pairs as directions x levels do, so every figure can be had by hand."""
     small.run.recipe.dpo["pba"] = SimpleNamespace(method={"name": "pba"})
-    found, figures = alignment.alignment(small, tmp_path), small.sheet.figures
+    found, figures = alignment(small, tmp_path), small.sheet.figures
     right = {
         "golden": small.ordered(small.golden).mean(), "no_persona": 0.5,
         **{
@@ -388,7 +395,7 @@ def test_without_a_policy_or_with_another_inferrer_nothing_runs(tmp_path):
 def test_without_built_pairs_nobody_is_asked(tmp_path):
     """`persona-rm eval` before `build`."""
     with pytest.raises(DataError, match="build one"):
-        asking.asking(study_of(run_of(tmp_path, inference={**SMALL, "asked": ("independent",)})))
+        asking(study_of(run_of(tmp_path, **FEW)))
 
 
 def test_figures_are_added_to_those_of_the_evaluation(tmp_path):
