@@ -34,20 +34,20 @@ from persona_rm.world.world import World, WorldConfig
 
 # modules of the same name as the function in them
 ALIGNMENT, TASTES = (import_module(f"persona_rm.pipeline.inference.{name}") for name in ("alignment", "tastes"))
-SOURCE = {"name": "toy", "people": 30, "test_people": 14, "posts": 60, "overclaim": [0.02, 0.3]}
+SOURCE = {"name": "toy", "people": 40, "test_people": 14, "posts": 60, "overclaim": [0.02, 0.3]}
 POSTERIOR = {"name": "posterior", "classes": [1, 2]}
 SMALL = {
     "items": 4, "history": (0, 4), "per_person": 2, "choices": 3, "askers": 8, "questions": 4, "bank": 60,
     "resamples": 60, "asked": ("low_rank", "independent"),
 }  # fmt: skip
 
-FEW = {"infer": {"inferrer": POSTERIOR, "people": 12, "items": 4}, "inference": {**SMALL, "askers": 4}}
+FEW = {"infer": {"inferrer": POSTERIOR, "people": 10, "items": 4}, "inference": {**SMALL, "askers": 3}}
 
 
 def run_of(folder, **recipe):
     plan = Recipe(**{
         "name": "a", "source": SOURCE, "out": str(folder / "run"), "inference": SMALL,
-        "infer": {"inferrer": POSTERIOR, "people": 30, "items": 8}, "build": {}, **recipe,
+        "infer": {"inferrer": POSTERIOR, "people": 40, "items": 8}, "build": {}, **recipe,
     })  # fmt: skip
     return Run(plan, plan.folder, Console(file=io.StringIO(), width=200))
 
@@ -143,7 +143,7 @@ def test_the_table_is_what_was_counted(small):
             assert row[kind] == [figure.value, figure.low, figure.high]
     about = found["about"]
     assert (about["people"], about["items"], about["world"]) == (14, 4, "independent")
-    assert about["fit"]["people"] + about["fit"]["calibrated_on"] == 30
+    assert about["fit"]["people"] + about["fit"]["calibrated_on"] == 40
 
 
 def test_who_is_never_named_positive_has_no_precision(small, monkeypatch):
@@ -410,3 +410,29 @@ PROMISED = (
     "vote_positive_precision", "vote_positive_recall", "posterior_positive_precision", "posterior_positive_recall",
     "posterior_negative_precision", "posterior_negative_recall", "posterior_ece", "golden_gap_closed",
 )  # fmt: skip
+
+
+TINY = {
+    "source.people": 60, "source.test_people": 16, "source.posts": 80, "dpo.pba.rows": 224,
+    "infer.people": 24, "infer.items": 6, "infer.inferrer": '{"name": "posterior", "classes": [1, 2]}',
+    "inference.items": 4, "inference.history": "[0, 4]", "inference.choices": 2, "inference.asked": "[low_rank]",
+    "inference.askers": 4, "inference.questions": 3, "inference.bank": 40, "inference.resamples": 60,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_recipe_made_tiny_runs_to_its_report(tmp_path):
+    """Real construction and real DPO: the policy, told golden directions, orders what it could not without."""
+    overrides = [f"{key}={value}" for key, value in {"out": tmp_path / "run", **TINY}.items()]
+    recipe = load_recipe(ROOT / "recipes" / "inference.yaml", overrides)
+    run = run_recipe(recipe, Console(file=io.StringIO(), width=200))
+    figures = {figure.name: figure for figure in read_figures(run / "metrics.json")}
+    assert set(PROMISED) <= set(figures)
+    assert figures["pba_golden"].value > figures["control_no_persona"].value + 0.1
+    found = json.loads((run / "inference" / "inference.json").read_text())
+    parts = ("table", "calibration", "dimensions", "errors", "by_items", "prior", "asking", "observed", "tastes")
+    assert {*parts, "about", "alignment", "gap", "memory"} == set(found)
+    report = (run / "report.html").read_text()
+    assert "Questions instead of history" in report
+    stages = [(stage["name"], stage["status"]) for stage in json.loads((run / "stages.json").read_text())]
+    assert stages == [(name, "done") for name in ("build", "infer", "dpo/pba", "inference")]
