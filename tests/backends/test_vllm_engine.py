@@ -165,9 +165,7 @@ def test_real_choices_are_kept_shared_prefixes_cached_and_answers_repeat(engine)
     assert {answer.text for answer in found[:6]} <= {"1", "2", "3"}
     assert "exceed the model's 4096 tokens" in found[6].error
     assert all(answer.tokens == (answer.text,) and answer.logprob[0] <= 0 for answer in found[:6])
-    again = engine.generate(
-        prompts, max_tokens=1, choices=["1", "2", "3"]
-    )  # prompts that arrive together may not share
+    again = engine.generate(prompts, max_tokens=1, choices=["1", "2", "3"])
     assert all(answer.cached_tokens > answer.prompt_tokens / 2 for answer in again)
     assert [answer.text for answer in again] == [answer.text for answer in found[:6]]
 

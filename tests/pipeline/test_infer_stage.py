@@ -145,7 +145,8 @@ def test_a_population_of_the_world_is_its_training_people_with_their_directions(
     posts = {post.text for post in world.posts("test")}
     assert not posts & {item.prompt for one in found for item in one.items}
     other = World(world.config.model_copy(update={"kind": "clusters"}), space)
-    assert [one.directions for one in population(run, 3, 4, other)] == [p.directions for p in other.people("train")[:3]]
+    golden = [person.directions for person in other.people("train")[:3]]
+    assert [one.directions for one in population(run, 3, 4, other)] == golden
 
 
 def real(folder, space, own):
