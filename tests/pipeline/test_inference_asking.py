@@ -80,7 +80,7 @@ def test_questions_are_counted_until_nothing_is_lost(how, kind, name):
         sheet=SimpleNamespace(add=lambda some: kept.update({one.name: one for one in some})),
     )  # fmt: skip
     goal = Figure("goal", 0.9, 0.8, 1.0, 24)
-    lost = [Figure("", *row, 24) for row in ((0.2, 0.1, 0.3), (0.002, -0.004, 0.009), (-0.01, -0.1, 0.1))]
+    lost = [Figure("", *row, 24) for row in ((0.2, -0.1, 0.5), (0.002, -0.004, 0.009), (-0.01, -0.1, 0.1))]
     _needed(desk, kind, how, lost, goal)
     assert {key: (one.value, one.n) for key, one in kept.items()} == {
         f"questions_to_match_16{name}": (1, 24), f"questions_to_reach_16{name}": (2, 24),
