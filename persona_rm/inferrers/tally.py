@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from persona_rm.errors import DataError
+from persona_rm.inferrers.answers import GRADES
 from persona_rm.inferrers.evidence import Item
 from persona_rm.inferrers.model import Counts
 from persona_rm.types import UserState
@@ -84,6 +85,8 @@ class Tally:
         """Keep the answer to a question; the last one counts. `difference` (D,): see `ask.Question`."""
         if len(difference) != self.size:
             raise DataError(f"question {question_id} has {len(difference)} dimensions, this tally {self.size}")
+        if grade not in GRADES:
+            raise DataError(f"an answer is one of {sorted(GRADES)}, found {grade!r}")
         dims = tuple(d for d, x in enumerate(difference) if x)
         self.answers[question_id] = Answered(grade, dims, tuple(int(difference[d]) for d in dims))
 

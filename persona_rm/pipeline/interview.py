@@ -43,7 +43,7 @@ def interview_of(run: Run, user: str, store: str = "", *, readmit: bool = False)
     if not folder.is_dir():
         raise RecipeError(f"no fitted inferrer in {folder}: persona-rm infer RECIPE makes it")
     inferrer = PosteriorInferrer.load(folder, space_of(run.recipe))
-    url = store or f"sqlite:{run.folder / FOLDER / 'people.sqlite'}"
+    url = store or f"sqlite:{run.folder / 'people.sqlite'}"
     with open_store(url) as known:
         state = known.get([user]).get(user)
         if (when := known.erased([user]).get(user)) and not readmit:

@@ -40,7 +40,11 @@ def run_inference(run: Run, config: InferenceConfig, upstream: Mapping[str, str]
         study.sheet.write(folder / "metrics.json")
 
     inputs = {"config": config, "policy": file_hash(policy), "inferrer": inferrer, "source": run.recipe.source}
-    key = run.stage(FOLDER, {**inputs, "seed": run.recipe.seed, "build": upstream.get("build", "")}, work)
+    key = run.stage(
+        FOLDER,
+        {**inputs, "infer": run.recipe.infer, "seed": run.recipe.seed, "build": upstream.get("build", "")},
+        work,
+    )
     merge_figures(run.folder)
     return key
 
