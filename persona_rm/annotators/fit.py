@@ -76,7 +76,9 @@ class TraitCheck:
 
 
 def read_statements(path: Path) -> list[Statement]:
-    """JSON lines (gzip) of trait, statement, matches. Raises `DataError` by row."""
+    """JSON lines (gzip) of trait, statement, matches. Raises `DataError` by row, or for no such file."""
+    if not path.is_file():
+        raise DataError("there is no such file: statements.jsonl.gz is expected", file=path)
     statements = []
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for row, line in enumerate(file, start=1):

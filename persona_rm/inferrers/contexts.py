@@ -9,18 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from persona_rm.backends.base import Encoder
-from persona_rm.inferrers.evidence import Item
+from persona_rm.inferrers.evidence import Item, bare_item
 from persona_rm.inferrers.model import Floats
-from persona_rm.types import Pair, Persona, Ugc, content_id
+from persona_rm.types import Pair, Persona, Ugc
 
 TINY = 1e-9
-
-
-def bare_item(item: Ugc | Pair) -> Item:
-    """The item with its id and date, without votes: for those who only order items. Ids are those of `items_of`."""
-    if isinstance(item, Ugc):
-        return Item(content_id("ugc", item.prompt, item.comment), "ugc", (), item.created)
-    return Item(content_id("pair", item.prompt, item.chosen, item.rejected), "pair", (), item.created)
 
 
 def texts_of(persona: Persona, *, replies: bool = False) -> dict[str, str]:

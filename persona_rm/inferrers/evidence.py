@@ -4,7 +4,7 @@ An item's id is a hash of what it says, so the same item given twice is the same
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from persona_rm.errors import DataError
@@ -64,8 +64,12 @@ def check_votes(votes: Sequence[int] | None, where: str, size: int) -> Direction
     return tuple(votes)
 
 
-def _item(item: Ugc | Pair, where: str, size: int) -> Item:
-    votes = check_votes(item.directions, where, size)
+def bare_item(item: Ugc | Pair) -> Item:
+    """The item with its id and date, without votes: for those who only order items. Ids are those of `items_of`."""
     if isinstance(item, Ugc):
-        return Item(content_id("ugc", item.prompt, item.comment), "ugc", votes, item.created)
-    return Item(content_id("pair", item.prompt, item.chosen, item.rejected), "pair", votes, item.created)
+        return Item(content_id("ugc", item.prompt, item.comment), "ugc", (), item.created)
+    return Item(content_id("pair", item.prompt, item.chosen, item.rejected), "pair", (), item.created)
+
+
+def _item(item: Ugc | Pair, where: str, size: int) -> Item:
+    return replace(bare_item(item), votes=check_votes(item.directions, where, size))

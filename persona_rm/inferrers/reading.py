@@ -17,8 +17,7 @@ from pydantic import ValidationError
 from persona_rm.backends.base import LevelReader
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.inferrers.contexts import bare_item
-from persona_rm.inferrers.evidence import Item, check_votes
+from persona_rm.inferrers.evidence import Item, bare_item, check_votes
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Levels, Pair, Persona, Ugc, content_id
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persona_rm.annotators.base import Annotator
-from persona_rm.backends.base import Backends, LevelReader
+from persona_rm.backends.base import Backends
 from persona_rm.backends.encoder import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.controls import longer_wins, no_persona, shuffled_personas, truncate_history, without_golden
@@ -85,7 +85,8 @@ def evaluate(run: Run, config: EvalConfig, sheet: Evaluation, cases: Sequence[Ca
     annotator = {"name": "toy"} if truth else annotator_of(recipe)
     cls, settings = member("annotator", annotator)
     reader: Annotator = cls(settings, space_of(recipe), Backends(encoder=encoder))
-    annotated = annotate_items(cases, reader)
+    backed = Backends(encoder=encoder, reader=reader)
+    annotated = annotate_items(cases, backed)
     infer = inferrer_of({"name": "vote"}, space_of(recipe))
     for name in config.methods:
         if name not in recipe.dpo:
@@ -94,7 +95,7 @@ def evaluate(run: Run, config: EvalConfig, sheet: Evaluation, cases: Sequence[Ca
         kind = recipe.dpo[name].method
         figures = _pba if kind["name"] == "pba" else _ica
         figures(_Desk(recipe, config, sheet, backends, infer, kind, truth), annotated)
-    _untrained(run, config, sheet, annotated, Backends(encoder=encoder, reader=reader), infer)
+    _untrained(run, config, sheet, annotated, backed, infer)
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,9 @@ def _shorter(case: Case, n: int) -> Case:
     return truncate_history(case, n) if _has(case, n) else case
 
 
-def annotate_items(cases: Sequence[Case], reader: LevelReader) -> list[Case]:
+def annotate_items(cases: Sequence[Case], backends: Backends) -> list[Case]:
     """The cases with directions on every item of evidence."""
-    people = annotated([case.example.persona for case in cases], reader)
+    people = annotated([case.example.persona for case in cases], backends)
     return [case.with_persona(person) for case, person in zip(cases, people, strict=True)]
 
 

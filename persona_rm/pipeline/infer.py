@@ -6,21 +6,21 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from persona_rm.annotators.base import Annotator
 from persona_rm.backends.base import Backends
 from persona_rm.backends.encoder import MiniLM, MiniLMConfig
 from persona_rm.bundle import read_users
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.base import Inferrer, Posterior
 from persona_rm.inferrers.posterior import PosteriorInferrer
+from persona_rm.inferrers.tally import Tally
 from persona_rm.pipeline.members import annotator_of, inferrer_of, space_of
 from persona_rm.pipeline.reading import annotated
-from persona_rm.pipeline.stages import Run
+from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.pipeline.train import examples_of, world_of
 from persona_rm.profiles import open_store
 from persona_rm.profiles.arrow import write_snapshot
@@ -37,7 +37,8 @@ PEOPLE, ITEMS = 400, 16
 
 def population(run: Run, people: int = PEOPLE, items: int = ITEMS, world: World | None = None) -> list[Persona]:
     """People of the training side with their evidence. In the embedded world (the recipe's, or `world`) their
-    directions are known; of real data those that the file gives are kept away: they are no truth."""
+    directions are known; of real data those that the file gives are kept away: they are no truth, and items without
+    any are read by the recipe's annotator."""
     recipe = run.recipe
     if world or recipe.source["name"] == "toy":
         world = world or World(world_of(recipe), space_of(recipe))
@@ -45,17 +46,20 @@ def population(run: Run, people: int = PEOPLE, items: int = ITEMS, world: World 
         return [world.persona(person, "train", items - half, half) for person in world.people("train")[:people]]
     found = (example.persona for example in examples_of(run))
     hidden = {persona.user_id: persona.with_directions(None) for persona in found}
-    return list(hidden.values())[:people]
+    return annotated(list(hidden.values())[:people], backends_of(recipe))
 
 
 def backends_of(recipe: Recipe) -> Backends:
     """Encoder and annotator of the recipe, for inferrers that read texts; the embedded world's texts are read by its
-    own wordings."""
+    own wordings. `given` reads none: other data bring the directions of every item, or the recipe names another."""
     encoder = MiniLM(MiniLMConfig())
     given = annotator_of(recipe)
-    cls, config = member("annotator", {"name": "toy"} if given["name"] == "given" else given)
-    reader: Annotator = cls(config, space_of(recipe), Backends(encoder=encoder))
-    return Backends(encoder=encoder, reader=reader)
+    if given["name"] == "given":
+        if recipe.source["name"] != "toy":
+            return Backends(encoder=encoder)
+        given = {"name": "toy"}
+    cls, config = member("annotator", given)
+    return Backends(encoder=encoder, reader=cls(config, space_of(recipe), Backends(encoder=encoder)))
 
 
 def fitted(run: Run, given: Member, people: int = PEOPLE, items: int = ITEMS) -> Inferrer:
@@ -67,24 +71,36 @@ def fitted(run: Run, given: Member, people: int = PEOPLE, items: int = ITEMS) ->
 
 
 def run_infer(run: Run, config: InferConfig, upstream: str = "") -> str:
-    """Fit, infer everybody's directions, write them."""
+    """Fit, infer everybody's directions, write them. A store that knows a person already keeps their answers and the
+    items that are not among these.
+
+    Raises `RecipeError` for nobody to infer, a missing file, or a store where the inferrer has no states; `DataError`
+    for somebody who comes twice with different evidence, and what stores raise.
+    """
+    if config.users and not Path(config.users).is_file():
+        raise RecipeError(f"infer.users: there is no file {config.users}")
 
     def work(folder: Path) -> None:
         inferrer = fitted(run, config.inferrer, config.people, config.items)
+        if config.store != STATES and not isinstance(inferrer, PosteriorInferrer):
+            raise RecipeError(f"infer.store: {inferrer.name} keeps no states; leave it out, or infer by posterior")
         inferrer.save(folder / FITTED)
-        people = list(_people(run, config))
+        people = _once(_people(run, config))
         if not people:
             raise RecipeError("infer: there is nobody to infer; name infer.users, or build examples first")
+        read: Callable[[Persona], Posterior] = inferrer.infer
+        if isinstance(inferrer, PosteriorInferrer):
+            read = partial(_of, inferrer, _store(folder, config.store, inferrer, people))
         with progress_bar(run.console, "infer", len(people)) as update:
-            found = list(_infer(inferrer, people, update))
+            found = list(_infer(read, people, update))
         _write(folder, run.recipe, found)
-        _store(folder, config.store, inferrer, people)
         cold = sum(posterior.cold for _, posterior in found)
         spoken = sum(sum(map(bool, posterior.directions)) for _, posterior in found) / len(found)
         run.console.print(f"{len(found):,} people ({cold} cold), {spoken:.1f} directions each, in {folder}")
 
-    inputs = {"config": config, "source": run.recipe.source, "seed": run.recipe.seed, "build": upstream}
-    return run.stage(FOLDER, {**inputs, "annotator": run.recipe.annotator}, work)
+    recipe, users = run.recipe, config.users and file_hash(Path(config.users))
+    inputs = {"config": config, "users": users, "source": recipe.source, "seed": recipe.seed, "build": upstream}
+    return run.stage(FOLDER, {**inputs, "annotator": recipe.annotator, "space": recipe.space}, work)
 
 
 def _people(run: Run, config: InferConfig) -> Iterator[Persona]:
@@ -97,14 +113,28 @@ def _people(run: Run, config: InferConfig) -> Iterator[Persona]:
         people = (world.persona(person, "test", config.items - half, half) for person in world.people("test"))
     else:
         people = (example.persona for example in examples_of(run, evaluation=True))
-    reader = backends_of(recipe).need_reader("infer")
-    yield from annotated([person.with_directions(None) for person in people], reader)
+    yield from annotated([person.with_directions(None) for person in people], backends_of(recipe))
 
 
-def _infer(inferrer: Inferrer, people: Sequence[Persona], update: Any) -> Iterator[tuple[Persona, Posterior]]:
+def _once(people: Iterable[Persona]) -> list[Persona]:
+    """Everybody once. Raises `DataError` where two have one id and different evidence."""
+    found: dict[str, Persona] = {}
+    for person in people:
+        if found.setdefault(person.user_id, person) != person:
+            raise DataError(f"user {person.user_id!r} comes twice with different evidence: join their items first")
+    return list(found.values())
+
+
+def _of(inferrer: PosteriorInferrer, tallies: Mapping[str, Tally], person: Persona) -> Posterior:
+    return inferrer.of(tallies[person.user_id], explain=True)
+
+
+def _infer(
+    read: Callable[[Persona], Posterior], people: Sequence[Persona], update: Callable[[int], None]
+) -> Iterator[tuple[Persona, Posterior]]:
     """One by one, so that every direction comes with the items behind it."""
     for done, person in enumerate(people, 1):
-        yield person, inferrer.infer(person)
+        yield person, read(person)
         if done % 50 == 0 or done == len(people):
             update(done)
 
@@ -123,26 +153,24 @@ def _write(folder: Path, recipe: Recipe, found: Sequence[tuple[Persona, Posterio
             stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
-def _store(folder: Path, url: str, inferrer: Inferrer, people: Sequence[Persona]) -> None:
-    """The states of these people, where the inferrer has states (posterior)."""
-    if not isinstance(inferrer, PosteriorInferrer):
-        return
-    states = (inferrer.state(person.user_id, inferrer.tally(person)) for person in people)
+def _store(folder: Path, url: str, inferrer: PosteriorInferrer, people: Sequence[Persona]) -> dict[str, Tally]:
+    """Keep the states of these people, all or none, and return their tallies."""
     if url == STATES:
-        write_snapshot(folder / STATES, _last(states), {})
-        return
+        tallies = {person.user_id: inferrer.tally(person) for person in people}
+        write_snapshot(folder / STATES, [inferrer.state(user, tally) for user, tally in tallies.items()], {})
+        return tallies
     with open_store(url) as store:
         known = store.get([person.user_id for person in people])
-        for state in _last(states):
-            before = known.get(str(state.user_id))
-            store.put([replace(state, version=before.version + 1 if before else 1)])
+        tallies = {person.user_id: _joined(inferrer, person, known.get(person.user_id)) for person in people}
+        versions = {user: known[user].version + 1 if user in known else 1 for user in tallies}
+        store.put([inferrer.state(user, tally, versions[user]) for user, tally in tallies.items()])
+    return tallies
 
 
-def _last(states: Iterator[UserState]) -> list[UserState]:
-    """One state per person. Raises `DataError` where two people have one id and different evidence."""
-    found: dict[str | None, UserState] = {}
-    for state in states:
-        if (before := found.get(state.user_id)) is not None and before.payload != state.payload:
-            raise DataError(f"user {state.user_id!r} comes twice with different evidence: join their items first")
-        found[state.user_id] = state
-    return list(found.values())
+def _joined(inferrer: PosteriorInferrer, person: Persona, before: UserState | None) -> Tally:
+    """The person's items, with what the store knew beside them; an item of both is as it was read now."""
+    now = inferrer.tally(person)
+    if before is None:
+        return now
+    kept = inferrer.resume(before)
+    return replace(now, entries={**kept.entries, **now.entries}, answers=kept.answers)

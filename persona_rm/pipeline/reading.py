@@ -3,41 +3,32 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from persona_rm.backends.base import LevelReader
-from persona_rm.types import Directions, Levels, Persona, Ugc
+from persona_rm.backends.base import Backends
+from persona_rm.inferrers.reading import MIDDLE, Asked, texts_in, votes_of
+from persona_rm.types import Directions, Levels, Pair, Persona, Ugc
 
 
-def annotated(people: Sequence[Persona], reader: LevelReader) -> list[Persona]:
+def annotated(people: Sequence[Persona], backends: Backends) -> list[Persona]:
     """The people with directions on every item: those that the data give, else as the annotator reads them. Every
-    text is read once, in one call."""
+    text is read once, in one call. Raises `RecipeError` where there are texts to read and no annotator."""
     texts = {
-        (item.prompt, text)
-        for person in people
-        for item in person.items
-        if item.directions is None
-        for text in ((item.comment,) if isinstance(item, Ugc) else (item.chosen, item.rejected))
+        asked for person in people for item in person.items if item.directions is None for asked in texts_in(item)
     }
-    order = sorted(texts)
-    levels = (
-        dict(zip(order, reader.levels([p for p, _ in order], [t for _, t in order]), strict=True)) if order else {}
-    )
+    if not texts:
+        return list(people)
+    order, reader = sorted(texts), backends.need_reader("evidence without directions")
+    read = reader.levels([prompt for prompt, _ in order], [text for _, text in order])
+    levels = dict(zip(order, read, strict=True))
     return [_read(person, levels) for person in people]
 
 
-def _read(persona: Persona, levels: Mapping[tuple[str, str], Levels]) -> Persona:
-    ugc = tuple(
-        u if u.directions is not None else replace(u, directions=_signs(levels[u.prompt, u.comment]))
-        for u in persona.ugc
-    )
-    pairs = tuple(
-        p
-        if p.directions is not None
-        else replace(p, directions=_signs(levels[p.prompt, p.chosen], levels[p.prompt, p.rejected]))
-        for p in persona.pairs
-    )
-    return replace(persona, ugc=ugc, pairs=pairs)
+def _read(persona: Persona, levels: Mapping[Asked, Levels]) -> Persona:
+    ugc = tuple(replace(u, directions=_directions(u, levels)) for u in persona.ugc)
+    return replace(persona, ugc=ugc, pairs=tuple(replace(p, directions=_directions(p, levels)) for p in persona.pairs))
 
 
-def _signs(levels: Levels, against: Levels | None = None) -> Directions:
-    other = against or (2,) * len(levels)
-    return tuple((a > b) - (a < b) for a, b in zip(levels, other, strict=True))
+def _directions(item: Ugc | Pair, levels: Mapping[Asked, Levels]) -> Directions:
+    if item.directions is not None:
+        return item.directions
+    rows = [levels[asked] for asked in texts_in(item)]
+    return votes_of(rows[0], rows[1] if len(rows) > 1 else (MIDDLE,) * len(rows[0]))

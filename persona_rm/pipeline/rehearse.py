@@ -24,9 +24,11 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
         "out": f"runs/{recipe.name}-rehearsal",
         "pretrain": None,
         "eval": None,
+        "inference": None,
+        "real": None,
         "report": False,
     }
-    changes.append("pretrain, eval, report: left out: a rehearsal asks whether the job runs, not how well")
+    changes.append("pretrain, every evaluation, report: left out: a rehearsal asks whether the job runs, not how well")
     _shrink_data(recipe, raw, changes)
     for name, dpo in recipe.dpo.items():
         args = _args(f"dpo.{name}", dpo.args, model, changes)

@@ -60,6 +60,12 @@ class Tiny(Source):
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def salt(monkeypatch):
+    """Authors of forty: a random salt now and then leaves the test side empty."""
+    monkeypatch.setenv("PERSONA_RM_SALT", "the same in every run")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_cluster():
     """Ray once for all builds here: a build that finds one running leaves it."""

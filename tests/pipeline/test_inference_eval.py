@@ -160,6 +160,20 @@ def test_alignment_with_a_policy_that_is_the_truth(small, monkeypatch, tmp_path)
     assert [row["name"].split(":")[0] for row in found["memory"]] == ["semantic", "episodic", "episodic"]
 
 
+def test_where_golden_is_no_better_than_vote_there_is_no_gap_and_the_other_figures_stand(small, monkeypatch, tmp_path):
+    hand_toys(monkeypatch, small)
+    monkeypatch.setitem(small.run.recipe.dpo, "pba", SimpleNamespace(method={"name": "pba"}))
+    golden = [Told(small.space, tuple(row)) for row in small.golden.tolist()]
+    told = [one.infer(person) for one, person in zip(golden, small.personas(4), strict=True)]
+    monkeypatch.setitem(small._told, (f"vote {small.vote.config}", small.config.items), told)
+    monkeypatch.setattr(small.sheet, "figures", {})
+    found = alignment(small, tmp_path)
+    assert "gap" not in found
+    assert "golden_gap_closed" not in small.sheet.figures
+    assert small.sheet.figures["pba_vote"].value == small.sheet.figures["pba_golden"].value
+    assert "no gap to close" in small.run.console.file.getvalue()
+
+
 def test_without_a_policy_or_with_another_inferrer_nothing_runs(tmp_path):
     run = run_of(tmp_path)
     with pytest.raises(RecipeError, match=r"no trained policy in .*dpo/pba/model: run the recipe"):

@@ -16,6 +16,7 @@ from persona_rm.pipeline.inference.alignment import alignment
 from persona_rm.pipeline.inference.asking import asking, priors
 from persona_rm.pipeline.inference.study import Study
 from persona_rm.pipeline.inference.tastes import tastes
+from persona_rm.pipeline.members import model_folder
 from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.recipe import InferenceConfig, Member
 
@@ -39,12 +40,10 @@ def run_inference(run: Run, config: InferenceConfig, upstream: Mapping[str, str]
         (folder / "inference.json").write_text(json.dumps(study.found, indent=1) + "\n", encoding="utf-8")
         study.sheet.write(folder / "metrics.json")
 
-    inputs = {"config": config, "policy": file_hash(policy), "inferrer": inferrer, "source": run.recipe.source}
-    key = run.stage(
-        FOLDER,
-        {**inputs, "infer": run.recipe.infer, "seed": run.recipe.seed, "build": upstream.get("build", "")},
-        work,
-    )
+    recipe, base = run.recipe, model_folder(run.recipe.model)
+    inputs = {"config": config, "policy": file_hash(policy), "inferrer": inferrer, "infer": recipe.infer}
+    inputs |= {"source": recipe.source, "space": recipe.space, "prompts": recipe.prompts, "seed": recipe.seed}
+    key = run.stage(FOLDER, {**inputs, "model": file_hash(base), "build": upstream.get("build", "")}, work)
     merge_figures(run.folder)
     return key
 

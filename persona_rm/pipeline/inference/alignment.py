@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import no_persona, shuffled_personas
 from persona_rm.benchmarks.metrics import Figure, accuracy, bootstrap_ratio
@@ -47,7 +45,7 @@ def alignment(study: Study, policy: Path) -> Found:
         given = {"name": "retrieval", "items": RECALLED, **settings}
         inferrer = inferrer_of(given, study.space, backends_of(recipe))
         memory.append(dot(sheet.accuracy(name, method, _with(study, inferrer, items)), name=f"{label} ({RECALLED})"))
-    return {"alignment": dots, "gap": _closed(study, golden, vote, posterior), "memory": memory}
+    return {"alignment": dots, "memory": memory} | _closed(study, golden, vote, posterior)
 
 
 def _with(study: Study, inferrer: Inferrer, items: int) -> list[Case]:
@@ -59,10 +57,15 @@ def _with(study: Study, inferrer: Inferrer, items: int) -> list[Case]:
 
 
 def _closed(study: Study, golden: Figure, vote: Figure, posterior: Figure) -> Found:
-    """(posterior - vote) / (golden - vote), with its interval by people."""
+    """(posterior - vote) / (golden - vote), with its interval by people. Where golden directions are no better than
+    the vote there is no gap, hence no figure: that is printed, and the other figures stand."""
     right = {name: accuracy(*study.sheet.rewards[f"pba_{name}"].values.T) for name in ("golden", "vote", "posterior")}
     gained, gap = right["posterior"] - right["vote"], right["golden"] - right["vote"]
+    if gap.sum() <= 0:
+        text = f"golden {golden.value:.3f}, vote {vote.value:.3f}: no gap to close, so no golden_gap_closed"
+        study.run.console.print(text)
+        return {}
     ratio = bootstrap_ratio(gained, gap, study.units, study.seed, study.config.resamples)
-    study.sheet.add([Figure("golden_gap_closed", *ratio, len(np.asarray(gap)))])
+    study.sheet.add([Figure("golden_gap_closed", *ratio, len(gap))])
     values = {"golden": golden.value, "vote": vote.value, "posterior": posterior.value}
-    return {"closed": list(ratio), **values}
+    return {"gap": {"closed": list(ratio), **values}}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persona_rm.annotators.base import Annotator
-from persona_rm.backends.base import LevelReader
+from persona_rm.backends.base import Backends, LevelReader
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.benchmarks.metrics import Figure, accuracy, bootstrap_ratio, mean_figure
@@ -86,7 +86,7 @@ class RealStudy:
         self.run.console.print(f"{what}: {len(cases):,} cases")
         chosen = self._read(cases, [case.example.chosen for case in cases])
         rejected = self._read(cases, [case.example.rejected for case in cases])
-        return Material(what, key, annotate_items(cases, self.once), chosen, rejected)
+        return Material(what, key, annotate_items(cases, Backends(reader=self.once)), chosen, rejected)
 
     def _read(self, cases: Sequence[Case], texts: Sequence[str]) -> Floats:
         levels = self.once.levels([case.example.prompt for case in cases], texts)

@@ -75,7 +75,8 @@ class Study:
 
     @cached_property
     def posterior(self) -> PosteriorInferrer:
-        """The recipe's inferrer, fitted on the training side."""
+        """The recipe's inferrer, fitted and calibrated on people of the training side with `infer.items` items each:
+        more than the `inference.items` that it is judged with, so calibration has to carry over."""
         config = self.run.recipe.infer or InferConfig()
         return _is_posterior(fitted(self.run, self.inferrer, config.people, config.items))
 
