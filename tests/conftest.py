@@ -1,10 +1,12 @@
 """Fixtures that every test may use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
 from persona_rm.space import PreferenceSpace, load_space
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -34,6 +36,20 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[VllmGenerator]:
+    """Real vLLM with the packaged model, for slow tests; it ends with the test file."""
+    pytest.importorskip("vllm")
+    model = str(files("persona_rm") / "assets" / "toy_lm")
+    small = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        made = VllmGenerator(VllmConfig(model=model, **small, extra={"enforce_eager": True}))
+        yield made
+        made.close()
 
 
 def _save_tiny(folder: Path, seed: int, config: dict[str, int]) -> Path:

@@ -5,7 +5,8 @@ differ by x_d levels on dimension d has the difference u = sum_d t_d x_d. The pe
 scale `temperature`, and says how clear it is by thresholds: an ordered logit (McCullagh 1980; the five grades of
 pairwise feedback that RLHF data sets collect). An answer couples all dimensions that the pair differs in, so the
 posterior is no product any more; it is kept a product within each latent class by assumed-density filtering (Opper
-1998): u given one dimension is taken as normal, with the mean and variance of the others.
+1998): u given one dimension is taken as normal, with the mean and variance of the others. Where a pair differs in one
+dimension only there are no others, and all is exact.
 """
 
 from dataclasses import dataclass
@@ -65,19 +66,29 @@ class Belief:
         return mean, self.directions @ SIGNS**2 - mean**2
 
 
+def is_grade(found: object) -> bool:
+    """One of `GRADES`, and an integer: 1.0 and true only equal one."""
+    return type(found) is int and found in GRADES
+
+
 def hear(belief: Belief, difference: npt.NDArray[np.int64], grade: int, how: Perception) -> Belief:
-    """The belief after an answer; `difference` (D,): levels of the first text minus levels of the second."""
-    if grade not in GRADES:
-        raise DataError(f"an answer is one of {sorted(GRADES)}, found {grade!r}")
+    """The belief after an answer; `difference` (D,): levels of the first text minus levels of the second.
+
+    Raises `DataError` for what is no grade.
+    """
+    if not is_grade(grade):
+        raise DataError(f"an answer is an integer, one of {sorted(GRADES)}, found {grade!r}")
     touched = np.flatnonzero(difference)
     x = difference[touched].astype(float)
     mean, variance = (each[:, touched] for each in belief.moments())
     total, spread = mean @ x, variance @ x**2
-    weights = belief.weights * how.grades(total, spread)[:, grade + 2]
     rest, noise = total[:, None] - mean * x, np.maximum(spread[:, None] - variance * x**2, 0)
     if_so = rest[..., None] + x[:, None] * SIGNS
     likelihood = how.grades(if_so, np.broadcast_to(noise[..., None], if_so.shape))[..., grade + 2]
     directions = belief.directions.copy()
     found = directions[:, touched] * likelihood
-    directions[:, touched] = found / found.sum(-1, keepdims=True)
+    sums = found.sum(-1)
+    directions[:, touched] = found / sums[..., None]
+    told = sums[:, 0] if len(touched) == 1 else how.grades(total, spread)[:, grade + 2]
+    weights = belief.weights * told
     return Belief(weights / weights.sum(), directions)

@@ -18,7 +18,7 @@ from persona_rm.errors import DataError
 from persona_rm.inferrers.answers import Belief, Perception, hear
 from persona_rm.inferrers.model import Floats
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Example, content_id
+from persona_rm.types import Directions, Example, content_id
 
 NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -68,21 +68,32 @@ def _portrait(space: PreferenceSpace, signs: Sequence[tuple[int, int]]) -> Quest
 def question_bank(examples: Sequence[Example], size: int, seed: int = 0) -> list[Question]:
     """At most `size` questions from built examples, in a seeded order; which text comes first is drawn.
 
+    A pair is one question whoever chose which of its texts.
     Raises `DataError` where no example says on which dimensions its texts differ.
     """
-    pairs = {(e.prompt, e.chosen, e.rejected): e.directions for e in examples if any(e.directions)}
+    pairs = dict(_pair(example) for example in examples if any(example.directions))
     if not pairs:
         raise DataError("no example has directions of its pair: a question bank needs annotated pairs (build one)")
     chosen = Random(f"{seed}/bank").sample(sorted(pairs), min(size, len(pairs)))
     return [_question(pair, pairs[pair], Random(f"{seed}/side/{i}").random() < 0.5) for i, pair in enumerate(chosen)]
 
 
-def _question(pair: tuple[str, str, str], directions: tuple[int, ...], turned: bool) -> Question:
-    prompt, first, second = (pair[0], pair[2], pair[1]) if turned else pair
-    return Question(
-        content_id("question", prompt, first, second), prompt, first, second,
-        tuple(-d for d in directions) if turned else tuple(directions),
-    )  # fmt: skip
+def _pair(example: Example) -> tuple[tuple[str, str, str], Directions]:
+    """The prompt and the two texts in alphabetical order, and the levels of the first minus those of the second."""
+    if example.chosen <= example.rejected:
+        return (example.prompt, example.chosen, example.rejected), tuple(example.directions)
+    return (example.prompt, example.rejected, example.chosen), _negated(example.directions)
+
+
+def _question(pair: tuple[str, str, str], difference: Directions, turned: bool) -> Question:
+    prompt, *texts = pair
+    first, second = reversed(texts) if turned else texts
+    asked = _negated(difference) if turned else difference
+    return Question(content_id("question", *pair), prompt, first, second, asked)
+
+
+def _negated(directions: Directions) -> Directions:
+    return tuple(-d for d in directions)
 
 
 class Asker:

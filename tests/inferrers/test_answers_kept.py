@@ -1,5 +1,7 @@
 """Answers beside items: what a tally keeps of them, and what the posterior makes of both."""
 
+import json
+import re
 from dataclasses import replace
 from itertools import permutations
 
@@ -127,8 +129,52 @@ def test_an_answer_about_another_space_is_refused():
     assert len(found) == 0
 
 
-@pytest.mark.parametrize("answers", [None, [], {"q": 1}, {"q": [1, [0]]}, {"q": ["much", [0], [2]]}])
-def test_a_state_with_broken_answers_is_refused(inferrer, answers):
+@pytest.mark.parametrize("grade", [7, -3, None, "2", 1.0, True])
+def test_a_tally_keeps_no_grade_that_cannot_be_read(grade):
+    found = Tally(SIZE, ("other",))
+    with pytest.raises(DataError, match=r"question q needs integers.*a grade of \[-2, -1, 0, 1, 2\].*found \[.*, \[0"):
+        found.hear("q", ANSWERS["q1"][0], grade)
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize("first", [3, 0.5, "2"])
+def test_a_tally_keeps_no_difference_that_two_texts_cannot_have(first):
+    found = Tally(SIZE, ("other",))
+    with pytest.raises(DataError, match=r"question q needs .*for each one of \[-2, -1, 1, 2\]; found"):
+        found.hear("q", (first, *[0] * (SIZE - 1)), 2)
+    assert len(found) == 0
+
+
+def test_a_difference_may_be_an_array():
+    found = Tally(SIZE, ("other",))
+    found.hear("q", np.array(ANSWERS["q1"][0]), 2)
+    assert found.answers["q"] == told(make("posterior", toy_space(SIZE))).answers["q1"]
+    assert json.loads(json.dumps(found.to_payload()))["answers"] == {"q": [2, [0, 2], [2, -1]]}
+
+
+def resumed_with(inferrer, answers):
     state = inferrer.state("ann", told(inferrer))
+    return inferrer.resume(replace(state, payload={**state.payload, "answers": answers}))
+
+
+@pytest.mark.parametrize("answers", [None, [], 3])
+def test_a_state_without_answers_by_question_is_refused(inferrer, answers):
     with pytest.raises(DataError, match=r"'ann' does not hold a tally's items"):
-        inferrer.resume(replace(state, payload={**state.payload, "answers": answers}))
+        resumed_with(inferrer, answers)
+
+
+BROKEN = {
+    "no list": 1, "a text": "abc", "too short": [1, [0]], "a word": ["much", [0], [2]], "a high grade": [7, [0], [2]],
+    "a float grade": [1.0, [0], [2]], "a truth": [True, [0], [2]], "dimension 9": [2, [9], [2]],
+    "dimension -1": [2, [-1], [2]], "a float dimension": [2, [0.0], [2]], "a dimension twice": [2, [0, 0], [1, 1]],
+    "two of one": [2, [0], [2, 1]], "none of one": [2, [0], []], "too many levels": [2, [0], [3]],
+    "no level": [2, [0], [0]], "a float level": [2, [0], [1.0]], "half a level": [2, [0], [0.5]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", BROKEN.values(), ids=BROKEN)
+def test_a_state_with_a_broken_answer_is_refused(inferrer, wrong):
+    """Naming user, answer, what belongs there and what was found."""
+    asked = r"'ann', answers\['q'\] needs integers, \[grade, dimensions, levels\]: .*of 0 \.\. 5, .*; found "
+    with pytest.raises(DataError, match=asked + re.escape(repr(wrong))):
+        resumed_with(inferrer, {"fine": [2, [0, 5], [2, -1]], "q": wrong})

@@ -190,6 +190,17 @@ def test_a_pair_of_two_people_is_one_question():
     assert question_bank(doubled, 4000) == question_bank(EXAMPLES, 4000)
 
 
+def test_a_pair_and_its_mirror_are_one_question():
+    """Who chose the other text says the same about how the two differ."""
+    turned = tuple(-d for d in EXAMPLES[0].directions)
+    mirrored = [replace(e, chosen=e.rejected, rejected=e.chosen, directions=turned) for e in EXAMPLES]
+    bank = question_bank(EXAMPLES, 4000)
+    assert question_bank([*EXAMPLES, *mirrored], 4000) == question_bank(mirrored, 4000) == bank
+    other = question_bank(EXAMPLES, 4000, seed=1)
+    assert {one.id for one in other} == {one.id for one in bank}, "whatever text comes first"
+    assert {(one.id, one.first) for one in other} != {(one.id, one.first) for one in bank}
+
+
 def test_pairs_that_do_not_differ_or_say_nothing_are_left_out():
     silent = [example(90), replace(example(91), directions=())]
     assert [one.prompt for one in question_bank([*silent, example(92, 1)], 10)] == ["prompt 92"]

@@ -7,7 +7,7 @@ import pytest
 from inferrer_toys import item
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.evidence import check_votes, distinct, items_of
+from persona_rm.inferrers.evidence import STRONGEST, bare_item, behind, check_votes, distinct, items_of
 from persona_rm.types import Pair, Persona, Ugc
 
 
@@ -34,6 +34,13 @@ def test_an_id_says_what_was_said_by_whom_does_not_matter():
     assert len({id_of(one) for one in (ugc, *others)}) == 6
 
 
+def test_a_bare_item_has_the_id_of_the_evidence_and_no_votes():
+    who = Persona("ann", (Ugc("p", "text", (1,), "2024-01-01"),), (Pair("p", "a", "b", (1,)),))
+    pairs = list(zip(map(bare_item, who.items), items_of(who, 1), strict=True))
+    assert all((bare.id, bare.source, bare.created) == (full.id, full.source, full.created) for bare, full in pairs)
+    assert {bare.votes for bare, _ in pairs} == {()}
+
+
 def test_an_item_keeps_no_text():
     [found] = items_of(Persona("ann", (Ugc("secret prompt", "secret words", (1,)),)), 1)
     assert "secret" not in repr(found)
@@ -49,7 +56,7 @@ def test_wrong_votes_name_user_and_item(votes):
 
 
 def test_missing_votes_say_what_to_do():
-    with pytest.raises(DataError, match=r"'ann', pairs\[0\] carries no directions: annotate"):
+    with pytest.raises(DataError, match=r"'ann', pairs\[0\] carries no directions: annotate.*name an annotator"):
         items_of(Persona("ann", (), (Pair("secret", "a", "b"),)), 2)
     assert check_votes([1, -1], "here", 2) == (1, -1)
 
@@ -86,3 +93,10 @@ def test_without_a_zone_utc_is_meant_wherever_it_runs(monkeypatch):
 def test_what_is_no_date_is_refused(created):
     with pytest.raises(DataError, match="item a: `created` must be ISO 8601"):
         _ = item("a", 1, created=created).when
+
+
+def test_behind_a_direction_are_those_that_vote_for_it_strongest_first():
+    said = [("b", 1, 0.5), ("a", 1, 0.5), ("top", 1, 2.0), ("against", -1, 9.0), ("silent", 0, 9.0), ("dull", 1, 0.0)]
+    assert behind(said, 1) == ("top", "a", "b")
+    assert behind(said, -1) == ("against",)
+    assert behind([(f"{i}", 1, i) for i in range(1, 9)], 1) == ("8", "7", "6", "5", "4")[:STRONGEST]

@@ -1,5 +1,6 @@
 """What `posterior` answers to good, thin, contradictory, silent and hostile evidence, and when it speaks at all."""
 
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -8,7 +9,8 @@ from inferrer_toys import draw, item, known_model, make, toy_space
 from pydantic import ValidationError
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.posterior import STRONGEST, generic_model
+from persona_rm.inferrers.evidence import STRONGEST
+from persona_rm.inferrers.posterior import generic_model
 from persona_rm.types import Persona
 
 SIZE = 6
@@ -245,6 +247,17 @@ def test_items_behind_a_learned_direction_vote_for_it(learned):
         for d, ids in found.evidence.items():
             assert ids
             assert all(votes[id_][d] == found.directions[d] for id_ in ids)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_an_opposite_vote_is_no_evidence_even_where_it_makes_a_direction_likelier(sign):
+    """A source that is loud about whoever holds either pole: both votes speak for a pole rather than for neutral."""
+    loud = make("posterior", SPACE, **CAREFUL)
+    table = np.array([[0.5, 0.2, 0.3], [0.05, 0.9, 0.05], [0.3, 0.2, 0.5]])
+    loud.model = replace(loud.model, tables=np.broadcast_to(table, loud.model.tables.shape))
+    found = read(loud, [*many(4, sign), item("against", -sign)])
+    assert found.directions[0] == sign
+    assert found.evidence[0] == ("ugc0", "ugc1", "ugc2", "ugc3")
 
 
 def test_calibration_people_are_not_learned_from(learned):

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers import INFERRERS
-from persona_rm.inferrers.contexts import bare_item
-from persona_rm.inferrers.evidence import items_of
+from persona_rm.inferrers.evidence import bare_item
 from persona_rm.inferrers.retrieval import Retrieval, RetrievalConfig, recall
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Pair, Persona, Ugc
@@ -150,11 +149,6 @@ def test_recall_asks_for_no_annotation() -> None:
     bare = Persona("ann", (Ugc("my soup", "x"), Ugc("the office", "y")))
     assert recall(bare, "soup?", RetrievalConfig(items=1), Words()).ugc == bare.ugc[:1]
     assert recall(Persona("ann"), "soup?", RetrievalConfig(), Words()) == Persona("ann")
-
-
-def test_ids_are_those_of_the_evidence(space: PreferenceSpace) -> None:
-    persona = ann(space)
-    assert [bare_item(item).id for item in persona.items] == [item.id for item in items_of(persona, len(space))]
 
 
 def test_it_is_in_the_table() -> None:

@@ -1,34 +1,19 @@
 """`summary` with real vLLM and the packaged model."""
 
 import json
-from importlib.resources import files
 
 import pytest
 
 from persona_rm.backends.base import Backends
-from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
 from persona_rm.inferrers.reading import BOTH_POLES, NO_LABEL, labels_schema, read_labels
 from persona_rm.inferrers.summary import CUT, Summary, SummaryConfig
 from persona_rm.types import Pair, Persona, Ugc
 
-TOY = str(files("persona_rm") / "assets" / "toy_lm")
-SMALL = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2, "extra": {"enforce_eager": True}}
 WHO = Persona(
     "ann",
     tuple(Ugc(f"What about day {i}?", "I read physics journals. Keep it short.") for i in range(3)),
     (Pair("What now?", "We talked until dawn.", "A quick hello will do."),),
 )
-
-
-@pytest.fixture(scope="module")
-def engine():
-    pytest.importorskip("vllm")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        made = VllmGenerator(VllmConfig(model=TOY, **SMALL))
-        yield made
-        made.close()
 
 
 @pytest.mark.slow
