@@ -14,6 +14,8 @@ from pydantic import Field, ValidationError, field_validator
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.pretrain import PretrainConfig
 from persona_rm.benchmarks import BENCHMARKS
+from persona_rm.bundle.file import Scorer
+from persona_rm.bundle.hygiene import GroupConfig, HygieneConfig
 from persona_rm.config import Config
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.errors import PersonaRMError, RecipeError
@@ -94,6 +96,14 @@ class PpoConfig(Section):
     actors: int = Field(1, gt=0)
     judged: int = Field(200, ge=0)
     """Held-out prompts whose answers are judged by the person's true utility, before and after; 0: not judged."""
+    hygiene: HygieneConfig = HygieneConfig()
+    """What happens to a reward after the method gave it: shrink, standardise, mix, clip, length, floor."""
+    groups: GroupConfig | None = None
+    """Rewards of all samples of a prompt together; needs `agent`."""
+    universal: Scorer | None = None
+    """For `hygiene.mix`; its method_dir is a folder of `Method.save`."""
+    safety: Scorer | None = None
+    """For `hygiene.floor`."""
     args: Args = Field(default_factory=dict)
 
 

@@ -286,3 +286,34 @@ def test_the_users_file_may_be_empty_where_a_store_has_the_people(tmp_path):
     assert load_bundle(folder).users == {}
     with pytest.raises(DataError, match="the file is empty"):
         load_bundle(edit(folder, profiles=None))
+
+
+@pytest.fixture
+def models(folder):
+    for name in ("p", "r"):
+        (folder / name).mkdir()
+    return folder
+
+
+def test_the_engine_that_gives_log_probs_is_the_bundles(models):
+    folder = models
+    here = load_bundle(edit(folder, policy="p", reference="r", engine_options={"cache_bytes": 7, "truncate": "left"}))
+    made = here._backends.logprob
+    assert (type(made).__name__, made.policy, made.truncate) == ("TransformersLogProb", str(here.path("p")), "left")
+    settings = {"max_length": 90, "extra": {"block_size": 64}}
+    there = load_bundle(edit(folder, engine="vllm", engine_options=settings))._backends.logprob
+    assert (type(there).__name__, there.dtype, there.max_length) == ("VllmLogProb", "float32", 90)
+    assert there.extra == {"block_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"engine_options": {"block_size": 64}}, r"engine transformers: .*block_size"),
+        ({"engine": "vllm", "device": "cpu"}, "engine vllm chooses its device itself"),
+        ({"engine": "vllm", "dtype": "float64"}, "has no float64"),
+    ],
+)
+def test_what_an_engine_does_not_take_is_named(models, keys, problem):
+    with pytest.raises(DataError, match=problem):
+        load_bundle(edit(models, policy="p", **keys))._backends  # noqa: B018

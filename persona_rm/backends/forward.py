@@ -1,131 +1,206 @@
-"""One padded forward pass that is exact whatever stands beside a row: shared prompts, right padding, head in chunks.
+"""Batched sums of log-probabilities that are exact whatever stands beside a row: shared beginnings, head in chunks.
 
-Rows that begin with the same ids (a prompt's several responses) read them once: the key-value cache of the shared part
-is copied to each row and only the rest is computed per row. It is the same arithmetic, in another order.
+What rows have in common is read once (`tree`), what earlier calls left comes from the `PrefixCache`, and the rest of
+each row reads both where they lie (`segments`): the same arithmetic in another order. The vocabulary projection sees
+only the states that predict response tokens.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from persona_rm.backends.causal import Model, run
 from persona_rm.backends.host_tokens import Encoded
+from persona_rm.backends.prefix_cache import BLOCK, Key, PrefixCache, keys_of
+from persona_rm.backends.segments import Segment, Shared
+from persona_rm.backends.tree import Node, grow, worth
 
 HEAD_CHUNK = 1024
 """Response positions projected onto the vocabulary at a time: bounds memory at HEAD_CHUNK x vocabulary."""
 MARGIN = 8
-"""Last tokens of a prompt that are not shared: a tokenizer may join them with the response."""
-MIN_SHARED = 16
-"""Prompts with fewer shareable tokens are not worth a second forward pass."""
+"""Last tokens of a prompt that a tokenizer may join with the response: prompts that differ only there are one."""
+CACHED_SHARE = 4
+"""A batch may read this many times its token budget from the cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A causal language model and what was found out about it.
+@dataclass(slots=True)
+class Counters:
+    """What an instance did so far: rows asked for; of all its models together, tokens run through a model, tokens read
+    from the cache instead, and how often a beginning was found there; the bytes that the cache holds now; rows that
+    were shortened, and the tokens cut from them."""
 
-    `head` is its vocabulary projection where that alone makes the logits, else None; `shares` is true where its cache
-    holds plain keys and values of every position, so that it can be copied; `limit` is its context.
-    """
-
-    net: Any
-    head: Any
-    shares: bool
-    limit: int | None
-    vocabulary: int
-
-
-def inspect(net: Any) -> Model:
-    """A look at `net` by one probe: does the head do more than project (soft cap, scale), is the cache plain?"""
-    import torch
-    from transformers.cache_utils import DynamicLayer
-
-    head, vocabulary = net.get_output_embeddings(), net.get_input_embeddings().num_embeddings
-    ids = torch.arange(min(8, vocabulary), device=net.device)[None]
-    with torch.inference_mode():
-        found = net.base_model(input_ids=ids, use_cache=True)
-        plain = head is not None and net.base_model is not net
-        plain = plain and torch.equal(head(found.last_hidden_state), net(input_ids=ids, use_cache=False).logits)
-    layers = getattr(getattr(found, "past_key_values", None), "layers", [])
-    shares = plain and len(layers) > 0 and all(type(layer) is DynamicLayer for layer in layers)
-    limit = getattr(net.config, "max_position_embeddings", None)
-    return Model(net, head if plain else None, shares, limit, vocabulary)
+    rows: int = 0
+    computed: int = 0
+    reused: int = 0
+    hits: int = 0
+    bytes: int = 0
+    cut_rows: int = 0
+    cut_tokens: int = 0
 
 
-def prefix(row: Encoded) -> tuple[int, ...]:
-    """The ids that a row may share with others: its prompt without the last few; empty where too short."""
-    ids, start = row
-    return ids[: start - MARGIN] if start - MARGIN >= MIN_SHARED else ()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """A node whose ancestors are done: `chain` holds their segments; `cached` blocks before are still to be read."""
+
+    node: Node
+    start: int
+    chain: tuple[Segment, ...] = ()
+    cached: int = 0
+
+    @property
+    def own(self) -> int:
+        return self.node.end - self.start
+
+    @property
+    def row(self) -> int:
+        return self.node.rows[0]
 
 
-def batches(rows: Sequence[Encoded], budget: int, *, share: bool) -> Iterator[list[int]]:
-    """Row indices, longest first, a prompt's rows together, cut so that rows x longest <= budget (one always passes).
+class Scorer:
+    """One model over distinct rows. `budget` bounds rows x longest of one pass, counting what is run in it."""
 
-    A batch holds either rows of shared prompts or rows that share nothing.
-    """
-    groups: dict[object, list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault(prefix(row) if share and prefix(row) else i, []).append(i)
-    for wanted in (True, False):
-        chosen = [group for group in groups.values() if (len(group) > 1) is wanted]
-        chosen.sort(key=lambda group: -max(len(rows[i][0]) for i in group))
-        yield from _cut([i for group in chosen for i in group], [len(ids) for ids, _ in rows], budget)
+    def __init__(
+        self,
+        model: Model,
+        rows: Sequence[Encoded],
+        *,
+        budget: int,
+        cache: PrefixCache | None = None,
+        counters: Counters | None = None,
+    ) -> None:
+        self.model, self.rows, self.budget, self.counters = model, rows, budget, counters or Counters()
+        self.cache = cache if model.shares else None
+        self._keys = [keys_of(model.role, ids[: start - 1]) for ids, start in rows] if self.cache else []
+        self._sums = [float("nan")] * len(rows)
 
+    def prompts(self) -> list[list[Key]]:
+        """The names of the blocks of every distinct prompt, for `PrefixCache.begin`."""
+        ends = (ids[: max(start - MARGIN, 1)] for ids, start in self.rows)
+        return list(dict(zip(ends, self._keys, strict=False)).values())
 
-def _cut(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    longest = 0
-    for i in order:
-        longest = max(longest, lengths[i])
-        if batch and longest * (len(batch) + 1) > budget:
+    def sums(self, roots: Sequence[Node]) -> list[float]:
+        """The sum of log p(token | before) over each row's response tokens, in float64. `roots`: what `grow` gave."""
+        import torch
+
+        if not self.model.shares:
+            roots = grow(self.rows, share=False)
+        with torch.inference_mode(), self.model.active():
+            todo = list(self._batches([self._root(node) for node in roots]))
+            while todo:
+                todo.extend(self._batches(self._work(todo.pop())))
+        return self._sums
+
+    def _root(self, node: Node) -> _Job:
+        """From where the cache ends. A little more than what it holds is not worth a pass: then its rows read that."""
+        cached = self.cache.longest(self._names(node)) if self.cache else 0
+        if cached and node.children and not worth(node.end - cached * BLOCK, len(node.rows)):
+            node = replace(node, end=cached * BLOCK)
+        return _Job(node, cached * BLOCK, cached=cached)
+
+    def _names(self, node: Node) -> list[Key]:
+        """Of its whole blocks; of a leaf's, those that end before its last prompt token."""
+        return self._keys[node.rows[0]][: node.end // BLOCK]
+
+    def _batches(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+        """Longest first, cut where the budget or what is read from the cache would be too much, or padding half."""
+        batch: list[_Job] = []
+        cached = 0
+        for job in sorted(jobs, key=lambda job: -job.own):
+            longest = batch[0].own if batch else job.own
+            cached += job.cached * BLOCK
+            full = longest * (len(batch) + 1) > self.budget or cached > CACHED_SHARE * self.budget
+            if batch and (full or longest > 2 * job.own + BLOCK):
+                yield batch
+                batch, cached = [], job.cached * BLOCK
+            batch.append(job)
+        if batch:
             yield batch
-            batch, longest = [], lengths[i]
-        batch.append(i)
-    if batch:
-        yield batch
+
+    def _work(self, batch: Sequence[_Job]) -> list[_Job]:
+        """Sets the sums of a batch's leaves; the jobs below its other nodes."""
+        batch = [self._fetched(job) for job in batch]
+        running = [job for job in batch if job.own]
+        past = dict(zip(running, self._forward(running) if running else [], strict=False))
+        below = []
+        for job in batch:
+            chain = (*job.chain, past[job]) if job in past else job.chain
+            if job in past and self.cache:
+                self.cache.keep(self._names(job.node), chain)
+            below += [_Job(child, job.node.end, chain) for child in job.node.children]
+        return below
+
+    def _fetched(self, job: _Job) -> _Job:
+        self.counters.computed += job.own
+        if not job.cached or not self.cache:
+            return job
+        self.counters.hits += 1
+        self.counters.reused += job.cached * BLOCK
+        return replace(job, chain=(self.cache.read(self._names(job.node)[: job.cached]),))
+
+    def _forward(self, jobs: Sequence[_Job]) -> list[Segment]:
+        """One pass. Keys and values of every job, where one of them is needed again."""
+        import torch
+
+        ids, inside = _pad([self.rows[job.row][0][job.start : job.node.end] for job in jobs], self.model.net.device)
+        row, column = self._responses(jobs, ids.device)
+        if self.model.shares:
+            starts = torch.tensor([job.start for job in jobs], device=ids.device)
+            positions = starts[:, None] + torch.arange(ids.shape[1], device=ids.device)
+            lengths = [job.own for job in jobs] if any(map(self._needed, jobs)) else []
+            states, past = run(self.model.net, ids, positions, _shared(jobs, ids.device), lengths=lengths)
+            states = states[row, column - 1]
+        else:
+            states, past = _plain(self.model, ids, inside, row, column - 1), []
+        if len(row):
+            self._add(jobs, _sum_by_row(self.model, states, ids[row, column], row, len(jobs)))
+        return past
+
+    def _needed(self, job: _Job) -> bool:
+        return bool(job.node.children or (self.cache and self.cache.wants(self._names(job.node))))
+
+    def _responses(self, jobs: Sequence[_Job], device: Any) -> tuple[Any, Any]:
+        """Where in the batch the response tokens are: their rows and columns."""
+        import torch
+
+        leaves = [
+            (i, self.rows[job.row][1] - job.start, job.own) for i, job in enumerate(jobs) if not job.node.children
+        ]
+        rows = torch.tensor([i for i, *_ in leaves], dtype=torch.long)
+        sizes = torch.tensor([end - begin for _, begin, end in leaves], dtype=torch.long)
+        columns = [torch.arange(begin, end) for _, begin, end in leaves] or [torch.empty(0, dtype=torch.long)]
+        return rows.repeat_interleave(sizes).to(device), torch.cat(columns).to(device)
+
+    def _add(self, jobs: Sequence[_Job], values: Sequence[float]) -> None:
+        for job, value in zip(jobs, values, strict=True):
+            if not job.node.children:
+                self._sums[job.row] = value
 
 
-def batch_sums(model: Model, rows: Sequence[Encoded]) -> list[float]:
-    """The sum of log p(token | before) over each row's response tokens, in float64, by one pass over the batch."""
+def _shared(jobs: Sequence[_Job], device: Any) -> list[Shared]:
+    """Every segment of the jobs' chains, and which of the jobs see it."""
     import torch
 
-    heads = [prefix(row) for row in rows]
-    shared = model.shares and len(set(heads)) < len(rows) and all(heads)
-    cut = [len(head) if shared else 0 for head in heads]
-    past = _read(model, heads) if shared else {}
-    ids, inside = _pad(model, [row[0][c:] for row, c in zip(rows, cut, strict=True)])
-    starts = torch.tensor([start - c for (_, start), c in zip(rows, cut, strict=True)], device=ids.device)
-    response = inside & (torch.arange(ids.shape[1], device=ids.device) >= starts[:, None])
-    row, position = response.nonzero(as_tuple=True)
-    states = _states(model, ids, inside.long(), past)[row, position - 1]
-    return _sum_by_row(model, states, ids[row, position], row, len(rows))
+    seen: dict[Segment, list[int]] = {}
+    for i, job in enumerate(jobs):
+        for segment in job.chain:
+            seen.setdefault(segment, []).append(i)
+    return [
+        (segment, None if len(rows) == len(jobs) else torch.tensor(rows, device=device))
+        for segment, rows in seen.items()
+    ]
 
 
-def _read(model: Model, heads: Sequence[tuple[int, ...]]) -> dict[str, Any]:
-    """The cache of every distinct head, copied to its rows; with each row's mask over it and its length."""
-    import torch
-
-    distinct = {head: i for i, head in enumerate(dict.fromkeys(heads))}
-    ids, inside = _pad(model, list(distinct))
-    cache = model.net.base_model(input_ids=ids, attention_mask=inside.long(), use_cache=True).past_key_values
-    owner = torch.tensor([distinct[head] for head in heads], device=ids.device)
-    cache.batch_select_indices(owner)
-    return {"cache": cache, "mask": inside[owner].long(), "length": inside.sum(1)[owner]}
-
-
-def _states(model: Model, ids: Any, mask: Any, past: dict[str, Any]) -> Any:
-    """Final hidden states (rows, tokens, width) where the head is plain, else logits (rows, tokens, vocabulary)."""
-    import torch
-
-    if model.head is None:
-        return model.net(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    if not past:
-        return model.net.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    return model.net.base_model(
-        input_ids=ids,
-        attention_mask=torch.cat([past["mask"], mask], 1),
-        position_ids=past["length"][:, None] + torch.arange(ids.shape[1], device=ids.device),
-        past_key_values=past["cache"],
-        use_cache=True,
-    ).last_hidden_state
+def _plain(model: Model, ids: Any, inside: Any, row: Any, column: Any) -> Any:
+    """At these places: hidden states where the head is plain, else logits. By the net's own attention."""
+    inputs = {"input_ids": ids, "attention_mask": inside.long(), "use_cache": False}
+    if model.head is not None:
+        return model.net.base_model(**inputs)[0][row, column]
+    first = int(column.min())
+    if "logits_to_keep" in inspect.signature(model.net.forward).parameters:
+        inputs["logits_to_keep"] = ids.shape[1] - first
+    logits = model.net(**inputs).logits
+    return logits[row, column - (ids.shape[1] - logits.shape[1])]
 
 
 def _sum_by_row(model: Model, states: Any, targets: Any, owner: Any, rows: int) -> list[float]:
@@ -138,13 +213,13 @@ def _sum_by_row(model: Model, states: Any, targets: Any, owner: Any, rows: int) 
     return [float(value) for value in sums]
 
 
-def _pad(model: Model, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+def _pad(rows: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any]:
     """Ids padded on the right with 0, and which of them are real."""
     import torch
 
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
     sizes = torch.tensor([len(row) for row in rows])
-    return ids.to(model.net.device), (torch.arange(ids.shape[1]) < sizes[:, None]).to(model.net.device)
+    return ids.to(device), (torch.arange(ids.shape[1]) < sizes[:, None]).to(device)
 
 
 def _upcast(logits: Any) -> Any:

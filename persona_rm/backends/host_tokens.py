@@ -32,10 +32,14 @@ def host_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -
 
 def host_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
     """How many tokens each row has for the host's DPO with the tokenizer in this folder."""
+    return [len(ids) for ids, _ in host_ids(load_tokenizer(model), prompts, responses)]
+
+
+def load_tokenizer(model: Path) -> Any:
+    """The tokenizer in a model's folder."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    return [len(ids) for ids, _ in host_ids(tokenizer, prompts, responses)]
+    return AutoTokenizer.from_pretrained(model, local_files_only=True)
 
 
 def ended(text: str, eos: str) -> str:

@@ -1,7 +1,7 @@
 """Log-probabilities of given responses under a policy and, where there is one, a reference: local transformers models.
 
-Duplicates are computed once; a prompt with several responses is read once; rows of similar length share a batch; the
-same batches go through both models (`forward`). One thread per instance.
+Duplicates are computed once; what rows have in common is read once (`tree`), and what calls have in common is kept
+(`prefix_cache`); rows of similar length share a batch; both models see the same rows (`forward`).
 """
 
 import math
@@ -12,20 +12,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.backends.base import SequenceLogProb
-from persona_rm.backends.forward import Model, batch_sums, batches, inspect
+from persona_rm.backends.causal import Model, inspect
+from persona_rm.backends.forward import Counters, Scorer
 from persona_rm.backends.host_tokens import Encoded, host_ids
+from persona_rm.backends.lora import adapted, base_of, is_adapter, same
+from persona_rm.backends.prefix_cache import PrefixCache
+from persona_rm.backends.tree import grow
 from persona_rm.errors import MissingExtra, RecipeError, ScoreError
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
+Truncate = Literal["refuse", "left"]
+"""refuse: a row that is too long raises. left: the oldest tokens of its prompt go, as `shortened` says."""
+CUT_STEP = 256
+"""Tokens are cut in such steps, so that the responses of one prompt, whose lengths differ, are mostly cut alike."""
+MIN_PROMPT = 64
+"""The last prompt tokens, which are never cut: they hold the question."""
 
 
 class TransformersLogProb:
-    """sum log p(response | prompt) under `policy` and `reference` (folders), in nats.
+    """sum log p(response | prompt) under `policy` and `reference` (folders), in nats. One thread per instance.
 
     Text is tokenised by the policy's tokenizer exactly as OpenRLHF's DPO does (`host_tokens`); the sum includes EOS.
-    Rows longer than the model's context or `max_length` raise `ScoreError`, and so do NaN and infinities. Models load
-    on first use. `batch_tokens` bounds rows x longest row of one forward pass; `share_prompts` False reads a prompt
-    again for each of its responses.
+    Rows longer than the model's context or `max_length` are treated as `truncate` says; NaN and infinities raise
+    `ScoreError`. Models load on first use. A policy may be a LoRA adapter (peft): then a reference that is its base
+    takes no memory of its own. `batch_tokens` bounds rows x longest row of one forward pass. `share_prompts` False
+    reads every row from its beginning. `cache_bytes` bounds the keys and values that are kept between calls, for both
+    models together; 0 keeps none. A token of Llama-3.1-8B takes 128 KiB in bfloat16. `counters` says what was done.
     """
 
     def __init__(
@@ -38,10 +50,15 @@ class TransformersLogProb:
         batch_tokens: int = 8192,
         max_length: int | None = None,
         share_prompts: bool = True,
+        cache_bytes: int = 512 * 2**20,
+        truncate: Truncate = "refuse",
     ) -> None:
         self.policy, self.reference = policy, reference
         self.device, self.dtype = device, dtype
         self.batch_tokens, self.max_length, self.share_prompts = batch_tokens, max_length, share_prompts
+        self.truncate: Truncate = truncate
+        self.counters = Counters()
+        self._cache = PrefixCache(cache_bytes) if share_prompts and cache_bytes > 0 else None
 
     def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
         """One sum per row, in order. Raises `ScoreError` naming rows: too long, no response token, not finite."""
@@ -66,67 +83,101 @@ class TransformersLogProb:
     def _score(self, rows: Sequence[Encoded]) -> list[SequenceLogProb]:
         if not rows:
             return []
+        given, rows = rows, [self._fitted(row) for row in rows]
         self._check(rows)
+        self._count(given, rows)
         unique = list(dict.fromkeys(rows))
-        policy = self._sums(self._policy, unique)
-        reference = self._sums(self._reference, unique) if self._reference else [None] * len(unique)
+        policy, *reference = self._sums(unique)
         sizes = [len(ids) - start for ids, start in unique]
-        found = dict(zip(unique, map(SequenceLogProb, policy, reference, sizes), strict=True))
+        both = zip(policy, reference[0] if reference else [None] * len(unique), sizes, strict=True)
+        found = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
         results = [found[row] for row in rows]
         bad = tuple(i for i, r in enumerate(results) if not math.isfinite(r.policy + (r.reference or 0.0)))
         if bad:
             raise ScoreError("the model gave a log-probability that is not finite", bad)
         return results
 
+    def _fitted(self, row: Encoded) -> Encoded:
+        return row if self.truncate == "refuse" or self.limit is None else shortened(row, self.limit)
+
+    def _count(self, given: Sequence[Encoded], fitted: Sequence[Encoded]) -> None:
+        cuts = [len(row[0]) - len(short[0]) for row, short in zip(given, fitted, strict=True)]
+        self.counters.rows += len(given)
+        self.counters.cut_rows += sum(cut > 0 for cut in cuts)
+        self.counters.cut_tokens += sum(cuts)
+
     def _check(self, rows: Sequence[Encoded]) -> None:
         """Refuses what the models cannot score, before any forward pass."""
         limit = self.limit
         if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if limit is not None and len(ids) > limit}:
             tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
-            raise ScoreError(f"too long for the limit of {limit} tokens, nothing was cut: {tokens}", tuple(long))
+            kept = "nothing was cut" if self.truncate == "refuse" else f"even with {MIN_PROMPT} prompt tokens left"
+            raise ScoreError(f"too long for the limit of {limit} tokens, {kept}: {tokens}", tuple(long))
         if empty := tuple(i for i, (ids, start) in enumerate(rows) if not 0 < start < len(ids)):
             raise ScoreError("no prompt token before the response, or no response token after the prompt", empty)
-        size = min(model.vocabulary for model in (self._policy, self._reference) if model)
+        size = min(model.vocabulary for model in self._models)
         if odd := tuple(i for i, (ids, _) in enumerate(rows) if not 0 <= min(ids) <= max(ids) < size):
             raise ScoreError(f"token ids outside the vocabulary of {size}: these ids are another tokenizer's", odd)
 
     @property
     def limit(self) -> int | None:
         """The most tokens a row may have: the smallest of `max_length` and both contexts."""
-        limits = [self.max_length, *(model.limit for model in (self._policy, self._reference) if model)]
+        limits = [self.max_length, *(model.limit for model in self._models)]
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def _sums(self, model: Model, rows: Sequence[Encoded]) -> list[float]:
-        import torch
-
-        sums = [math.nan] * len(rows)
-        with torch.inference_mode():
-            for batch in batches(rows, self.batch_tokens, share=model.shares):
-                for i, value in zip(batch, batch_sums(model, [rows[i] for i in batch]), strict=True):
-                    sums[i] = value
+    def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
+        """Of the policy and, where there is one, of the reference."""
+        scorers = [
+            Scorer(model, rows, budget=self.batch_tokens, cache=self._cache, counters=self.counters)
+            for model in self._models
+        ]
+        if self._cache:
+            self._cache.begin([prompt for scorer in scorers for prompt in scorer.prompts()])
+        roots = grow(rows, share=self.share_prompts)
+        sums = [scorer.sums(roots) for scorer in scorers]
+        self.counters.bytes = self._cache.bytes if self._cache else 0
         return sums
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return _transformers().AutoTokenizer.from_pretrained(_folder(self.policy, "policy"), local_files_only=True)
+        folder = _folder(self.policy, "policy")
+        if is_adapter(folder) and not (Path(folder) / "tokenizer_config.json").is_file():
+            folder = base_of(folder)
+        return _transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
     @cached_property
-    def _policy(self) -> Model:
-        return self._load(self.policy, "policy")
+    def _models(self) -> tuple[Model, ...]:
+        """The policy and, where there is one, the reference."""
+        folder = _folder(self.policy, "policy")
+        if not is_adapter(folder):
+            return self._plain(folder, "policy"), *self._other()
+        base = base_of(folder)
+        policy, off = adapted(self._net(base), folder)
+        return (policy, off) if self.reference and same(self.reference, base) else (policy, *self._other())
 
-    @cached_property
-    def _reference(self) -> Model | None:
-        return None if self.reference is None else self._load(self.reference, "reference")
+    def _other(self) -> tuple[Model, ...]:
+        """A reference with weights of its own, or nothing."""
+        return () if self.reference is None else (self._plain(_folder(self.reference, "reference"), "reference"),)
 
-    def _load(self, folder: str | Path, role: str) -> Model:
+    def _plain(self, folder: str, role: str) -> Model:
+        return replace(inspect(self._net(folder)), role=role)
+
+    def _net(self, folder: str) -> Any:
         import torch
 
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         auto = _transformers().AutoModelForCausalLM
-        path = _folder(folder, role)
-        net = auto.from_pretrained(path, local_files_only=True, dtype=getattr(torch, self.dtype)).to(device).eval()
-        found = inspect(net)
-        return replace(found, shares=found.shares and self.share_prompts)
+        return auto.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, self.dtype)).to(device).eval()
+
+
+def shortened(row: Encoded, limit: int) -> Encoded:
+    """The row without its oldest tokens, where it is longer than `limit`: steps of `CUT_STEP` from the prompt's left,
+    where persona formats put the person (and chat templates a first token and a system text). Never of the response,
+    nor of the prompt's last `MIN_PROMPT`: a row that needs more stays as it is, and is refused."""
+    ids, start = row
+    room = start - MIN_PROMPT
+    cut = min(-(-(len(ids) - limit) // CUT_STEP) * CUT_STEP, room)
+    return (ids[cut:], start - cut) if 0 < len(ids) - limit <= cut else row
 
 
 def _transformers() -> Any:
@@ -138,6 +189,6 @@ def _transformers() -> Any:
 
 
 def _folder(path: str | Path, role: str) -> str:
-    if not (Path(path) / "config.json").is_file():
+    if not (Path(path) / "config.json").is_file() and not (role == "policy" and is_adapter(path)):
         raise RecipeError(f"no {role} model at {path}: a local folder with config.json and weights is needed")
     return str(path)

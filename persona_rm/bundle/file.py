@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from persona_rm.backends.logprob import Dtype
+from persona_rm.bundle.hygiene import GroupConfig, HygieneConfig
 from persona_rm.config import Config
 from persona_rm.errors import DataError, UnknownName
 from persona_rm.registry import Registry
@@ -17,6 +18,14 @@ Member = Mapping[str, Any]
 PolicyPrompt = Literal["pba", "ica", "plain"]
 
 
+class Scorer(Config):
+    """A reward model beside the method, the same for everybody: it is asked with its prior state."""
+
+    method: dict[str, Any]
+    method_dir: str | None = None
+    """What it learned (`Method.save`)."""
+
+
 class BundleFile(Config):
     """bundle.yaml. `policy` and `reference` are model folders for methods that score by log-probability."""
 
@@ -25,6 +34,11 @@ class BundleFile(Config):
     method_dir: str | None = None
     policy: str | None = None
     reference: str | None = None
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What computes log-probabilities under `policy` and `reference`."""
+    engine_options: dict[str, Any] = Field(default_factory=dict)
+    """For `TransformersLogProb` (batch_tokens, max_length, cache_bytes, truncate) or `VllmLogProb` (max_length,
+    tensor_parallel, gpu_memory_utilization, and `extra` for vLLM's `LLM`)."""
     prompts: str = "released"
     inferrer: dict[str, Any] | None = Field(default_factory=lambda: {"name": "posterior"})
     """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
@@ -40,6 +54,14 @@ class BundleFile(Config):
     """How `agent_func.py` puts the person into the policy's prompt."""
     log_dims: list[str] | None = None
     """The dimensions whose share of the reward is logged; None: the most common among the users."""
+    hygiene: HygieneConfig = HygieneConfig()
+    """What happens to a reward after the method gave it."""
+    groups: GroupConfig | None = None
+    """Rewards of all samples of a prompt together; None: each on its own."""
+    universal: Scorer | None = None
+    """For `hygiene.mix` and a floor by the universal model."""
+    safety: Scorer | None = None
+    """For `hygiene.floor`."""
     device: str = "auto"
     dtype: Dtype = "float32"
     states: int = 4096

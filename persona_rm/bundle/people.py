@@ -43,6 +43,8 @@ class Known:
     status: Knowledge
     """"cold": no evidence was read."""
     user_known: bool
+    n_items: int = 0
+    """Items of evidence behind it."""
 
 
 class People:
@@ -166,9 +168,9 @@ class People:
         """A person of users.jsonl whose directions are there, or come from an inferrer without states."""
         persona = self.users[user].persona
         if persona.directions is not None:
-            return Known(user, persona.directions, _certain(persona.directions), 0, "ok", user_known=True)
+            return Known(user, persona.directions, _certain(persona.directions), 0, "ok", True, persona.n_items)
         if self.inferrer is None:
-            return Known(user, None, (), 0, "ok" if persona.n_items else "cold", user_known=True)
+            return Known(user, None, (), 0, "ok" if persona.n_items else "cold", True, persona.n_items)
         self.computed += 1
         return _known(user, self.inferrer.infer(persona, prompt), 0)
 
@@ -201,7 +203,7 @@ def _together(inferrer: PosteriorInferrer, tallies: Sequence[Tally]) -> list[Pos
 
 def _known(user: str, posterior: Posterior, version: int) -> Known:
     status: Knowledge = "cold" if posterior.cold else "ok"
-    return Known(user, posterior.directions, posterior.probabilities, version, status, user_known=True)
+    return Known(user, posterior.directions, posterior.probabilities, version, status, True, posterior.n_items)
 
 
 def _certain(directions: Directions) -> Probabilities:

@@ -40,11 +40,13 @@ def run_one(run: Run, name: str, config: PpoConfig, upstream: dict[str, str]) ->
     world."""
     if config.shuffled and config.agent:
         raise RecipeError(f"ppo.{name}: the agent takes prompt and reward from one user; shuffled needs agent: false")
+    if config.groups and not config.agent:
+        raise RecipeError(f"ppo.{name}: reward_func has too few calls open to fill a group; groups need agent: true")
     on = device_of(run.recipe)
 
     def work(folder: Path) -> None:
         users, asked = people_of(run, config)
-        bundle = _bundle(run, config, folder, users)
+        bundle = bundle_of(run, config, folder, users)
         prompts = folder / "prompts.jsonl"
         write_rows(prompts, _prompts(bundle, users, asked, config, run.recipe.seed))
         args = ppo_args(config, model_folder(run.recipe.model), prompts, folder)
@@ -84,7 +86,8 @@ def _hidden(persona: Persona) -> Persona:
     return persona.with_directions(None)
 
 
-def _bundle(run: Run, config: PpoConfig, folder: Path, users: Sequence[User]) -> Path:
+def bundle_of(run: Run, config: PpoConfig, folder: Path, users: Sequence[User]) -> Path:
+    """Write the reward bundle of a PPO section for these people: <folder>/bundle."""
     trained = run.recipe.dpo.get(config.reward)
     method = with_prompts(run.recipe, trained.method if trained else {"name": config.reward})
     models: dict[str, Any] = {}
@@ -97,8 +100,17 @@ def _bundle(run: Run, config: PpoConfig, folder: Path, users: Sequence[User]) ->
         models["inferrer_dir"] = LEARNED
     return write_bundle(
         folder / "bundle", users, space=run.recipe.space, method=method, prompts=run.recipe.prompts,
-        inferrer=config.inferrer, annotator=config.annotator, **models,
+        inferrer=config.inferrer, annotator=config.annotator, **models, **_beside(config),
     )  # fmt: skip
+
+
+def _beside(config: PpoConfig) -> dict[str, Any]:
+    """Hygiene, groups and the models that they ask, as bundle.yaml has them."""
+    given = config.model_dump(mode="json", include={"hygiene", "groups", "universal", "safety"}, exclude_unset=True)
+    for key in ("universal", "safety"):
+        if given.get(key) and given[key].get("method_dir"):
+            given[key]["method_dir"] = str(Path(given[key]["method_dir"]).resolve())
+    return given
 
 
 def _prompts(bundle: Path, users: Sequence[User], asked: Sequence[Asked], config: PpoConfig, seed: int) -> Any:

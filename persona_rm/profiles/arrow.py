@@ -113,7 +113,9 @@ class ArrowSnapshot(ProfileStore):
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
         table, dead = self._opened(), self._dead()
         places = _places(table, [sha256 for sha256 in wanted.values() if sha256 not in dead])
-        return {user: table.states[places[sha256]].as_py() for user, sha256 in wanted.items() if sha256 in places}
+        there = [user for user, sha256 in wanted.items() if sha256 in places]
+        states = _values(table.states, [places[wanted[user]] for user in there])
+        return dict(zip(there, states, strict=True))
 
     def _write(self, found: Sequence[Record], readmit: bool) -> NoReturn:
         raise DataError(
@@ -240,18 +242,27 @@ def _check(schema: Any, batches: int, path: Path) -> None:
 
 
 def _places(table: Table, sha256s: Sequence[str]) -> dict[str, int]:
-    """The rows of those hashes that are there. Two people may share a key, never a hash."""
+    """The rows of those hashes that are there. Two people may share a key, never a hash: who is not found at the
+    first place of a key is looked for at the next."""
     keys = np.array([_key(sha256) for sha256 in sha256s], dtype=np.uint64)
+    places, left = np.searchsorted(table.keys, keys), np.arange(len(keys))
     found: dict[str, int] = {}
-    for sha256, key, start in zip(sha256s, keys, np.searchsorted(table.keys, keys).tolist(), strict=True):
-        place = start
-        while place < len(table.keys) and table.keys[place] == key:
-            row = int(table.rows[place])
-            if hashlib.sha256(table.ids[row].as_py()).hexdigest() == sha256:
-                found[sha256] = row
-                break
-            place += 1
+    while len(left):
+        left = left[places[left] < len(table.keys)]
+        left = left[table.keys[places[left]] == keys[left]]
+        rows = table.rows[places[left]]
+        ids = _values(table.ids, rows)
+        same = [hashlib.sha256(one).hexdigest() == sha256s[i] for i, one in zip(left.tolist(), ids, strict=True)]
+        found.update((sha256s[i], row) for i, row, it in zip(left.tolist(), rows.tolist(), same, strict=True) if it)
+        left = left[~np.array(same, dtype=bool)]
+        places[left] += 1
     return found
+
+
+def _values(column: Any, rows: Any) -> list[bytes]:
+    """Those of `rows`, in one call: half the time of one by one."""
+    taken: list[bytes] = column.take(np.asarray(rows, dtype=np.uint32)).to_pylist()
+    return taken
 
 
 def _key(sha256: str) -> int:

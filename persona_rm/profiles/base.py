@@ -20,6 +20,8 @@ from persona_rm.types import UserState
 SCHEMA = 1
 """The layout of a store; written into it, and checked at opening."""
 FIELDS = tuple(field.name for field in fields(UserState))
+NAMES = frozenset(FIELDS)
+DECODER = json.JSONDecoder()
 LARGEST = 2**53
 """Versions stay below it: a Redis script compares them as doubles."""
 
@@ -200,21 +202,30 @@ def _no_number(name: str) -> NoReturn:
 def read_state(user_id: str, text: bytes, where: str) -> UserState:
     """The inverse of `record`. Raises `DataError` naming the user and what to do."""
     data = _parsed(text)
-    if isinstance(data, dict) and set(data) == set(FIELDS) and _fits(data, user_id):
+    if isinstance(data, dict) and data.keys() == NAMES and _fits(data, user_id):
         return UserState(**data)
     raise DataError(f"user {user_id!r}: {_fault(data)}. Put the state again, or erase the user", file=where)
 
 
 def _parsed(text: bytes) -> Any:
+    """As `json.loads`, without its search for encodings and white space: a tenth of a look-up. None for no JSON."""
     try:
-        return json.loads(text)
+        whole = text.decode()
+        data, end = DECODER.raw_decode(whole)
     except (ValueError, RecursionError):
         return None
+    return data if end == len(whole) else None
 
 
 def _fits(data: Mapping[str, Any], user_id: str) -> bool:
-    kinds = {"method": str, "payload": dict, "n_items": int, "version": int}
-    return data["user_id"] == user_id and all(type(data[name]) is kind for name, kind in kinds.items())
+    """Written out: a look-up of many people comes here for each."""
+    return (
+        data["user_id"] == user_id
+        and type(data["method"]) is str
+        and type(data["payload"]) is dict
+        and type(data["n_items"]) is int
+        and type(data["version"]) is int
+    )
 
 
 def _fault(data: Any) -> str:

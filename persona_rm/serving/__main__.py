@@ -1,10 +1,11 @@
 """Reward actors, and the inference actor, on a cluster that already runs, for jobs that are submitted to it.
 
     python -m persona_rm.serving start BUNDLE --actors 2 --gpus 0.25     before the job takes the machines
-    python -m persona_rm.serving info | stop
+    python -m persona_rm.serving info | health | stop
 
-It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors stay until they are stopped. The
-inference actor starts where the bundle names a profile store; `--inference` starts it for any bundle.
+It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors stay until they are stopped. A
+supervisor restarts those that hang, and adds some while many rows wait, up to `--max-actors`. The inference actor
+starts where the bundle names a profile store; `--inference` starts it for any bundle.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 from persona_rm.errors import PersonaRMError
-from persona_rm.serving.pool import NAMESPACE, running, start_pool
+from persona_rm.serving.pool import NAMESPACE, Policy, running, start_pool
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -24,11 +25,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     start = verbs.add_parser("start", help="create the actors and wait until each has scored a sentence")
     start.add_argument("bundle", type=Path, help="PERSONA_RM_BUNDLE of the job")
     start.add_argument("--actors", type=int, default=1)
+    start.add_argument("--min-actors", type=int, help="an idle pool shrinks to so many; default --actors")
+    start.add_argument("--max-actors", type=int, help="a busy pool grows to so many; default --actors")
+    start.add_argument(
+        "--stuck-after",
+        type=float,
+        default=Policy().stuck_after,
+        metavar="SECONDS",
+        help="an actor that scores one batch for so long is started again",
+    )
     start.add_argument("--cpus", type=float, default=1, help="of each actor")
     start.add_argument("--gpus", type=float, default=0, help="of each actor, a share is fine")
     start.add_argument("--inference", action="store_true", default=None, help="the inference actor too")
     start.add_argument("--run", type=Path, help="folder for the log of scored samples")
     verbs.add_parser("info", help="what the actors serve, and their counters")
+    verbs.add_parser("health", help="who is ready, and what the supervisor did")
     verbs.add_parser("stop", help="end the actors")
     return parser.parse_args(argv)
 
@@ -50,8 +61,11 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> object:
     if args.verb == "start":
         options = {"num_cpus": args.cpus, "num_gpus": args.gpus, "run_dir": args.run, "namespace": args.namespace}
-        return start_pool(args.bundle, args.actors, inference=args.inference, **options).info()
+        policy = Policy(args.min_actors or args.actors, args.max_actors or args.actors, args.stuck_after)
+        return start_pool(args.bundle, args.actors, inference=args.inference, policy=policy, **options).info()
     pool = running(args.namespace)
+    if args.verb == "health":
+        return pool.health()
     if args.verb == "info":
         return pool.info()
     pool.stop()

@@ -1,24 +1,30 @@
-"""What runs inside a reward actor: the bundle, a micro-batcher before it, a line of log for every sample.
+"""What runs inside a reward actor: the bundle, a micro-batcher before it, hygiene behind it, a log line per sample.
 
 Where no inference actor runs it also says what a person prefers (`profile`): it holds the same people, and reads the
 same store.
 """
 
+import asyncio
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-from persona_rm.bundle import Bundle, Known, load_bundle
+from persona_rm.bundle import Bundle, Known, Scored, Scorers, load_bundle
 from persona_rm.serving.batcher import MicroBatcher
+from persona_rm.serving.groups import NORMALISE, GroupBuffer, win_rates
+from persona_rm.serving.hygiene import Hygiene, Raw
 from persona_rm.serving.replies import PREFIX, UNKNOWN, Ask, Curves, Reply
-from persona_rm.types import Score
+from persona_rm.types import Score, Status
 
-LOG_FOLDER = "rewards"
+LOG_FOLDER, STATISTICS = "rewards", "hygiene"
+KEEP = 60.0
+"""Seconds between two savings of the running statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +53,33 @@ class RewardActor:
     ) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
         self.curves = Curves(self.bundle.groups, self.bundle.log_dims)
-        self.batcher: MicroBatcher[Ask, tuple[Known, Score]] = MicroBatcher(self._score, max_rows, max_wait)
+        self.scorers, self.hygiene = Scorers(self.bundle), Hygiene(self.bundle.file.hygiene)
+        self.scorers.check()
+        self.batcher: MicroBatcher[Ask, Scored] = MicroBatcher(self._score, max_rows, max_wait)
+        config = self.bundle.file.groups
+        self.together: GroupBuffer[Ask, Scored] | None = GroupBuffer.of(config, self._group) if config else None
         self.finder: MicroBatcher[tuple[str | None, str], Known] = MicroBatcher(self._find, max_rows, max_wait)
         self._alone = Lock()
         self.counts: Counter[str] = Counter()
         self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
+        self._statistics = Path(run_dir) / STATISTICS / f"{name}.json" if run_dir else None
+        self._kept = time.monotonic()
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self._statistics is not None and self.hygiene.config.on and self._statistics.is_file():
+            self.hygiene.load(self._statistics)
 
     async def score(self, ask: Ask) -> Reply:
-        """One reward. Raises what the method raised for this row; other rows of its batch are not touched."""
+        """One reward. Raises what the method raised for this row; other rows of its batch are not touched. Where the
+        bundle has groups, it waits for the other samples of this person's prompt."""
         started = time.perf_counter()
         try:
-            known, score = await self.batcher.submit(ask)
+            scored, more = await self._scored(ask)
+            reply = self._reply(ask, scored, more)
         except Exception:
             self.counts["failed"] += 1
             raise
-        reply = self._reply(ask, known, score)
-        self._record(ask, reply, known, time.perf_counter() - started)
+        self._record(ask, reply, scored.known, time.perf_counter() - started)
         return reply
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
@@ -78,6 +93,7 @@ class RewardActor:
         sizes = self.batcher.sizes
         return {
             "name": self.name,
+            "pid": os.getpid(),
             "bundle": str(self.bundle.folder),
             "method": self.bundle.method.name,
             "users": len(self.bundle.users),
@@ -89,24 +105,86 @@ class RewardActor:
     async def warm(self) -> float:
         """Load the models by scoring one sentence for a stranger: a set-up that cannot score fails here, before
         training."""
-        _, score = await self.batcher.submit(Ask(None, "How are you? ", "I am well."))
-        return score.rewards[0]
+        ask = Ask(None, "How are you? ", "I am well.")
+        if self.bundle.file.groups is not None and self.bundle.file.groups.listwise:
+            scored = (await asyncio.to_thread(self._compare, [ask, replace(ask, response="Well.")]))[0]
+        else:
+            scored = await self.batcher.submit(ask)
+        reward, _ = Hygiene(self.hygiene.config).apply(self._raw(ask, scored))
+        return reward
 
-    def _score(self, asks: Sequence[Ask]) -> list[tuple[Known, Score]]:
+    async def _scored(self, ask: Ask) -> tuple[Scored, dict[str, float]]:
+        """With the logs of its group, where there are groups."""
+        if self.together is None or self.bundle.file.groups is None:
+            return await self.batcher.submit(ask), {}
+        done = await self.together.submit((ask.user, ask.prompt), self.bundle.file.groups.size, ask)
+        return done.result, done.logs
+
+    def _score(self, asks: Sequence[Ask]) -> list[Scored]:
         with self._alone:
-            return self.bundle.score_known([(ask.user, ask.prompt, ask.response) for ask in asks])
+            return self.scorers.score([(ask.user, ask.prompt, ask.response) for ask in asks])
+
+    async def _group(self, asks: Sequence[Ask]) -> list[Scored]:
+        """The samples of one prompt: their rewards, and those of the prior, on the group's scale."""
+        config = self.bundle.file.groups
+        if config is not None and config.listwise:
+            found = await asyncio.to_thread(self._compare, asks)
+        else:
+            found = list(await asyncio.gather(*map(self.batcher.submit, asks)))
+        scale = NORMALISE[config.normalise if config is not None else "none"]
+        rewards = scale([one.score.rewards[0] for one in found])
+        priors = [one.prior for one in found if one.prior is not None]
+        scaled = scale(priors) if len(priors) == len(found) else [None] * len(found)
+        return [
+            replace(one, score=replace(one.score, rewards=(reward,), std=None), prior=prior)
+            for one, reward, prior in zip(found, rewards, scaled, strict=True)
+        ]
+
+    def _compare(self, asks: Sequence[Ask]) -> list[Scored]:
+        """Win rates among the responses, for methods that compare."""
+        first = asks[0]
+        with self._alone:
+            found = self.scorers.compare(first.user, first.prompt, [ask.response for ask in asks])
+        rates = [win_rates(matrix) for matrix in found.matrices]
+        rewards, priors = rates[0], rates[1] if len(rates) > 1 else [None] * len(asks)
+        status: Status = "ok" if found.known.user_known else "cold"
+        return [
+            replace(row, score=Score((reward,), status), prior=prior)
+            for row, reward, prior in zip(found.rows, rewards, priors, strict=True)
+        ]
 
     def _find(self, asked: Sequence[tuple[str | None, str]]) -> list[Known]:
         with self._alone:
             return self.bundle.people.find(asked)
 
-    def _reply(self, ask: Ask, known: Known, score: Score) -> Reply:
-        group = self.bundle.group_of(known) or UNKNOWN
-        dims = {name: values[0] for name, values in score.dims.items()}
-        logs = self.curves.logs(ask, score.rewards[0], dims, known.user_known, group)
+    def _raw(self, ask: Ask, scored: Scored) -> Raw:
+        known, score = scored.known, scored.score
+        return Raw(
+            score.rewards[0], ask.user if known.user_known else None, self.bundle.group_of(known) or UNKNOWN,
+            known.n_items, score.std[0] if score.std else None, scored.prior, scored.universal, scored.safety,
+            scored.length,
+        )  # fmt: skip
+
+    def _reply(self, ask: Ask, scored: Scored, more: dict[str, float]) -> Reply:
+        """The reward that is given: after hygiene, which counts this sample."""
+        known, score = scored.known, scored.score
+        if known.status == "erased" and known.user is not None:
+            self.hygiene.forget(known.user)
+        raw = self._raw(ask, scored)
+        reward, steps = self.hygiene.apply(raw)
+        self._keep()
+        group, dims = raw.group or UNKNOWN, {name: values[0] for name, values in score.dims.items()}
+        logs = {**self.curves.logs(ask, reward, dims, known.user_known, group), **steps, **more}
         if self.bundle.file.profiles is not None:
             logs[f"{PREFIX}erased"] = float(known.status == "erased")
-        return Reply(score.rewards[0], dims, score.status, known.user_known, group, logs)
+        return Reply(reward, dims, score.status, known.user_known, group, logs)
+
+    def _keep(self) -> None:
+        """Save the running statistics now and then, so that a restarted actor does not begin with none."""
+        if self._statistics is None or not self.hygiene.config.on or time.monotonic() - self._kept < KEEP:
+            return
+        self._kept = time.monotonic()
+        self.hygiene.save(self._statistics)
 
     def _record(self, ask: Ask, reply: Reply, known: Known, seconds: float) -> None:
         """Who, what and how long, without the texts."""

@@ -1,23 +1,29 @@
 """What a plugin calls: a reward or an error, never a made-up number.
 
-An actor that died is restarted by Ray; calls are repeated with growing pauses, on its neighbours too, until a
-deadline. An error of the method itself (a response too long, NaN) is not repeated: it would come again.
+A person keeps to one actor (`routing`). Where it does not answer the next of their order is asked at once, and when
+all were asked, all again with growing pauses, until a deadline. Actors that died are restarted meanwhile. An error of
+the method itself (a response too long, NaN) is not repeated: it would come again.
 """
 
 import logging
 import math
 import os
+import re
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
 from persona_rm.bundle import Known
 from persona_rm.errors import HostError, PersonaRMError, ScoreError
 from persona_rm.serving.actor import Profile
+from persona_rm.serving.failures import Failures, OnFailure, read_policy
 from persona_rm.serving.pool import NAMESPACE, inference_name, pool_names
+from persona_rm.serving.remote import ready_names
 from persona_rm.serving.replies import Ask, Reply
+from persona_rm.serving.routing import Roster
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +50,15 @@ class RayTransport:
         self._handles: dict[str, Any] = {}
 
     def names(self) -> list[str]:
-        """The reward actors that live now."""
+        """The reward actors that can score now, as the supervisor knows; else all that live."""
+        from ray.exceptions import RayError
+
         _connect()
-        return pool_names(self.namespace)
+        try:
+            return ready_names(self.namespace) or pool_names(self.namespace)
+        except (RayError, ConnectionError, RuntimeError) as error:
+            logger.warning("persona_rm: the cluster did not say which actors live (%s)", type(error).__name__)
+            return []
 
     def inference(self) -> str | None:
         """The inference actor, where one lives now."""
@@ -54,42 +66,56 @@ class RayTransport:
         return inference_name(self.namespace)
 
     def call(self, name: str, method: str, args: tuple[Any, ...], timeout: float) -> Any:
-        """One call, waited for."""
+        """One call, waited for. One that is given up is cancelled: it leaves the actor's queue."""
         import ray
         from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+        ref = None
         try:
             if name not in self._handles:
                 self._handles[name] = ray.get_actor(name, namespace=self.namespace)
-            return ray.get(getattr(self._handles[name], method).remote(*args), timeout=timeout)
+            ref = getattr(self._handles[name], method).remote(*args)
+            return ray.get(ref, timeout=timeout)
         except RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, PersonaRMError) else error
-            raise ScoreError(f"{name} could not {method}: {cause}") from error
+            raise ScoreError(f"{name} could not {method}: {_told(error)}") from error
         except (RayError, GetTimeoutError, ValueError) as error:
             self._handles.pop(name, None)
+            if isinstance(error, GetTimeoutError) and ref is not None:
+                with suppress(RayError, ValueError):
+                    ray.cancel(ref)
             raise Unreachable(f"{name}: {type(error).__name__}") from error
+        except Exception as error:
+            raise ScoreError(f"{name} could not {method}: {type(error).__name__}") from error
 
 
 class RewardClient:
     """Thread-safe: the host calls rewards from several threads at once."""
 
     def __init__(
-        self, transport: Transport, *, deadline: float = 300, wait: Callable[[float], None] = time.sleep
+        self,
+        transport: Transport,
+        *,
+        deadline: float = 300,
+        wait: Callable[[float], None] = time.sleep,
+        on_failure: OnFailure = "stop",
     ) -> None:
         self.transport, self.deadline, self.wait = transport, deadline, wait
-        self._names: list[str] = []
+        self.failures = Failures(on_failure)
+        self.roster = Roster(transport.names)
         self._inference: list[str] | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "RewardClient":
         """The client that the environment describes, checked: actors answer, and serve the bundle that the job names.
 
-        PERSONA_RM_BUNDLE the bundle, PERSONA_RM_NAMESPACE (persona_rm), PERSONA_RM_DEADLINE seconds (300). Raises
-        `HostError`: a plugin calls this at import, where the host does not swallow it.
+        PERSONA_RM_BUNDLE the bundle, PERSONA_RM_NAMESPACE (persona_rm), PERSONA_RM_DEADLINE seconds (300),
+        PERSONA_RM_ON_FAILURE stop or skip_group (stop). Raises `HostError`: a plugin calls this at import, where the
+        host does not swallow it.
         """
         env = os.environ if environ is None else environ
         namespace = env.get("PERSONA_RM_NAMESPACE", NAMESPACE)
-        client = cls(RayTransport(namespace), deadline=float(env.get("PERSONA_RM_DEADLINE", "300")))
+        deadline, policy = _seconds(env, "PERSONA_RM_DEADLINE"), read_policy(env.get("PERSONA_RM_ON_FAILURE", "stop"))
+        client = cls(RayTransport(namespace), deadline=deadline, on_failure=policy)
         client.check(env.get("PERSONA_RM_BUNDLE"), namespace)
         return client
 
@@ -100,29 +126,37 @@ class RewardClient:
                 "PERSONA_RM_BUNDLE does not say which reward bundle this job uses. On a cluster that was started "
                 "before, your shell's variables do not reach the rollout actors: put it into runtime_env env_vars"
             )
-        self._names = self.transport.names()
-        if not self._names:
+        names = self.roster.names()
+        if not names:
             raise HostError(
                 f"no reward actors in namespace {namespace!r} of this Ray cluster: start them there before the host "
                 f"takes its resources: python -m persona_rm.serving start {bundle}"
             )
-        reward, inference = (self._names, "the reward actors serve"), (self._inferring(), "the inference actor serves")
+        reward, inference = (names, "the reward actors serve"), (self._inferring(), "the inference actor serves")
         for names, who in (reward, inference):
             served = self._ask("info", (), "", names)["bundle"] if names else bundle
             if Path(served).resolve() != Path(bundle).resolve():
                 raise HostError(f"in namespace {namespace!r} {who} {served}, this job asks for {bundle}")
 
     def reward(self, user: str | None, prompt: str, response: str, *, bad_label: bool = False) -> Reply:
-        """This person's reward for the response. Raises `ScoreError` when there is none, or it is not finite."""
-        reply: Reply = self._ask("score", (Ask(user, prompt, response, bad_label),), user or prompt)
-        if not math.isfinite(reply.reward):
-            raise ScoreError(f"the reward of user {user!r} is {reply.reward}")
+        """This person's reward for the response. Raises `ScoreError` when there is none, or it is not a finite number;
+        `SkipGroup`, one of them, where the policy allows to train without this sample."""
+        try:
+            reply: Reply = self._ask("score", (Ask(user, prompt, response, bad_label),), user or prompt)
+            _check_finite(reply, user)
+        except ScoreError as error:
+            if (reason := self.failures.failed(error)) is error:
+                raise
+            raise reason from error
+        self.failures.passed()
         return reply
 
     def profile(self, user: str | None, prompt: str) -> Profile:
         """What this person prefers, and the prompt that tells the policy so: from the inference actor where one runs,
         else from the reward actors."""
-        profile: Profile = self._ask("profile", (user, prompt), user or prompt, self._inferring())
+        profile: Profile | None = self._ask("profile", (user, prompt), user or prompt, self._inferring())
+        if profile is None:
+            raise ScoreError(f"asked for the profile of user {user!r}, the actor answered nothing")
         return profile
 
     def directions(self, users: Sequence[str], prompt: str = "") -> list[Known]:
@@ -140,28 +174,74 @@ class RewardClient:
         return self._inference
 
     def _ask(self, method: str, args: tuple[Any, ...], key: str, among: Sequence[str] = ()) -> Any:
-        """A user keeps to one actor (its state is cached there) until that one does not answer. `among`: these
-        actors, else the reward actors."""
+        """Ask in the order of `key`, round after round. `among`: these actors, else the reward actors."""
         end = time.monotonic() + self.deadline
-        start, attempt, last = zlib.crc32(key.encode()), 0, "no actor is named"
-        while (left := end - time.monotonic()) > 0 or attempt == 0:
-            names = among or self._names or self.transport.names()
-            if names:
-                name = names[(start + attempt) % len(names)]
+        attempt, last = 0, "no actor is named"
+        while attempt == 0 or time.monotonic() < end:
+            if names := list(among) or self.roster.order(key):
                 try:
-                    return self.transport.call(name, method, args, max(left, 0.1))
+                    return self._round(method, args, names, end)
                 except Unreachable as error:
                     last = str(error)
             pause = min(0.1 * 2 ** min(attempt, 6), 5.0)
-            logger.warning("persona_rm: %s; try %d of %s in %.1f s", last, attempt + 2, method, pause)
+            logger.warning("persona_rm: %s; round %d of %s in %.1f s", last, attempt + 2, method, pause)
             self.wait(pause)
             attempt += 1
         who = "inference actor" if among and among == self._inference else "reward actor"
         raise ScoreError(f"no {who} answered {method} within {self.deadline:.0f} s; last: {last}")
+
+    def _round(self, method: str, args: tuple[Any, ...], names: Sequence[str], end: float) -> Any:
+        """The first answer. Raises what the last one asked raised.
+
+        While others are left to ask, one gets half of the time that is left: it may hang.
+        """
+        for others, name in zip(reversed(range(len(names))), names, strict=True):
+            left = end - time.monotonic()
+            try:
+                answer = self.transport.call(name, method, args, max(left / 2 if others else left, 0.1))
+            except Unreachable:
+                self.roster.failed(name)
+                if not others or time.monotonic() >= end:
+                    raise
+            else:
+                self.roster.answered(name)
+                return answer
+        raise Unreachable("no actor is named")
+
+
+def _check_finite(reply: Any, user: str | None) -> None:
+    reward = getattr(reply, "reward", None)
+    if not isinstance(reward, Real) or not math.isfinite(reward):
+        raise ScoreError(f"the reward of user {user!r} is {reward}")
+
+
+def _told(error: Any) -> str:
+    """What an actor's error says. One that is not ours may carry what a user wrote, so only its kind and place go on;
+    the whole stands in the chain of the exception."""
+    if isinstance(error.cause, PersonaRMError):
+        return str(error.cause)
+    places = re.findall(r'^\s+File "[^"\n]*?([\w.]+\.py)", line (\d+)', str(error), re.M)
+    return type(error.cause).__name__ + (f" in {places[-1][0]}:{places[-1][1]}" if places else "")
+
+
+def _seconds(env: Mapping[str, str], key: str, default: str = "300") -> float:
+    text = env.get(key, default)
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise HostError(f"{key} is {text!r}; it is a number of seconds, such as {default}") from error
+    if not 0 < seconds < math.inf:
+        raise HostError(f"{key} is {text!r}; it is a positive number of seconds")
+    return seconds
 
 
 def _connect() -> None:
     import ray
 
     if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
+        try:
+            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
+        except ConnectionError as error:
+            raise HostError(
+                f"this process is in no Ray cluster, and found none to ask for rewards: {error}"
+            ) from error

@@ -21,7 +21,8 @@ from persona_rm.errors import HostError
 from persona_rm.host import device, environment, gpus_needed, ppo_command, require_host, run_host, where
 from persona_rm.host.env import Device
 from persona_rm.serving.actor import LOG_FOLDER
-from persona_rm.serving.pool import NAMESPACE, start_pool, wants_inference
+from persona_rm.serving.failures import OnFailure
+from persona_rm.serving.pool import NAMESPACE, Policy, start_pool, wants_inference
 
 Plugin = Literal["reward", "agent"]
 FAILURES = "failures.jsonl"
@@ -55,9 +56,16 @@ def run_ppo(
     labels: Literal["prior", "strict"] = "prior",
     deadline: float = 300,
     echo: bool = True,
+    max_actors: int | None = None,
+    on_failure: OnFailure = "stop",
 ) -> PpoRun:
-    """Train with this bundle's rewards; `args` are the host's flags without the plugin's own. Raises `HostError`."""
+    """Train with this bundle's rewards; `args` are the host's flags without the plugin's own.
+
+    `max_actors`: a busy pool may grow to so many; None: it keeps to `n_actors`. `on_failure`: what happens where a
+    reward cannot be had (`failures`). Raises `HostError`.
+    """
     require_host()
+    check_policy(on_failure, args)
     on = on or device()
     run_dir = run_dir.resolve()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -67,14 +75,15 @@ def run_ppo(
         "PERSONA_RM_RUN": str(run_dir),
         "PERSONA_RM_LABELS": labels,
         "PERSONA_RM_DEADLINE": str(deadline),
+        "PERSONA_RM_ON_FAILURE": on_failure,
         "PERSONA_RM_NAMESPACE": os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE),
     }
     env = environment(on, extra=extra, gpus=gpus_needed(args))
     _clear(run_dir, goes_on=_goes_on(args))
-    with cluster(env, on, gpus_needed(args), n_actors + wants_inference(bundle)) as address:
-        pool = start_pool(
-            bundle, n_actors, num_gpus=reward_gpus, run_dir=run_dir, namespace=extra["PERSONA_RM_NAMESPACE"]
-        )
+    policy = Policy(n_actors, max_actors or n_actors, stuck_after=max(deadline / 3, 10.0))
+    namespace = extra["PERSONA_RM_NAMESPACE"]
+    with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as address:
+        pool = start_pool(bundle, n_actors, num_gpus=reward_gpus, run_dir=run_dir, namespace=namespace, policy=policy)
         try:
             seconds = _host(args, {**env, "RAY_ADDRESS": address}, run_dir, echo)
         finally:
@@ -83,6 +92,18 @@ def run_ppo(
     run = PpoRun(seconds, run_dir / "ppo.log", Path(str(args["logger.tensorboard_dir"])), logs)
     _check_rollouts(run)
     return run
+
+
+def check_policy(on_failure: OnFailure, args: Mapping[str, Any]) -> None:
+    """Raises `HostError` where the host could not leave out a group, and would train on one without reward."""
+    if on_failure == "stop":
+        return
+    if not args.get("algo.dynamic_filtering_enable"):
+        found = "algo.dynamic_filtering_enable is off: only this makes OpenRLHF drop a group"
+        raise HostError(f"asked for on_failure {on_failure!r}, and {found}. Set it to true, or on_failure to 'stop'")
+    if args.get("eval.dataset"):
+        found = "eval.dataset is set: the host's evaluation drops nothing"
+        raise HostError(f"asked for on_failure {on_failure!r}, and {found}. Remove it, or set on_failure to 'stop'")
 
 
 def _goes_on(args: Mapping[str, Any]) -> bool:

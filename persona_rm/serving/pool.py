@@ -4,6 +4,8 @@ The host takes its GPUs in placement groups. Actors that come later wait for eve
 order is: cluster, pool, host (`launch.run_ppo`). The actors outlive the job that made them; `Pool.stop` ends them.
 """
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,40 @@ from typing import Any
 
 from persona_rm.bundle import read_file
 from persona_rm.errors import HostError
-from persona_rm.serving.actor import RewardActor
 from persona_rm.serving.inference import InferenceActor
+from persona_rm.serving.remote import (
+    INFERENCE,
+    NAMESPACE,
+    PREFIX,
+    SUPERVISOR,
+    Spec,
+    create,
+    end,
+    in_order,
+    named,
+    pool_names,
+    refuse_taken,
+    share,
+)
+from persona_rm.serving.resources import Need, release, require_room, reserved
+from persona_rm.serving.scaling import Policy
+from persona_rm.serving.supervisor import Supervisor
 
-NAMESPACE = "persona_rm"
-PREFIX = "reward-"
-INFERENCE = "inference-0"
+__all__ = [
+    "INFERENCE",
+    "NAMESPACE",
+    "PREFIX",
+    "Policy",
+    "Pool",
+    "inference_name",
+    "pool_names",
+    "running",
+    "start_inference",
+    "start_pool",
+    "wants_inference",
+]
+
+logger = logging.getLogger(__name__)
 INFERENCE_CPUS = 0.25
 """The share of a CPU that the inference actor reserves."""
 
@@ -27,7 +57,7 @@ class Pool:
 
     namespace: str
     names: tuple[str, ...]
-    """Of the reward actors."""
+    """Of the reward actors it was started with; a supervisor may have added some and ended others since."""
     inference: str | None = None
     """Of the inference actor, where there is one."""
 
@@ -36,24 +66,55 @@ class Pool:
         """Reward actors, then the inference actor."""
         return (*self.names, *([self.inference] if self.inference else []))
 
+    def now(self) -> "Pool":
+        """The same with the reward actors that live at this moment."""
+        return Pool(self.namespace, tuple(pool_names(self.namespace)) if self.names else (), self.inference)
+
     def handles(self) -> list[Any]:
-        """Ray handles, in the order of `every`."""
+        """Ray handles of those that live now, in the order of `every`."""
         import ray
 
-        return [ray.get_actor(name, namespace=self.namespace) for name in self.every]
+        return [ray.get_actor(name, namespace=self.namespace) for name in self.now().every]
 
     def info(self, timeout: float = 60) -> list[dict[str, Any]]:
-        """`info` of each."""
+        """`info` of each that lives now. Raises `HostError` where one does not answer."""
         import ray
 
-        return list(ray.get([handle.info.remote() for handle in self.handles()], timeout=timeout))
+        try:
+            return list(ray.get([handle.info.remote() for handle in self.handles()], timeout=timeout))
+        except (ray.exceptions.RayError, ValueError) as error:
+            problem = f"asked the actors of namespace {self.namespace!r} what they serve; one did not answer"
+            raise HostError(f"{problem} ({type(error).__name__}): it may be starting again, try later") from error
 
-    def stop(self) -> None:
-        """End the actors for good."""
+    def health(self, timeout: float = 10) -> dict[str, Any]:
+        """What the supervisor knows: who is ready, the target, what it did. Raises `HostError` where none answers."""
         import ray
 
-        for handle in self.handles():
-            ray.kill(handle, no_restart=True)
+        try:
+            supervisor = ray.get_actor(SUPERVISOR, namespace=self.namespace)
+            return dict(ray.get(supervisor.info.remote(), timeout=timeout))
+        except (ray.exceptions.RayError, ValueError) as error:
+            problem = f"no supervisor answers in namespace {self.namespace!r} ({type(error).__name__})"
+            raise HostError(f"{problem}: pools are started with python -m persona_rm.serving start BUNDLE") from error
+
+    def stop(self, patience: float = 10) -> None:
+        """End the actors for good, their supervisor first, and give back what was reserved for them."""
+        if self.names:
+            end(self.namespace, SUPERVISOR)
+        until = time.monotonic() + patience
+        while (living := self._living()) and time.monotonic() < until:
+            for name in living:
+                end(self.namespace, name)
+            time.sleep(0.05)
+        if living:
+            logger.warning("persona_rm: %s were ended, and are still listed after %g s", living, patience)
+        rewards = reserved(share(self.namespace, PREFIX)) if self.names else []
+        release(*rewards, *[share(self.namespace, name) for name in self.every])
+
+    def _living(self) -> list[str]:
+        """Actors of this pool that Ray still lists: their names are free a moment after they were killed."""
+        mine = [*self.now().every, *([SUPERVISOR] if self.names else [])]
+        return [name for name in named(self.namespace) if name in mine]
 
 
 def start_pool(
@@ -68,29 +129,34 @@ def start_pool(
     max_rows: int = 32,
     max_wait: float = 0.01,
     timeout: float = 300,
+    policy: Policy | None = None,
 ) -> Pool:
-    """Create `n` reward actors in the connected cluster and wait until each has scored a sentence.
+    """Create `n` reward actors and their supervisor in the connected cluster; wait until each has scored a sentence.
 
-    `inference`: the inference actor too; None: where the bundle names a profile store. Raises `HostError` where the
-    names are taken, the cluster has no room, or a bundle cannot score.
+    `inference`: the inference actor too; None: where the bundle names a profile store. `policy`: the bounds of the
+    pool and the supervisor's limits; None: `n` actors, always. Raises `HostError` where the names are taken, the
+    cluster has no room (within seconds), or a bundle cannot score: then nothing is left behind.
     """
-    import ray
-
+    policy = policy or Policy(n, n)
     names = tuple(f"{PREFIX}{i}" for i in range(n))
-    _refuse_taken(names, namespace)
     wanted = wants_inference(bundle) if inference is None else inference
-    also = start_inference(bundle, namespace=namespace, timeout=timeout).inference if wanted else None
-    folder = str(Path(bundle).resolve())
     log_dir = str(run_dir.resolve()) if run_dir else None
-    cls = ray.remote(RewardActor)
-    options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **_lasting(namespace)}
-    handles = [cls.options(name=name, **options).remote(folder, name, log_dir, max_rows, max_wait) for name in names]
+    options = {"max_rows": max_rows, "max_wait": max_wait}
+    spec = Spec(namespace, str(Path(bundle).resolve()), log_dir, num_cpus, num_gpus, options)
+    _check_bounds(n, policy)
+    refuse_taken([*names, SUPERVISOR, *([INFERENCE] if wanted else [])], namespace)
+    require_room([spec.need(n), *([_inference_need(INFERENCE_CPUS)] if wanted else [])])
+    pool = Pool(namespace, names, INFERENCE if wanted else None)
     try:
+        if wanted:
+            start_inference(bundle, namespace=namespace, timeout=timeout)
+        handles = [spec.create(name) for name in names]
         _wait(handles, f"the reward actors did not start ({num_cpus} CPU, {num_gpus} GPU each)", timeout)
-    except HostError:
-        Pool(namespace, (), also).stop()
+        _supervise(spec, policy, timeout)
+    except BaseException:
+        pool.stop()
         raise
-    return Pool(namespace, names, also)
+    return pool
 
 
 def start_inference(
@@ -103,14 +169,17 @@ def start_inference(
     timeout: float = 300,
 ) -> Pool:
     """Create the inference actor alone, for data jobs. Raises `HostError` as `start_pool` does."""
-    import ray
-
-    _refuse_taken([INFERENCE], namespace)
-    options = {"name": INFERENCE, "num_cpus": num_cpus, **_lasting(namespace)}
-    folder = str(Path(bundle).resolve())
-    handle = ray.remote(InferenceActor).options(**options).remote(folder, INFERENCE, max_rows, max_wait)
-    _wait([handle], f"the inference actor did not start ({num_cpus} CPU)", timeout)
-    return Pool(namespace, (), INFERENCE)
+    refuse_taken([INFERENCE], namespace)
+    need = _inference_need(num_cpus)
+    require_room([need])
+    pool, args = Pool(namespace, (), INFERENCE), (str(Path(bundle).resolve()), INFERENCE, max_rows, max_wait)
+    try:
+        handle = create(InferenceActor, args, {}, namespace=namespace, name=INFERENCE, need=need, retries=-1)
+        _wait([handle], f"the inference actor did not start ({num_cpus} CPU)", timeout)
+    except BaseException:
+        pool.stop()
+        raise
+    return pool
 
 
 def wants_inference(bundle: str | Path) -> bool:
@@ -119,47 +188,49 @@ def wants_inference(bundle: str | Path) -> bool:
 
 
 def running(namespace: str = NAMESPACE) -> Pool:
-    """The actors that live in a namespace."""
-    return Pool(namespace, tuple(pool_names(namespace)), inference_name(namespace))
-
-
-def pool_names(namespace: str = NAMESPACE) -> list[str]:
-    """The names of the reward actors that live in a namespace, in order."""
-    names = [name for name in _named(namespace) if name.startswith(PREFIX)]
-    return sorted(names, key=lambda name: (len(name), name))
+    """The actors that live in a namespace, and those that are gone while their share waits for a replacement."""
+    kept = [name.removeprefix(share(namespace, "")) for name in reserved(share(namespace, PREFIX))]
+    return Pool(namespace, tuple(in_order({*pool_names(namespace), *kept})), inference_name(namespace))
 
 
 def inference_name(namespace: str = NAMESPACE) -> str | None:
     """The name of the inference actor that lives in a namespace."""
-    return INFERENCE if INFERENCE in _named(namespace) else None
+    return INFERENCE if INFERENCE in named(namespace) else None
 
 
-def _named(namespace: str) -> list[str]:
+def _check_bounds(n: int, policy: Policy) -> None:
+    low, high = policy.min_actors, policy.max_actors
+    if not 1 <= low <= n <= high:
+        problem = f"asked for {n} reward actors, at least {low}, at most {high}"
+        raise HostError(f"{problem}: it must hold that 1 <= min actors <= actors <= max actors")
+
+
+def _inference_need(cpus: float) -> Need:
+    return Need("inference actors", 1, cpus)
+
+
+def _supervise(spec: Spec, policy: Policy, timeout: float) -> None:
+    """Start the supervisor and wait until it knows who is ready."""
     import ray
 
-    found = ray.util.list_named_actors(all_namespaces=True)
-    return [one["name"] for one in found if one["namespace"] == namespace]
-
-
-def _refuse_taken(names: Sequence[str], namespace: str) -> None:
-    living = _named(namespace)
-    if taken := [name for name in names if name in living]:
-        raise HostError(f"actors {taken} already run in namespace {namespace!r}: stop them, or take another namespace")
-
-
-def _lasting(namespace: str) -> dict[str, Any]:
-    """Options of an actor that outlives its maker, and its own death."""
-    lives = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": -1}
-    return {"namespace": namespace, "max_concurrency": 512, **lives}
+    nothing = Need("supervisors", 1, 0)
+    where = {"namespace": spec.namespace, "name": SUPERVISOR}
+    handle = create(Supervisor, (spec, policy), {}, **where, need=nothing, retries=-1)
+    until = time.monotonic() + timeout
+    try:
+        while len(ray.get(handle.names.remote(), timeout=max(until - time.monotonic(), 1))) < policy.min_actors:
+            time.sleep(0.1)
+            if time.monotonic() > until:
+                raise HostError(f"the supervisor found fewer than {policy.min_actors} ready actors in {timeout:g} s")
+    except ray.exceptions.RayError as error:
+        raise HostError(f"the supervisor of the reward actors did not start: {error}") from error
 
 
 def _wait(handles: Sequence[Any], problem: str, timeout: float) -> None:
-    """Until all are warm. Raises `HostError`, and ends them, where one does not get there."""
+    """Until all are warm. Raises `HostError` where one does not get there."""
     import ray
 
     try:
         ray.get([handle.warm.remote() for handle in handles], timeout=timeout)
     except ray.exceptions.RayError as error:
-        for handle in handles:
-            ray.kill(handle, no_restart=True)
         raise HostError(f"{problem}: {error}") from error

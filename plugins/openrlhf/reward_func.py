@@ -12,23 +12,18 @@ Ray reports the dead actor to the trainer, and the job exits with an error at on
 
 import json
 import logging
-import math
 import os
-import re
 import sys
 import time
 from pathlib import Path
 
-from persona_rm.errors import DataError, PersonaRMError, ScoreError
+from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.labels import read_label
+from persona_rm.serving.queries import sigmoid, strip_prompt
 
 LOGGER = logging.getLogger("persona_rm.openrlhf")
 EXIT_CODE = 70
-SPECIAL = re.compile(
-    r"(?:\s*(?:</?s>|<pad>|<eos>|<end_of_turn>|<\|[^|<>\s]+\|>|<\uff5c[^\uff5c<>\s]+\uff5c>|\[PAD\]))+\s*\Z"
-)
-"""Special tokens at the end of a decoded answer: the host keeps them in the query."""
 
 CLIENT = RewardClient.from_env()
 STRICT = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
@@ -41,7 +36,7 @@ def reward_func(queries, prompts, labels, **_kwargs):
     except PersonaRMError as error:
         stop_job(str(error))
     rewards = [reply.reward for reply in replies]
-    scores = [_sigmoid(reward) for reward in rewards]
+    scores = [sigmoid(reward) for reward in rewards]
     logs = [reply.logs for reply in replies]
     if len(replies) == 1:
         return {"rewards": rewards[0], "scores": scores[0], "extra_logs": dict(logs[0])}
@@ -62,23 +57,6 @@ def _reply(query, prompt, value):
     return reply
 
 
-def strip_prompt(query, prompt):
-    """The answer inside `query`, without the prompt before it and the special tokens behind it.
-
-    A prompt that was too long is cut at its beginning by the host; then the longest end of it that opens the query
-    counts.
-    """
-    least = min(len(prompt), 16)
-    for start in range(len(prompt) - least + 1):
-        if query.startswith(prompt[start:]):
-            return SPECIAL.sub("", query[len(prompt) - start :])
-    raise ScoreError(
-        f"the query does not begin with its prompt, so the answer in it is unknown. The prompt ends {prompt[-60:]!r}, "
-        f"the query begins {query[:60]!r}. Does the tokenizer give back the text it was given? If not, use "
-        "agent_func.py: it goes by token ids"
-    )
-
-
 def stop_job(reason):
     """Say why, in the log and beside the run, and end this rollout actor."""
     LOGGER.error("no reward: %s", reason)
@@ -90,7 +68,3 @@ def stop_job(reason):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(EXIT_CODE)
-
-
-def _sigmoid(x):
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

@@ -11,7 +11,7 @@ import pytest
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.host_tokens import ended, host_ids
-from persona_rm.backends.logprob import TransformersLogProb
+from persona_rm.backends.logprob import CUT_STEP, MIN_PROMPT, TransformersLogProb, shortened
 from persona_rm.errors import RecipeError, ScoreError
 
 Tiny = Callable[..., Path]
@@ -70,6 +70,56 @@ def test_neighbours_in_a_batch_change_nothing(tiny_model: Tiny, batch_tokens: in
         assert got.tokens == alone.tokens
 
 
+@pytest.mark.parametrize(("dtype", "close"), [("float64", {"abs": 1e-9}), ("float32", {"rel": 1e-5})])
+def test_calls_that_share_beginnings_equal_the_float64_loop(tiny_model: Tiny, dtype: Any, close: Any) -> None:
+    """Persons whose text is cached, duplicates, one-token responses; a small cache that evicts between the calls."""
+    policy, reference = tiny_model(0), tiny_model(1)
+    persons = [f"{'Likes law. ' * n}Person {n} asks.\n\n" for n in (3, 30, 31)]
+    rows = [(f"{person}{ask}: ", text) for person in persons for ask in ("What", "Who") for text in RESPONSES[:3]]
+    backend = TransformersLogProb(policy, reference, dtype=dtype, cache_bytes=200_000)
+    for call in (rows[:7], rows[4:], rows[::-1], [*rows[::5], rows[0], rows[0]], rows):
+        encoded = host_ids(tokenizer_of(policy), [p for p, _ in call], [r for _, r in call])
+        encoded += [(ids[: start + 1], start) for ids, start in encoded]
+        found = backend.logprob_ids([ids[:s] for ids, s in encoded], [ids[s:] for ids, s in encoded])
+        for got, (ids, start) in zip(found, encoded, strict=True):
+            assert got.policy == pytest.approx(one_by_one(policy, ids, start), **close)
+            assert got.reference == pytest.approx(one_by_one(reference, ids, start), **close)
+    assert backend.counters.hits > 0
+    assert 0 < backend.counters.bytes <= 200_000
+
+
+def test_text_callers_profit_from_the_second_prompt_of_a_person_on(tiny_model: Tiny) -> None:
+    backend = TransformersLogProb(tiny_model(0), tiny_model(1))
+    persona = "Likes law. Dislikes law. " * 20
+    taken = []
+    for topic in ("law", "music", "food", "sport"):
+        before = backend.counters.computed
+        score(backend, [(f"{persona}\n\nWhat is {topic}?", "I like the law.")])
+        taken.append(backend.counters.computed - before)
+    assert taken[3] < taken[0] / 2
+    assert (backend.counters.hits, backend.counters.rows) == (4, 4)
+    assert backend.counters.reused > 0
+    off = TransformersLogProb(tiny_model(0), tiny_model(1), cache_bytes=0)
+    for _ in range(3):
+        assert score(off, ROWS[:2]) == pytest.approx(score(off, ROWS[:2]))
+    assert (off.counters.hits, off.counters.bytes, off.counters.reused) == (0, 0, 0)
+
+
+def test_another_persona_never_reads_a_cached_one(tiny_model: Tiny) -> None:
+    """A changed state changes the ids, here one of the first."""
+    old, new = ("Likes law. " * 30, "Likes low. " + "Likes law. " * 29)
+    warm = TransformersLogProb(tiny_model(0), dtype="float64")
+    for _ in range(3):
+        before = score(warm, [(old, "No.")])[0]
+    hits = warm.counters.hits
+    after = score(warm, [(new, "No.")])[0]
+    assert (hits, warm.counters.hits) == (1, 1)
+    assert after.policy == pytest.approx(
+        score(TransformersLogProb(tiny_model(0), dtype="float64"), [(new, "No.")])[0].policy
+    )
+    assert after.policy != pytest.approx(before.policy, abs=1e-6)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_tokenizers_padding_side_does_not_matter(tiny_model: Tiny, tmp_path: Path, side: str) -> None:
     folder = tmp_path / "m"
@@ -97,7 +147,7 @@ def test_duplicates_are_computed_once(tiny_model: Tiny, monkeypatch: pytest.Monk
     seen: list[int] = []
     original = TransformersLogProb._sums
     monkeypatch.setattr(
-        TransformersLogProb, "_sums", lambda self, model, rows: seen.append(len(rows)) or original(self, model, rows)
+        TransformersLogProb, "_sums", lambda self, rows: seen.append(len(rows)) or original(self, rows)
     )
     got = score(TransformersLogProb(tiny_model(0)), [ROWS[0], ROWS[1], ROWS[0], ROWS[0]])
     assert seen == [2]
@@ -117,6 +167,30 @@ def test_max_length_and_the_shorter_context_bind(tiny_model: Tiny) -> None:
     assert TransformersLogProb(tiny_model(0), tiny_model(0, max_position_embeddings=64)).limit == 64
     with pytest.raises(ScoreError, match="limit of 9"):
         score(TransformersLogProb(tiny_model(0), max_length=9), ROWS[:1])
+
+
+def test_left_truncation_is_counted_and_keeps_the_response(tiny_model: Tiny) -> None:
+    folder = tiny_model(0)
+    backend = TransformersLogProb(folder, max_length=400, truncate="left", dtype="float64")
+    ids = [5 + i % 200 for i in range(900)]
+    found = backend.logprob_ids([ids[:800], ids[:300]], [ids[800:], ids[300:310]])
+    assert found[0].policy == pytest.approx(one_by_one(folder, ids[512:], 288), abs=1e-9)
+    assert found[1].policy == pytest.approx(one_by_one(folder, ids[:310], 300), abs=1e-9)
+    assert [one.tokens for one in found] == [100, 10]
+    assert (backend.counters.cut_rows, backend.counters.cut_tokens) == (1, 512)
+    with pytest.raises(ScoreError, match=f"limit of 400 tokens, even with {MIN_PROMPT} prompt tokens left") as caught:
+        backend.logprob_ids([ids[:300], ids[:800]], [ids[300:310], ids[:390]])
+    assert caught.value.rows == (1,)
+    assert backend.counters.cut_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("length", "start", "limit", "cut"),
+    [(500, 400, 500, 0), (501, 400, 500, CUT_STEP), (800, 400, 500, 400 - MIN_PROMPT), (800, 363, 500, 0)],
+)
+def test_how_much_is_cut(length: int, start: int, limit: int, cut: int) -> None:
+    ids = tuple(range(length))
+    assert shortened((ids, start), limit) == (ids[cut:], start - cut)
 
 
 def test_nan_names_the_rows(tiny_model: Tiny, tmp_path: Path) -> None:
@@ -165,8 +239,8 @@ def test_a_head_that_does_more_than_project_takes_the_full_path(tiny_model: Tiny
     torch.manual_seed(0)
     Gemma2ForCausalLM(Gemma2Config(**sizes, **more)).save_pretrained(tmp_path)
     backend = TransformersLogProb(tmp_path)
-    assert backend._policy.head is None
-    assert TransformersLogProb(tiny_model(0))._policy.head is not None
+    assert backend._models[0].head is None
+    assert TransformersLogProb(tiny_model(0))._models[0].head is not None
     rows = host_ids(backend._tokenizer, [p for p, _ in ROWS], [r for _, r in ROWS])
     for got, (ids, start) in zip(score(backend, ROWS), rows, strict=True):
         assert got.policy == pytest.approx(one_by_one(tmp_path, ids, start), abs=1e-3)

@@ -1,9 +1,10 @@
-"""Log-probabilities in batches, with and without shared prompts, against one sequence per forward pass, in one run.
+"""Log-probabilities in batches, with shared and with kept prompts, against one sequence per forward pass, in one run.
 
     python tests/perf/logprob.py [--requests 24] [--responses 4] [--persona 400]
 
 A request is a user's prompt (persona and post) with several responses, as a PPO group is. Prints seconds (best of
-`--repeats`, warmed), sequences per second, the ratio, and the largest difference from one by one in nats.
+`--repeats`, warmed: kept prompts were seen before), sequences per second, the ratio, and the largest difference from
+one by one in nats.
 """
 
 import argparse
@@ -68,12 +69,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder), args.hidden, args.layers)
         base: tuple[float, list[SequenceLogProb]] | None = None
-        for name, budget, share in (
-            ("one by one", 1, False),
-            ("batched", None, False),
-            ("shared prompts", None, True),
+        for name, budget, share, kept in (
+            ("one by one", 1, False, 0),
+            ("batched", None, False, 0),
+            ("shared prompts", None, True, 0),
+            ("kept prompts", None, True, 2**30),
         ):
-            backend = TransformersLogProb(model, model, batch_tokens=budget or args.batch_tokens, share_prompts=share)
+            sizes = {"batch_tokens": budget or args.batch_tokens, "cache_bytes": kept}
+            backend = TransformersLogProb(model, model, share_prompts=share, **sizes)
             found = best(lambda backend=backend: backend.logprob(prompts, responses), args.repeats)
             base = base or found
             print(line(name, found, base))

@@ -1,11 +1,15 @@
 """Reading states of random people in batches: the three profile stores against one JSON file per person on disk.
 
-    python tests/perf/profiles.py --json figures.json [--people 100000] [--folder DIR]
+    python tests/perf/profiles.py --json figures.json [--people 100000] [--lookups 1000000] [--folder DIR]
 
 States of about 1 KB, batches of 256, each person's state read into a `UserState` on both sides. Wall time, because a
 Redis server works in another process; medians of `REPEATS` rounds in which all take part, on a warm page cache. Beside
 each store's own rate stands that of its bytes alone (`raw`): parsing JSON costs the same everywhere.
 Writing: people per second, all in puts of 1,000 (the snapshot in one go). `erase`: seconds for 100 people at once.
+
+Then a lookup among `--lookups` people with small states (100 bytes; 0 leaves it out, 1 M take about 2 minutes): CPU
+seconds of this one thread. `lookups_per_s` is the snapshot's, which training reads; the goal is 100,000. Beside it
+SQLite, the bytes alone, and the obvious way: SQLite asked for one person at a time.
 """
 
 import argparse
@@ -28,6 +32,7 @@ from persona_rm.types import UserState
 
 BATCH, REPEATS, ROUND, PUT = 256, 5, 40, 1000
 ERASED = 100
+GOAL, SMALL_PUT, ALONE = 100_000, 10_000, 2000
 
 
 def made(number: int) -> UserState:
@@ -36,6 +41,11 @@ def made(number: int) -> UserState:
     payload = {"directions": [draw.choice([-1, 0, 1]) for _ in range(90)]}
     evidence = [f"{draw.getrandbits(64):016x}" for _ in range(32)]
     return UserState("vote", f"user-{number:08d}", payload | {"evidence": evidence}, n_items=32)
+
+
+def small(number: int) -> UserState:
+    """What a method keeps of a few answers."""
+    return UserState("vote", f"user-{number:08d}", {"directions": [number % 3 - 1, 1, 0, -1]}, n_items=4)
 
 
 class Files:
@@ -73,10 +83,10 @@ def redis_server(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def fill(store: ProfileStore | Files, people: int) -> float:
@@ -154,6 +164,27 @@ def erasing(store: ProfileStore) -> float:
     return seconds(lambda: store.erase([f"user-{number:08d}" for number in range(ERASED)]))
 
 
+def lookups(folder: Path, people: int) -> dict[str, float]:
+    """People per CPU second of one thread, medians over rounds in which all take part."""
+    write_snapshot(folder / "many.arrow", map(small, range(people)))
+    arrow, sqlite = open_store(str(folder / "many.arrow")), open_store(str(folder / "many.sqlite"))
+    for start in range(0, people, SMALL_PUT):
+        sqlite.put([small(number) for number in range(start, min(start + SMALL_PUT, people))])
+    calls = {"": arrow.get, "_raw": reader(arrow), "_sqlite": sqlite.get, "_sqlite_raw": reader(sqlite)}
+    draw = Random(1)
+    spent: dict[str, list[float]] = {name: [] for name in [*calls, "_one_by_one"]}
+    for _ in range(REPEATS):
+        batches = [[f"user-{n:08d}" for n in draw.sample(range(people), BATCH)] for _ in range(ROUND)]
+        singles = [[user] for batch in batches for user in batch][:ALONE]
+        for name, get in [*calls.items(), ("_one_by_one", sqlite.get)]:
+            asked = singles if name == "_one_by_one" else batches
+            work = seconds(lambda get=get, asked=asked: read(get, asked), time.process_time)
+            spent[name].append(work / sum(map(len, asked)))
+    found = {f"lookups{name}_per_s": 1 / median(times) for name, times in spent.items()}
+    found["lookups_ratio"] = found["lookups_per_s"] / found["lookups_one_by_one_per_s"]
+    return {"lookups_people": people, "lookups_goal_per_s": GOAL, **found}
+
+
 def show(found: dict[str, dict[str, float]]) -> None:
     columns = ["people_per_second", "ratio", "raw_per_second", "raw_ratio", "written_per_second", "erase_seconds"]
     print(f"{'store':<8}" + "".join(f"{column:>20}" for column in columns))
@@ -164,14 +195,19 @@ def show(found: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--people", type=int, default=100_000)
+    parser.add_argument("--people", type=int, default=100_000, help="people with states of 1 KB; 0 leaves them out")
+    parser.add_argument("--lookups", type=int, default=1_000_000, help="people in the store of the lookup figure")
     parser.add_argument("--folder", type=Path, help="where the stores lie meanwhile; a local disk")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=told.folder) as folder:
-        found = measure(Path(folder), told.people)
+        found = measure(Path(folder), told.people) if told.people else {}
+        looked = lookups(Path(folder), told.lookups) if told.lookups else {}
     show(found)
+    for key, value in looked.items():
+        print(f"{key:28}{value:>16,.1f}")
     if told.json:
-        told.json.write_text(json.dumps({"people": told.people, "stores": found}, indent=1) + "\n", encoding="utf-8")
+        figures = {"people": told.people, "stores": found, **looked}
+        told.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

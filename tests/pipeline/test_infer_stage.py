@@ -3,13 +3,14 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from persona_rm.backends.base import Backends
-from persona_rm.bundle import load_bundle
+from persona_rm.bundle import load_bundle, read_file
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.files import write_examples
 from persona_rm.inferrers.evidence import Item, items_of
@@ -17,7 +18,7 @@ from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.pipeline.infer import backends_of, fitted, population, run_infer
 from persona_rm.pipeline.interview import interview_of
 from persona_rm.pipeline.members import space_of
-from persona_rm.pipeline.ppo import _bundle, _judging_bundle, people_of
+from persona_rm.pipeline.ppo import _judging_bundle, bundle_of, people_of, run_one
 from persona_rm.pipeline.reading import annotated
 from persona_rm.pipeline.stages import Run
 from persona_rm.pipeline.train import world_of
@@ -321,7 +322,7 @@ def test_the_worlds_texts_are_read_by_its_wordings(tmp_path):
 
 def test_a_bundle_of_an_inferrer_that_learns_nothing_has_no_folder_for_it(tmp_path):
     run, config = run_of(tmp_path), PpoConfig(reward="pba_linear", inferrer={"name": "vote"}, users=3, prompts=3)
-    bundle = load_bundle(_bundle(run, config, tmp_path / "ppo", people_of(run, config)[0]))
+    bundle = load_bundle(bundle_of(run, config, tmp_path / "ppo", people_of(run, config)[0]))
     assert (bundle.file.inferrer_dir, bundle.inferrer.name) == (None, "vote")
 
 
@@ -329,8 +330,25 @@ def test_test_people_are_judged_with_the_same_fitted_inferrer(tmp_path):
     run = run_of(tmp_path)
     config = PpoConfig(reward="pba_linear", inferrer=FAST, annotator={"name": "toy"}, users=4, prompts=4)
     users, _ = people_of(run, config)
-    bundle = load_bundle(_bundle(run, config, tmp_path / "ppo", users))
+    bundle = load_bundle(bundle_of(run, config, tmp_path / "ppo", users))
     judging = load_bundle(_judging_bundle(tmp_path / "ppo", users[:1]))
     assert list(judging.users) == [users[0].persona.user_id]
     np.testing.assert_array_equal(judging.inferrer.model.tables, bundle.inferrer.model.tables)
     assert bundle.inferrer.calibration.temperature == judging.inferrer.calibration.temperature
+
+
+def test_hygiene_groups_and_the_models_beside_the_method_reach_the_bundle(tmp_path):
+    given = {
+        "hygiene": {"clip": [-3, 3], "floor": {"below": 0, "reward": -5}}, "groups": {"size": 4},
+        "safety": {"method": {"name": "bradley_terry"}, "method_dir": "learned"},
+    }  # fmt: skip
+    run, config = run_of(tmp_path), PpoConfig(reward="pba_linear", inferrer="vote", users=3, prompts=3, **given)
+    (tmp_path / "ppo" / "bundle" / "learned").mkdir(parents=True)
+    file = read_file(bundle_of(run, config, tmp_path / "ppo", people_of(run, config)[0]))
+    assert (file.hygiene, file.groups) == (config.hygiene, config.groups)
+    assert file.safety.method_dir == str(Path("learned").resolve()), "of where the recipe is run"
+
+
+def test_groups_need_the_agent(tmp_path):
+    with pytest.raises(RecipeError, match="groups need agent: true"):
+        run_one(run_of(tmp_path), "a", PpoConfig(agent=False, groups={"size": 4}), {})

@@ -7,7 +7,7 @@ from persona_rm.bundle import load_bundle
 from persona_rm.errors import RecipeError
 from persona_rm.pipeline.infer import run_infer
 from persona_rm.pipeline.interview import interview_of
-from persona_rm.pipeline.ppo import _bundle, people_of
+from persona_rm.pipeline.ppo import bundle_of, people_of
 from persona_rm.pipeline.stages import Run
 from persona_rm.profiles import open_store
 from persona_rm.recipe import InferConfig, PpoConfig, Recipe
@@ -25,7 +25,7 @@ def run(tmp_path) -> Run:
 def test_a_bundle_carries_the_fitted_inferrer(run):
     config = PpoConfig(reward="pba_linear", users=4, prompts=4, annotator={"name": "toy"})
     users, _ = people_of(run, config)
-    bundle = load_bundle(_bundle(run, config, run.folder / "ppo", users))
+    bundle = load_bundle(bundle_of(run, config, run.folder / "ppo", users))
     assert bundle.file.inferrer_dir == "inferrer"
     assert any(any(bundle.directions(user.persona.user_id)) for user in users)
 

@@ -142,28 +142,30 @@ def test_dpo(tmp_path, model):
     assert "openrlhf.cli.train_dpo" in (tmp_path / "run" / "commands.sh").read_text()
 
 
-def kill_one_actor(run_dir: Path, done: dict[str, float]) -> None:
-    """Wait for the first rewards, then kill the only actor in the middle of its work."""
+def kill_an_actor_in_every_step(run_dir: Path, killed: list[float]) -> None:
+    """When a step has its first rewards, kill the only actor in the middle of its work."""
     import ray
 
     log = run_dir / "rewards" / "reward-0.jsonl"
-    while not log.is_file() or len(log.read_text().splitlines()) < 3:
-        time.sleep(0.02)
-    ray.kill(ray.get_actor("reward-0", namespace="persona_rm"), no_restart=False)
-    done["at"] = time.time()
+    for step in range(STEPS):
+        while not log.is_file() or len(log.read_text().splitlines()) < step * BATCH * SAMPLES + 3:
+            time.sleep(0.02)
+        ray.kill(ray.get_actor("reward-0", namespace="persona_rm"), no_restart=False)
+        killed.append(time.time())
 
 
-def test_ppo_with_reward_func_while_its_only_reward_actor_is_killed(tmp_path, model, space):
+def test_ppo_with_reward_func_while_its_only_reward_actor_is_killed_in_every_step(tmp_path, model, space):
     bundle = make_bundle(tmp_path / "bundle", space, model)
     data = prompts(tmp_path / "p.jsonl", [{"user": "u0"}, {"user": "u1"}, {"user": "stranger"}, {"user": None}])
     estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
     args = ppo_args(model, tmp_path / "run", data, **estimator)
-    killed: dict[str, float] = {}
-    threading.Thread(target=kill_one_actor, args=(tmp_path / "run", killed), daemon=True).start()
+    killed: list[float] = []
+    threading.Thread(target=kill_an_actor_in_every_step, args=(tmp_path / "run", killed), daemon=True).start()
     run = run_ppo(args, bundle, tmp_path / "run", echo=False)
     check(run, model)
     samples = run.samples()
-    assert [row for row in samples if row["time"] > killed["at"]]
+    assert len(killed) == STEPS
+    assert [row for row in samples if row["time"] > killed[-1]]
     assert {row["user"] for row in samples} == {"u0", "u1", "stranger", None}
     cold = [value for _, value in read_scalars(run.tensorboard)["train/persona_rm/cold"]]
     assert sum(cold) / len(cold) == pytest.approx(0.5)
@@ -191,7 +193,7 @@ def watch(run_dir: Path, seen: dict[str, dict]) -> None:
     while not (run_dir / "rewards").is_dir() or not list((run_dir / "rewards").glob("*.jsonl")):
         time.sleep(0.1)
     with suppress(ray.exceptions.RayError, ValueError):
-        while True:
+        while ray.is_initialized():
             for info in running().info():
                 seen[info["name"]] = info
             time.sleep(0.2)

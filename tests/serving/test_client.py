@@ -5,6 +5,7 @@ import pytest
 
 from persona_rm.errors import HostError, ScoreError
 from persona_rm.serving.client import RewardClient, Unreachable
+from persona_rm.serving.failures import ALLOWED, Failures, SkipGroup, read_policy
 from persona_rm.serving.replies import Reply
 
 
@@ -55,12 +56,47 @@ def test_a_user_keeps_to_one_actor():
     assert {name for name, _, _ in toy.calls} == {"reward-0", "reward-1"}
 
 
-def test_a_dead_actor_is_asked_again_with_growing_pauses_and_its_neighbour_too():
-    toy = Toy(dead=4)
+def test_where_an_actor_is_dead_its_neighbour_is_asked_at_once_and_all_again_with_growing_pauses():
+    toy = Toy(dead=5)
     one = client(toy)
     assert one.reward("u", "p", "r").reward == 1.0
-    assert one.pauses == [0.1, 0.2, 0.4, 0.8]
-    assert [name for name, _, _ in toy.calls[:2]] != [toy.calls[0][0]] * 2
+    assert one.pauses == [0.1, 0.2]
+    names = [name for name, _, _ in toy.calls]
+    assert len(names) == 6
+    assert all(set(names[i : i + 2]) == {"reward-0", "reward-1"} for i in (0, 2, 4)), "each once in a round"
+
+
+def test_who_did_not_answer_is_asked_last_next_time():
+    toy = Toy(dead=1)
+    one = client(toy)
+    one.reward("u", "p", "r")
+    one.reward("u", "p", "r")
+    (home, neighbour, again) = [name for name, _, _ in toy.calls]
+    assert home != neighbour == again
+
+
+def test_an_actor_that_hangs_gets_half_of_the_time_while_others_are_left():
+    class Hangs(Toy):
+        def call(self, name, method, args, timeout):
+            self.given = [*getattr(self, "given", []), timeout]
+            return super().call(name, method, args, timeout)
+
+    toy = Hangs(("a", "b", "c"), dead=2)
+    client(toy, deadline=100).reward("u", "p", "r")
+    assert [round(seconds) for seconds in toy.given] == [50, 50, 100], "the last one gets all that is left"
+
+
+def test_a_pool_that_grew_is_found():
+    toy = Toy(names=("reward-0",))
+    one = client(toy)
+    one.roster.every = 0
+    for i in range(20):
+        one.reward(f"u{i}", "p", "r")
+    toy._names = ["reward-0", "reward-1"]
+    for i in range(20):
+        one.reward(f"u{i}", "p", "r")
+    assert {name for name, _, _ in toy.calls[:20]} == {"reward-0"}
+    assert {name for name, _, _ in toy.calls[20:]} == {"reward-0", "reward-1"}
 
 
 def test_after_the_deadline_there_is_an_error_and_no_number():
@@ -77,10 +113,59 @@ def test_an_error_of_the_method_is_not_repeated():
     assert len(toy.calls) == 1
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_reward_that_is_not_finite_is_an_error(value):
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "1.0"])
+def test_a_reward_that_is_no_finite_number_is_an_error(value):
     with pytest.raises(ScoreError, match="the reward of user 'u' is"):
         client(Toy(reward=value)).reward("u", "p", "r")
+
+
+def test_no_reply_is_an_error():
+    class Silent(Toy):
+        def call(self, name, method, args, timeout):
+            return None
+
+    with pytest.raises(ScoreError, match="the reward of user 'u' is None"):
+        client(Silent()).reward("u", "p", "r")
+    with pytest.raises(ScoreError, match="asked for the profile of user 'u', the actor answered nothing"):
+        client(Silent()).profile("u", "p")
+
+
+def test_the_default_stops():
+    with pytest.raises(ScoreError) as caught:
+        client(Toy(reward=ScoreError("too long"))).reward("u", "p", "r")
+    assert type(caught.value) is ScoreError
+
+
+def test_skip_group_says_so_and_is_still_an_error_for_those_who_do_not_know_it():
+    toy = Toy(reward=math.nan)
+    one = client(toy, on_failure="skip_group")
+    with pytest.raises(SkipGroup, match="the reward of user 'u' is nan"):
+        one.reward("u", "p", "r")
+    with pytest.raises(ScoreError):
+        one.reward("u", "p", "r")
+    assert one.failures.total == 2
+
+
+def test_many_failures_are_a_broken_service_and_stop_the_job_all_the_same():
+    failures = Failures("skip_group")
+    for _ in range(ALLOWED):
+        assert isinstance(failures.failed(ScoreError("NaN")), SkipGroup)
+    found = failures.failed(ScoreError("NaN"))
+    assert type(found) is ScoreError
+    assert str(found) == "11 of the last 11 rewards failed; skip_group allows 10. The last one: NaN"
+    for _ in range(100):
+        failures.passed()
+    assert isinstance(failures.failed(ScoreError("NaN")), SkipGroup)
+    assert failures.total == ALLOWED + 2
+
+
+def test_policies_and_seconds_of_the_environment():
+    assert (read_policy("stop"), read_policy("skip_group")) == ("stop", "skip_group")
+    with pytest.raises(HostError, match=r"PERSONA_RM_ON_FAILURE is 'zero'; it is one of \['stop', 'skip_group'\]"):
+        RewardClient.from_env({"PERSONA_RM_ON_FAILURE": "zero"})
+    for text in ("soon", "0", "-1", "nan", "inf"):
+        with pytest.raises(HostError, match=f"PERSONA_RM_DEADLINE is '{text}'"):
+            RewardClient.from_env({"PERSONA_RM_DEADLINE": text})
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,21 @@ def test_another_version_of_the_host_is_refused_before_anything_starts(monkeypat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        ({}, "algo.dynamic_filtering_enable is off"),
+        ({"algo.dynamic_filtering_enable": True, "eval.dataset": "e.jsonl"}, "eval.dataset is set"),
+    ],
+)
+def test_a_group_is_only_left_out_where_the_host_can(tmp_path, args, problem):
+    with pytest.raises(HostError, match=f"asked for on_failure 'skip_group', and {problem}"):
+        run_ppo(args, tmp_path / "bundle", tmp_path / "run", on_failure="skip_group")
+    assert not (tmp_path / "run").exists()
+    launch.check_policy("stop", args)
+    launch.check_policy("skip_group", {"algo.dynamic_filtering_enable": True})
+
+
 def test_the_reason_of_a_plugin_comes_before_the_hosts_own_lines(monkeypatch, tmp_path):
     (tmp_path / "failures.jsonl").write_text(json.dumps({"time": 0, "reason": "the model gave NaN"}) + "\n")
 

@@ -12,7 +12,14 @@ def test_start_says_what_each_actor_takes():
     assert parse(["start", "b", "--inference"]).inference is True
 
 
-@pytest.mark.parametrize("argv", [[], ["start"], ["restart"], ["start", "b", "--actors", "two"]])
+def test_start_says_the_bounds_of_the_pool():
+    args = parse(["start", "b", "--actors", "2", "--max-actors", "4", "--stuck-after", "30"])
+    assert (args.min_actors, args.max_actors, args.stuck_after) == (None, 4, 30)
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["start"], ["restart"], ["start", "b", "--actors", "two"], ["start", "b", "--max-actors"]]
+)
 def test_a_wrong_command_line_is_refused(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)

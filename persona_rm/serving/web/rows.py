@@ -1,0 +1,96 @@
+"""From the bodies of calls to asks, and from replies to answers. A call has all its rewards, or none."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+from persona_rm.errors import ScoreError
+from persona_rm.serving.labels import read_label
+from persona_rm.serving.queries import sigmoid, strip_prompt
+from persona_rm.serving.replies import Ask, Reply
+from persona_rm.serving.web.refusals import Refusal
+from persona_rm.serving.web.schemas import RewardsIn, RewardsOut, Scored, ScoreIn, ScoreOut, is_sound
+from persona_rm.serving.web.service import Service
+from persona_rm.serving.web.settings import Settings
+
+
+def asks_of(body: RewardsIn, settings: Settings) -> list[Ask]:
+    """One ask per row. Raises `Refusal` for lists of several lengths and rows whose answer or person is unclear."""
+    sizes = {"query": len(body.query), "prompts": len(body.prompts), "labels": len(body.labels)}
+    if len(set(sizes.values())) > 1:
+        raise Refusal("invalid", f"query, prompts and labels are lists of one length; found {sizes}")
+    check_rows(len(body.query), settings)
+    rows = zip(body.query, body.prompts, body.labels, strict=True)
+    return [_ask(i, query, prompt, label, settings) for i, (query, prompt, label) in enumerate(rows)]
+
+
+def _ask(i: int, query: str, prompt: str, value: object, settings: Settings) -> Ask:
+    label = read_label(value)
+    if not is_sound((label.user or "") + (label.prompt or "")):
+        raise Refusal("label", f"row {i}: the label holds half of a surrogate pair, which is no character")
+    if settings.strict and (label.bad or label.user is None):
+        raise Refusal("label", f"row {i}: PERSONA_RM_LABELS=strict, and this sample has no user")
+    try:
+        response = strip_prompt(query, prompt)
+    except ScoreError as error:
+        raise Refusal("unscorable", f"row {i}: {error}") from error
+    return Ask(label.user, label.prompt or prompt, response, bool(label.bad))
+
+
+def check_rows(n: int, settings: Settings) -> None:
+    """Raises `Refusal` for more rows than a call may have."""
+    if n > settings.row_limit:
+        raise Refusal("too_large", f"a call has at most {settings.row_limit} rows, found {n}: send them in parts")
+
+
+async def replies_of(service: Service, asks: Sequence[Ask], caller: str, settings: Settings) -> list[Reply]:
+    """All rewards. Raises `Refusal`, with the row, as soon as one cannot be had; the other rows are cancelled."""
+
+    async def one(i: int, ask: Ask) -> Reply:
+        try:
+            return _checked(await service.score(ask, caller=caller, deadline=settings.deadline), settings)
+        except Refusal as error:
+            raise Refusal(error.kind, f"row {i}: {error.problem}") from error
+
+    tasks = [asyncio.ensure_future(one(i, ask)) for i, ask in enumerate(asks)]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _checked(reply: Reply, settings: Settings) -> Reply:
+    """Raises `Refusal` for NaN and infinities, which JSON would turn into null, and for strangers where strict."""
+    numbers = (reply.reward, *reply.dims.values(), *reply.logs.values())
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise Refusal("not_finite", "the reward is not a finite number")
+    if settings.strict and not reply.user_known:
+        raise Refusal("label", "PERSONA_RM_LABELS=strict, and the bundle does not know this user")
+    return reply
+
+
+def rewards_out(replies: Sequence[Reply]) -> RewardsOut:
+    """The shapes of OpenRLHF's own server: a list with one number per row, also for one row."""
+    rewards = [float(reply.reward) for reply in replies]
+    keys = list(replies[0].logs) if replies else []
+    if any(reply.logs.keys() != replies[0].logs.keys() for reply in replies):
+        raise Refusal("failed", "the rows of this call have different logs")
+    logs = {key: [float(reply.logs[key]) for reply in replies] for key in keys}
+    return RewardsOut(rewards=rewards, scores=[sigmoid(reward) for reward in rewards], extra_logs=logs)
+
+
+def score_out(body: ScoreIn, replies: Sequence[Reply]) -> ScoreOut:
+    """One result per response."""
+    results = [
+        Scored(
+            reward=reply.reward,
+            dims=dict(reply.dims),
+            status=reply.status,
+            user_known=reply.user_known,
+            group=reply.group,
+            logs=dict(reply.logs),
+        )
+        for reply in replies
+    ]
+    return ScoreOut(group=body.group, results=results)

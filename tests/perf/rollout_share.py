@@ -1,0 +1,178 @@
+"""Reward time as a share of rollout time: a small real PPO with each person's reward from embeddings.
+
+    python tests/perf/rollout_share.py --json figures.json [--tokens 64] [--actors 1]
+
+Unmodified OpenRLHF with vLLM, as `persona-rm rehearse` runs it; the policy is the packaged model, the method
+`pba_linear` with the `encoder` annotator (MiniLM). The rollout's time is the host's own `timing/generation`: from
+drawing prompts until the last sample has its reward. The reward's time is measured where the rollout waits: a file
+between the host and reward_func.py notes when each call began and ended, transport and queue included.
+
+`sum_share`      all waits together / rollout time; waits overlap, so this can exceed 1.
+`share`          wall time in which at least one sample waited for its reward / rollout time; goal under 5 %.
+`added_share`    the same, after the engine had finished its last answer: what the rollout would have lasted less.
+`inside_share`   the actors' own time (`ms` of their log) / rollout time, overlaps counted once.
+`alone_share`    the obvious way: the same number of rewards one after the other, in this process / rollout time.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from statistics import median
+
+from persona_rm.bundle import User, load_bundle, write_bundle
+from persona_rm.host import rehearse, where
+from persona_rm.serving.launch import PpoRun, run_ppo
+from persona_rm.serving.replies import read_scalars
+from persona_rm.space import load_space
+from persona_rm.types import Persona
+
+GOAL = 0.05
+PEOPLE, PROMPTS, SAMPLES, BATCH = 8, 16, 2, 8
+BETWEEN = """
+import importlib.util, json, os, time
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("reward_func", {plugin!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+notes = Path({notes!r}) / f"{{os.getpid()}}.jsonl"
+
+def reward_func(queries, prompts, labels, **keys):
+    began = time.time()
+    found = module.reward_func(queries, prompts, labels, **keys)
+    with notes.open("a") as file:
+        file.write(json.dumps([began, time.time()]) + "\\n")
+    return found
+"""
+Span = tuple[float, float]
+
+
+def prepare(folder: Path) -> tuple[Path, str, Path]:
+    """The bundle, the prompts, and the file between the host and the plugin."""
+    space = load_space("alignx90")
+    people = [
+        User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], k=len(space))))) for i in range(PEOPLE)
+    ]
+    method = {"method": {"name": "pba_linear"}, "annotator": {"name": "encoder"}}
+    bundle = write_bundle(folder / "bundle", people, **method)
+    rows = [{"prompt": f"What do you think of evening {i}? ", "label": f"u{i % PEOPLE}"} for i in range(PROMPTS)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "notes").mkdir()
+    between = folder / "between.py"
+    text = BETWEEN.format(plugin=str(where("openrlhf")), notes=str(folder / "notes"))
+    between.write_text(text, encoding="utf-8")
+    return bundle, str(folder / "prompts.jsonl"), between
+
+
+def train(folder: Path, tokens: int, actors: int) -> tuple[PpoRun, Path]:
+    """A finished job of two steps, and its bundle."""
+    bundle, data, between = prepare(folder)
+    team = {
+        "actor.model_name_or_path": "an/8B-model",
+        "vllm.num_engines": 1,
+        "data.prompt_dataset": data,
+        "data.input_key": "prompt",
+        "data.label_key": "label",
+        "rollout.n_samples_per_prompt": SAMPLES,
+        "rollout.batch_size": BATCH,
+        "rollout.micro_batch_size": 4,
+        "train.micro_batch_size": 4,
+        "algo.advantage.estimator": "reinforce_baseline",
+        "algo.kl.init_coef": 0,
+    }
+    model = Path(str(files("persona_rm") / "assets" / "toy_lm"))
+    args, _, _ = rehearse(team, model=model, out=folder / "run")
+    args |= {"reward.remote_url": str(between), "rollout.max_new_tokens": tokens}
+    return run_ppo(args, bundle, folder / "run", n_actors=actors, echo=False), bundle
+
+
+def union(spans: Iterable[Span]) -> float:
+    """Seconds in which at least one of these was under way."""
+    total, end = 0.0, float("-inf")
+    for began, ended in sorted(spans):
+        total += max(ended - max(began, end), 0.0)
+        end = max(end, ended)
+    return total
+
+
+def by_rollout(spans: Sequence[Span], size: int) -> list[list[Span]]:
+    """The waits of each rollout: the next one begins after all of these have ended."""
+    ordered = sorted(spans)
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def added(spans: Sequence[Span]) -> float:
+    """Seconds from the last answer, which is the last call for a reward, to the last reward."""
+    return max(ended for _, ended in spans) - max(began for began, _ in spans)
+
+
+def alone(bundle: Path, n: int) -> float:
+    """Seconds of n rewards one by one, models loaded."""
+    loaded, draw = load_bundle(bundle), Random(0)
+    words = [
+        "tea",
+        "rain",
+        "people",
+        "city",
+        "quiet",
+        "money",
+        "friends",
+        "music",
+        "work",
+        "evening",
+        "honest",
+        "laugh",
+    ]
+    texts = [" ".join(draw.choices(words, k=40)) for _ in range(n + 1)]
+    loaded.score([("u0", "What? ", texts[n])])
+    started = time.perf_counter()
+    for i, text in enumerate(texts[:n]):
+        loaded.score([(f"u{i % PEOPLE}", "What? ", text)])
+    return time.perf_counter() - started
+
+
+def measure(folder: Path, tokens: int, actors: int) -> dict[str, float]:
+    """The figures of one job."""
+    run, bundle = train(folder, tokens, actors)
+    scalars = read_scalars(run.tensorboard)
+    rollouts = [value for _, value in scalars["train/timing/generation"]]
+    spans = [tuple(json.loads(line)) for file in (folder / "notes").iterdir() for line in file.open(encoding="utf-8")]
+    inside = [(row["time"] - row["ms"] / 1000, row["time"]) for row in run.samples()]
+    steps = by_rollout(spans, BATCH * SAMPLES)
+    assert len(steps) == len(rollouts), f"{len(spans)} rewards in {len(rollouts)} rollouts"
+    whole = sum(rollouts)
+    figures = {
+        "sum_share": sum(ended - began for began, ended in spans) / whole,
+        "share": union(spans) / whole,
+        "added_share": sum(map(added, steps)) / whole,
+        "inside_share": union(inside) / whole,
+        "alone_share": alone(bundle, len(spans)) / whole,
+    }
+    for i, (step, seconds) in enumerate(zip(steps, rollouts, strict=True)):
+        figures |= {f"share_step_{i}": union(step) / seconds, f"rollout_s_step_{i}": seconds}
+    waits = [1000 * (ended - began) for began, ended in spans]
+    figures |= {"wait_ms_median": median(waits), "wait_ms_max": max(waits), "rewards": len(spans), "goal": GOAL}
+    return figures | {"ratio_alone": figures["alone_share"] / figures["share"], "load": os.getloadavg()[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--tokens", type=int, default=64, help="longest answer; a real job's are 1,024 by default")
+    parser.add_argument("--actors", type=int, default=1, help="reward actors")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), told.tokens, told.actors)
+    for key, value in figures.items():
+        print(f"{key:20}{value:>12.4f}")
+    if told.json:
+        told.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
