@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
-from persona_rm.backends.segments import NAME, PlainOnlyError, Segment, Shared, register, seeing
+from persona_rm.backends.segments import NAME, PlainOnlyError, Segment, Shared, packing, register, seeing
 
 CHANGING_ROPE = {"dynamic", "longrope"}
 """Position encodings that depend on the length of the whole row, so that no beginning stays what it was."""
@@ -67,32 +68,39 @@ def _cannot_share(net: Any, ids: Any, expected: Any) -> str:
 
 
 def _in_two_parts(net: Any, ids: Any, expected: Any) -> bool:
+    """The ids in two parts, the second beside a shorter row."""
     import torch
 
-    half = ids.shape[1] // 2
-    positions = torch.arange(ids.shape[1], device=ids.device)[None]
-    first, past = run(net, ids[:, :half], positions[:, :half], lengths=[half])
-    second, _ = run(net, ids[:, half:], positions[:, half:], [(past[0], None)])
-    off = (torch.cat([first, second], 1) - expected).abs().max() / expected.abs().max()
+    half, whole = ids.shape[1] // 2, ids.shape[1]
+    first, past = run(net, [ids[0, :half]], [0], keep=True)
+    second, _ = run(net, [ids[0, half:], ids[0, : half // 2]], [half, 0], [(past[0], [0])])
+    found = torch.cat([first, second[: whole - half], second[whole - half :]])
+    off = (found - torch.cat([expected[0], expected[0, : half // 2]])).abs().max() / expected.abs().max()
     return bool(off <= CLOSE.get(expected.element_size(), HALF_CLOSE))
 
 
 def run(
-    net: Any, ids: Any, positions: Any, shared: Sequence[Shared] = (), *, lengths: Sequence[int] = ()
+    net: Any, rows: Sequence[Any], starts: Sequence[int], shared: Sequence[Shared] = (), *, keep: bool = False
 ) -> tuple[Any, list[Segment]]:
-    """Final hidden states (rows, tokens, width); with `lengths`, the rows' keys and values without padding too."""
-    with seeing(shared):
-        found = net.base_model(input_ids=ids, position_ids=positions, use_cache=bool(lengths))
-    if not lengths:
-        return found[0], []
-    layers = _plain_layers(found)
-    return found[0], [
-        Segment(
-            [layer.keys[i : i + 1, :, :length] for layer in layers],
-            [layer.values[i : i + 1, :, :length] for layer in layers],
-            length,
-        )
-        for i, length in enumerate(lengths)
+    """One pass over rows of ids that begin at positions `starts`, behind what they see of `shared`.
+
+    Final hidden states (tokens of all rows, width); with `keep` also each row's keys and values.
+    """
+    import torch
+
+    lengths = [len(row) for row in rows]
+    ids = torch.cat(list(rows)).to(net.device)
+    positions = torch.cat([torch.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)]).to(net.device)
+    with seeing(packing(lengths, shared, net.device)):
+        found = net.base_model(input_ids=ids[None], position_ids=positions[None], use_cache=keep)
+    return found[0][0], _segments(_plain_layers(found), lengths) if keep else []
+
+
+def _segments(layers: Sequence[Any], lengths: Sequence[int]) -> list[Segment]:
+    cuts = list(pairwise(accumulate(lengths, initial=0)))
+    return [
+        Segment([layer.keys[:, :, a:b] for layer in layers], [layer.values[:, :, a:b] for layer in layers], b - a)
+        for a, b in cuts
     ]
 
 

@@ -8,6 +8,7 @@ only the states that predict response tokens.
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from persona_rm.backends.causal import Model, run
@@ -142,34 +143,34 @@ class Scorer:
         """One pass. Keys and values of every job, where one of them is needed again."""
         import torch
 
-        ids, inside = _pad([self.rows[job.row][0][job.start : job.node.end] for job in jobs], self.model.net.device)
-        row, column = self._responses(jobs, ids.device)
+        ids = [torch.tensor(self.rows[job.row][0][job.start : job.node.end]) for job in jobs]
+        row, column = self._responses(jobs)
         if self.model.shares:
-            starts = torch.tensor([job.start for job in jobs], device=ids.device)
-            positions = starts[:, None] + torch.arange(ids.shape[1], device=ids.device)
-            lengths = [job.own for job in jobs] if any(map(self._needed, jobs)) else []
-            states, past = run(self.model.net, ids, positions, _shared(jobs, ids.device), lengths=lengths)
-            states = states[row, column - 1]
+            keep = any(map(self._needed, jobs))
+            states, past = run(self.model.net, ids, [job.start for job in jobs], _shared(jobs), keep=keep)
+            begin = torch.tensor([0, *accumulate(job.own for job in jobs)])
+            states = states[(begin[row] + column - 1).to(states.device)]
         else:
-            states, past = _plain(self.model, ids, inside, row, column - 1), []
+            states, past = _plain(self.model, ids, row, column - 1), []
         if len(row):
-            self._add(jobs, _sum_by_row(self.model, states, ids[row, column], row, len(jobs)))
+            targets = torch.cat([one[column[row == i]] for i, one in enumerate(ids)])
+            self._add(
+                jobs, _sum_by_row(self.model, states, targets.to(states.device), row.to(states.device), len(jobs))
+            )
         return past
 
     def _needed(self, job: _Job) -> bool:
         return bool(job.node.children or (self.cache and self.cache.wants(self._names(job.node))))
 
-    def _responses(self, jobs: Sequence[_Job], device: Any) -> tuple[Any, Any]:
+    def _responses(self, jobs: Sequence[_Job]) -> tuple[Any, Any]:
         """Where in the batch the response tokens are: their rows and columns."""
         import torch
 
-        leaves = [
-            (i, self.rows[job.row][1] - job.start, job.own) for i, job in enumerate(jobs) if not job.node.children
-        ]
-        rows = torch.tensor([i for i, *_ in leaves], dtype=torch.long)
-        sizes = torch.tensor([end - begin for _, begin, end in leaves], dtype=torch.long)
-        columns = [torch.arange(begin, end) for _, begin, end in leaves] or [torch.empty(0, dtype=torch.long)]
-        return rows.repeat_interleave(sizes).to(device), torch.cat(columns).to(device)
+        none = torch.empty(0, dtype=torch.long)
+        begins = [self.rows[job.row][1] - job.start if not job.node.children else job.own for job in jobs]
+        columns = [torch.arange(begin, job.own) for begin, job in zip(begins, jobs, strict=True)]
+        rows = [torch.full_like(one, i) for i, one in enumerate(columns)]
+        return torch.cat([none, *rows]), torch.cat([none, *columns])
 
     def _add(self, jobs: Sequence[_Job], values: Sequence[float]) -> None:
         for job, value in zip(jobs, values, strict=True):
@@ -177,28 +178,27 @@ class Scorer:
                 self._sums[job.row] = value
 
 
-def _shared(jobs: Sequence[_Job], device: Any) -> list[Shared]:
+def _shared(jobs: Sequence[_Job]) -> list[Shared]:
     """Every segment of the jobs' chains, and which of the jobs see it."""
-    import torch
-
     seen: dict[Segment, list[int]] = {}
     for i, job in enumerate(jobs):
         for segment in job.chain:
             seen.setdefault(segment, []).append(i)
-    return [
-        (segment, None if len(rows) == len(jobs) else torch.tensor(rows, device=device))
-        for segment, rows in seen.items()
-    ]
+    return [(segment, None if len(rows) == len(jobs) else rows) for segment, rows in seen.items()]
 
 
-def _plain(model: Model, ids: Any, inside: Any, row: Any, column: Any) -> Any:
-    """At these places: hidden states where the head is plain, else logits. By the net's own attention."""
-    inputs = {"input_ids": ids, "attention_mask": inside.long(), "use_cache": False}
+def _plain(model: Model, rows: Sequence[Any], row: Any, column: Any) -> Any:
+    """At these places: hidden states where the head is plain, else logits. By the net's own attention, padded."""
+    import torch
+
+    ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(model.net.device)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(one) for one in rows], batch_first=True).to(ids.device)
+    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    row, column = row.to(ids.device), column.to(ids.device)
     if model.head is not None:
         return model.net.base_model(**inputs)[0][row, column]
-    first = int(column.min())
     if "logits_to_keep" in inspect.signature(model.net.forward).parameters:
-        inputs["logits_to_keep"] = ids.shape[1] - first
+        inputs["logits_to_keep"] = ids.shape[1] - int(column.min())
     logits = model.net(**inputs).logits
     return logits[row, column - (ids.shape[1] - logits.shape[1])]
 
@@ -211,15 +211,6 @@ def _sum_by_row(model: Model, states: Any, targets: Any, owner: Any, rows: int) 
         logits = _upcast(part if model.head is None else model.head(part))
         sums.index_add_(0, row, (logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(1)).double())
     return [float(value) for value in sums]
-
-
-def _pad(rows: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any]:
-    """Ids padded on the right with 0, and which of them are real."""
-    import torch
-
-    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-    sizes = torch.tensor([len(row) for row in rows])
-    return ids.to(device), (torch.arange(ids.shape[1]) < sizes[:, None]).to(device)
 
 
 def _upcast(logits: Any) -> Any:

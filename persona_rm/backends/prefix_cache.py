@@ -34,7 +34,7 @@ def keys_of(role: str, ids: Sequence[int]) -> list[Key]:
 class PrefixCache:
     """Blocks by name. `capacity` is in bytes; 0 keeps nothing. One thread per instance.
 
-    What a call has met is not evicted before the next call (`begin`), so a length that `longest` gave can be read.
+    What a call has met is not evicted before the next call (`begin`), so what `longest` found can be read.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -55,8 +55,10 @@ class PrefixCache:
             self._seen.popitem(last=False)
 
     def longest(self, keys: Sequence[Key]) -> int:
-        """How many blocks from the first on are kept."""
-        return next((i for i, key in enumerate(keys) if key not in self._blocks), len(keys))
+        """How many blocks from the first on are kept; they stay for this call."""
+        found = next((i for i, key in enumerate(keys) if key not in self._blocks), len(keys))
+        self._touch(keys[:found])
+        return found
 
     def read(self, keys: Sequence[Key]) -> Segment:
         """The content of blocks that are all kept: a copy."""

@@ -1,9 +1,9 @@
-"""Attention over a row's own tokens and over keys and values that several rows share, which are never copied.
+"""Attention of packed rows: over their own tokens, and over keys and values that several share, which are not copied.
 
-A softmax over two sets of keys is the mean of the softmaxes over each, weighted by their normalisers (Milakov and
+A pass is one long sequence, the rows' tokens one after the other: no padding in all that works token by token. A
+softmax over two sets of keys is the mean of the softmaxes over each, weighted by their normalisers (Milakov and
 Gimelshein 2018; for shared prefixes Juravsky et al. 2024, "Hydragen"). So the queries of all rows read a shared
-segment in one product, and each row reads its own tokens causally. Right padding needs no mask: no query looks to its
-right.
+segment in one product, and each row reads its own tokens causally.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,16 +30,41 @@ class Segment:
     length: int
 
 
-Shared = tuple[Segment, Any]
-"""A segment, and the index of the batch's rows that see it (None: all of them)."""
+Shared = tuple[Segment, Sequence[int] | None]
+"""A segment, and which rows of a pass see it (None: all)."""
 
-_ACTIVE: ContextVar[Sequence[Shared]] = ContextVar("segments", default=())
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How rows of these lengths lie in a pass. `slots`: where each token goes in rows padded to one length, None where
+    they are equally long. `shared`: each segment, and the index of the tokens that see it (None: all)."""
+
+    lengths: Sequence[int]
+    slots: Any
+    shared: Sequence[tuple[Segment, Any]]
+
+
+def packing(lengths: Sequence[int], shared: Sequence[Shared], device: Any) -> Packing:
+    """The indices, made once for all layers."""
+    import torch
+
+    sizes = torch.tensor(lengths)
+    row = torch.arange(len(lengths)).repeat_interleave(sizes)
+    column = torch.arange(len(row)) - (sizes.cumsum(0) - sizes)[row]
+    slots = None if len(set(lengths)) == 1 else (row * max(lengths) + column).to(device)
+    tokens = [
+        None if rows is None else torch.isin(row, torch.tensor(rows)).nonzero()[:, 0].to(device) for _, rows in shared
+    ]
+    return Packing(lengths, slots, [(segment, index) for (segment, _), index in zip(shared, tokens, strict=True)])
+
+
+_ACTIVE: ContextVar[Packing | None] = ContextVar("packing", default=None)
 
 
 @contextmanager
-def seeing(shared: Sequence[Shared]) -> Iterator[None]:
-    """Inside, every row of a forward pass also sees its segments, which lie before it."""
-    token = _ACTIVE.set(shared)
+def seeing(packed: Packing) -> Iterator[None]:
+    """Inside, a forward pass of one long sequence is that of these rows, each behind the segments that it sees."""
+    token = _ACTIVE.set(packed)
     try:
         yield
     finally:
@@ -56,38 +81,55 @@ def register() -> None:
 def attend(
     module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **other: Any
 ) -> tuple[Any, None]:
-    """transformers' signature: query (rows, heads, tokens, width) -> (rows, tokens, heads, width).
+    """transformers' signature: query (1, heads, tokens, width) -> (1, tokens, heads, width), rows as `seeing` says.
 
     Raises `PlainOnlyError` for an argument that it would have to ignore.
     """
     other.pop("dropout", None)
     if odd := sorted(k for k, v in other.items() if v is not None and v is not False and k not in HARMLESS):
         raise PlainOnlyError(f"its attention takes {', '.join(odd)}")
-    times = query.shape[1] // key.shape[1]
-    out, norm = _part(query, _repeat(key, times), _repeat(value, times), scaling, causal=True)
-    for segment, rows in _ACTIVE.get():
-        layer = module.layer_idx
-        seen = query if rows is None else query[rows]
-        found = _fold(seen, segment.keys[layer], segment.values[layer], scaling)
-        if rows is None:
-            out, norm = _merge((out, norm), found)
+    packed = _ACTIVE.get()
+    if packed is None:
+        raise PlainOnlyError("it was called without rows")
+    out, norm = _own(query, key, value, scaling, packed)
+    for segment, tokens in packed.shared:
+        keys, values = segment.keys[module.layer_idx], segment.values[module.layer_idx]
+        if tokens is None:
+            out, norm = _merge((out, norm), _fold(query, keys, values, scaling))
         else:
-            out[rows], norm[rows] = _merge((out[rows], norm[rows]), found)
+            found = _fold(query[:, :, tokens], keys, values, scaling)
+            out[:, :, tokens], norm[:, :, tokens] = _merge((out[:, :, tokens], norm[:, :, tokens]), found)
     return out.transpose(1, 2), None
 
 
-def _repeat(states: Any, times: int) -> Any:
-    return states if times == 1 else states.repeat_interleave(times, dim=1)
+def _own(query: Any, key: Any, value: Any, scale: float | None, packed: Packing) -> tuple[Any, Any]:
+    """Every row over its own tokens. Rows are padded on the right, where no query looks, so there is no mask."""
+    times, heads, total = query.shape[1] // key.shape[1], query.shape[1], query.shape[2]
+    query, key, value = (_rows(states[0], packed) for states in (query, key, value))
+    if times > 1:
+        key, value = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
+    out, norm = _part(query, key, value, scale, causal=True)
+    out, norm = out.transpose(0, 1).reshape(heads, -1, out.shape[-1]), norm.transpose(0, 1).reshape(heads, -1)
+    if packed.slots is not None:
+        out, norm = out[:, packed.slots], norm[:, packed.slots]
+    return out.reshape(1, heads, total, -1), norm.reshape(1, heads, total)
+
+
+def _rows(states: Any, packed: Packing) -> Any:
+    """(heads, all tokens, width) -> (rows, heads, tokens, width)."""
+    heads, _, width = states.shape
+    if packed.slots is not None:
+        padded = states.new_zeros(heads, len(packed.lengths) * max(packed.lengths), width)
+        padded[:, packed.slots] = states
+        states = padded
+    return states.reshape(heads, len(packed.lengths), -1, width).transpose(0, 1)
 
 
 def _fold(query: Any, key: Any, value: Any, scale: float | None) -> tuple[Any, Any]:
-    """All rows' queries, and all heads that share a key head, as one long sequence over one segment."""
-    rows, heads, tokens, width = query.shape
-    keys = key.shape[1]
-    long = query.reshape(rows, keys, -1, width).transpose(0, 1).reshape(1, keys, -1, width)
-    out, norm = _part(long, key, value, scale, causal=False)
-    out = out.reshape(keys, rows, -1, width).transpose(0, 1).reshape(rows, heads, tokens, width)
-    return out, norm.reshape(keys, rows, -1).transpose(0, 1).reshape(rows, heads, tokens)
+    """All tokens' queries, and all heads that share a key head, as one long sequence over one segment."""
+    _, heads, tokens, width = query.shape
+    out, norm = _part(query.reshape(1, key.shape[1], -1, width), key, value, scale, causal=False)
+    return out.reshape(1, heads, tokens, width), norm.reshape(1, heads, tokens)
 
 
 def _merge(one: tuple[Any, Any], other: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -51,8 +51,9 @@ def run_one(run: Run, name: str, config: PpoConfig, upstream: dict[str, str]) ->
         write_rows(prompts, _prompts(bundle, users, asked, config, run.recipe.seed))
         args = ppo_args(config, model_folder(run.recipe.model), prompts, folder)
         done = run_ppo(
-            args, bundle, folder, plugin="agent" if config.agent else "reward", n_actors=config.actors, on=on
-        )
+            args, bundle, folder, plugin="agent" if config.agent else "reward", n_actors=config.actors, on=on,
+            max_actors=config.max_actors, on_failure=config.on_failure,
+        )  # fmt: skip
         _commands(run, folder)
         _curve(folder, done, samples_per_step(args))
         if config.judged and run.recipe.source["name"] == "toy":

@@ -16,13 +16,15 @@ from threading import Lock
 from typing import Any, Literal
 
 from persona_rm.bundle import Bundle, Known, Scored, Scorers, load_bundle
-from persona_rm.serving.batcher import MicroBatcher
+from persona_rm.serving.batcher import Late, MicroBatcher
 from persona_rm.serving.groups import NORMALISE, GroupBuffer, win_rates
 from persona_rm.serving.hygiene import Hygiene, Raw
 from persona_rm.serving.replies import PREFIX, UNKNOWN, Ask, Curves, Reply
 from persona_rm.types import Score, Status
 
 LOG_FOLDER, STATISTICS = "rewards", "hygiene"
+MOST_TOKENS = 65_536
+"""Of one batch, estimated; the backends cut their own batches."""
 KEEP = 60.0
 """Seconds between two savings of the running statistics."""
 
@@ -55,11 +57,15 @@ class RewardActor:
         self.curves = Curves(self.bundle.groups, self.bundle.log_dims)
         self.scorers, self.hygiene = Scorers(self.bundle), Hygiene(self.bundle.file.hygiene)
         self.scorers.check()
-        self.batcher: MicroBatcher[Ask, Scored] = MicroBatcher(self._score, max_rows, max_wait)
+        self.batcher: MicroBatcher[Ask, Scored] = MicroBatcher(
+            self._score, max_rows, max_wait, cost=_tokens, max_cost=MOST_TOKENS, same=_request,
+            group=lambda ask: (ask.user, ask.prompt),
+        )  # fmt: skip
         config = self.bundle.file.groups
         self.together: GroupBuffer[Ask, Scored] | None = GroupBuffer.of(config, self._group) if config else None
         self.finder: MicroBatcher[tuple[str | None, str], Known] = MicroBatcher(self._find, max_rows, max_wait)
         self._alone = Lock()
+        self._compared: float | None = None
         self.counts: Counter[str] = Counter()
         self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
         self._statistics = Path(run_dir) / STATISTICS / f"{name}.json" if run_dir else None
@@ -69,12 +75,13 @@ class RewardActor:
         if self._statistics is not None and self.hygiene.config.on and self._statistics.is_file():
             self.hygiene.load(self._statistics)
 
-    async def score(self, ask: Ask) -> Reply:
+    async def score(self, ask: Ask, *, caller: str = "", deadline: float | None = None) -> Reply:
         """One reward. Raises what the method raised for this row; other rows of its batch are not touched. Where the
-        bundle has groups, it waits for the other samples of this person's prompt."""
+        bundle has groups, it waits for the other samples of this person's prompt. `caller`: who asks, so that one who
+        floods does not starve the others. After `deadline` seconds it raises `Late`."""
         started = time.perf_counter()
         try:
-            scored, more = await self._scored(ask)
+            scored, more = await self._scored(ask, caller, deadline)
             reply = self._reply(ask, scored, more)
         except Exception:
             self.counts["failed"] += 1
@@ -99,6 +106,9 @@ class RewardActor:
             "users": len(self.bundle.users),
             "groups": self.bundle.groups,
             "counts": dict(self.counts),
+            "waiting": self.batcher.waiting,
+            "stuck": max(self.batcher.stuck, self._comparing()),
+            "batcher": dict(self.batcher.counts),
             "mean_batch": sum(sizes) / len(sizes) if sizes else 0.0,
         }
 
@@ -113,11 +123,17 @@ class RewardActor:
         reward, _ = Hygiene(self.hygiene.config).apply(self._raw(ask, scored))
         return reward
 
-    async def _scored(self, ask: Ask) -> tuple[Scored, dict[str, float]]:
+    async def _scored(self, ask: Ask, caller: str, deadline: float | None) -> tuple[Scored, dict[str, float]]:
         """With the logs of its group, where there are groups."""
         if self.together is None or self.bundle.file.groups is None:
-            return await self.batcher.submit(ask), {}
-        done = await self.together.submit((ask.user, ask.prompt), self.bundle.file.groups.size, ask)
+            return await self.batcher.submit(ask, caller=caller, deadline=deadline), {}
+        try:
+            async with asyncio.timeout(deadline) as patience:
+                done = await self.together.submit((ask.user, ask.prompt), self.bundle.file.groups.size, ask)
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            raise Late(f"no reward of its group within {deadline} s") from error
         return done.result, done.logs
 
     def _score(self, asks: Sequence[Ask]) -> list[Scored]:
@@ -143,8 +159,12 @@ class RewardActor:
     def _compare(self, asks: Sequence[Ask]) -> list[Scored]:
         """Win rates among the responses, for methods that compare."""
         first = asks[0]
-        with self._alone:
-            found = self.scorers.compare(first.user, first.prompt, [ask.response for ask in asks])
+        self._compared = time.monotonic()
+        try:
+            with self._alone:
+                found = self.scorers.compare(first.user, first.prompt, [ask.response for ask in asks])
+        finally:
+            self._compared = None
         rates = [win_rates(matrix) for matrix in found.matrices]
         rewards, priors = rates[0], rates[1] if len(rates) > 1 else [None] * len(asks)
         status: Status = "ok" if found.known.user_known else "cold"
@@ -156,6 +176,11 @@ class RewardActor:
     def _find(self, asked: Sequence[tuple[str | None, str]]) -> list[Known]:
         with self._alone:
             return self.bundle.people.find(asked)
+
+    def _comparing(self) -> float:
+        """Seconds since a comparison began that has not ended; 0 without one."""
+        began = self._compared
+        return 0.0 if began is None else time.monotonic() - began
 
     def _raw(self, ask: Ask, scored: Scored) -> Raw:
         known, score = scored.known, scored.score
@@ -209,3 +234,12 @@ class RewardActor:
         }
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _tokens(ask: Ask) -> int:
+    """About how many: four letters each."""
+    return (len(ask.prompt) + len(ask.response)) // 4 + 1
+
+
+def _request(ask: Ask) -> tuple[str | None, str, str]:
+    return ask.user, ask.prompt, ask.response

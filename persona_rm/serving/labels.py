@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, read. `bad` says what was wrong with it, and is None where nothing was."""
+    """A label, read. `bad` says what was wrong with it without a word of it, and is None where nothing was."""
 
     user: str | None = None
     prompt: str | None = None
@@ -29,16 +29,16 @@ def read_label(value: Any) -> Label:
         try:
             value = json.loads(value)
         except ValueError as error:
-            return Label(bad=f"broken JSON ({error}): {value[:80]!r}")
+            return Label(bad=f"broken JSON of {len(value)} characters ({error})")
     if value is None or value == "":
         return Label()
     if isinstance(value, str):
         return Label(user=value)
     if not isinstance(value, dict):
-        return Label(bad=f"a label is a user id or an object with a user, found {value!r}"[:160])
+        return Label(bad=f"a label is a user id or an object with a user, found {type(value).__name__}")
     user, prompt = value.get("user"), value.get("prompt")
     if user is not None and not isinstance(user, str):
-        return Label(bad=f"the user of a label is a text, found {user!r}"[:160])
+        return Label(bad=f"the user of a label is a text, found {type(user).__name__}")
     if prompt is not None and not isinstance(prompt, str):
-        return Label(bad=f"the prompt of a label is a text, found {prompt!r}"[:160])
+        return Label(bad=f"the prompt of a label is a text, found {type(prompt).__name__}")
     return Label(user=user or None, prompt=prompt)

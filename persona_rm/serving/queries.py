@@ -13,6 +13,8 @@ SPECIAL = re.compile(r"(?:</?s>|<pad>|<eos>|<end_of_turn>|<\|[^|<>\s]+\|>|<\uff5
 """A special token at the end of a decoded answer: the host keeps them in the query."""
 LONGEST = 128
 """Characters of a special token, at most."""
+CUT = 3
+"""Bytes of a character that was cut, at most."""
 LEAST = 16
 """So many characters of a prompt's end must open a query for it to count as that prompt, cut."""
 
@@ -21,10 +23,11 @@ def strip_prompt(query: str, prompt: str) -> str:
     """The answer inside `query`, without the prompt before it and the special tokens behind it.
 
     A prompt that was too long is cut at its beginning by the host; then the longest end of it that opens the query
-    counts. Raises `ScoreError`, without the texts, where none does.
+    counts. The cut can part the bytes of one character, which then reads as up to three U+FFFD. Raises `ScoreError`, without the texts, where none does.
     """
     if query.startswith(prompt):
         return strip_special(query[len(prompt) :])
+    query = query[:CUT].lstrip("\ufffd") + query[CUT:]
     shared = _shared(query, prompt)
     if shared >= min(len(prompt), LEAST):
         return strip_special(query[shared:])

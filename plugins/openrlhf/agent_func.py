@@ -15,6 +15,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.errors import DataError
 from persona_rm.serving.client import RewardClient
+from persona_rm.serving.failures import SkipGroup
 from persona_rm.serving.labels import read_label
 
 THREADS = 128
@@ -43,7 +44,11 @@ class AgentExecutor(SingleTurnAgentExecutor):
         )
         (start, end) = output["action_ranges"][0]
         answer = hf_tokenizer.decode(output["observation_tokens"][start:end], skip_special_tokens=True)
-        reply = await self._call(self.client.reward, who.user, bare, answer, bad_label=bool(who.bad))
+        try:
+            reply = await self._call(self.client.reward, who.user, bare, answer, bad_label=bool(who.bad))
+        except SkipGroup:  # a NaN score makes the host's dynamic filtering drop the whole group
+            output.update(prompt=prompt, reward=None, scores=math.nan, extra_logs={})
+            return output
         whole = len(hf_tokenizer(text=profile.prompt, add_special_tokens=False)["input_ids"])
         logs = {**reply.logs, "persona_rm/prompt_cut": float(start < whole)}
         output.update(prompt=prompt, reward=reply.reward, scores=_sigmoid(reply.reward), extra_logs=logs)

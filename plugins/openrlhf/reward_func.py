@@ -19,6 +19,7 @@ from pathlib import Path
 
 from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.serving.client import RewardClient
+from persona_rm.serving.failures import SkipGroup
 from persona_rm.serving.labels import read_label
 from persona_rm.serving.queries import sigmoid, strip_prompt
 
@@ -33,6 +34,8 @@ def reward_func(queries, prompts, labels, **_kwargs):
     """Rewards of these samples. `scores` are the rewards through a sigmoid: 0 to 1, as dynamic filtering expects."""
     try:
         replies = [_reply(*row) for row in zip(queries, prompts, labels, strict=True)]
+    except SkipGroup:  # the host sends lists of one; a NaN score makes its dynamic filtering drop the whole group
+        return {"rewards": None, "scores": math.nan, "extra_logs": {}}
     except PersonaRMError as error:
         stop_job(str(error))
     rewards = [reply.reward for reply in replies]

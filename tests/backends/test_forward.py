@@ -161,15 +161,19 @@ def test_batches_keep_the_budget_and_do_not_pad_short_rows_to_long_ones(
 ) -> None:
     from persona_rm.backends import forward
 
-    model, sizes, original = model_of(tiny_model(0)), [], forward._pad
+    model, sizes, original = model_of(tiny_model(0)), [], forward.run
     monkeypatch.setattr(
-        forward, "_pad", lambda rows, device: sizes.append([*map(len, rows)]) or original(rows, device)
+        forward, "run", lambda net, ids, *rest, **kw: sizes.append([*map(len, ids)]) or original(net, ids, *rest, **kw)
     )
     rows = rows_of(4, 3, 2, seed=5)
     sums(model, rows, budget=600)
     assert all(len(batch) * max(batch) <= 600 or len(batch) == 1 for batch in sizes)
     assert all(max(batch) <= 2 * min(batch) + BLOCK for batch in sizes)
     assert sum(map(len, sizes)) < 2 * len(rows)
+    sizes.clear()
+    draw = Random(6)
+    sums(model, [((*ids_of(draw, n), 7), n) for n in (500, 40, 41, 42)], budget=100_000)
+    assert sorted(sizes) == [[43, 42, 41], [501]]
 
 
 @pytest.mark.parametrize("rope", ["dynamic", "sliding", "longrope"])

@@ -96,6 +96,17 @@ def test_one_call_does_not_evict_what_it_met() -> None:
     assert (cache.longest(long), cache.bytes) == (3, 3 * SIZE)
 
 
+def test_what_was_found_can_be_read_to_the_end_of_the_call() -> None:
+    cache, found, other = PrefixCache(2 * SIZE), keys_of("policy", ids_of(1, 2)), keys_of("policy", ids_of(2, 2))
+    for keys in (other, found, found):
+        meet(cache, keys)
+    cache.begin([other])
+    assert cache.longest(found) == 2
+    cache.keep(other, chain_of(ids_of(2, 2)))
+    assert cache.longest(other) == 0
+    assert cache.read(found).length == 2 * BLOCK
+
+
 @pytest.mark.parametrize("capacity", [0, SIZE - 1])
 def test_a_cache_without_room_keeps_nothing(capacity: int) -> None:
     cache, keys = PrefixCache(capacity), keys_of("policy", ids_of(1, 2))

@@ -2,7 +2,17 @@
 
 import pytest
 
-from persona_rm.backends.segments import PlainOnlyError, Segment, _by_hand, _part, attend, joined, seeing, segment_of
+from persona_rm.backends.segments import (
+    PlainOnlyError,
+    Segment,
+    _by_hand,
+    _part,
+    attend,
+    joined,
+    packing,
+    seeing,
+    segment_of,
+)
 
 
 class Layer:
@@ -12,24 +22,25 @@ class Layer:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rows", [None, [0, 2]])
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
-def test_segments_before_own_tokens(dtype: str, rows: list[int] | None, key_heads: int) -> None:
+@pytest.mark.parametrize("lengths", [(9, 9, 9), (9, 1, 40)])
+def test_rows_behind_segments(dtype: str, rows: list[int] | None, key_heads: int, lengths: tuple[int, ...]) -> None:
     import torch
 
     torch.manual_seed(0)
-    kind = getattr(torch, dtype)
+    total, kind = sum(lengths), getattr(torch, dtype)
     make = lambda *shape: torch.randn(*shape, dtype=kind)  # noqa: E731
-    query, key, value = make(3, 4, 9, 8), make(3, key_heads, 9, 8), make(3, key_heads, 9, 8)
+    query, key, value = make(1, 4, total, 8), make(1, key_heads, total, 8), make(1, key_heads, total, 8)
     past = [(make(1, key_heads, n, 8), make(1, key_heads, n, 8)) for n in (5, 70)]
-    shared = [(Segment([k], [v], k.shape[2]), None if rows is None else torch.tensor(rows)) for k, v in past]
-    with seeing(shared):
+    with seeing(packing(lengths, [(Segment([k], [v], k.shape[2]), rows) for k, v in past], "cpu")):
         found, _ = attend(Layer(), query, key, value, None, 0.3)
-    for i in range(3):
+    parts = [x.split(lengths, dim=2) for x in (query, key, value)]
+    for i, (q, k, v, part) in enumerate(zip(*parts, found.split(lengths, dim=1), strict=True)):
         before = past if rows is None or i in rows else []
-        keys = torch.cat([*(k for k, _ in before), key[i : i + 1]], 2).repeat_interleave(4 // key_heads, 1)
-        values = torch.cat([*(v for _, v in before), value[i : i + 1]], 2).repeat_interleave(4 // key_heads, 1)
-        mask = torch.ones(9, keys.shape[2], dtype=torch.bool).tril(keys.shape[2] - 9)
-        expected = torch.nn.functional.scaled_dot_product_attention(query[i : i + 1], keys, values, mask, scale=0.3)
-        assert torch.allclose(found[i].transpose(0, 1), expected[0], atol=1e-12 if dtype == "float64" else 1e-5)
+        keys = torch.cat([*(one for one, _ in before), k], 2).repeat_interleave(4 // key_heads, 1)
+        values = torch.cat([*(one for _, one in before), v], 2).repeat_interleave(4 // key_heads, 1)
+        mask = torch.ones(lengths[i], keys.shape[2], dtype=torch.bool).tril(keys.shape[2] - lengths[i])
+        expected = torch.nn.functional.scaled_dot_product_attention(q, keys, values, mask, scale=0.3)
+        assert torch.allclose(part.transpose(1, 2), expected, atol=1e-12 if dtype == "float64" else 1e-5)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -64,7 +75,10 @@ def test_what_it_would_ignore_is_refused() -> None:
     import torch
 
     x = torch.zeros(1, 1, 2, 8)
-    attend(Layer(), x, x, x, None, sliding_window=None, output_attentions=False, dropout=0.0)
+    with seeing(packing([2], [], "cpu")):
+        attend(Layer(), x, x, x, None, sliding_window=None, output_attentions=False, dropout=0.0)
+    with pytest.raises(PlainOnlyError, match="without rows"):
+        attend(Layer(), x, x, x, None)
     for odd in ({"sliding_window": 4}, {"softcap": 50.0}, {"s_aux": torch.zeros(1)}):
         with pytest.raises(PlainOnlyError, match=next(iter(odd))):
             attend(Layer(), x, x, x, None, **odd)

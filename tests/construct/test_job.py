@@ -60,12 +60,6 @@ class Tiny(Source):
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def salt(monkeypatch):
-    """Authors of forty: a random salt now and then leaves the test side empty."""
-    monkeypatch.setenv("PERSONA_RM_SALT", "the same in every run")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def one_cluster():
     """Ray once for all builds here: a build that finds one running leaves it."""
@@ -213,7 +207,10 @@ def test_too_little_for_an_example_says_why(space, tmp_path):
     assert "fewer than 50 similar" in (tmp_path / "README.md").read_text()
 
 
-def test_a_split_keeps_posts_and_people_apart_and_the_dataset_loads(space, tmp_path):
+def test_a_split_keeps_posts_and_people_apart_and_the_dataset_loads(space, tmp_path, monkeypatch):
+    """The salt is given: of forty authors, a random one now and then leaves none on the test side."""
+    monkeypatch.setenv("PERSONA_RM_SALT", "the same in every run")
+
     class Written(Tiny):
         def _comment(self, thread, number):
             comment = super()._comment(thread, number)

@@ -3,8 +3,8 @@
     python tests/perf/prefix.py [--json FILE] [--hidden 2048] [--layers 1] [--device cuda --dtype bfloat16]
     python tests/perf/prefix.py --shape llama-3.1-8b --device cuda --dtype bfloat16
 
-`group8`: one prompt (the persona, 2,048 tokens) with 8 responses of 256, nothing cached. `user8`: 8 new prompts (32 to
-64 tokens) of one person whose persona is cached, one response each. The other side is OpenRLHF's `serve_rm` way
+`group8`: one prompt (the persona, 2,048 tokens) with 8 responses of 256, nothing cached. `user8`: 8 new prompts (24 to
+40 tokens) of one person whose persona is cached, one response each. The other side is OpenRLHF's `serve_rm` way
 (cli/serve_rm.py: all queries at once, padded on the left), with a causal LM: logits of all positions; "lean" is the
 same with logits of the response positions only; "single" (on demand) is lean with a row at a time, so without padding.
 Seconds are the best of `--repeats`, taken in turns. The limit is that of the counted operations (products with
@@ -91,7 +91,7 @@ def group(args: argparse.Namespace, draw: Random) -> Rows:
 
 
 def user(persona: list[int], args: argparse.Namespace, draw: Random) -> Rows:
-    prompts = [persona + ids_of(draw.randint(32, 64), args, draw) for _ in range(8)]
+    prompts = [persona + ids_of(args.prompt + draw.randint(-8, 8), args, draw) for _ in range(8)]
     return prompts, [ids_of(args.response, args, draw) for _ in range(8)]
 
 
@@ -158,7 +158,7 @@ def measure(case: Case, net: LlamaForCausalLM, ours: TransformersLogProb, args: 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"persona": 2048, "response": 256, "hidden": 2048, "layers": 1, "heads": 16, "key_heads": 4}
+    sizes = {"persona": 2048, "prompt": 32, "response": 256, "hidden": 2048, "layers": 1, "heads": 16, "key_heads": 4}
     sizes |= {"intermediate": 7168, "vocabulary": 2048, "repeats": 2, "check": 3, "batch_tokens": 8192, "threads": 0}
     for name, default in sizes.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
@@ -186,11 +186,12 @@ def main() -> None:
     sums = [one.policy for rows in checks for one in ours.logprob_ids(*rows)]
     print(f"counters: {ours.counters}")
     del ours
-    net.double()
+    net = net.double() if args.check else net
     truth = [value for rows in checks for value in single(net, rows)]
-    found["max_abs_error"] = max((abs(a - b) for a, b in zip(sums, truth, strict=True)), default=0.0)
-    mean = sum(map(abs, truth)) / max(len(truth), 1)
-    print(f"max_abs_error {found['max_abs_error']:.1e} nats, of sums of {mean:.0f} nats, {len(truth)} rows")
+    if truth:
+        found["max_abs_error"] = max(abs(a - b) for a, b in zip(sums, truth, strict=True))
+        mean = sum(map(abs, truth)) / len(truth)
+        print(f"max_abs_error {found['max_abs_error']:.1e} nats, of sums of {mean:.0f} nats, {len(truth)} rows")
     print(f"{torch.get_num_threads()} threads, {args.device}, {args.dtype}")
     if args.json:
         args.json.write_text(json.dumps(found) + "\n")

@@ -1,56 +1,26 @@
 """The infer stage: what its rows say, who is read, what is done again, and what real data keep from it."""
 
-import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from infer_toys import FAST, infer, real, rows_of, run_of, states_of
 
 from persona_rm.backends.base import Backends
 from persona_rm.bundle import load_bundle, read_file
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.files import write_examples
-from persona_rm.inferrers.evidence import Item, items_of
+from persona_rm.inferrers.evidence import items_of
 from persona_rm.inferrers.posterior import PosteriorInferrer
-from persona_rm.pipeline.infer import backends_of, fitted, population, run_infer
-from persona_rm.pipeline.interview import interview_of
+from persona_rm.pipeline.infer import backends_of, fitted, population
 from persona_rm.pipeline.members import space_of
 from persona_rm.pipeline.ppo import _judging_bundle, bundle_of, people_of, run_one
 from persona_rm.pipeline.reading import annotated
-from persona_rm.pipeline.stages import Run
 from persona_rm.pipeline.train import world_of
 from persona_rm.profiles import open_store
-from persona_rm.recipe import PpoConfig, Recipe
-from persona_rm.types import Example, Pair, Persona, Ugc, UserState
+from persona_rm.recipe import PpoConfig
+from persona_rm.types import Pair, Persona, Ugc, UserState
 from persona_rm.world.world import World
-
-SOURCE = {"name": "toy", "people": 24, "test_people": 5, "posts": 60}
-FAST = {"name": "posterior", "classes": [1]}
-
-
-def run_of(folder, **recipe):
-    plan = Recipe(**{"name": "a", "source": SOURCE, "out": str(folder / "run"), **recipe})
-    return Run(plan, plan.folder, Console(file=io.StringIO(), width=200))
-
-
-def infer(folder, run=None, **config):
-    """A run whose infer stage is done."""
-    section = {"inferrer": FAST, "people": 24, "items": 6, **config}
-    run = run_of(folder, infer=section) if run is None else run_of(folder, **{**run, "infer": section})
-    run_infer(run, run.recipe.infer)
-    return run
-
-
-def rows_of(run):
-    return [json.loads(line) for line in (run.folder / "infer" / "directions.jsonl").read_text().splitlines()]
-
-
-def states_of(run):
-    with open_store(str(run.folder / "infer" / "profiles.arrow")) as store:
-        return store.get(sorted(store.ids()))
 
 
 @pytest.fixture(scope="module")
@@ -152,24 +122,6 @@ def test_a_population_of_the_world_is_its_training_people_with_their_directions(
     assert [one.directions for one in population(run, 3, 4, other)] == golden
 
 
-def real(folder, space, own):
-    """A run on built examples of a source that is no world; `own(i)`: of whom the i-th held-out example is."""
-    recipe = {"source": {"name": "jsonl", "path": "none.jsonl"}, "annotator": {"name": "toy"}}
-    data = run_of(folder, **recipe).recipe.folder / "build" / "data"
-    up = tuple(int(dim == 0) for dim in range(len(space)))
-
-    def example(i, side, person):
-        pairs = (Pair(f"post {i}", f"yes {i}", f"no {i}", up),)
-        return Example(f"{side}{i}", f"p{i}", "good", "bad", up, replace(person, pairs=pairs), group=f"{side}{i}")
-
-    def somebody(i):
-        return Persona(f"train{i}", (Ugc(f"post {i}", f"said {i}", up),), directions=tuple(-d for d in up))
-
-    write_examples(data / "train-00000.parquet", [example(i, "train", somebody(i)) for i in range(24)], space)
-    write_examples(data / "test-00000.parquet", [example(i, "test", own(i)) for i in range(3)], space)
-    return recipe
-
-
 def test_of_real_data_given_directions_are_kept_away(tmp_path, space):
     """They are no truth: neither learned from, nor calibrated on, nor handed on as what was inferred."""
     down = (0, -1, *[0] * (len(space) - 2))
@@ -199,92 +151,6 @@ def test_a_stores_version_goes_on_from_what_is_there(tmp_path):
         versions = {user: state.version for user, state in store.get(sorted(store.ids())).items()}
     assert versions == {"other": 3, **{f"test-{i:04d}": 8 if i == 1 else 1 for i in range(5)}}
     assert not (tmp_path / "run" / "infer" / "profiles.arrow").exists()
-
-
-def users_file(folder, space, *names):
-    """Each with one item that says yes to the first dimension."""
-    path, up = folder / "users.jsonl", [1, *[0] * (len(space) - 1)]
-    item = {"prompt": "p", "comment": "c", "directions": up}
-    path.write_text("".join(json.dumps({"user_id": name, "ugc": [item]}) + "\n" for name in names))
-    return str(path)
-
-
-def test_infer_into_a_store_keeps_what_the_person_answered_and_said_elsewhere(tmp_path, space):
-    url = f"sqlite:{tmp_path / 'people.sqlite'}"
-    desk = interview_of(infer(tmp_path), "ann", url)
-    question, _ = desk.interview.question()
-    desk.interview.answer(question, 2)
-    said = Item("elsewhere", "ugc", (0, -1, *[0] * (len(space) - 2)))
-    desk.interview.tally.add([said])
-    desk.save()
-    run = infer(tmp_path, users=users_file(tmp_path, space, "ann"), store=url)
-    with open_store(url) as store:
-        kept = store.get(["ann"])["ann"]
-    assert set(kept.payload["answers"]) == {question.id}
-    assert len(kept.payload["items"]) == 2
-    assert "elsewhere" in kept.payload["items"]
-    assert kept.version == 2
-    assert rows_of(run)[0]["items"] == 3, "the row is of the same evidence as the state"
-
-
-def test_a_changed_users_file_or_space_is_inferred_again(tmp_path, space, monkeypatch):
-    infer(tmp_path, users=users_file(tmp_path, space, "ann"))
-    run = infer(tmp_path, users=users_file(tmp_path, space, "bob"))
-    assert [row["user_id"] for row in rows_of(run)] == ["bob"]
-    same = infer(tmp_path, users=users_file(tmp_path, space, "bob"))
-    assert "done before" in same.console.file.getvalue()
-
-
-def test_a_users_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(RecipeError, match=r"infer\.users: there is no file /nowhere"):
-        infer(tmp_path, users="/nowhere")
-
-
-def test_one_erased_person_leaves_the_store_as_it_was(tmp_path, space):
-    url = f"sqlite:{tmp_path / 'people.sqlite'}"
-    with open_store(url) as store:
-        store.erase(["bob"])
-    with pytest.raises(DataError, match=r"user 'bob' was erased"):
-        infer(tmp_path, users=users_file(tmp_path, space, "ann", "bob", "cyd"), store=url)
-    with open_store(url) as store:
-        assert not list(store.ids())
-
-
-def test_an_inferrer_without_states_refuses_a_store(tmp_path):
-    with pytest.raises(RecipeError, match=r"infer\.store: vote keeps no states"):
-        infer(tmp_path, inferrer="vote", store=f"sqlite:{tmp_path / 'people.sqlite'}")
-    assert not (tmp_path / "people.sqlite").exists()
-
-
-def test_a_person_of_several_examples_is_one_row(tmp_path, space):
-    recipe, up = real(tmp_path, space, lambda i: Persona("x")), (1, *[0] * (len(space) - 1))
-    who = Persona("same", (Ugc("p", "c", up),))
-    rows = [Example(f"x{i}", f"p{i}", "good", "bad", up, who, group=f"g{i}") for i in range(3)]
-    write_examples(tmp_path / "run" / "build" / "data" / "test-00000.parquet", rows, space)
-    assert [row["user_id"] for row in rows_of(infer(tmp_path, {**recipe, "build": {}}))] == ["same"]
-
-
-def bare_train(folder, space):
-    up = (1, *[0] * (len(space) - 1))
-    rows = [
-        Example(f"x{i}", f"p{i}", "good", "bad", up, Persona(f"u{i}", (Ugc("p", f"c{i}"),)), group=f"g{i}")
-        for i in range(24)
-    ]
-    write_examples(folder / "run" / "build" / "data" / "train-00000.parquet", rows, space)
-
-
-def test_a_population_whose_items_have_no_directions_is_read_by_the_annotator(tmp_path, space):
-    recipe = real(tmp_path, space, lambda i: Persona(f"t{i}"))
-    bare_train(tmp_path, space)
-    run = infer(tmp_path, {**recipe, "build": {}})
-    assert all(item.directions is not None for one in population(run) for item in one.items)
-
-
-def test_without_an_annotator_text_is_not_taken_for_silence(tmp_path, space):
-    recipe = real(tmp_path, space, lambda i: Persona(f"t{i}"))
-    bare_train(tmp_path, space)
-    with pytest.raises(RecipeError, match="evidence without directions needs an annotator"):
-        infer(tmp_path, {**recipe, "annotator": {"name": "given"}, "build": {}})
 
 
 class Counting:

@@ -40,3 +40,8 @@ def test_junk_is_nobody_and_says_what_was_found(value):
     assert label.user is None
     assert label.bad
     assert len(label.bad) < 300
+
+
+def test_a_bad_label_is_told_without_a_word_of_it():
+    for value in ('{"user": "secret', ["secret"], {"user": ["secret"]}, {"user": "u", "prompt": {"secret": 1}}):
+        assert "secret" not in read_label(value).bad

@@ -73,3 +73,11 @@ def test_a_policy_that_repeats_itself_takes_linear_time(tail):
 def test_scores_are_between_0_and_1(x):
     assert 0 <= sigmoid(x) <= 1
     assert math.isclose(sigmoid(x) + sigmoid(-x), 1)
+
+
+def test_a_prompt_that_was_cut_inside_a_character_is_found():
+    prompt = "\u4f60\u597d\U0001f600" * 12
+    whole = (prompt + " yes").encode()
+    for cut in range(1, 40):
+        query = whole[cut:].decode(errors="replace")
+        assert strip_prompt(query, prompt) == " yes"

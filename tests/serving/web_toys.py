@@ -38,7 +38,7 @@ class ToyActor:
     async def info(self):
         return {"name": "toy", "mean_batch": 2.0}
 
-    async def score(self, ask):
+    async def score(self, ask, *, caller="", deadline=None):
         self.asks.append(ask)
         said = ask.response.strip()
         if said == "boom":

@@ -54,6 +54,9 @@ _WORDS = (
     (r"no (prompt|response) token", "unscorable", "the prompt or the response has no token"),
     (r"not finite|reward of user .* is (nan|-?inf)", "not_finite", "the model gave a number that is not finite"),
     (r"no reward actor answered", "down", "no reward actor answers"),
+    (r"no (result|reward of its group) within", "late", "no reward within the deadline"),
+    (r"(rows wait|groups wait and \d+ are scored)", "busy", "too much waits already; try again"),
+    (r"samples of a group came within", "late", "the other samples of its group did not come in time"),
 )
 """How the library's own errors read, also after a journey through Ray, which keeps their words but not their class."""
 

@@ -141,7 +141,7 @@ class ActorService(_Watched):
 
     async def _call(self, ask: Ask, caller: str, deadline: float | None) -> Reply:
         assert self._actor is not None
-        return await self._actor.score(ask)
+        return await self._actor.score(ask, caller=caller, deadline=deadline)
 
 
 class PoolService(_Watched):
