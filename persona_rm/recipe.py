@@ -97,7 +97,7 @@ class PpoConfig(Section):
     max_actors: int | None = Field(None, gt=0)
     """The pool grows up to so many where rows wait; None: it stays as it is."""
     on_failure: Literal["stop", "skip_group"] = "stop"
-    """Where a reward cannot be had after all tries: end the job, or let the host's dynamic filtering drop the group."""
+    """Where a reward cannot be had after all tries: end the job, or let the host's filtering drop the group."""
     judged: int = Field(200, ge=0)
     """Held-out prompts whose answers are judged by the person's true utility, before and after; 0: not judged."""
     hygiene: HygieneConfig = HygieneConfig()

@@ -91,6 +91,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._again: list[list[Row[Item, Result]]] = []
         self._keys: dict[Hashable, Row[Item, Result]] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        self._rings = 0.0
 
     @property
     def waiting(self) -> int:
@@ -221,10 +222,10 @@ class MicroBatcher(Generic[Item, Result]):
         if self._running or not (self._again or self._waiting.rows):
             return
         when = self._due(loop.time())
-        if self._alarm is None or when < self._alarm.when():
+        if self._alarm is None or when < self._rings:
             if self._alarm is not None:
                 self._alarm.cancel()
-            self._alarm = loop.call_at(when, self._begin)
+            self._alarm, self._rings = loop.call_at(when, self._begin), when  # uvloop's handle does not tell when
 
     def _due(self, now: float) -> float:
         """When the next call of `score` begins, on the loop's clock; `now` is at once."""

@@ -23,7 +23,8 @@ def strip_prompt(query: str, prompt: str) -> str:
     """The answer inside `query`, without the prompt before it and the special tokens behind it.
 
     A prompt that was too long is cut at its beginning by the host; then the longest end of it that opens the query
-    counts. The cut can part the bytes of one character, which then reads as up to three U+FFFD. Raises `ScoreError`, without the texts, where none does.
+    counts. The cut can part the bytes of one character, which then reads as up to three U+FFFD. Raises `ScoreError`,
+    without the texts, where none does.
     """
     if query.startswith(prompt):
         return strip_special(query[len(prompt) :])

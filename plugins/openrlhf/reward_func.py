@@ -12,6 +12,7 @@ Ray reports the dead actor to the trainer, and the job exits with an error at on
 
 import json
 import logging
+import math
 import os
 import sys
 import time

@@ -3,7 +3,7 @@ import threading
 import time
 
 import pytest
-from batcher_toys import Gate, double, gather
+from batcher_toys import Gate, double, ends, gather, run, tasks
 
 from persona_rm.errors import ScoreError
 from persona_rm.serving.batcher import MicroBatcher
