@@ -188,7 +188,6 @@ class MicroBatcher(Generic[Item, Result]):
         doing = "while it was scored" if row.place is None else "before it was its turn"
         others = f"{self.waiting + self.outside} rows were waiting"
         answer.set_exception(Late(f"no result within {seconds:g} s, which ended {doing}; {others}"))
-        self._leave(row, answer)
 
     def _leave(self, row: Row[Item, Result], answer: "asyncio.Future[Result]") -> None:
         """This caller waits no longer. A row that nobody wants and that has not begun is taken out."""
@@ -234,10 +233,8 @@ class MicroBatcher(Generic[Item, Result]):
         return now if self._again or full else max(lines.oldest + self.max_wait, now)
 
     def _begin(self) -> None:
-        """The next call of `score`, where none runs and one is due."""
+        """The next call of `score`, where one is due. None runs: no alarm is set while one does."""
         self._alarm = None
-        if self._running:
-            return
         rows, now = self._rest(), asyncio.get_running_loop().time()
         if not rows and self._waiting.rows and self._due(now) <= now:
             rows = self._compose()

@@ -1,6 +1,7 @@
 """Random arrivals, costs, failures, cancellations, deadlines and callers, on a clock that jumps: no example waits."""
 
 import asyncio
+import gc
 from concurrent import futures
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -80,6 +81,7 @@ class Setup:
     limit: int
     shares: bool
     bad: dict
+    grouped: bool = True
     calls: list = field(default_factory=list)
 
     def cost(self, item):
@@ -96,19 +98,21 @@ class Setup:
         return [10 * item for item in items]
 
     def batcher(self):
+        """A batcher on this clock."""
         more = {} if self.shares else {"same": None}
         budget = {"cost": self.cost, "max_cost": self.max_cost, "limit": self.limit}
-        made = MicroBatcher(self.score, self.max_rows, self.max_wait, group=lambda item: item // 4, **budget, **more)
+        budget["group"] = (lambda item: item // 4) if self.grouped else None
+        made = MicroBatcher(self.score, self.max_rows, self.max_wait, **budget, **more)
         made._thread.shutdown()
         made._thread = Thread(self.seconds)
         return made
 
 
-QUARTERS = st.integers(0, 40).map(lambda quarter: quarter / 4)
+QUARTERS = st.integers(0, 16).map(lambda quarter: quarter / 4)
 REQUESTS = st.lists(
     st.builds(
         Request,
-        at=st.integers(0, 12),
+        at=st.integers(0, 4),
         item=st.integers(0, 11),
         caller=st.sampled_from("abc"),
         deadline=st.none() | QUARTERS,
@@ -120,11 +124,11 @@ REQUESTS = st.lists(
 )
 SETUPS = st.builds(
     Setup,
-    seconds=st.sampled_from([0.0, 0.5, 3.0]),
+    seconds=st.sampled_from([0.5, 1.25, 3.0, 0.0]),
     max_rows=st.integers(1, 6),
     max_cost=st.none() | st.integers(1, 9),
     max_wait=st.sampled_from([0.0, 0.3, 2.0]),
-    limit=st.integers(1, 8) | st.just(100),
+    limit=st.sampled_from([1, 1, 2, 3, 100]),
     shares=st.booleans(),
     bad=st.dictionaries(st.integers(0, 11), st.sampled_from(["named", "error", "exit", "stop"]), max_size=4),
 )
@@ -149,17 +153,25 @@ async def play(batcher, limit, request):
 
 def run(setup, requests):
     """What the batcher knows in the end."""
-    loop = Jumping()
     batcher = setup.batcher()
-    troubles = []
+
+    async def main():
+        await asyncio.wait([asyncio.create_task(play(batcher, setup.limit, request)) for request in requests])
+        await asyncio.sleep(10 * setup.seconds)
+
+    jump(main())
+    return batcher
+
+
+def jump(main):
+    loop, troubles = Jumping(), []
     loop.set_exception_handler(lambda _loop, context: troubles.append(context["message"]))
     try:
-        loop.run_until_complete(asyncio.wait([loop.create_task(play(batcher, setup.limit, r)) for r in requests]))
-        loop.run_until_complete(asyncio.sleep(10 * setup.seconds))
+        loop.run_until_complete(main)
     finally:
         loop.close()
+    gc.collect(0)
     assert troubles == []
-    return batcher
 
 
 def fits(request, bad):
@@ -242,14 +254,53 @@ def test_equal_requests_are_computed_once(setup, requests):
 @given(REQUESTS, st.integers(1, 6))
 def test_without_limits_all_are_scored_in_the_order_of_their_caller(requests, max_rows):
     requests = [Request(0, item, r.caller, None, None, True) for item, r in enumerate(requests)]
-    setup = Setup(1.0, max_rows, None, 0.5, 1000, True, {})
-    batcher = setup.batcher()
-    batcher.group = None
-    loop = Jumping()
-    loop.run_until_complete(asyncio.wait([loop.create_task(play(batcher, 1000, r)) for r in requests]))
-    loop.close()
+    setup = Setup(1.0, max_rows, None, 0.5, 1000, True, {}, grouped=False)
+    run(setup, requests)
     order = [item for _, _, items in setup.calls for item in items]
     assert sorted(order) == list(range(len(requests)))
+    assert all(len(items) == max_rows for _, _, items in setup.calls[:-1])
     for caller in "abc":
         mine = [item for item in order if requests[item].caller == caller]
         assert mine == sorted(mine)
+
+
+def test_a_batch_waits_for_its_first_row_also_when_an_earlier_one_left():
+    setup = Setup(1.0, 8, None, 2.0, 100, True, {})
+    requests = [Request(0, 1, "a", None, 0.5, True), Request(1, 2, "a", None, None, True)]
+    run(setup, requests)
+    assert setup.calls == [(3.0, 4.0, [2])]
+
+
+def test_a_caller_that_leaves_at_the_moment_its_batch_begins_is_not_scored():
+    setup = Setup(1.0, 8, None, 2.0, 100, True, {})
+    run(setup, [Request(0, 1, "a", None, 2.0 - 1e-10, True)])
+    assert setup.calls == []
+
+
+def test_a_row_that_lost_its_caller_while_its_batch_failed_is_not_scored_again():
+    setup = Setup(1.0, 8, None, 0.0, 100, True, {1: "named"})
+    run(setup, [Request(0, 1, "a", None, None, True), Request(0, 2, "a", None, 0.5, True)])
+    assert setup.calls == [(0.0, 1.0, [1, 2])]
+
+
+def test_who_waits_for_room_gets_it_when_somebody_leaves():
+    setup = Setup(1.0, 1, None, 0.0, 1, True, {})
+    left = [Request(0, 1, "a", 0.5, None, True), Request(0, 2, "a", 0.5, None, True)]
+    run(setup, [Request(0, 0, "a", None, None, True), *left, Request(0, 3, "a", None, None, True)])
+    assert [items for _, _, items in setup.calls] == [[0], [3]]
+
+
+def test_an_error_that_nobody_took_is_no_trouble_of_the_loop():
+    """Late and cancelled in the same moment."""
+    setup = Setup(1.0, 1, None, 0.0, 1, True, {})
+    batcher = setup.batcher()
+
+    async def main():
+        task = asyncio.create_task(batcher.submit(1, deadline=0.5))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.5, task.cancel)
+        await asyncio.wait([task])
+        await asyncio.sleep(2)
+
+    jump(main())
+    assert batcher.counts["late"] == 1
