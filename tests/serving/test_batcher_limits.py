@@ -236,3 +236,20 @@ def test_it_may_go_to_another_loop_when_its_own_is_closed_in_the_middle_of_a_cal
 def test_a_batcher_that_could_never_score_is_refused(bad):
     with pytest.raises(ValueError, match="must be 1 or more"):
         MicroBatcher(double, **bad)
+
+
+def test_it_runs_on_the_event_loop_that_ray_gives_its_actors():
+    """uvloop's timers do not tell when they ring."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main():
+        batcher = MicroBatcher(lambda items: [2 * item for item in items], 8, 0.01)
+        return await asyncio.gather(*[batcher.submit(i) for i in range(20)]), batcher.sizes
+
+    loop = uvloop.new_event_loop()
+    try:
+        results, sizes = loop.run_until_complete(asyncio.wait_for(main(), 20))
+    finally:
+        loop.close()
+    assert results == [2 * i for i in range(20)]
+    assert sizes == [8, 8, 4]
