@@ -73,7 +73,10 @@ class Scorers:
     def _priors(self, rows: Sequence[Row], found: Sequence[tuple[Known, Score]]) -> list[float | None]:
         """A stranger's score is the prior's already."""
         asked = [i for i, (known, _) in enumerate(found) if known.user_known]
-        prior = _impersonal(self.bundle.method, [rows[i] for i in asked])
+        try:
+            prior = _impersonal(self.bundle.method, [rows[i] for i in asked])
+        except ScoreError as error:
+            raise ScoreError(error.problem, tuple(asked[i] for i in error.rows)) from error
         given = dict(zip(asked, prior, strict=True))
         return [given.get(i, score.rewards[0]) for i, (_, score) in enumerate(found)]
 

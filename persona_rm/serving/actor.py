@@ -106,7 +106,7 @@ class RewardActor:
             "users": len(self.bundle.users),
             "groups": self.bundle.groups,
             "counts": dict(self.counts),
-            "waiting": self.batcher.waiting,
+            "waiting": self.batcher.waiting + self.batcher.outside,
             "stuck": max(self.batcher.stuck, self._comparing()),
             "batcher": dict(self.batcher.counts),
             "mean_batch": sum(sizes) / len(sizes) if sizes else 0.0,

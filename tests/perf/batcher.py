@@ -1,137 +1,172 @@
-"""64 concurrent single requests against one at a time, through a reward actor on an embedding method, in one run.
+"""64 concurrent single requests against one at a time, through a reward actor with an embedding method.
 
-    python tests/perf/batcher.py [--callers 64] [--rounds 12] [--words 12] [--json FILE]
+    python tests/perf/batcher.py [--json FILE] [--words 8 32] [--rounds 5]
 
-The method is `bradley_terry` on the real MiniLM encoder, learned here from random comparisons; the actor is the class
-that runs on Ray, in this process. All texts differ, so that nothing is remembered or shared. Three ways to score the
-same number of texts are timed in turns, best of `--repeats`: one call after another (each waits `max_wait` for company
-that never comes), one after another without the actor, and `--callers` callers who each ask again when answered.
-`ratio_64` is throughput over the first way, `p99_over_p50` the latency of single calls while all callers are busy, and
-`lost` the calls without a reward, or with another than the method gives for the text by itself. The longer the texts,
-the less there is to gain: a single one then keeps the cores busy (`--words 30`). 12 words are what the rehearsal's
-policy answers.
+`pba_linear` reads levels with the packaged MiniLM encoder; the actor is the real one, in this process. Every text is
+distinct and new, in and between rounds, so neither de-duplication nor the encoder's cache helps. Lengths vary by half.
+
+`ratio_64`       rewards per second of 64 callers, each with one call open / those of one caller without any batching
+                 (max_rows 1, max_wait 0); the first of `--words`, the others as `ratio_64_w<words>`. Goal 5.
+`limit`          what batching gives the bare method here: its seconds per row, one row / `max_rows` rows at a time. It
+                 falls as texts grow: a long text fills the cores alone. `reached` is ratio_64 / limit.
+`ratio_64_same`  the same against one caller of the same actor, who waits `max_wait` in vain for company.
+`p99_over_p50`   latency of the 64 callers after their first call; the worst of all lengths. Goal under 10.
+`lost`           calls that ended with an error, or not with the reward that their text has alone. Goal 0.
+`overhead_us`    microseconds per call of the batcher itself: 64 callers, a scorer that does nothing.
+
+Ratios are medians over rounds, in which both sides take turns: another load of the machine meets both.
 """
 
 import argparse
 import asyncio
 import json
+import math
+import os
 import tempfile
 import time
-from itertools import count
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
 from random import Random
+from statistics import median
 
-import numpy as np
-
-from persona_rm.backends.base import Backends
-from persona_rm.backends.encoder import MiniLM
-from persona_rm.bundle import write_bundle
-from persona_rm.methods.bradley_terry import BradleyTerry
+from persona_rm.bundle import User, write_bundle
 from persona_rm.serving.actor import RewardActor
-from persona_rm.serving.replies import Ask
+from persona_rm.serving.batcher import MicroBatcher
+from persona_rm.serving.replies import Ask, Reply
 from persona_rm.space import load_space
-from persona_rm.types import Comparison, Persona
+from persona_rm.types import Persona
 
-WORDS = ("the", "a", "cat", "dog", "runs", "sleeps", "quietly", "under", "blue", "table", "while", "nobody", "looks")
-
-
-class Texts:
-    """Never the same one twice."""
-
-    def __init__(self, words: int) -> None:
-        self.words, self.number, self.random = words, count(), Random(0)
-
-    def __call__(self) -> str:
-        size = self.random.randint(self.words // 2, 3 * self.words // 2)
-        return f"{next(self.number)} " + " ".join(self.random.choices(WORDS, k=size))
+CALLERS, PEOPLE = 64, 8
+WORDS = ["tea", "rain", "people", "city", "quiet", "money", "friends", "music", "work", "evening", "honest", "laugh"]
+NUMBERS = count()
+Spent = list[tuple[float, Ask, Reply | Exception]]
+"""Seconds, what was asked, and how it ended."""
 
 
-def make_actor(folder: Path, texts: Texts) -> RewardActor:
-    """An actor whose method has learned something from random comparisons."""
-    space = load_space("alignx90")
-    method = BradleyTerry(BradleyTerry.Config(), space, Backends(encoder=MiniLM()))
-    method.fit([Comparison(f"u{i}", texts(), texts(), texts()) for i in range(64)])
-    method.save(folder / "bundle" / "method")
-    people = [Persona(f"u{i}", directions=space.neutral) for i in range(64)]
-    write_bundle(folder / "bundle", people, method={"name": "bradley_terry"}, method_dir="method")
-    return RewardActor(str(folder / "bundle"), "reward-0")
+def texts(words: int, seed: int) -> Iterator[Ask]:
+    """New answers of about `words` words for ever."""
+    draw = Random(seed)
+    while True:
+        n = max(round(words * draw.uniform(0.5, 1.5)), 2)
+        yield Ask(f"u{draw.randrange(PEOPLE)}", "What? ", f"{' '.join(draw.choices(WORDS, k=n - 1))} {next(NUMBERS)}")
 
 
-async def one_by_one(actor: RewardActor, asks: list[Ask]) -> float:
-    """Seconds."""
-    started = time.perf_counter()
-    for ask in asks:
-        await actor.score(ask)
-    return time.perf_counter() - started
+def make(folder: Path) -> Path:
+    """A bundle of a few people."""
+    size = len(load_space("alignx90"))
+    people = [User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], k=size)))) for i in range(PEOPLE)]
+    return write_bundle(folder, people, method={"name": "pba_linear"}, annotator={"name": "encoder"})
 
 
-async def together(actor: RewardActor, asks: list[Ask], callers: int) -> tuple[float, list[float], dict[int, float]]:
-    """Seconds, the latency of each call, and the reward of each that got one."""
-    latencies: list[float] = []
-    rewards: dict[int, float] = {}
+async def closed(
+    score: Callable[[Ask], Awaitable[Reply]], callers: int, n: int, asks: Iterator[Ask]
+) -> tuple[float, Spent]:
+    """`n` calls, `callers` of them under way: calls per second, and the calls in the order of their beginning."""
+    spent: Spent = []
+    left = iter(range(n))
 
-    async def caller(mine: range) -> None:
-        for i in mine:
-            started = time.perf_counter()
-            rewards[i] = (await actor.score(asks[i], caller=str(mine.start))).reward
-            latencies.append(time.perf_counter() - started)
+    async def caller() -> None:
+        for _ in left:
+            ask, began = next(asks), time.perf_counter()
+            try:
+                end: Reply | Exception = await score(ask)
+            except Exception as error:  # noqa: BLE001 - counted
+                end = error
+            spent.append((time.perf_counter() - began, ask, end))
 
     started = time.perf_counter()
-    await asyncio.gather(*(caller(range(c, len(asks), callers)) for c in range(callers)), return_exceptions=True)
-    return time.perf_counter() - started, latencies, rewards
+    await asyncio.gather(*[caller() for _ in range(callers)])
+    return n / (time.perf_counter() - started), spent
 
 
-def asks_of(texts: Texts, n: int, callers: int) -> list[Ask]:
-    """A caller's requests are of one person."""
-    return [Ask(f"u{i % callers}", "Tell me something.", texts()) for i in range(n)]
+def lost(actor: RewardActor, spent: Spent, asked: int) -> int:
+    """Calls without their own reward; a text has the reward that it has alone."""
+    alone = actor.bundle.score
+    good = [
+        isinstance(end, Reply)
+        and math.isclose(end.reward, alone([(ask.user, ask.prompt, ask.response)])[0].rewards[0], abs_tol=1e-9)
+        for _, ask, end in spent
+    ]
+    return asked - sum(good)
 
 
-def lost(actor: RewardActor, asks: list[Ask], rewards: dict[int, float]) -> int:
-    """Calls without the reward that the text has by itself."""
-    alone = [score.rewards[0] for score in actor.bundle.score([(a.user, a.prompt, a.response) for a in asks])]
-    return sum(i not in rewards or abs(rewards[i] - right) > 1e-4 for i, right in enumerate(alone))
+def bare(actor: RewardActor, rows: int, times: int, asks: Iterator[Ask]) -> float:
+    """Seconds per row of the method, `rows` at a time."""
+    batches = [[(ask.user, ask.prompt, ask.response) for ask in islice(asks, rows)] for _ in range(times)]
+    started = time.perf_counter()
+    for batch in batches:
+        actor.bundle.score(batch)
+    return (time.perf_counter() - started) / rows / times
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that this share of them does not exceed."""
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
+
+
+async def measure(actor: RewardActor, single: RewardActor, words: int, rounds: int, n: int) -> dict[str, float]:
+    """The figures of one length."""
+    asks, few, rows = texts(words, words), max(n // 16, 8), actor.batcher.max_rows
+    ratios, same, limits, seconds, rates, missing = [], [], [], [], [], 0
+    for _ in range(rounds):
+        alone, first = await closed(single.score, 1, few, asks)
+        waits, second = await closed(actor.score, 1, few, asks)
+        together, third = await closed(actor.score, CALLERS, n, asks)
+        limits.append(bare(actor, 1, few, asks) / bare(actor, rows, -(-4 * few // rows), asks))
+        ratios.append(together / alone)
+        same.append(together / waits)
+        rates.append(together)
+        seconds += [row[0] for row in third[CALLERS:]]
+        missing += lost(single, first, few) + lost(actor, second, few) + lost(actor, third, n)
+    p50, p99 = median(seconds), percentile(seconds, 0.99)
+    return {
+        "ratio_64": median(ratios), "limit": median(limits), "reached": median(ratios) / median(limits),
+        "ratio_64_same": median(same), "rewards_per_s": median(rates), "p50_ms": 1000 * p50, "p99_ms": 1000 * p99,
+        "p99_over_p50": p99 / p50, "lost": missing,
+    }  # fmt: skip
+
+
+async def overhead(n: int = 20_000) -> float:
+    """Microseconds of the batcher per call."""
+    batcher: MicroBatcher[Ask, Ask] = MicroBatcher(list, 64, 0.001)
+    rate, _ = await closed(batcher.submit, CALLERS, n, texts(8, 0))  # type: ignore[arg-type]
+    return 1e6 / rate
+
+
+async def compare(folder: Path, told: argparse.Namespace) -> dict[str, float]:
+    """All figures."""
+    bundle = str(make(folder / "bundle"))
+    actor = RewardActor(bundle, "together", max_rows=told.max_rows, max_wait=told.max_wait)
+    single = RewardActor(bundle, "alone", max_rows=1, max_wait=0.0)
+    await actor.warm()
+    await single.warm()
+    figures: dict[str, float] = {"overhead_us": await overhead()}
+    found = {words: await measure(actor, single, words, told.rounds, told.calls) for words in told.words}
+    for words, values in found.items():
+        suffix = "" if words == told.words[0] else f"_w{words}"
+        figures |= {key + suffix: value for key, value in values.items()}
+    every = list(found.values())
+    figures["p99_over_p50"], figures["lost"] = max(f["p99_over_p50"] for f in every), sum(f["lost"] for f in every)
+    return figures | {"words": told.words[0], "load": os.getloadavg()[0]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in {"callers": 64, "rounds": 12, "words": 12, "repeats": 3}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    texts, n = Texts(args.words), args.callers * args.rounds
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--words", type=int, nargs="+", default=[8, 32], help="mean length of the answers")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=384, help="of the 64 callers, per round")
+    parser.add_argument("--max-rows", type=int, default=32, help="of the actor; 32 is its default")
+    parser.add_argument("--max-wait", type=float, default=0.01, help="seconds; 0.01 is its default")
+    told = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = asyncio.run(measure(make_actor(Path(folder), texts), texts, n, args.callers, args.repeats))
-    print(f"one at a time {figures['one_per_s']:.0f} a second, without the actor {figures['bare_per_s']:.0f}")
-    print(f"{args.callers} callers {figures['many_per_s']:.0f} a second, mean batch {figures['mean_batch']:.1f}")
-    print(f"ratio {figures['ratio_64']:.2f} (without the actor {figures['ratio_bare']:.2f}), lost {figures['lost']}")
-    print(f"p50 {figures['p50_ms']:.1f} ms, p99 {figures['p99_ms']:.1f} ms, ratio {figures['p99_over_p50']:.2f}")
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
-
-
-async def measure(actor: RewardActor, texts: Texts, n: int, callers: int, repeats: int) -> dict[str, float]:
-    """All figures."""
-    await actor.warm()
-    one, bare, many, latencies, missing = [], [], [], [], 0
-    for _ in range(repeats):
-        one.append(await one_by_one(actor, asks_of(texts, n // 8, callers)) * 8 / n)
-        started = time.perf_counter()
-        for ask in asks_of(texts, n // 8, callers):
-            actor.bundle.score([(ask.user, ask.prompt, ask.response)])
-        bare.append((time.perf_counter() - started) * 8 / n)
-        actor.batcher.sizes = []
-        asks = asks_of(texts, n, callers)
-        seconds, waited, rewards = await together(actor, asks, callers)
-        many.append(seconds / n)
-        sizes = list(actor.batcher.sizes)
-        latencies.append(waited)
-        missing += lost(actor, asks, rewards)
-    p50, p99 = np.percentile(latencies[int(np.argmin(many))], [50, 99])
-    return {
-        "ratio_64": min(one) / min(many), "p99_over_p50": float(p99 / p50), "lost": missing,
-        "ratio_bare": min(bare) / min(many), "one_per_s": 1 / min(one), "bare_per_s": 1 / min(bare),
-        "many_per_s": 1 / min(many), "mean_batch": sum(sizes) / len(sizes), "p50_ms": 1e3 * p50, "p99_ms": 1e3 * p99,
-    }  # fmt: skip
+        figures = asyncio.run(compare(Path(folder), told))
+    for key, value in figures.items():
+        print(f"{key:20}{value:>12.3f}")
+    print(f"ratio: {figures['ratio_64']:.1f} ({CALLERS} callers against one, answers of {told.words[0]} words)")
+    if told.json:
+        told.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

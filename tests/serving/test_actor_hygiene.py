@@ -146,6 +146,20 @@ def test_thin_evidence_is_pulled_to_the_prior_which_is_scored_in_the_same_batch(
     )
 
 
+def test_a_bad_row_of_the_prior_is_that_row_also_among_strangers(tmp_path, space):
+    class Picky(Own):
+        def rewards(self, requests):
+            bad = tuple(i for i, r in enumerate(requests) if r.responses == ("bad",) and r.state.user_id is None)
+            if bad and len(self.calls) > 0:
+                raise ScoreError("not finite", bad)
+            return super().rewards(requests)
+
+    actor = make(tmp_path, space, Picky(), hygiene={"thin": {"by": "items"}})
+    stranger, good, bad = ask(actor, Ask(None, "Hi", "Yes."), Ask("ann", "Hi", "No."), Ask("ann", "Hi", "bad"))
+    assert (stranger.reward, good.reward) == (4, 3)
+    assert isinstance(bad, ScoreError)
+
+
 def test_an_option_without_its_model_stops_the_actor_before_it_serves(tmp_path, space):
     for name, keys in (("a", {"mix": {"weight": 0.5}}), ("b", {"floor": FLOOR})):
         with pytest.raises(RecipeError, match=r"hygiene needs a (universal|safety) model"):
