@@ -4,21 +4,20 @@ Duplicates are computed once; what rows have in common is read once (`tree`), an
 (`prefix_cache`); rows of similar length share a batch; both models see the same rows (`forward`).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.causal import Model, inspect
 from persona_rm.backends.forward import Counters, Scorer
-from persona_rm.backends.host_tokens import Encoded, host_ids
+from persona_rm.backends.host_tokens import Encoded
 from persona_rm.backends.lora import adapted, base_of, is_adapter, same
 from persona_rm.backends.prefix_cache import PrefixCache
+from persona_rm.backends.row_logprob import RowLogProb, check_rows, model_dir
 from persona_rm.backends.tree import grow
-from persona_rm.errors import MissingExtra, RecipeError, ScoreError
+from persona_rm.errors import MissingExtra
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 Truncate = Literal["refuse", "left"]
@@ -29,7 +28,7 @@ MIN_PROMPT = 64
 """The last prompt tokens, which are never cut: they hold the question."""
 
 
-class TransformersLogProb:
+class TransformersLogProb(RowLogProb):
     """sum log p(response | prompt) under `policy` and `reference` (folders), in nats. One thread per instance.
 
     Text is tokenised by the policy's tokenizer exactly as OpenRLHF's DPO does (`host_tokens`); the sum includes EOS.
@@ -60,42 +59,12 @@ class TransformersLogProb:
         self.counters = Counters()
         self._cache = PrefixCache(cache_bytes) if share_prompts and cache_bytes > 0 else None
 
-    def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
-        """One sum per row, in order. Raises `ScoreError` naming rows: too long, no response token, not finite."""
-        if len(prompts) != len(responses):
-            raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
-        return self._score(host_ids(self._tokenizer, prompts, responses)) if prompts else []
-
-    def logprob_ids(
-        self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]
-    ) -> list[SequenceLogProb]:
-        """The same from token ids, taken as they are (no EOS is added): what a rollout sampled."""
-        if len(prompt_ids) != len(response_ids):
-            raise ScoreError(f"{len(prompt_ids)} prompts for {len(response_ids)} responses")
-        return self._score([((*p, *r), len(p)) for p, r in zip(prompt_ids, response_ids, strict=True)])
-
-    def chat(self, messages: list[dict[str, str]]) -> str:
-        """The messages through the tokenizer's own chat template, ready for the response."""
-        if not self._tokenizer.chat_template:
-            raise RecipeError(f"the tokenizer of {self.policy} has no chat template: use chat none or llama3")
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-    def _score(self, rows: Sequence[Encoded]) -> list[SequenceLogProb]:
-        if not rows:
-            return []
-        given, rows = rows, [self._fitted(row) for row in rows]
-        self._check(rows)
-        self._count(given, rows)
-        unique = list(dict.fromkeys(rows))
-        policy, *reference = self._sums(unique)
-        sizes = [len(ids) - start for ids, start in unique]
-        both = zip(policy, reference[0] if reference else [None] * len(unique), sizes, strict=True)
-        found = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
-        results = [found[row] for row in rows]
-        bad = tuple(i for i, r in enumerate(results) if not math.isfinite(r.policy + (r.reference or 0.0)))
-        if bad:
-            raise ScoreError("the model gave a log-probability that is not finite", bad)
-        return results
+    def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        fitted = [self._fitted(row) for row in rows]
+        cut = "nothing was cut" if self.truncate == "refuse" else f"even with {MIN_PROMPT} prompt tokens left"
+        check_rows(fitted, self.limit, min(model.vocabulary for model in self._models), cut)
+        self._count(rows, fitted)
+        return fitted
 
     def _fitted(self, row: Encoded) -> Encoded:
         return row if self.truncate == "refuse" or self.limit is None else shortened(row, self.limit)
@@ -105,19 +74,6 @@ class TransformersLogProb:
         self.counters.rows += len(given)
         self.counters.cut_rows += sum(cut > 0 for cut in cuts)
         self.counters.cut_tokens += sum(cuts)
-
-    def _check(self, rows: Sequence[Encoded]) -> None:
-        """Refuses what the models cannot score, before any forward pass."""
-        limit = self.limit
-        if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if limit is not None and len(ids) > limit}:
-            tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
-            kept = "nothing was cut" if self.truncate == "refuse" else f"even with {MIN_PROMPT} prompt tokens left"
-            raise ScoreError(f"too long for the limit of {limit} tokens, {kept}: {tokens}", tuple(long))
-        if empty := tuple(i for i, (ids, start) in enumerate(rows) if not 0 < start < len(ids)):
-            raise ScoreError("no prompt token before the response, or no response token after the prompt", empty)
-        size = min(model.vocabulary for model in self._models)
-        if odd := tuple(i for i, (ids, _) in enumerate(rows) if not 0 <= min(ids) <= max(ids) < size):
-            raise ScoreError(f"token ids outside the vocabulary of {size}: these ids are another tokenizer's", odd)
 
     @property
     def limit(self) -> int | None:
@@ -189,6 +145,5 @@ def _transformers() -> Any:
 
 
 def _folder(path: str | Path, role: str) -> str:
-    if not (Path(path) / "config.json").is_file() and not (role == "policy" and is_adapter(path)):
-        raise RecipeError(f"no {role} model at {path}: a local folder with config.json and weights is needed")
-    return str(path)
+    """A policy may be an adapter, which has no config.json."""
+    return str(path) if role == "policy" and is_adapter(path) else model_dir(path, role)

@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from persona_rm.backends.base import SequenceLogProb
-from persona_rm.backends.host_tokens import Encoded, host_ids
+from persona_rm.backends.host_tokens import Encoded
+from persona_rm.backends.row_logprob import RowLogProb, check_rows, model_dir
 from persona_rm.backends.vllm_engine import EngineConfig, load_vllm, run_engine, start_engine, stop_engine
-from persona_rm.errors import HostError, RecipeError, ScoreError
+from persona_rm.errors import HostError, RecipeError
 
 VllmDtype = Literal["auto", "float32", "bfloat16", "float16"]
 MOST_TOKENS = 128
@@ -40,7 +40,7 @@ class Counters:
     rescored: int = 0
 
 
-class VllmLogProb:
+class VllmLogProb(RowLogProb):
     """sum log p(response | prompt) under `policy` and `reference` (folders), in nats, by vLLM 0.29.
 
     Token ids (`host_tokens`) and refusals are those of `TransformersLogProb`. Each model has an engine, started on
@@ -67,27 +67,6 @@ class VllmLogProb:
         self.extra = dict(extra or {})
         self.counters = Counters()
 
-    def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
-        """One sum per row, in order. Raises `ScoreError` naming rows: too long, no response token, not finite; and
-        `HostError` where an engine died or cannot give what is asked."""
-        if len(prompts) != len(responses):
-            raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
-        return self._score(host_ids(self._tokenizer, prompts, responses)) if prompts else []
-
-    def logprob_ids(
-        self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]
-    ) -> list[SequenceLogProb]:
-        """The same from token ids, taken as they are (no EOS is added): what a rollout sampled."""
-        if len(prompt_ids) != len(response_ids):
-            raise ScoreError(f"{len(prompt_ids)} prompts for {len(response_ids)} responses")
-        return self._score([((*p, *r), len(p)) for p, r in zip(prompt_ids, response_ids, strict=True)])
-
-    def chat(self, messages: list[dict[str, str]]) -> str:
-        """The messages through the tokenizer's own chat template, ready for the response."""
-        if not self._tokenizer.chat_template:
-            raise RecipeError(f"the tokenizer of {self.policy} has no chat template: use chat none or llama3")
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
     @property
     def limit(self) -> int:
         """The most tokens a row may have: the smallest of `max_length` and, less one, both engines' contexts."""
@@ -100,34 +79,17 @@ class VllmLogProb:
             if engine := self.__dict__.pop(name, None):
                 stop_engine(engine)
 
-    def _score(self, rows: Sequence[Encoded]) -> list[SequenceLogProb]:
-        if not rows:
-            return []
-        self._check(rows)
+    def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        check_rows(rows, self.limit, min(int(e.model_config.get_vocab_size()) for e in self._engines()))
         self.counters.rows += len(rows)
-        unique = sorted(set(rows))  # rows that begin alike come one after the other, while their blocks are there
-        policy, *reference = [self._sums(engine, unique) for engine in self._engines()]
-        sizes = [len(ids) - start for ids, start in unique]
-        both = zip(policy, reference[0] if reference else [None] * len(unique), sizes, strict=True)
-        found = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
-        results = [found[row] for row in rows]
-        if bad := tuple(i for i, r in enumerate(results) if not math.isfinite(r.policy + (r.reference or 0.0))):
-            raise ScoreError("the model gave a log-probability that is not finite", bad)
-        return results
+        return list(rows)
 
-    def _check(self, rows: Sequence[Encoded]) -> None:
-        """Refuses what the models cannot score, before anything is sent."""
-        limit = self.limit
-        if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if len(ids) > limit}:
-            tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
-            raise ScoreError(f"too long for the limit of {limit} tokens, nothing was cut: {tokens}", tuple(long))
-        if empty := tuple(i for i, (ids, start) in enumerate(rows) if not 0 < start < len(ids)):
-            raise ScoreError("no prompt token before the response, or no response token after the prompt", empty)
-        size = min(int(engine.model_config.get_vocab_size()) for engine in self._engines())
-        if odd := tuple(i for i, (ids, _) in enumerate(rows) if not 0 <= min(ids) <= max(ids) < size):
-            raise ScoreError(f"token ids outside the vocabulary of {size}: these ids are another tokenizer's", odd)
+    def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
+        order = sorted(rows)  # rows that begin alike come one after the other, while their blocks are there
+        found = [self._by_row(engine, order) for engine in self._engines()]
+        return [[sums[row] for row in rows] for sums in found]
 
-    def _sums(self, engine: Any, rows: Sequence[Encoded]) -> list[float]:
+    def _by_row(self, engine: Any, rows: Sequence[Encoded]) -> dict[Encoded, float]:
         """The sum of each row: with the cache where that can be believed, else without."""
         found = self._shared(engine, rows) if self.share_prompts else {}
         rest = [row for row in rows if row not in found]
@@ -140,7 +102,7 @@ class VllmLogProb:
             raise HostError(f"{problem} reading its cache: this needs vLLM 0.29 and a model that it decodes itself")
         self.counters.sent += len(rows)
         self.counters.tokens += sum(len(ids) for ids, _ in rows)
-        return [found[row] for row in rows]
+        return found
 
     def _shared(self, engine: Any, rows: Sequence[Encoded]) -> dict[Encoded, float]:
         """The rows that can be believed although the cache was read, with their sums."""
@@ -179,7 +141,7 @@ class VllmLogProb:
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(_folder(self.policy, "policy"), local_files_only=True)
+        return AutoTokenizer.from_pretrained(model_dir(self.policy, "policy"), local_files_only=True)
 
     @cached_property
     def _policy(self) -> Any:
@@ -198,7 +160,7 @@ class VllmLogProb:
         if self.dtype not in get_args(VllmDtype):
             raise RecipeError(f"vLLM has no dtype {self.dtype}: use one of {', '.join(get_args(VllmDtype))}")
         config = EngineConfig(
-            model=_folder(folder, role),
+            model=model_dir(folder, role),
             dtype=self.dtype,
             tensor_parallel=self.tensor_parallel,
             gpu_memory_utilization=self.gpu_memory_utilization / (1 if self.reference is None else 2),
@@ -237,9 +199,3 @@ def _sampling(**more: Any) -> Any:
 
 def _parts(tokens: Sequence[int]) -> list[list[int]]:
     return [list(tokens[at : at + MOST_TOKENS]) for at in range(0, len(tokens), MOST_TOKENS)]
-
-
-def _folder(path: str | Path, role: str) -> str:
-    if not (Path(path) / "config.json").is_file():
-        raise RecipeError(f"no {role} model at {path}: a local folder with config.json and weights is needed")
-    return str(path)
