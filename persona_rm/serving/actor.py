@@ -51,7 +51,7 @@ class RewardActor:
     """A plain class; `pool.start_pool` makes a Ray actor of it. A restart loads the bundle again and goes on."""
 
     def __init__(
-        self, bundle: str, name: str, run_dir: str | None = None, max_rows: int = 64, max_wait: float = 0.01
+        self, bundle: str, name: str, run_dir: str | None = None, max_rows: int = 64, max_wait: float = 0.003
     ) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
         self.curves = Curves(self.bundle.groups, self.bundle.log_dims)

@@ -127,7 +127,7 @@ def start_pool(
     namespace: str = NAMESPACE,
     inference: bool | None = None,
     max_rows: int = 64,
-    max_wait: float = 0.01,
+    max_wait: float = 0.003,
     timeout: float = 300,
     policy: Policy | None = None,
 ) -> Pool:

@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=384, help="of the 64 callers, per round")
     parser.add_argument("--max-rows", type=int, default=64, help="of the actor; 64 is its default")
-    parser.add_argument("--max-wait", type=float, default=0.01, help="seconds; 0.01 is its default")
+    parser.add_argument("--max-wait", type=float, default=0.003, help="seconds; 0.003 is its default")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(compare(Path(folder), told))
