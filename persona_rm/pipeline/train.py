@@ -12,7 +12,8 @@ from persona_rm.backends.pretrain import PretrainConfig, pretrain
 from persona_rm.backends.weights import moved
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job import AnnotatorSpec, BuildResult, Job, build
-from persona_rm.construct.job.build import STAGES, keys_of
+from persona_rm.construct.job.build import keys_of
+from persona_rm.construct.job.order import STAGES
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.plan import estimated, lines
 from persona_rm.construct.workers import annotator

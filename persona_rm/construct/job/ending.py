@@ -11,27 +11,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from persona_rm.construct import records, testset
 from persona_rm.construct.cleaning.pii import scrub
 from persona_rm.construct.curate import curate
 from persona_rm.construct.emit import schema, to_table
+from persona_rm.construct.job.order import Job, universal_sources
 from persona_rm.construct.job.read import COUNTS, QUARANTINE, quarantined
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.leakage import check
 from persona_rm.construct.mix import ValueMix
-from persona_rm.errors import DataError, RecipeError
-from persona_rm.sources.universal import UNIVERSAL
+from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Drop, Example
-
-if TYPE_CHECKING:
-    from persona_rm.construct.job.build import Job
 
 ROWS = pa.schema([("id", pa.string()), ("record", pa.large_string())])
 SHARD = 1000
@@ -69,7 +65,7 @@ class Shards:
         (self.folder / COUNTS).write_text(json.dumps(self.counts) + "\n")
 
 
-def mix(job: "Job", stages: Stages, folder: Path) -> None:
+def mix(job: Job, stages: Stages, folder: Path) -> None:
     """The construction's examples, one row each, and those of the universal-value sets."""
     shards = Shards(folder)
     for row in stages.records("demo"):
@@ -90,7 +86,7 @@ def mix(job: "Job", stages: Stages, folder: Path) -> None:
     shards.close()
 
 
-def _universal(job: "Job", bad: Any, counts: Counter[str]) -> Iterator[tuple[str, Example | Drop]]:
+def _universal(job: Job, bad: Any, counts: Counter[str]) -> Iterator[tuple[str, Example | Drop]]:
     """(side, example or why there is none) for every pair of the universal sets, scrubbed as people's texts are."""
     pairs, others = [], Counter(counts)
     for source in universal_sources(job):
@@ -111,19 +107,6 @@ def replaced(pair: Any) -> Any:
     return replace(pair, **{name: scrub(getattr(pair, name))[0] for name in ("prompt", "chosen", "rejected")})
 
 
-def universal_sources(job: "Job") -> list[Any]:
-    """The universal-value sets that the recipe names. Raises `RecipeError` for settings that a set does not have."""
-    found = []
-    for entry in job.config.universal:
-        cls = UNIVERSAL.load(entry["name"])
-        try:
-            found.append(cls(cls.Config(**{key: value for key, value in entry.items() if key != "name"})))
-        except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise RecipeError(f"build.universal {entry['name']!r}: {wrong}") from error
-    return found
-
-
 def examples(stages: Stages, stage: str, name: str) -> Iterator[Example]:
     """The examples of a set."""
     for path in sorted((stages.folder / stage / name).glob("*.parquet")):
@@ -132,7 +115,7 @@ def examples(stages: Stages, stage: str, name: str) -> Iterator[Example]:
                 yield from (records.to_example(json.loads(text)) for text in batch.column(0).to_pylist())
 
 
-def split(job: "Job", stages: Stages, folder: Path) -> None:
+def split(job: Job, stages: Stages, folder: Path) -> None:
     """The balanced test cases, the training examples that are kept, and the check that the sides share nothing."""
     read = partial(examples, stages, "mix")
     if job.config.curate is not None:
@@ -164,7 +147,7 @@ class Emit:
         return to_table([e for e in rows if self.kept is None or e.id in self.kept], self.space, self.columns)
 
 
-def emit(job: "Job", stages: Stages, key: str) -> None:
+def emit(job: Job, stages: Stages, key: str) -> None:
     """Every set as Parquet under data/ (mirrored/ for that one), the same rows whatever the workers."""
     kept_file = stages.folder / "split" / KEPT
     kept = frozenset(kept_file.read_text().split()) if kept_file.is_file() else None
@@ -180,7 +163,7 @@ def emit(job: "Job", stages: Stages, key: str) -> None:
     _publish(job.out, stages.folder / "emit")
 
 
-def _extra(job: "Job", name: str) -> list[str]:
+def _extra(job: Job, name: str) -> list[str]:
     columns = ["author", "persona"] if job.config.persona != "similar" else []
     return columns + (["dimension", "direction"] if name == "alignx_test" else [])
 
