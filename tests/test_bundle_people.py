@@ -221,6 +221,20 @@ def test_a_snapshot_is_read_like_any_store(tmp_path, space, inferrer):
     assert (eve.directions, eve.version, mia.status) == (votes(space, 4), 1, "erased")
 
 
+def test_a_snapshot_written_again_is_seen_when_the_time_is_over(tmp_path, space, inferrer):
+    def write(dim, version):
+        tally = inferrer.tally(person(space, "ann", dim).persona)
+        return write_snapshot(tmp_path / "p.arrow", [inferrer.state("ann", tally, version)])
+
+    people = People(space, {}, inferrer, open_store(f"arrow:{write(1, 1)}"), refresh=60, clock=Clock())
+    assert find(people, "ann")[0].directions == votes(space, 1)
+    write(2, 2)
+    assert find(people, "ann")[0].directions == votes(space, 1)
+    people.clock.now += 61
+    (ann,) = find(people, "ann")
+    assert (ann.directions, ann.version) == (votes(space, 2), 2)
+
+
 def test_other_inferrers_and_none_keep_no_evidence(space):
     users = {"ann": person(space, "ann", 0), "given": User(Persona("given", directions=votes(space, 2)))}
     vote = People(space, users, Vote(VoteConfig(), space))

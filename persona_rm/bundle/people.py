@@ -2,7 +2,8 @@
 
 The store wins, because later evidence goes there; a state that cannot be read raises, and the prior never stands in
 for it. Whoever was erased there is a stranger, whatever users.jsonl says. What was found is kept for `refresh`
-seconds and then looked up again: so long may a reader lag behind the writer, and an erasure too.
+seconds and then looked up again, in a snapshot that was written again too: so long may a reader lag behind the
+writer, and an erasure too.
 """
 
 import time
@@ -148,6 +149,7 @@ class People:
         """States, and of those without one the dates of their erasure."""
         if self.store is None or not users:
             return {}, {}
+        self.store.refresh()
         states = self.store.get(users)
         return states, self.store.erased([user for user in users if user not in states])
 

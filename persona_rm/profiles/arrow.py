@@ -4,6 +4,7 @@ Rows stand in the order of ids. Beside them stand the first 64 bits of the ids' 
 batch is looked up by one binary search over numbers, whatever the ids look like, and nothing is built at opening.
 `erase` writes tombstones beside the file, which every opening honours, and an open one at its next call; the bytes
 themselves leave when `write_snapshot` writes the file again. What an opening saw erased it never shows again.
+An open snapshot stays as it was, whatever stands at its path, until `refresh`.
 """
 
 import hashlib
@@ -38,6 +39,8 @@ class Table:
     rows: NDArray[np.uint32]
     version: str
     source: Any
+    stamp: tuple[int, int]
+    """Which file this is: its number and when it was written."""
 
 
 class ArrowSnapshot(ProfileStore):
@@ -70,6 +73,11 @@ class ArrowSnapshot(ProfileStore):
         if self._table is not None:
             self._table.source.close()
         self._table = None
+
+    def refresh(self) -> None:
+        """Opens the file that stands at the path now, where it is another one. Raises `DataError` for a bad one."""
+        if self._table is not None and _stamp(need_file(self.path)) != self._table.stamp:
+            self._table, self._gone, self._looked = _mapped(self.path), {}, {}
 
     @property
     def version(self) -> str:
@@ -217,7 +225,7 @@ def _mapped(path: Path) -> Table:
 
 
 def _columns(pyarrow: Any, path: Path) -> Table:
-    source = pyarrow.memory_map(str(path))
+    stamp, source = _stamp(path), pyarrow.memory_map(str(path))
     reader = pyarrow.ipc.open_file(source)
     _check(reader.schema, reader.num_record_batches, path)
     batch = reader.get_batch(0)
@@ -228,8 +236,13 @@ def _columns(pyarrow: Any, path: Path) -> Table:
     if len(rows) and int(rows.max()) >= len(rows):
         raise DataError("damaged: its index points behind its rows; write it again", file=path)
     return Table(
-        batch.column("id"), batch.column("state"), keys, rows, reader.schema.metadata[VERSION].decode(), source
+        batch.column("id"), batch.column("state"), keys, rows, reader.schema.metadata[VERSION].decode(), source, stamp
     )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _check(schema: Any, batches: int, path: Path) -> None:

@@ -93,6 +93,9 @@ class ProfileStore(ABC):
             raise DataError(f"user {user_id!r} {why}", file=self.where)
         return {"user_id": user_id, "schema": SCHEMA, "state": json.loads(state.to_json())}
 
+    def refresh(self) -> None:  # noqa: B027 - most stores have nothing to do
+        """From now on what was written meanwhile is read: stores that read it anyway have nothing to do."""
+
     @abstractmethod
     def ids(self) -> Iterator[str]:
         """Every user id that has a state, each once."""

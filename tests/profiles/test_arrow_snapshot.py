@@ -220,3 +220,25 @@ def test_states_are_mapped_not_loaded(tmp_path):
     store = ArrowSnapshot(path).open()
     assert len(store.get(["u1", "u2"])) == 2
     assert pa.total_allocated_bytes() - before < path.stat().st_size / 10
+
+
+def test_refresh_reads_the_file_that_stands_there_now(path):
+    store = ArrowSnapshot(path).open()
+    before = store.version
+    store.refresh()
+    assert store.version == before
+    write_snapshot(path, [state("z"), state("a", version=2)], {"b": "2026-01-31"})
+    store.refresh()
+    assert list(store.ids()) == ["a", "z"]
+    assert store.get(["a"])["a"].version == 2
+    assert store.erased(["b"])
+
+
+def test_refresh_of_a_file_that_is_gone_or_damaged_is_an_error(path):
+    store = ArrowSnapshot(path).open()
+    path.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no Arrow file"):
+        store.refresh()
+    path.unlink()
+    with pytest.raises(DataError, match=r"p\.arrow"):
+        store.refresh()
