@@ -1,5 +1,11 @@
 """What can go wrong, in a handful of classes. A message says what was asked, what was found and what to do."""
 
+from typing import Literal
+
+Kind = Literal["failed", "too_long", "no_token", "not_finite", "late", "group", "busy", "down"]
+"""Why there is no reward, for programs; the words are for people. `late`, `group` (its other samples did not come in
+time), `busy` (no room) and `down` (nobody answers, or who does is closing) say nothing about the request."""
+
 
 class PersonaRMError(Exception):
     """Base of every error that this library raises on purpose."""
@@ -28,11 +34,29 @@ class MissingExtra(PersonaRMError):
 
 class ScoreError(PersonaRMError):
     """A reward could not be computed. `rows` are the positions of the requests that failed: none of them got a
-    number."""
+    number. `kind` travels with it, also between processes."""
 
-    def __init__(self, problem: str, rows: tuple[int, ...] = ()) -> None:
+    kind: Kind = "failed"
+
+    def __init__(self, problem: str, rows: tuple[int, ...] = (), kind: Kind | None = None) -> None:
         super().__init__(f"{problem} (requests {list(rows)})" if rows else problem)
-        self.problem, self.rows = problem, rows
+        self.problem, self.rows, self.kind = problem, rows, kind or self.kind
+
+    def at(self, *rows: int) -> "ScoreError":
+        """The same about these requests: whoever hands on an error counts them otherwise."""
+        return ScoreError(self.problem, rows, self.kind)
+
+
+class Late(ScoreError):
+    """No result within the deadline. Nothing was decided about the request: it may be asked again."""
+
+    kind = "late"
+
+
+class Full(ScoreError):
+    """There is no room, and the caller does not wait for it: it may ask somebody else."""
+
+    kind = "busy"
 
 
 class HostError(PersonaRMError):

@@ -26,6 +26,7 @@ import yaml
 
 from persona_rm.annotators.base import EMPTY, Annotator, Reading
 from persona_rm.backends.base import Encoder, Vectors
+from persona_rm.backends.encoder import products
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.space import Dimension, PreferenceSpace
@@ -148,19 +149,10 @@ def read_margins(
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Levels 1..3 and how far each is from another level, in spreads (0 or more); each (n, D)."""
     mean, spread, zero, width = fitted
-    relevance = (_products(vectors, axes.relevance) - mean) / spread
-    contrast = (_products(vectors, axes.contrast) - zero) / width
+    relevance = (products(vectors, axes.relevance) - mean) / spread
+    contrast = (products(vectors, axes.contrast) - zero) / width
     signs = (contrast > band).astype(np.int64) - (contrast < -band)
     return 2 + (relevance > gate) * signs, np.abs(np.minimum(relevance - gate, np.abs(contrast) - band))
-
-
-def _products(vectors: Vectors, rows: Vectors) -> Vectors:
-    """(n, D), on torch's threads, as the encoder's pass: beside numpy's, which stay awake after their product, the
-    next pass of an encoder took 1.8 times as long on two cores."""
-    import torch
-
-    found: Vectors = (torch.from_numpy(vectors) @ torch.from_numpy(rows).T).numpy()
-    return found
 
 
 def read_thresholds(path: Path) -> Thresholds:

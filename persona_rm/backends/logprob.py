@@ -81,6 +81,14 @@ class TransformersLogProb(RowLogProb):
         limits = [self.max_length, *(model.limit for model in self._models)]
         return min((limit for limit in limits if limit is not None), default=None)
 
+    def _release(self) -> None:
+        import torch
+
+        if self._cache:
+            self._cache.clear()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
     def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
         """Of the policy and, where there is one, of the reference."""
         scorers = [

@@ -54,6 +54,11 @@ class PrefixCache:
         while len(self._seen) > SEEN:
             self._seen.popitem(last=False)
 
+    def clear(self) -> None:
+        """Drop every block; what was met is remembered."""
+        self._blocks.clear()
+        self.bytes = 0
+
     def longest(self, keys: Sequence[Key]) -> int:
         """How many blocks from the first on are kept; they stay for this call."""
         found = next((i for i, key in enumerate(keys) if key not in self._blocks), len(keys))

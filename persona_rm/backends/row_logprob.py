@@ -8,6 +8,7 @@ from typing import Any
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.host_tokens import Encoded, host_ids
+from persona_rm.backends.memory import NoRoom, in_halves
 from persona_rm.errors import RecipeError, ScoreError
 
 
@@ -17,8 +18,8 @@ class RowLogProb(ABC):
     policy: str | Path
 
     def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
-        """One sum per row, in order. Raises `ScoreError` naming rows: too long, no response token, not finite; and
-        `HostError` where an engine died or cannot give what is asked."""
+        """One sum per row, in order. Raises `ScoreError` naming rows: too long, also for the memory, no response
+        token, not finite; and `HostError` where an engine died or cannot give what is asked."""
         if len(prompts) != len(responses):
             raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
         return self._score(host_ids(self._tokenizer, prompts, responses)) if prompts else []
@@ -50,18 +51,25 @@ class RowLogProb(ABC):
     def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
         """Of the policy and, where there is one, of the reference: a sum for each of these distinct rows."""
 
+    def _release(self) -> None:  # noqa: B027 - an engine of its own has nothing to spare
+        """Give back what memory can be spared."""
+
     def _score(self, rows: Sequence[Encoded]) -> list[SequenceLogProb]:
         if not rows:
             return []
         rows = self._ready(rows)
         unique = list(dict.fromkeys(rows))
-        policy, *reference = self._sums(unique)
+        try:
+            policy, *reference = in_halves(self._sums, unique, self._release)
+        except NoRoom as error:
+            large = tuple(i for i, row in enumerate(rows) if row == error.row)
+            raise ScoreError(str(error), large, "too_long") from error
         sizes = [len(ids) - start for ids, start in unique]
         both = zip(policy, reference[0] if reference else [None] * len(unique), sizes, strict=True)
         found = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
         results = [found[row] for row in rows]
         if bad := tuple(i for i, r in enumerate(results) if not math.isfinite(r.policy + (r.reference or 0.0))):
-            raise ScoreError("the model gave a log-probability that is not finite", bad)
+            raise ScoreError("the model gave a log-probability that is not finite", bad, "not_finite")
         return results
 
 
@@ -70,9 +78,10 @@ def check_rows(rows: Sequence[Encoded], limit: int | None, vocabulary: int, cut:
     naming rows."""
     if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if limit is not None and len(ids) > limit}:
         tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
-        raise ScoreError(f"too long for the limit of {limit} tokens, {cut}: {tokens}", tuple(long))
+        raise ScoreError(f"too long for the limit of {limit} tokens, {cut}: {tokens}", tuple(long), "too_long")
     if empty := tuple(i for i, (ids, start) in enumerate(rows) if not 0 < start < len(ids)):
-        raise ScoreError("no prompt token before the response, or no response token after the prompt", empty)
+        problem = "no prompt token before the response, or no response token after the prompt"
+        raise ScoreError(problem, empty, "no_token")
     if odd := tuple(i for i, (ids, _) in enumerate(rows) if not 0 <= min(ids) <= max(ids) < vocabulary):
         raise ScoreError(f"token ids outside the vocabulary of {vocabulary}: these ids are another tokenizer's", odd)
 

@@ -117,6 +117,14 @@ class Bundle:
         counts = Counter(i for directions in given for i, d in enumerate(directions) if d)
         return [self.space.ids[i] for i, _ in counts.most_common(16)]
 
+    def close(self) -> None:
+        """Let go of what was opened so far: engines with their processes, the store. Nothing is opened for it."""
+        backends: Backends = vars(self).get("_backends", Backends())
+        held = (backends.encoder, backends.logprob, backends.reader, backends.generator, vars(self).get("store"))
+        for one in held:
+            if (close := getattr(one, "close", None)) is not None:
+                close()
+
     def path(self, text: str) -> Path:
         """A path of bundle.yaml."""
         return self.folder / Path(text).expanduser()

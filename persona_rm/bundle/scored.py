@@ -1,10 +1,11 @@
 """What is known of a response beside the method's score of it: everything that hygiene asks for, in one batch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from persona_rm.backends.base import Backends
 from persona_rm.backends.host_tokens import load_tokenizer
 from persona_rm.bundle.bundle import Bundle
 from persona_rm.bundle.people import Known
@@ -14,6 +15,10 @@ from persona_rm.types import Score, ScoreRequest
 
 Row = tuple[str | None, str, str]
 """(user, prompt, response)."""
+ENGINE = ("rows", "rows_cut", "rows_rescored", "tokens_forwarded", "tokens_cached", "tokens_cut")
+"""What the log-prob engines count, whichever they are; of policy and reference together. Forwarded: run through a
+model. Cached: prompt tokens that were read from the prefix cache instead. Cut: by the truncation policy. Rescored:
+rows whose first answer vLLM's guard did not believe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,11 @@ class Scorers:
         rows = [(user, prompt, response) for response in responses]
         return Compared(known, matrices, tuple(Scored(known, Score(()), None, *rest) for rest in self._beside(rows)))
 
+    def engine(self) -> dict[str, int]:
+        """What the log-prob engine did so far, by `ENGINE`; all 0 without one, and until it is opened."""
+        counters = getattr(vars(self.bundle).get("_backends", Backends()).logprob, "counters", None)
+        return engine_figures({} if counters is None else asdict(counters))
+
     def _beside(self, rows: Sequence[Row]) -> list[tuple[float | None, float | None, int | None]]:
         """Universal score, safety score and length of each."""
         needed = ((self.bundle.universal, self.config.needs_universal), (self.bundle.safety, self.config.needs_safety))
@@ -76,7 +86,7 @@ class Scorers:
         try:
             prior = _impersonal(self.bundle.method, [rows[i] for i in asked])
         except ScoreError as error:
-            raise ScoreError(error.problem, tuple(asked[i] for i in error.rows)) from error
+            raise error.at(*(asked[i] for i in error.rows)) from error
         given = dict(zip(asked, prior, strict=True))
         return [given.get(i, score.rewards[0]) for i, (_, score) in enumerate(found)]
 
@@ -104,6 +114,15 @@ class Compared:
     rows: tuple[Scored, ...]
 
 
+def engine_figures(counters: Mapping[str, int]) -> dict[str, int]:
+    """The counters of one engine by the names of `ENGINE`. vLLM counts all tokens of what it was sent."""
+    found = dict(counters)
+    if "rescored" in found:
+        found |= {"computed": found["tokens"] - found["cached"], "reused": found["cached"]}
+    keys = ("rows", "cut_rows", "rescored", "computed", "reused", "cut_tokens")
+    return {name: found.get(key, 0) for name, key in zip(ENGINE, keys, strict=True)}
+
+
 def _impersonal(method: Method | None, rows: Sequence[Row]) -> list[float | None]:
     """What the method says with its prior state, each text once. Raises `ScoreError` with positions in `rows`."""
     if method is None:
@@ -113,6 +132,6 @@ def _impersonal(method: Method | None, rows: Sequence[Row]) -> list[float | None
         scores = method.score([ScoreRequest(method.prior(), prompt, (response,)) for prompt, response in distinct])
     except ScoreError as error:
         bad = {distinct[i] for i in error.rows}
-        raise ScoreError(error.problem, tuple(i for i, row in enumerate(rows) if row[1:] in bad)) from error
+        raise error.at(*(i for i, row in enumerate(rows) if row[1:] in bad)) from error
     found = dict(zip(distinct, (score.rewards[0] for score in scores), strict=True))
     return [found[prompt, response] for _, prompt, response in rows]

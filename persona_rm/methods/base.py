@@ -55,7 +55,7 @@ class Method(ABC):
             )
         bad = tuple(i for i, s in enumerate(scores) if not all(map(math.isfinite, s.rewards)))
         if bad:
-            raise ScoreError(f"{self.name} gave a reward that is not finite", bad)
+            raise ScoreError(f"{self.name} gave a reward that is not finite", bad, "not_finite")
         return scores
 
     def compare(self, requests: Sequence[ScoreRequest]) -> list[list[list[float]]]:

@@ -50,7 +50,7 @@ class BradleyTerry(Method):
         rejected = self._encode([(c.prompt, c.rejected) for c in comparisons])
         differences = chosen.astype(np.float64) - rejected
         if bad := tuple(np.flatnonzero(~np.isfinite(differences).all(1)).tolist()):
-            raise ScoreError("the encoder gave a number that is not finite (rows are comparisons)", bad)
+            raise ScoreError("the encoder gave a number that is not finite (rows are comparisons)", bad, "not_finite")
         self.weights = newton(differences, self.config.l2, self.config.steps)
 
     def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:

@@ -52,7 +52,7 @@ def sequences(
     try:
         flat = backend.logprob([text for _, text, _ in rows], [response for *_, response in rows]) if rows else []
     except ScoreError as error:
-        raise ScoreError(error.problem, tuple(sorted({rows[row][0] for row in error.rows}))) from error
+        raise error.at(*sorted({rows[row][0] for row in error.rows})) from error
     if len(flat) != len(rows):
         raise ScoreError(f"the log-prob backend gave {len(flat)} values for {len(rows)} texts")
     values = iter(flat)

@@ -8,15 +8,18 @@ import asyncio
 import json
 import os
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
 from persona_rm.bundle import Bundle, Known, Scored, Scorers, load_bundle
-from persona_rm.serving.batcher import Late, MicroBatcher
+from persona_rm.errors import Kind, Late, ScoreError
+from persona_rm.serving.batcher import MicroBatcher
 from persona_rm.serving.groups import NORMALISE, GroupBuffer, win_rates
 from persona_rm.serving.hygiene import Hygiene, Raw
 from persona_rm.serving.replies import PREFIX, UNKNOWN, Ask, Curves, Reply
@@ -27,6 +30,14 @@ MOST_TOKENS = 65_536
 """Of one batch, estimated; the backends cut their own batches."""
 KEEP = 60.0
 """Seconds between two savings of the running statistics."""
+PATIENCE = 1.0
+"""Seconds that closing waits for what is scored now."""
+OUTCOMES = ("scored", "shared", "late", "left", "full", "failed")
+"""What became of the rows that were asked for. Shared: computed once with an equal one, and scored too. Left: given up
+by who asked. Full: there was no room."""
+_LOST: Mapping[Kind, str] = {"late": "late", "group": "late", "busy": "full"}
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Upper bounds of the histogram of batch sizes; what is larger is "more"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +75,11 @@ class RewardActor:
         config = self.bundle.file.groups
         self.together: GroupBuffer[Ask, Scored] | None = GroupBuffer.of(config, self._group) if config else None
         self.finder: MicroBatcher[tuple[str | None, str], Known] = MicroBatcher(self._find, max_rows, max_wait)
-        self._alone = Lock()
+        self._alone, self._closed = Lock(), False
         self._compared: float | None = None
         self.counts: Counter[str] = Counter()
+        self.sizes = dict.fromkeys([*map(str, SIZES), "more", "rows"], 0)
+        """Calls of the method by how many rows each had, and their rows in all."""
         self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
         self._statistics = Path(run_dir) / STATISTICS / f"{name}.json" if run_dir else None
         self._kept = time.monotonic()
@@ -83,8 +96,11 @@ class RewardActor:
         try:
             scored, more = await self._scored(ask, caller, deadline)
             reply = self._reply(ask, scored, more)
-        except Exception:
-            self.counts["failed"] += 1
+        except asyncio.CancelledError:
+            self.counts["left"] += 1
+            raise
+        except Exception as error:
+            self.counts[_LOST.get(error.kind, "failed") if isinstance(error, ScoreError) else "failed"] += 1
             raise
         self._record(ask, reply, scored.known, time.perf_counter() - started)
         return reply
@@ -106,6 +122,9 @@ class RewardActor:
             "users": len(self.bundle.users),
             "groups": self.bundle.groups,
             "counts": dict(self.counts),
+            "rows": {name: self.counts[name] for name in OUTCOMES} | {"shared": self.batcher.counts["shared"]},
+            "batches": dict(self.sizes),
+            "engine": self.scorers.engine(),
             "waiting": self.batcher.waiting + self.batcher.outside,
             "stuck": max(self.batcher.stuck, self._comparing()),
             "batcher": dict(self.batcher.counts),
@@ -123,13 +142,35 @@ class RewardActor:
         reward, _ = Hygiene(self.hygiene.config).apply(self._raw(ask, scored))
         return reward
 
+    async def close(self) -> None:
+        """Tell everybody who waits, and let go of engines and store. Who comes later gets a `ScoreError` too."""
+        for one in (self.batcher, self.finder, self.together):
+            if one is not None:
+                one.close()
+        await asyncio.to_thread(self._let_go)
+
+    def __ray_shutdown__(self) -> None:
+        """Ray's last call to an actor that ends by SIGTERM or leaves by itself, not to one that is killed."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """After what is scored now, or in the middle of it where that takes long: it may hang."""
+        self._closed = True
+        alone = self._alone.acquire(timeout=PATIENCE)
+        try:
+            self.bundle.close()
+        finally:
+            if alone:
+                self._alone.release()
+
     async def _scored(self, ask: Ask, caller: str, deadline: float | None) -> tuple[Scored, dict[str, float]]:
         """With the logs of its group, where there are groups."""
         if self.together is None or self.bundle.file.groups is None:
             return await self.batcher.submit(ask, caller=caller, deadline=deadline), {}
         try:
             async with asyncio.timeout(deadline) as patience:
-                done = await self.together.submit((ask.user, ask.prompt), self.bundle.file.groups.size, ask)
+                key = ask.user, ask.prompt, ask.group
+                done = await self.together.submit(key, self.bundle.file.groups.size, ask)
         except TimeoutError as error:
             if not patience.expired():
                 raise
@@ -137,7 +178,7 @@ class RewardActor:
         return done.result, done.logs
 
     def _score(self, asks: Sequence[Ask]) -> list[Scored]:
-        with self._alone:
+        with self._turn(len(asks)):
             return self.scorers.score([(ask.user, ask.prompt, ask.response) for ask in asks])
 
     async def _group(self, asks: Sequence[Ask]) -> list[Scored]:
@@ -161,7 +202,7 @@ class RewardActor:
         first = asks[0]
         self._compared = time.monotonic()
         try:
-            with self._alone:
+            with self._turn(len(asks)):
                 found = self.scorers.compare(first.user, first.prompt, [ask.response for ask in asks])
         finally:
             self._compared = None
@@ -174,8 +215,21 @@ class RewardActor:
         ]
 
     def _find(self, asked: Sequence[tuple[str | None, str]]) -> list[Known]:
-        with self._alone:
+        with self._turn():
             return self.bundle.people.find(asked)
+
+    @contextmanager
+    def _turn(self, rows: int = 0) -> Iterator[None]:
+        """One thread at a time, and none once the actor is closed: it would start an engine again. `rows`: of a call
+        of the method, which are counted."""
+        with self._alone:
+            if self._closed:
+                raise ScoreError("this reward actor is closed", kind="down")
+            if rows:
+                at = bisect_left(SIZES, rows)
+                self.sizes[str(SIZES[at]) if at < len(SIZES) else "more"] += 1
+                self.sizes["rows"] += rows
+            yield
 
     def _comparing(self) -> float:
         """Seconds since a comparison began that has not ended; 0 without one."""

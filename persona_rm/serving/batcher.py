@@ -18,21 +18,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
-from persona_rm.errors import ScoreError
+from persona_rm.errors import Full, Late, ScoreError
 from persona_rm.serving.lines import Lines, Row
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _Call = futures.Future[list[Result]]
 COUNTS = ("submitted", "scored", "shared", "late", "left", "failed", "full", "batches")
-
-
-class Late(ScoreError):
-    """No result within the deadline. Nothing was decided about the request: it may be asked again."""
-
-
-class Full(ScoreError):
-    """There is no room in the queue, and the caller does not wait for it."""
 
 
 def itself(item: object) -> Hashable:
@@ -143,11 +135,11 @@ class MicroBatcher(Generic[Item, Result]):
         self._empty()
         if self._loop is not None and not self._loop.is_closed():
             for row in rows:
-                self._settle(row, None, ScoreError("the batcher was closed before this was scored"))
+                self._settle(row, None, ScoreError("the batcher was closed before this was scored", kind="down"))
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         if self._closed:
-            raise ScoreError("this batcher is closed: make another")
+            raise ScoreError("this batcher is closed: make another", kind="down")
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None and not self._loop.is_closed():
@@ -337,8 +329,8 @@ class MicroBatcher(Generic[Item, Result]):
 
 def _told(error: BaseException) -> Exception:
     """What a caller gets: positions in a batch mean nothing to it, and some exceptions end more than a call."""
-    if type(error) is ScoreError and error.rows:
-        told = ScoreError(error.problem)
+    if isinstance(error, ScoreError) and error.rows:
+        told = error.at()
     elif isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     else:

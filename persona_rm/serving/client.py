@@ -1,8 +1,8 @@
 """What a plugin calls: a reward or an error, never a made-up number.
 
-A person keeps to one actor (`routing`). Where it does not answer the next of their order is asked at once, and when
-all were asked, all again with growing pauses, until a deadline. Actors that died are restarted meanwhile. An error of
-the method itself (a response too long, NaN) is not repeated: it would come again.
+A person keeps to one actor (`routing`). Where it does not answer, or has no room, the next of their order is asked at
+once, and when all were asked, all again with growing pauses, until a deadline. Actors that died are restarted
+meanwhile. An error of the method itself (a response too long, NaN) is not repeated: it would come again.
 """
 
 import logging
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from persona_rm.bundle import Known
-from persona_rm.errors import HostError, PersonaRMError, ScoreError
+from persona_rm.errors import HostError, Kind, PersonaRMError, ScoreError
 from persona_rm.serving.actor import Profile
 from persona_rm.serving.failures import Failures, OnFailure, read_policy
 from persona_rm.serving.pool import NAMESPACE, inference_name, pool_names
@@ -28,12 +28,18 @@ from persona_rm.serving.routing import Roster
 logger = logging.getLogger(__name__)
 
 
+PASSING: tuple[Kind, ...] = ("busy", "down")
+"""Kinds of errors that say something about an actor and nothing about the request: another may answer it."""
+
+
 class Unreachable(Exception):
     """The actor did not answer; another try may succeed, so this is no error yet."""
 
+    kind: Kind = "down"
+
 
 class Transport(Protocol):
-    """How calls travel. Raises `Unreachable` for what may pass and `PersonaRMError` for what will not."""
+    """How calls travel. Raises `Unreachable` where nobody answers, and `ScoreError` of the kind of the actor's own."""
 
     def names(self) -> list[str]: ...
 
@@ -77,7 +83,8 @@ class RayTransport:
             ref = getattr(self._handles[name], method).remote(*args)
             return ray.get(ref, timeout=timeout)
         except RayTaskError as error:
-            raise ScoreError(f"{name} could not {method}: {_told(error)}") from error
+            kind = error.cause.kind if isinstance(error.cause, ScoreError) else None
+            raise ScoreError(f"{name} could not {method}: {_told(error)}", kind=kind) from error
         except (RayError, GetTimeoutError, ValueError) as error:
             self._handles.pop(name, None)
             if isinstance(error, GetTimeoutError) and ref is not None:
@@ -138,17 +145,28 @@ class RewardClient:
             if Path(served).resolve() != Path(bundle).resolve():
                 raise HostError(f"in namespace {namespace!r} {who} {served}, this job asks for {bundle}")
 
-    def reward(self, user: str | None, prompt: str, response: str, *, bad_label: bool = False) -> Reply:
-        """This person's reward for the response. Raises `ScoreError` when there is none, or it is not a finite number;
-        `SkipGroup`, one of them, where the policy allows to train without this sample."""
+    def reward(
+        self,
+        user: str | None,
+        prompt: str,
+        response: str,
+        *,
+        bad_label: bool = False,
+        group: str | None = None,
+        deadline: float | None = None,
+    ) -> Reply:
+        """This person's reward for the response. `group`: samples of another one are not compared with it.
+        `deadline`: seconds of this call; None: the client's. Raises `ScoreError` when there is none, or it is not a
+        finite number; `SkipGroup`, one of them, where the policy allows to train without this sample."""
+        ask = Ask(user, prompt, response, bad_label, group)
         try:
-            reply: Reply = self._ask("score", (Ask(user, prompt, response, bad_label),), user or prompt)
+            reply: Reply = self._ask("score", (ask,), user or prompt, seconds=deadline)
             _check_finite(reply, user)
         except ScoreError as error:
-            if (reason := self.failures.failed(error)) is error:
+            if (reason := self.failures.failed(error, (user, prompt))) is error:
                 raise
             raise reason from error
-        self.failures.passed()
+        self.failures.passed((user, prompt))
         return reply
 
     def profile(self, user: str | None, prompt: str) -> Profile:
@@ -173,35 +191,43 @@ class RewardClient:
             self._inference = [name] if name else []
         return self._inference
 
-    def _ask(self, method: str, args: tuple[Any, ...], key: str, among: Sequence[str] = ()) -> Any:
-        """Ask in the order of `key`, round after round. `among`: these actors, else the reward actors."""
-        end = time.monotonic() + self.deadline
-        attempt, last = 0, "no actor is named"
+    def _ask(
+        self, method: str, args: tuple[Any, ...], key: str, among: Sequence[str] = (), seconds: float | None = None
+    ) -> Any:
+        """Ask in the order of `key`, round after round. `among`: these actors, else the reward actors. `seconds`: so
+        long, else the client's deadline."""
+        seconds = self.deadline if seconds is None else seconds
+        end = time.monotonic() + seconds
+        attempt, last, kind = 0, "no actor is named", Unreachable.kind
         while attempt == 0 or time.monotonic() < end:
             if names := list(among) or self.roster.order(key):
                 try:
                     return self._round(method, args, names, end)
-                except Unreachable as error:
-                    last = str(error)
-            pause = min(0.1 * 2 ** min(attempt, 6), 5.0)
+                except (Unreachable, ScoreError) as error:
+                    if error.kind not in PASSING:
+                        raise
+                    last, kind = str(error), error.kind
+            pause = max(min(0.1 * 2 ** min(attempt, 6), 5.0, end - time.monotonic()), 0.0)
             logger.warning("persona_rm: %s; round %d of %s in %.1f s", last, attempt + 2, method, pause)
             self.wait(pause)
             attempt += 1
         who = "inference actor" if among and among == self._inference else "reward actor"
-        raise ScoreError(f"no {who} answered {method} within {self.deadline:.0f} s; last: {last}")
+        raise ScoreError(f"no {who} answered {method} within {seconds:.0f} s; last: {last}", kind=kind)
 
     def _round(self, method: str, args: tuple[Any, ...], names: Sequence[str], end: float) -> Any:
         """The first answer. Raises what the last one asked raised.
 
-        While others are left to ask, one gets half of the time that is left: it may hang.
+        While others are left to ask, one gets half of the time that is left: it may hang. One without room answers at
+        once, and stays first in the order of its people.
         """
         for others, name in zip(reversed(range(len(names))), names, strict=True):
             left = end - time.monotonic()
             try:
                 answer = self.transport.call(name, method, args, max(left / 2 if others else left, 0.1))
-            except Unreachable:
-                self.roster.failed(name)
-                if not others or time.monotonic() >= end:
+            except (Unreachable, ScoreError) as error:
+                if error.kind == "down":
+                    self.roster.failed(name)
+                if error.kind not in PASSING or not others or time.monotonic() >= end:
                     raise
             else:
                 self.roster.answered(name)
@@ -211,8 +237,10 @@ class RewardClient:
 
 def _check_finite(reply: Any, user: str | None) -> None:
     reward = getattr(reply, "reward", None)
-    if not isinstance(reward, Real) or not math.isfinite(reward):
-        raise ScoreError(f"the reward of user {user!r} is {reward}")
+    if not isinstance(reward, Real):
+        raise ScoreError(f"the reward of user {user!r} is {reward}, and no number")
+    if not math.isfinite(reward):
+        raise ScoreError(f"the reward of user {user!r} is {reward}", kind="not_finite")
 
 
 def _told(error: Any) -> str:

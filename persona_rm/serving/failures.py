@@ -1,20 +1,34 @@
 """What a client does when a reward cannot be had: stop, or where the host can, leave out the group of samples.
 
 OpenRLHF 0.11.2 has one way to leave something out without a made-up number: dynamic filtering. A group whose mean
-score is not inside the range is dropped and another prompt takes its place; a NaN score is inside no range. So a
+score is not strictly between two bounds is dropped and another prompt takes its place; NaN is between no bounds. So a
 plugin that meets `SkipGroup` gives `reward=None, scores=nan` for that sample: the host drops all samples of its prompt
-before anything is computed from them. Without dynamic filtering, and in the host's evaluation, nothing is dropped.
+before anything is computed or logged from them. When the prompts are exhausted the last rollout is smaller, or there
+is none. Without dynamic filtering, and in the host's evaluation, nothing is dropped, and None breaks the job off:
+`recipe.cannot_skip` refuses such a job before. What was left out is said by a warning with a running count, in
+`skipped.jsonl` beside the run, and by the curve `persona_rm/skipped`.
 """
 
-from collections import deque
+import json
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Hashable
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from persona_rm.errors import HostError, ScoreError
+from persona_rm.serving.replies import PREFIX
 
+logger = logging.getLogger(__name__)
 OnFailure = Literal["stop", "skip_group"]
 WINDOW, ALLOWED = 100, 10
-"""At most so many of the last so many rewards may fail; more is a broken service, not a bad sample."""
+"""Of the last so many at most so many may fail; more is a broken service, not a bad sample."""
+FAILURES, SKIPPED = "failures.jsonl", "skipped.jsonl"
+"""In the folder of a run (PERSONA_RM_RUN): why the job was stopped, and what was left out. No texts."""
 
 
 class SkipGroup(ScoreError):
@@ -31,28 +45,70 @@ def read_policy(text: str) -> OnFailure:
 
 
 class Failures:
-    """Counts, and turns an error into what the policy says."""
+    """Counts, and turns an error into what the policy says.
+
+    Each client has its own, that is, each rollout engine of the host: one engine with more than 10 failures of its
+    last 100 ends the job, whatever the others saw. All samples of a prompt go to one engine and prompts go to all in
+    turn, so a share that is too large shows in each; but with k engines up to 10 k failures can pass before the first
+    window is full. `about` is what was asked (user and prompt): its samples count once, or one bad prompt of 16
+    samples would look like 16 failures; without it each call counts.
+    """
 
     def __init__(self, policy: OnFailure = "stop") -> None:
-        self.policy, self.total = policy, 0
-        self._recent: deque[bool] = deque(maxlen=WINDOW)
+        self.policy, self.total, self.skipped = policy, 0, 0
+        self._recent: OrderedDict[Hashable, bool] = OrderedDict()
         self._lock = Lock()
 
-    def passed(self) -> None:
+    def passed(self, about: Hashable = None) -> None:
         """A reward was given."""
         with self._lock:
-            self._recent.append(False)
+            self._count(about, False)
 
-    def failed(self, error: ScoreError) -> ScoreError:
+    def failed(self, error: ScoreError, about: Hashable = None) -> ScoreError:
         """The error to raise: `SkipGroup` where the policy is to skip and failures are rare, else the error itself or
         one that says that they are not."""
         with self._lock:
-            self._recent.append(True)
+            self._count(about, True)
             self.total += 1
-            bad, asked = sum(self._recent), len(self._recent)
+            bad, asked = sum(self._recent.values()), len(self._recent)
         if self.policy == "stop":
             return error
         if bad > ALLOWED:
             many = f"{bad} of the last {asked} rewards failed; skip_group allows {ALLOWED}"
-            return ScoreError(f"{many}. The last one: {error.problem}", error.rows)
-        return SkipGroup(error.problem, error.rows)
+            return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind)
+        return SkipGroup(error.problem, error.rows, error.kind)
+
+    def logs(self) -> dict[str, float]:
+        """For the host's curves, beside a reward that was given: the failed share of the last 100. Empty where the
+        policy is to stop."""
+        if self.policy == "stop":
+            return {}
+        with self._lock:
+            return {f"{PREFIX}skipped": sum(self._recent.values()) / max(len(self._recent), 1)}
+
+    def leave_out(self, error: ScoreError, user: str | None) -> None:
+        """Say that a sample is left out, how many were in this process, and why. Raises `OSError` where the run's
+        folder cannot be written: nothing is left out in silence."""
+        with self._lock:
+            self.skipped += 1
+            logger.warning("persona_rm: sample left out, %d in this process: %s", self.skipped, error.problem)
+            _write(SKIPPED, {"user": user, "reason": error.problem, "pid": os.getpid(), "total": self.skipped})
+
+    def _count(self, about: Hashable, bad: bool) -> None:
+        """One bad sample makes its prompt bad."""
+        key = object() if about is None else hash(about)
+        self._recent[key] = self._recent.pop(key, False) or bad
+        if len(self._recent) > WINDOW:
+            self._recent.popitem(last=False)
+
+
+def note_stop(reason: str) -> None:
+    """Put the reason beside the run, so that it comes before the host's own lines."""
+    with suppress(OSError):
+        _write(FAILURES, {"reason": reason})
+
+
+def _write(name: str, row: dict[str, Any]) -> None:
+    if run := os.environ.get("PERSONA_RM_RUN"):
+        with (Path(run) / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time(), 3), **row}, ensure_ascii=False) + "\n")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from persona_rm.bundle.hygiene import Fallback, GroupConfig, Normalise
-from persona_rm.errors import ScoreError
+from persona_rm.errors import Full, ScoreError
 from persona_rm.serving.hygiene.steps import LARGEST
 from persona_rm.serving.replies import PREFIX
 
@@ -76,7 +76,8 @@ class GroupBuffer(Generic[Item, Result]):
         self.score_group, self.wait, self.fallback = score_group, wait, fallback
         self.max_groups, self.least = max_groups, least
         self._open: dict[Hashable, _Group[Item, Result]] = {}
-        self._scoring: set[asyncio.Task[None]] = set()
+        self._scoring: dict[asyncio.Task[None], list[asyncio.Future[Grouped[Result]]]] = {}
+        self._closed = False
 
     @classmethod
     def of(
@@ -96,8 +97,9 @@ class GroupBuffer(Generic[Item, Result]):
         return len(self._scoring)
 
     async def submit(self, key: Hashable, size: int, item: Item) -> Grouped[Result]:
-        """Wait for the group. An item beyond `size` starts the key's next group. Raises `ScoreError` where the buffer
-        is full, where `size` is not that of the group, and, under "fail", when the time is over."""
+        """Wait for the group. An item beyond `size` starts the key's next group. Raises `Full` where there is no room
+        for another group, and `ScoreError` where `size` is not that of the group, after `close`, and, under "fail",
+        when the time is over."""
         group = self._group(key, size)
         future: asyncio.Future[Grouped[Result]] = asyncio.get_running_loop().create_future()
         group.members.append((item, future))
@@ -111,7 +113,21 @@ class GroupBuffer(Generic[Item, Result]):
                 self._close(key, group)
             raise
 
+    def close(self) -> None:
+        """Everybody who waits, or whose group is scored now, gets a `ScoreError`, and so does who comes later. Called
+        on its event loop."""
+        self._closed = True
+        waiting = [future for group in self._open.values() for _, future in group.members]
+        for key, group in list(self._open.items()):
+            self._close(key, group)
+        for task, futures in self._scoring.items():
+            waiting += futures
+            task.cancel()
+        _fail(waiting, ScoreError("the group buffer was closed before this was scored", kind="down"))
+
     def _group(self, key: Hashable, size: int) -> _Group[Item, Result]:
+        if self._closed:
+            raise ScoreError("this group buffer is closed: make another", kind="down")
         group = self._open.get(key)
         if group is not None and group.size != size:
             raise ScoreError(f"a sample of a group of {size} came while a group of {group.size} waits under its key")
@@ -121,7 +137,7 @@ class GroupBuffer(Generic[Item, Result]):
             raise ScoreError(f"a group has at least one sample, not {size}")
         if len(self._open) + len(self._scoring) >= self.max_groups:
             many = f"{len(self._open)} groups wait and {len(self._scoring)} are scored"
-            raise ScoreError(f"{many}, and max_groups is {self.max_groups}: raise it, or ask for fewer at once")
+            raise Full(f"{many}, and max_groups is {self.max_groups}: raise it, or ask for fewer at once")
         group = self._open[key] = _Group(size)
         group.timer = asyncio.get_running_loop().call_later(self.wait, self._expire, key, group)
         return group
@@ -143,14 +159,15 @@ class GroupBuffer(Generic[Item, Result]):
             self._start(group, "partial")
         else:
             after = f"{came} of {group.size} samples of a group came within {self.wait:g} s"
-            _fail([future for _, future in group.members], ScoreError(f"{after}; the fallback is {self.fallback!r}"))
+            late = ScoreError(f"{after}; the fallback is {self.fallback!r}", kind="group")
+            _fail([future for _, future in group.members], late)
 
     def _start(self, group: _Group[Item, Result], how: How) -> None:
         if not group.members:
             return
         task = asyncio.get_running_loop().create_task(self._score(list(group.members), how))
-        self._scoring.add(task)
-        task.add_done_callback(self._scoring.discard)
+        self._scoring[task] = [future for _, future in group.members]
+        task.add_done_callback(self._scoring.pop)
 
     async def _score(self, members: "list[tuple[Item, asyncio.Future[Grouped[Result]]]]", how: How) -> None:
         waiting = [future for _, future in members]
@@ -159,7 +176,8 @@ class GroupBuffer(Generic[Item, Result]):
             if len(results) != len(members):
                 raise ScoreError(f"scoring a group of {len(members)} samples gave {len(results)} results")
         except asyncio.CancelledError:
-            _fail(waiting, ScoreError(f"the scoring of a group of {len(members)} samples was cancelled"))
+            cancelled = f"the scoring of a group of {len(members)} samples was cancelled"
+            _fail(waiting, ScoreError(cancelled, kind="down"))
             raise
         except Exception as error:  # noqa: BLE001 - whatever scoring raises belongs to the callers
             _fail(waiting, error)
@@ -227,4 +245,4 @@ def win_rates(matrix: Sequence[Sequence[float]]) -> list[float]:
 
 def _finite(rewards: Sequence[float]) -> None:
     if bad := tuple(i for i, reward in enumerate(rewards) if not abs(reward) < LARGEST):
-        raise ScoreError(f"a reward of the group is not finite, or not below {LARGEST:g}", bad)
+        raise ScoreError(f"a reward of the group is not finite, or not below {LARGEST:g}", bad, "not_finite")

@@ -4,7 +4,9 @@ Only what was started here is ended here. `ray stop` is machine-wide, so it is n
 """
 
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -20,12 +22,13 @@ from persona_rm.construct.job import start_ray
 from persona_rm.errors import HostError
 from persona_rm.host import device, environment, gpus_needed, ppo_command, require_host, run_host, where
 from persona_rm.host.env import Device
+from persona_rm.recipe import cannot_skip
 from persona_rm.serving.actor import LOG_FOLDER
-from persona_rm.serving.failures import OnFailure
+from persona_rm.serving.failures import FAILURES, SKIPPED, OnFailure
 from persona_rm.serving.pool import NAMESPACE, Policy, start_pool, wants_inference
 
+logger = logging.getLogger(__name__)
 Plugin = Literal["reward", "agent"]
-FAILURES = "failures.jsonl"
 TAG = "PERSONA_RM_CLUSTER"
 
 
@@ -40,8 +43,17 @@ class PpoRun:
 
     def samples(self) -> list[dict[str, Any]]:
         """Every scored sample, in the order of time."""
-        rows = [json.loads(line) for path in self.rewards for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [row for path in self.rewards for row in _rows(path)]
         return sorted(rows, key=lambda row: float(row["time"]))
+
+    def skipped(self) -> list[dict[str, Any]]:
+        """Every sample that got no reward and was left out with its group: user and reason, in the order of time."""
+        path = self.log.parent / SKIPPED
+        return _rows(path) if path.is_file() else []
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def run_ppo(
@@ -90,20 +102,16 @@ def run_ppo(
             pool.stop()
     logs = tuple(sorted((run_dir / LOG_FOLDER).glob("*.jsonl")))
     run = PpoRun(seconds, run_dir / "ppo.log", Path(str(args["logger.tensorboard_dir"])), logs)
+    if on_failure == "skip_group":
+        _check_skipped(run)
     _check_rollouts(run)
     return run
 
 
 def check_policy(on_failure: OnFailure, args: Mapping[str, Any]) -> None:
     """Raises `HostError` where the host could not leave out a group, and would train on one without reward."""
-    if on_failure == "stop":
-        return
-    if not args.get("algo.dynamic_filtering_enable"):
-        found = "algo.dynamic_filtering_enable is off: only this makes OpenRLHF drop a group"
-        raise HostError(f"asked for on_failure {on_failure!r}, and {found}. Set it to true, or on_failure to 'stop'")
-    if args.get("eval.dataset"):
-        found = "eval.dataset is set: the host's evaluation drops nothing"
-        raise HostError(f"asked for on_failure {on_failure!r}, and {found}. Remove it, or set on_failure to 'stop'")
+    if on_failure != "stop" and (problem := cannot_skip(args)):
+        raise HostError(f"asked for on_failure {on_failure!r}, and {problem}, or on_failure to 'stop'")
 
 
 def _goes_on(args: Mapping[str, Any]) -> bool:
@@ -114,8 +122,9 @@ def _goes_on(args: Mapping[str, Any]) -> bool:
 def _clear(run_dir: Path, *, goes_on: bool) -> None:
     """Forget an interrupted attempt: its failures, and its samples unless the host goes on from its checkpoint."""
     (run_dir / FAILURES).unlink(missing_ok=True)
-    if not goes_on and (run_dir / LOG_FOLDER).is_dir():
-        shutil.rmtree(run_dir / LOG_FOLDER)
+    if not goes_on:
+        (run_dir / SKIPPED).unlink(missing_ok=True)
+        shutil.rmtree(run_dir / LOG_FOLDER, ignore_errors=True)
 
 
 def _plugin_flag(plugin: Plugin) -> dict[str, str]:
@@ -135,6 +144,16 @@ def _host(args: Mapping[str, Any], env: Mapping[str, str], run_dir: Path, echo: 
         raise HostError(
             f"a reward could not be computed, so the job was stopped: {first['reason']}\n{error}"
         ) from error
+
+
+def _check_skipped(run: PpoRun) -> None:
+    """Say what was left out. Where every group was, the host ends well without one step: that is a failure."""
+    if skipped := run.skipped():
+        reason = skipped[0]["reason"]
+        logger.warning("%d samples had no reward, and their groups were left out; the first: %s", len(skipped), reason)
+        if not re.search(r"Global step \d", run.log.read_text(encoding="utf-8", errors="replace")):
+            found = f"{len(skipped)} samples had no reward, and the host dropped every group"
+            raise HostError(f"the job ended well but trained on nothing: {found}. The first: {reason}. Log: {run.log}")
 
 
 def _check_rollouts(run: PpoRun) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.bundle import read_file
-from persona_rm.errors import HostError
+from persona_rm.errors import HostError, PersonaRMError
 from persona_rm.serving.inference import InferenceActor
 from persona_rm.serving.remote import (
     INFERENCE,
@@ -233,4 +233,5 @@ def _wait(handles: Sequence[Any], problem: str, timeout: float) -> None:
     try:
         ray.get([handle.warm.remote() for handle in handles], timeout=timeout)
     except ray.exceptions.RayError as error:
-        raise HostError(f"{problem}: {error}") from error
+        cause = getattr(error, "cause", None)
+        raise HostError(f"{problem}: {cause if isinstance(cause, PersonaRMError) else error}") from error

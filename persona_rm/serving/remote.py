@@ -13,6 +13,8 @@ NAMESPACE = "persona_rm"
 PREFIX = "reward-"
 INFERENCE = "inference-0"
 SUPERVISOR = "supervisor-0"
+CLOSING = 3.0
+"""Seconds that an actor has to let go of its engines before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,18 @@ def create(
 
 
 def end(namespace: str, name: str) -> bool:
-    """End an actor for good and give back its share. False where there is none of that name."""
+    """End an actor for good and give back its share. False where there is none of that name.
+
+    `ray.kill` asks nobody, so one that has a `close` is asked to before. One that does not come to it is killed too.
+    """
     import ray
 
     found = False
     with suppress(ValueError):
-        ray.kill(ray.get_actor(name, namespace=namespace), no_restart=True)
+        handle = ray.get_actor(name, namespace=namespace)
+        if (close := getattr(handle, "close", None)) is not None:
+            ray.wait([close.remote()], timeout=CLOSING)
+        ray.kill(handle, no_restart=True)
         found = True
     release(share(namespace, name))
     return found

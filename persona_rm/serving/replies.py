@@ -20,6 +20,8 @@ class Ask:
     prompt: str
     response: str
     bad_label: bool = False
+    group: str | None = None
+    """Whose samples are compared: those of this person, prompt and name. None is a name too."""
 
 
 @dataclass(frozen=True, slots=True)

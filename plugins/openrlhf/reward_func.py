@@ -10,17 +10,14 @@ that cannot work is refused here at import, where nothing is caught, and a rewar
 Ray reports the dead actor to the trainer, and the job exits with an error at once.
 """
 
-import json
 import logging
 import math
 import os
 import sys
-import time
-from pathlib import Path
 
 from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.serving.client import RewardClient
-from persona_rm.serving.failures import SkipGroup
+from persona_rm.serving.failures import SkipGroup, note_stop
 from persona_rm.serving.labels import read_label
 from persona_rm.serving.queries import sigmoid, strip_prompt
 
@@ -34,16 +31,23 @@ STRICT = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
 def reward_func(queries, prompts, labels, **_kwargs):
     """Rewards of these samples. `scores` are the rewards through a sigmoid: 0 to 1, as dynamic filtering expects."""
     try:
-        replies = [_reply(*row) for row in zip(queries, prompts, labels, strict=True)]
-    except SkipGroup:  # the host sends lists of one; a NaN score makes its dynamic filtering drop the whole group
-        return {"rewards": None, "scores": math.nan, "extra_logs": {}}
+        return _rewards(zip(queries, prompts, labels, strict=True))
     except PersonaRMError as error:
         stop_job(str(error))
+    except Exception as error:  # noqa: BLE001 - the host would swallow it; its text may be a user's
+        stop_job(f"{type(error).__name__} in the plugin")
+
+
+def _rewards(rows):
+    try:
+        replies = [_reply(*row) for row in rows]
+    except SkipGroup:  # the host sends lists of one; a NaN score makes its dynamic filtering drop the whole group
+        return {"rewards": None, "scores": math.nan, "extra_logs": {}}
     rewards = [reply.reward for reply in replies]
     scores = [sigmoid(reward) for reward in rewards]
-    logs = [reply.logs for reply in replies]
+    logs = [{**reply.logs, **CLIENT.failures.logs()} for reply in replies]
     if len(replies) == 1:
-        return {"rewards": rewards[0], "scores": scores[0], "extra_logs": dict(logs[0])}
+        return {"rewards": rewards[0], "scores": scores[0], "extra_logs": logs[0]}
     keys = logs[0] if logs else ()
     return {"rewards": rewards, "scores": scores, "extra_logs": {key: [log[key] for log in logs] for key in keys}}
 
@@ -55,7 +59,11 @@ def _reply(query, prompt, value):
     if STRICT and (label.bad or label.user is None):
         raise DataError(f"PERSONA_RM_LABELS=strict, and this sample has no user: {label.bad or value!r}")
     response = strip_prompt(query, prompt)
-    reply = CLIENT.reward(label.user, label.prompt or prompt, response, bad_label=bool(label.bad))
+    try:
+        reply = CLIENT.reward(label.user, label.prompt or prompt, response, bad_label=bool(label.bad))
+    except SkipGroup as error:
+        CLIENT.failures.leave_out(error, label.user)
+        raise
     if STRICT and not reply.user_known:
         raise DataError(f"PERSONA_RM_LABELS=strict, and the bundle has no user {label.user!r}")
     return reply
@@ -65,10 +73,7 @@ def stop_job(reason):
     """Say why, in the log and beside the run, and end this rollout actor."""
     LOGGER.error("no reward: %s", reason)
     sys.stderr.write(f"ERROR persona_rm: no reward, stopping the job: {reason}\n")
-    run = os.environ.get("PERSONA_RM_RUN")
-    if run:
-        with (Path(run) / "failures.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": time.time(), "reason": reason}) + "\n")
+    note_stop(reason)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(EXIT_CODE)

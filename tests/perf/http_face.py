@@ -38,7 +38,8 @@ from persona_rm.serving.web.settings import Settings
 class Trivial:
     async def warm(self): return 0.0
     async def info(self): return {}
-    async def score(self, ask): return Reply(0.5, {}, "ok", True, "all", {"cold": 0.0})
+    async def close(self): pass
+    async def score(self, ask, caller, deadline): return Reply(0.5, {}, "ok", True, "all", {"cold": 0.0})
 
 run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print)
 """

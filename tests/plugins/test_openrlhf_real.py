@@ -1,4 +1,4 @@
-"""The real thing: unmodified OpenRLHF, Ray, vLLM and DeepSpeed on a tiny random model. About 5 minutes on 2 cores."""
+"""The real thing: unmodified OpenRLHF, Ray, vLLM and DeepSpeed on a tiny random model. About 10 minutes on 2 cores."""
 
 import json
 import math
@@ -60,10 +60,10 @@ def moved(before: Path, after: Path) -> bool:
 
 
 def make_bundle(folder: Path, space, model: Path) -> Path:
-    """Two people of two groups, and one whose evidence cannot be read."""
+    """Two people of two groups, and one of a third whose evidence cannot be read."""
     like = {i: tuple(int(j == i) - int(j == i + 1) for j in range(len(space))) for i in range(2)}
     people = [User(Persona(f"u{i}", directions=like[i]), ("cats", "dogs")[i]) for i in range(2)]
-    broken = User(Persona("broken", ugc=(Ugc("q", "an item that was never annotated"),)), "cats")
+    broken = User(Persona("broken", ugc=(Ugc("q", "an item that was never annotated"),)), "birds")
     return write_bundle(folder, [*people, broken], method={"name": "contrast"}, policy=str(model))
 
 
@@ -222,14 +222,42 @@ def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(tmp
     assert told.profile("gone") == ""
 
 
-def test_a_reward_that_cannot_be_had_stops_the_job_and_says_why(tmp_path, model, space):
+@pytest.mark.parametrize("plugin", ["reward", "agent"])
+def test_a_reward_that_cannot_be_had_stops_the_job_and_says_why(tmp_path, model, space, plugin):
     bundle = make_bundle(tmp_path / "bundle", space, model)
     data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "u0", "broken"])
     estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
     args = ppo_args(model, tmp_path / "run", data, **estimator)
     with pytest.raises(HostError, match=r"the job was stopped: .*user 'broken', ugc\[0\] carries no directions"):
-        run_ppo(args, bundle, tmp_path / "run", echo=False)
+        run_ppo(args, bundle, tmp_path / "run", plugin=plugin, echo=False)
     assert not (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("plugin", ["reward", "agent"])
+def test_skip_group_trains_on_everybody_but_the_one_who_cannot_be_scored(tmp_path, model, space, plugin):
+    """A quarter of the prompts is theirs: through reward_func the reward fails, through agent_func the profile."""
+    bundle = make_bundle(tmp_path / "bundle", space, model)
+    data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "u0", "broken"])
+    estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
+    args = ppo_args(model, tmp_path / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
+    run = run_ppo(args, bundle, tmp_path / "run", plugin=plugin, on_failure="skip_group", echo=False)
+    theirs = PROMPTS // 4 * SAMPLES
+    samples, skipped, scalars = run.samples(), run.skipped(), read_scalars(run.tensorboard)
+    assert len(samples) == PROMPTS * SAMPLES - theirs
+    assert {row["user"] for row in samples} == {"u0", "u1"}
+    assert all(math.isfinite(row["reward"]) for row in samples)
+    assert all(math.isfinite(value) for values in scalars.values() for _, value in values)
+    assert sum(value for _, value in scalars["train/rollout/num_samples"]) == len(samples)
+    assert all(value == 0 for _, value in scalars["train/persona_rm/share/birds"])
+    assert [row["user"] for row in skipped] == ["broken"] * theirs
+    assert [row["total"] for row in skipped] == list(range(1, theirs + 1))
+    assert all("ugc[0] carries no directions" in row["reason"] for row in skipped)
+    assert scalars["train/persona_rm/skipped"][-1][1] > 0
+    log = run.log.read_text()
+    assert f"sample left out, {theirs} in this process: " in log
+    assert "avg_reward=nan" in log
+    assert "Failed to fetch reward" not in log
+    assert moved(model, run.tensorboard.parent / "model")
 
 
 def test_a_bundle_that_cannot_score_fails_before_the_host_starts(tmp_path, space):

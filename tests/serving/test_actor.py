@@ -1,10 +1,13 @@
 import asyncio
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 from serving_toys import people_bundle, user, votes
 
+from persona_rm.backends import forward as transformers
+from persona_rm.backends import vllm_logprob as vllm
 from persona_rm.backends.base import Backends, SequenceLogProb
 from persona_rm.bundle import User, write_bundle
 from persona_rm.errors import ScoreError
@@ -97,6 +100,37 @@ def test_warm_scores_and_info_counts(actor):
     assert info["users"] == 2
     assert info["counts"]["scored"] == 1
     assert info["mean_batch"] == 1.0
+
+
+def test_info_says_what_became_of_every_row_and_how_large_batches_were(actor):
+    async def main():
+        same = [actor.score(Ask("ann", "Hi", "Yes.")) for _ in range(3)]
+        gone = asyncio.create_task(actor.score(Ask("ann", "Hi", "gone")))
+        others = [actor.score(Ask("bob", "Hi", "nan")), actor.score(Ask("bob", "Hi", "late"), deadline=0)]
+        await asyncio.sleep(0)
+        gone.cancel()
+        return await asyncio.gather(*same, *others, gone, return_exceptions=True), await actor.info()
+
+    found, info = asyncio.run(main())
+    assert [type(one).__name__ for one in found[3:]] == ["ScoreError", "Late", "CancelledError"]
+    assert info["rows"] == {"scored": 3, "shared": 2, "late": 1, "left": 1, "full": 0, "failed": 1}
+    sizes = {key: n for key, n in info["batches"].items() if n}
+    assert sizes == {"2": 1, "1": 1, "rows": 3}, "both rows, and the good one again"
+    assert set(info["engine"].values()) == {0}, "this engine counts nothing"
+    assert json.loads(json.dumps(info)) == info
+
+
+@pytest.mark.parametrize(
+    ("kind", "counters", "expected"),
+    [
+        (transformers, {"rows": 1, "computed": 2, "reused": 3, "cut_rows": 4, "cut_tokens": 5}, (1, 4, 0, 2, 3, 5)),
+        (vllm, {"rows": 1, "tokens": 20, "cached": 3, "rescored": 4}, (1, 0, 4, 17, 3, 0)),
+    ],
+)
+def test_the_engines_counters_go_along_by_one_set_of_names(actor, kind, counters, expected):
+    logprob = SimpleNamespace(counters=kind.Counters(**counters))
+    actor.bundle.__dict__["_backends"] = Backends(logprob=logprob)
+    assert tuple(asyncio.run(actor.info())["engine"].values()) == expected
 
 
 def test_it_reads_the_store_and_agrees_with_the_prompt(tmp_path, space):

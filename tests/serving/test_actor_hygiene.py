@@ -151,13 +151,13 @@ def test_a_bad_row_of_the_prior_is_that_row_also_among_strangers(tmp_path, space
         def rewards(self, requests):
             bad = tuple(i for i, r in enumerate(requests) if r.responses == ("bad",) and r.state.user_id is None)
             if bad and len(self.calls) > 0:
-                raise ScoreError("not finite", bad)
+                raise ScoreError("not finite", bad, "not_finite")
             return super().rewards(requests)
 
     actor = make(tmp_path, space, Picky(), hygiene={"thin": {"by": "items"}})
     stranger, good, bad = ask(actor, Ask(None, "Hi", "Yes."), Ask("ann", "Hi", "No."), Ask("ann", "Hi", "bad"))
     assert (stranger.reward, good.reward) == (4, 3)
-    assert isinstance(bad, ScoreError)
+    assert (type(bad), bad.kind, bad.rows) == (ScoreError, "not_finite", ())
 
 
 def test_an_option_without_its_model_stops_the_actor_before_it_serves(tmp_path, space):
@@ -186,6 +186,26 @@ def test_the_samples_of_a_prompt_are_rewarded_together(tmp_path, space):
     replies = ask(actor, *asks)
     assert [reply.reward for reply in replies] == [1, -1, 0]
     assert {reply.logs["persona_rm/group/n"] for reply in replies} == {3}
+
+
+def test_two_rollouts_of_one_prompt_at_once_are_two_groups(tmp_path, space):
+    actor = make(tmp_path, space, groups={"size": 2, "normalise": "centred"})
+    samples = [("one", 1), ("two", 5), ("one", 3), ("two", 25), (None, 2), (None, 8)]
+    replies = ask(actor, *[Ask("ann", "Hi", "x" * n, group=group) for group, n in samples])
+    assert [reply.reward for reply in replies] == [-1, -10, 1, 10, -3, 3]
+    assert {reply.logs["persona_rm/group/n"] for reply in replies} == {2}
+
+
+def test_what_became_of_a_group_is_counted(tmp_path, space):
+    actor = make(tmp_path, space, groups={"size": 2, "wait": 0.05, "max_groups": 1})
+
+    async def main():
+        calls = [actor.score(Ask("ann", "Hi", "x"), deadline=0.01), actor.score(Ask("ann", "Hi", "y", group="g"))]
+        await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.gather(actor.score(Ask("ann", "Hi", "x")), return_exceptions=True)
+        return (await actor.info())["rows"]
+
+    assert asyncio.run(main()) == {"scored": 0, "shared": 0, "late": 2, "left": 0, "full": 1, "failed": 0}
 
 
 def test_a_group_that_stays_incomplete_is_an_error_or_what_the_recipe_says(tmp_path, space):

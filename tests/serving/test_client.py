@@ -1,10 +1,11 @@
 import math
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from persona_rm.errors import HostError, ScoreError
-from persona_rm.serving.client import RewardClient, Unreachable
+from persona_rm.errors import Full, HostError, Late, ScoreError
+from persona_rm.serving.client import RayTransport, RewardClient, Unreachable
 from persona_rm.serving.failures import ALLOWED, Failures, SkipGroup, read_policy
 from persona_rm.serving.replies import Reply
 
@@ -14,7 +15,7 @@ class Toy:
 
     def __init__(self, names=("reward-0", "reward-1"), *, bundle="/bundle", reward=1.0, dead=0, inference=None):
         self._names, self.bundle, self.value, self.dead = list(names), bundle, reward, dead
-        self.calls, self._inference, self.serves = [], inference, bundle
+        self.calls, self._inference, self.serves, self.death = [], inference, bundle, None
 
     def names(self):
         return self._names
@@ -28,7 +29,7 @@ class Toy:
             return {"bundle": self.serves if name == self._inference else self.bundle}
         if self.dead:
             self.dead -= 1
-            raise Unreachable(f"{name}: ActorDiedError")
+            raise self.death or Unreachable(f"{name}: ActorDiedError")
         if isinstance(self.value, Exception):
             raise self.value
         return Reply(self.value, {}, "ok", True, "all")
@@ -75,12 +76,15 @@ def test_who_did_not_answer_is_asked_last_next_time():
     assert home != neighbour == again
 
 
-def test_an_actor_that_hangs_gets_half_of_the_time_while_others_are_left():
-    class Hangs(Toy):
-        def call(self, name, method, args, timeout):
-            self.given = [*getattr(self, "given", []), timeout]
-            return super().call(name, method, args, timeout)
+class Hangs(Toy):
+    """Remembers how long each actor had."""
 
+    def call(self, name, method, args, timeout):
+        self.given = [*getattr(self, "given", []), timeout]
+        return super().call(name, method, args, timeout)
+
+
+def test_an_actor_that_hangs_gets_half_of_the_time_while_others_are_left():
     toy = Hangs(("a", "b", "c"), dead=2)
     client(toy, deadline=100).reward("u", "p", "r")
     assert [round(seconds) for seconds in toy.given] == [50, 50, 100], "the last one gets all that is left"
@@ -106,17 +110,90 @@ def test_after_the_deadline_there_is_an_error_and_no_number():
         client(Toy(names=()), deadline=0).reward("u", "p", "r")
 
 
-def test_an_error_of_the_method_is_not_repeated():
-    toy = Toy(reward=ScoreError("too long"))
-    with pytest.raises(ScoreError, match="too long"):
+@pytest.mark.parametrize("error", [ScoreError("no"), ScoreError("no", kind="too_long"), Late("no")])
+def test_an_error_of_the_method_is_not_repeated(error):
+    toy = Toy(reward=error)
+    with pytest.raises(ScoreError, match="no") as caught:
         client(toy).reward("u", "p", "r")
-    assert len(toy.calls) == 1
+    assert (len(toy.calls), caught.value.kind) == (1, error.kind)
+
+
+def test_where_an_actor_has_no_room_its_neighbour_is_asked_and_the_person_stays_at_home():
+    toy = Toy(dead=3)
+    toy.death, one = Full("reward-0 could not score: 4096 rows wait"), client(toy)
+    assert one.reward("u", "p", "r").reward == 1.0
+    home, neighbour, *again = [name for name, _, _ in toy.calls]
+    assert home != neighbour
+    assert again == [home, neighbour]
+    one.reward("u", "p", "r")
+    assert toy.calls[-1][0] == home, "not shunned"
+
+
+def test_where_an_actor_is_closing_its_neighbour_is_asked_from_now_on():
+    toy = Toy(dead=1)
+    toy.death, one = ScoreError("the batcher was closed", kind="down"), client(toy)
+    one.reward("u", "p", "r")
+    one.reward("u", "p", "r")
+    (home, neighbour, again) = [name for name, _, _ in toy.calls]
+    assert home != neighbour == again
+
+
+@pytest.mark.parametrize(("death", "kind"), [(Full("full"), "busy"), (None, "down")])
+def test_after_the_deadline_the_kind_says_what_it_was(death, kind):
+    toy = Toy(dead=10**9)
+    toy.death = death
+    with pytest.raises(ScoreError, match="no reward actor answered score within 0 s; last: ") as caught:
+        client(toy, deadline=0).reward("u", "p", "r")
+    assert caught.value.kind == kind
+
+
+def test_a_call_has_a_deadline_of_its_own():
+    toy = Hangs(("a", "b", "c"), dead=2)
+    client(toy, deadline=100).reward("u", "p", "r", deadline=10)
+    assert [round(seconds) for seconds in toy.given] == [5, 5, 10]
+    one = client(Toy(dead=10**9), deadline=2)
+    with pytest.raises(ScoreError, match="within 0 s"):
+        one.reward("u", "p", "r", deadline=0.01)
+    assert max(one.pauses) <= 0.01, "no pause beyond the end"
+
+
+def test_the_group_goes_along():
+    toy = Toy()
+    client(toy).reward("u", "p", "r", group="g1")
+    assert toy.calls[-1][2][0].group == "g1"
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "said"),
+    [
+        (ScoreError("9 tokens", (3,), "too_long"), "too_long", "reward-0 could not score: 9 tokens"),
+        (Late("no result within 3 s"), "late", "reward-0 could not score: no result within 3 s"),
+        (Full("4096 rows wait"), "busy", "reward-0 could not score: 4096 rows wait"),
+        (ValueError("a private text"), "failed", "reward-0 could not score: ValueError"),
+    ],
+)
+def test_the_kind_of_an_error_survives_the_journey_through_ray(monkeypatch, cause, kind, said):
+    ray = pytest.importorskip("ray")
+    sent = ray.exceptions.RayTaskError("score", "its traceback", cause).to_bytes()
+
+    def get(ref, timeout):
+        raise ray.exceptions.RayError.from_bytes(sent).as_instanceof_cause()
+
+    monkeypatch.setattr(ray, "get", get)
+    transport = RayTransport()
+    transport._handles["reward-0"] = SimpleNamespace(score=SimpleNamespace(remote=lambda *_: None))
+    with pytest.raises(ScoreError) as caught:
+        transport.call("reward-0", "score", (), 1.0)
+    assert caught.value.kind == kind
+    assert str(caught.value).startswith(said)
+    assert "private" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "1.0"])
 def test_a_reward_that_is_no_finite_number_is_an_error(value):
-    with pytest.raises(ScoreError, match="the reward of user 'u' is"):
+    with pytest.raises(ScoreError, match="the reward of user 'u' is") as caught:
         client(Toy(reward=value)).reward("u", "p", "r")
+    assert caught.value.kind == ("not_finite" if isinstance(value, float) else "failed")
 
 
 def test_no_reply_is_an_error():

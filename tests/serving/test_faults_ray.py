@@ -9,39 +9,20 @@ import pytest
 pytest.importorskip("ray")
 
 import ray
-from pool_toys import CPUS, ask_all, client, inside, pid, questions, ready, slow, toy_bundle, until
+from pool_toys import ask_all, client, inside, pid, ready, slow, until
 
-from persona_rm.construct.job import start_ray
 from persona_rm.errors import ScoreError
 from persona_rm.serving.pool import Policy, pool_names, start_pool
 from persona_rm.serving.remote import SUPERVISOR
 from persona_rm.serving.routing import ranked
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 QUICK = {"silent_after": 4.0, "stuck_after": 4.0, "every": 0.5}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster(tmp_path_factory):
-    """A cluster that ends with this module."""
-    start_ray(address="local", num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, space):
-    return toy_bundle(tmp_path_factory.mktemp("b") / "bundle", space)
-
-
-@pytest.fixture(scope="module")
-def asked(bundle, space):
-    return questions(bundle, space)
-
-
-@pytest.fixture(scope="module")
-def pair(bundle):
+def pair(cluster, bundle):
     """Two actors, for the tests that leave a pool as they found it."""
     pool = start_pool(bundle, 2, namespace="pair", policy=Policy(2, 2, every=0.5))
     yield pool

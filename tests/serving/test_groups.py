@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from persona_rm.errors import ScoreError
+from persona_rm.errors import Full, ScoreError
 from persona_rm.serving.groups import (
     NORMALISE,
     GroupBuffer,
@@ -84,7 +84,7 @@ def test_single_scores_each_alone():
 )
 def test_fail_and_a_partial_group_too_small_say_how_many_came(buffer, words):
     answers = submit_all(buffer, [("a", 4, i) for i in range(3)])
-    assert all(isinstance(a, ScoreError) and words in str(a) for a in answers)
+    assert all(a.kind == "group" and words in str(a) for a in answers)
     assert buffer.score_group.calls == []
     assert buffer.waiting == buffer.scoring == 0
 
@@ -126,6 +126,7 @@ def test_too_many_groups_are_refused_and_room_comes_back():
     buffer = GroupBuffer(Scorer(), 0.02, "partial", max_groups=2)
     answers = submit_all(buffer, [(key, 2, key) for key in "abc"])
     assert "max_groups is 2" in str(answers[2])
+    assert isinstance(answers[2], Full)
     assert isinstance(answers[0], Grouped)
     assert isinstance(submit_all(buffer, [("c", 2, 1), ("c", 2, 2)])[0], Grouped)
 
@@ -140,6 +141,26 @@ def test_groups_that_are_scored_count_too():
         return await first
 
     assert run(main()).result[0] == 0
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+def test_closing_tells_those_who_wait_and_those_who_are_scored(pause):
+    """Without a pause the scoring has not even begun."""
+
+    async def main():
+        buffer = GroupBuffer(Scorer(pause=1000), wait=1000)
+        rows = [("a", 2, 0), ("a", 2, 1), ("b", 2, 2)]
+        waiting = [asyncio.create_task(buffer.submit(*row)) for row in rows]
+        await asyncio.sleep(pause)
+        assert (buffer.waiting, buffer.scoring) == (1, 1)
+        buffer.close()
+        with pytest.raises(ScoreError, match="this group buffer is closed"):
+            await buffer.submit("c", 1, 3)
+        return await asyncio.gather(*waiting, return_exceptions=True), buffer.waiting, buffer.scoring
+
+    answers, *left = run(main())
+    assert [answer.kind for answer in answers] == ["down"] * 3
+    assert left == [0, 0]
 
 
 def test_a_cancelled_caller_leaves_and_another_takes_the_place():

@@ -11,35 +11,16 @@ import pytest
 pytest.importorskip("ray")
 
 import ray
-from pool_toys import CPUS, THREADS, ask_all, client, pid, questions, slow, toy_bundle, until
+from pool_toys import THREADS, ask_all, client, pid, slow, until
 
 from persona_rm.bundle import User, write_bundle
-from persona_rm.construct.job import start_ray
 from persona_rm.errors import HostError
 from persona_rm.serving.pool import Policy, pool_names, running, start_inference, start_pool
 from persona_rm.serving.remote import named
 from persona_rm.serving.resources import cluster_nodes, reserved
 from persona_rm.types import Persona
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster(tmp_path_factory):
-    """A cluster that ends with this module."""
-    start_ray(address="local", num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, space):
-    return toy_bundle(tmp_path_factory.mktemp("b") / "bundle", space)
-
-
-@pytest.fixture(scope="module")
-def asked(bundle, space):
-    return questions(bundle, space)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 def free():

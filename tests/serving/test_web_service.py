@@ -1,11 +1,15 @@
+import asyncio
 import math
+import time
+from typing import get_args
 
 import pytest
 from serving_toys import people_bundle
 from web_toys import HOST, RUNNER, SECRET, Face
 
 from persona_rm.backends.base import Backends, SequenceLogProb
-from persona_rm.errors import DataError, ScoreError
+from persona_rm.backends.row_logprob import check_rows
+from persona_rm.errors import DataError, Full, Kind, Late, ScoreError
 from persona_rm.serving.actor import RewardActor
 from persona_rm.serving.client import RewardClient, Unreachable
 from persona_rm.serving.pool import Pool
@@ -17,23 +21,39 @@ from persona_rm.serving.web.service import ActorService, Flow, PoolService
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (ScoreError("too long for the limit of 8 tokens, nothing was cut: row 0: 9 tokens", (0,)), "unscorable"),
-        (ScoreError("no prompt token before the response, or no response token after the prompt"), "unscorable"),
-        (ScoreError("reward-0 could not score: too long for the limit of 8 tokens"), "unscorable"),
-        (ScoreError("contrast gave a reward that is not finite"), "not_finite"),
-        (ScoreError("the reward of user 'ann' is nan"), "not_finite"),
-        (ScoreError("no reward actor answered score within 3 s; last: reward-0: ActorDiedError"), "down"),
-        (TimeoutError(), "late"),
+        (ScoreError(SECRET, (0,), "too_long"), "unscorable"),
+        (ScoreError(SECRET, kind="no_token"), "unscorable"),
+        (ScoreError(SECRET, kind="not_finite"), "not_finite"),
+        (ScoreError(SECRET, kind="group"), "late"),
+        (ScoreError(SECRET, kind="down"), "down"),
+        (ScoreError(f"{SECRET}: too long for the limit of 8 tokens, not finite, no reward actor answered"), "failed"),
+        (Late(SECRET), "late"),
+        (Full(SECRET), "busy"),
+        (TimeoutError(SECRET), "late"),
         (DataError(f"{SECRET} is no evidence"), "failed"),
-        (ValueError("too long for the limit of 8 tokens"), "failed"),
+        (ValueError(f"{SECRET} is not finite"), "failed"),
         (Refusal("busy", "full"), "busy"),
     ],
 )
 def test_errors_have_kinds_and_keep_their_words(error, kind):
     refusal = refusal_of(error)
     assert (refusal.kind, refusal.status) == (kind, KINDS[kind])
-    assert "ann" not in refusal.problem
     assert SECRET not in refusal.problem
+
+
+def test_every_kind_of_error_has_an_answer():
+    kinds = {kind: refusal_of(ScoreError("x", kind=kind)).kind for kind in get_args(Kind)}
+    assert [kind for kind, refused in kinds.items() if refused == "failed"] == ["failed"]
+    assert kinds["busy"] == "busy"
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"), [(((1,) * 9, 4), "too_long"), (((1, 2), 2), "no_token"), (((1, 2), 0), "no_token")]
+)
+def test_what_the_backends_refuse_has_its_kind(row, kind):
+    with pytest.raises(ScoreError) as caught:
+        check_rows([row], 8, 100)
+    assert caught.value.kind == kind
 
 
 def test_bad_input_is_never_the_services_fault():
@@ -56,9 +76,10 @@ def test_rows_that_fail_are_answers_and_rows_that_come_too_late_are_none():
         assert flow.stuck
         with pytest.raises(Refusal, match="nothing was scored for 10 s"), flow.row():
             pass
-        with pytest.raises(TimeoutError):
-            leave(flow, clock, TimeoutError())
-        assert flow.stuck
+        for none in (TimeoutError(), Late("x"), ScoreError("x", kind="down")):
+            with pytest.raises(type(none)):
+                leave(flow, clock, none)
+            assert flow.stuck
         with pytest.raises(ScoreError):
             leave(flow, clock, ScoreError("x"))
         assert not flow.stuck
@@ -78,7 +99,7 @@ class Letters:
 
     def logprob(self, prompts, responses):
         if any(len(r) > 50 for r in responses):
-            raise ScoreError("too long for the limit of 50 tokens, nothing was cut: row 0: 51 tokens")
+            raise ScoreError("51 tokens", kind="too_long")
         return [
             SequenceLogProb(math.nan if "nan" in r else -0.01 * len(p) - len(r), None, len(r) + 1)
             for p, r in zip(prompts, responses, strict=True)
@@ -160,7 +181,7 @@ class Transport:
     """Two actors; "dead" ones do not answer."""
 
     def __init__(self):
-        self.error, self.asks = None, []
+        self.error, self.asks, self.timeouts = None, [], []
 
     def names(self):
         return ["reward-0", "reward-1"]
@@ -170,6 +191,7 @@ class Transport:
 
     def call(self, name, method, args, timeout):
         self.asks.append((name, *args))
+        self.timeouts.append(timeout)
         if self.error:
             raise self.error
         return Reply(len(args[0].response) / 10, {}, "ok", True, "all", {})
@@ -177,16 +199,18 @@ class Transport:
 
 class Actors(Pool):
     def info(self, timeout=60):
-        return [{"name": name, "mean_batch": 3.0} for name in self.names]
+        figures = {"mean_batch": 3.0, "rows": {"scored": 10}, "engine": {"tokens_cached": 100}}
+        inference = {"name": "inference-0", "inferrer": "posterior", "mean_batch": 900.0}
+        return [*({"name": name, **figures} for name in self.names), inference]
 
 
 @pytest.fixture
 def pooled():
     transport = Transport()
-    client = RewardClient(transport, deadline=0.3, wait=lambda _: None)
+    client = RewardClient(transport, deadline=1000, wait=lambda _: time.sleep(0.01))
     service = PoolService(client, Actors("toy", ("reward-0", "reward-1")))
     RUNNER.run(service.open())
-    face = Face()
+    face = Face(deadline=0.3)
     face.service = service
     yield rebuilt(face), transport
     RUNNER.run(service.close())
@@ -194,20 +218,26 @@ def pooled():
 
 def test_the_pool_is_asked_in_threads_each_person_at_one_actor(pooled):
     face, transport = pooled
-    body = {"prompt": "Hi", "responses": [" a"] * 20, "user": "ann"}
+    body = {"prompt": "Hi", "responses": [" a"] * 20, "user": "ann", "group": "g1"}
     found = face.post("/score", body)
     assert [one["reward"] for one in found.json()["results"]] == [0.2] * 20
     assert len({name for name, _ in transport.asks}) == 1
-    assert {ask for _, ask in transport.asks} == {Ask("ann", "Hi", " a")}
-    assert [one["name"] for one in face.call("GET", "/info").json()["actors"]] == ["reward-0", "reward-1"]
-    assert "persona_rm_batch_rows_mean 3.0" in face.call("GET", "/metrics").text
+    assert {ask for _, ask in transport.asks} == {Ask("ann", "Hi", " a", group="g1")}
+    names = [one["name"] for one in face.call("GET", "/info").json()["actors"]]
+    assert names == ["reward-0", "reward-1", "inference-0"]
+    metrics = face.call("GET", "/metrics").text.splitlines()
+    assert "persona_rm_batch_rows_mean 3.0" in metrics
+    assert 'persona_rm_rows_total{outcome="scored"} 20.0' in metrics
+    assert 'persona_rm_engine_total{what="tokens_cached"} 200.0' in metrics
 
 
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
         (Unreachable("reward-0: ActorDiedError"), 503, "down"),
-        (ScoreError("reward-0 could not score: too long for the limit of 8 tokens"), 422, "unscorable"),
+        (Full("reward-0 could not score: 4096 rows wait"), 503, "busy"),
+        (ScoreError("reward-0 could not score: 9 tokens", kind="too_long"), 422, "unscorable"),
+        (Late("reward-0 could not score: no result within 3 s"), 503, "late"),
     ],
 )
 def test_a_pool_that_does_not_answer_and_one_that_refuses(pooled, error, status, kind):
@@ -217,3 +247,22 @@ def test_a_pool_that_does_not_answer_and_one_that_refuses(pooled, error, status,
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     transport.error = None
     assert face.post("/get_reward", HOST).json()["rewards"] == [0.5]
+    assert max(transport.timeouts) <= 0.3, "the call's deadline, not the client's"
+
+
+def test_closing_tells_who_waits_and_closes_the_actor(face):
+    service, actor = face.service, face.service._actor
+
+    async def main():
+        with actor._alone:
+            ask = asyncio.create_task(service.score(Ask("u0", "Hi", "Yes."), caller="", deadline=2))
+            await asyncio.sleep(0.05)
+            closing = asyncio.create_task(service.close())
+            with pytest.raises(Refusal) as told:
+                await ask
+        await closing
+        return told.value.kind
+
+    assert RUNNER.run(main()) == "down"
+    assert face.post("/get_reward", HOST).json()["kind"] == "not_ready"
+    assert actor._closed

@@ -30,13 +30,17 @@ class ToyActor:
     """Does what the response says: "nan", "boom", "long", "wait", "nap"; else it scores."""
 
     def __init__(self):
-        self.asks, self.cancelled, self.go = [], 0, asyncio.Event()
+        self.asks, self.cancelled, self.go, self.closed = [], 0, asyncio.Event(), False
+        self.figures = {"name": "toy", "pid": 1, "mean_batch": 2.0}
 
     async def warm(self):
         return 0.0
 
     async def info(self):
-        return {"name": "toy", "mean_batch": 2.0}
+        return self.figures
+
+    async def close(self):
+        self.closed = True
 
     async def score(self, ask, *, caller="", deadline=None):
         self.asks.append(ask)
@@ -44,7 +48,7 @@ class ToyActor:
         if said == "boom":
             raise RuntimeError(f"the model choked on {SECRET}")
         if said == "long":
-            raise ScoreError("too long for the limit of 8 tokens, nothing was cut: row 0: 9 tokens", (0,))
+            raise ScoreError(f"9 tokens are too many: {SECRET}", (0,), "too_long")
         if said == "wait":
             try:
                 await self.go.wait()

@@ -74,7 +74,7 @@ class Hygiene:
         if self.monitor is not None:
             logs |= self.monitor.seen(raw.user, raw.reward, _given(raw.prior), reward)
         if not all(map(math.isfinite, (reward, *logs.values()))):
-            raise ScoreError(f"hygiene ({', '.join(self._steps)}) gave a number that is not finite")
+            raise ScoreError(f"hygiene ({', '.join(self._steps)}) gave a number that is not finite", kind="not_finite")
         return reward, {LOGS + key: value for key, value in logs.items()}
 
     def forget(self, user: str) -> None:
@@ -131,7 +131,9 @@ class Hygiene:
         }  # fmt: skip
         for name, value in named.items():
             if value is not None and not abs(value) < LARGEST:
-                raise ScoreError(f"hygiene: {name} is {value}, and is to be finite and below {LARGEST:g}")
+                raise ScoreError(
+                    f"hygiene: {name} is {value}, and is to be finite and below {LARGEST:g}", kind="not_finite"
+                )
         for name in ("std", "length", "n_items"):
             if (value := named[name]) is not None and value < 0:
                 raise ScoreError(f"hygiene: {name} is {value}, and cannot be negative")

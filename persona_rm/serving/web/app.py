@@ -69,7 +69,7 @@ def _doors(app: FastAPI, service: Service, settings: Settings, meters: Meters) -
     async def score(body: ScoreIn, request: Request) -> ScoreOut:
         """A person's reward of each response to a prompt."""
         check_rows(len(body.responses), settings)
-        asks = [Ask(body.user or None, body.prompt, response) for response in body.responses]
+        asks = [Ask(body.user or None, body.prompt, response, group=body.group) for response in body.responses]
         return score_out(body, await scored(request, asks))
 
     for path, name in (("/v1/score", "score_v1"), ("/score", "score")):

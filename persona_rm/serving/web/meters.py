@@ -5,6 +5,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from persona_rm.serving.web.figures import Figures
 from persona_rm.serving.web.service import Service
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 150.0)
@@ -28,6 +29,8 @@ class Meters:
         self.waiting = Gauge("persona_rm_waiting_rows", "Rows asked for and not answered yet.", **own)
         self.batch = Gauge("persona_rm_batch_rows_mean", "Rows that are scored together, on average.", **own)
         self.ready = Gauge("persona_rm_ready", "1 where a reward can be had.", **own)
+        self.figures = Figures()
+        self.registry.register(self.figures)
 
     def done(self, route: str, status: int, seconds: float) -> None:
         """One call was answered."""
@@ -43,6 +46,7 @@ class Meters:
         except Exception:  # noqa: BLE001 - a page without the actors' figures still says what is wrong
             self.failures.labels("down").inc()
         else:
-            means = [one.get("mean_batch", 0.0) for one in info.get("actors", [info])]
-            self.batch.set(sum(means) / max(len(means), 1))
+            actors = [one for one in info.get("actors", [info]) if "inferrer" not in one]
+            self.batch.set(sum(one.get("mean_batch", 0.0) for one in actors) / max(len(actors), 1))
+            self.figures.take(actors)
         return generate_latest(self.registry)

@@ -1,9 +1,8 @@
 """Why a call gets no reward: a closed list of kinds, each with its HTTP status."""
 
-import re
 from collections.abc import Mapping
 
-from persona_rm.errors import PersonaRMError
+from persona_rm.errors import Kind, PersonaRMError, ScoreError
 
 KINDS: Mapping[str, int] = {
     "malformed": 400,
@@ -49,26 +48,22 @@ class Refusal(PersonaRMError):
         return {"error": self.problem, "kind": self.kind}
 
 
-_WORDS = (
-    (r"too long for the limit of \d+ tokens", "unscorable", "prompt and response are too long for the model"),
-    (r"no (prompt|response) token", "unscorable", "the prompt or the response has no token"),
-    (r"not finite|reward of user .* is (nan|-?inf)", "not_finite", "the model gave a number that is not finite"),
-    (r"no reward actor answered", "down", "no reward actor answers"),
-    (r"no (result|reward of its group) within", "late", "no reward within the deadline"),
-    (r"(rows wait|groups wait and \d+ are scored)", "busy", "too much waits already; try again"),
-    (r"samples of a group came within", "late", "the other samples of its group did not come in time"),
-)
-"""How the library's own errors read, also after a journey through Ray, which keeps their words but not their class."""
+_SAID: Mapping[Kind, tuple[str, str]] = {
+    "too_long": ("unscorable", "prompt and response are too long for the model"),
+    "no_token": ("unscorable", "the prompt or the response has no token"),
+    "not_finite": ("not_finite", "the model gave a number that is not finite"),
+    "late": ("late", "no reward within the deadline"),
+    "group": ("late", "the other samples of its group did not come in time"),
+    "busy": ("busy", "too much waits already; try again"),
+    "down": ("down", "no reward actor answers"),
+}
+"""What is said of the kinds of `ScoreError` that a caller can do something about."""
 
 
 def refusal_of(error: BaseException) -> Refusal:
     """What a caller is told of an error. Its own words stay here: they may name a user or a folder."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, TimeoutError):
-        return Refusal("late", "no reward within the deadline")
-    if isinstance(error, PersonaRMError):
-        for pattern, kind, said in _WORDS:
-            if re.search(pattern, str(error)):
-                return Refusal(kind, said)
-    return Refusal("failed", f"the service failed ({type(error).__name__}); its log says more")
+    kind = "late" if isinstance(error, TimeoutError) else error.kind if isinstance(error, ScoreError) else "failed"
+    failed = f"the service failed ({type(error).__name__}); its log says more"
+    return Refusal(*_SAID.get(kind, ("failed", failed)))

@@ -33,7 +33,8 @@ def _ask(i: int, query: str, prompt: str, value: object, settings: Settings) -> 
     try:
         response = strip_prompt(query, prompt)
     except ScoreError as error:
-        raise Refusal("unscorable", f"row {i}: {error}") from error
+        problem = "the query does not begin with its prompt, so the answer in it is unknown: does the tokenizer give"
+        raise Refusal("unscorable", f"row {i}: {problem} back the text it was given?") from error
     return Ask(label.user, label.prompt or prompt, response, bool(label.bad))
 
 

@@ -72,7 +72,8 @@ class ScoreIn(BaseModel):
     prompt: Text
     responses: list[Text]
     group: Text | None = None
-    """A name for this set of responses; comes back as it is."""
+    """A name for this set of responses; comes back as it is. Where the bundle compares the samples of a prompt, it
+    compares those of one name only: two rollouts of one prompt at once have two names."""
 
 
 class Scored(BaseModel):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from persona_rm.errors import ScoreError
@@ -18,6 +19,8 @@ from persona_rm.serving.web.refusals import Refusal, refusal_of
 logger = logging.getLogger(__name__)
 THREADS = 128
 """Calls to the pool under way at once."""
+GRACE = 1.0
+"""Seconds after its deadline in which a row may still say itself why it is late."""
 
 
 class Service(Protocol):
@@ -42,8 +45,8 @@ class Service(Protocol):
 class Flow:
     """Rows under way: not more than `limit`, and stuck where rows wait and none was answered for `patience` seconds.
 
-    A row that was cancelled or came too late is no answer. Where nothing waits any more nothing is stuck: the next
-    row tries.
+    A row that was cancelled, came too late or found nobody is no answer. Where nothing waits any more nothing is
+    stuck: the next row tries.
     """
 
     def __init__(self, limit: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,10 +71,9 @@ class Flow:
         try:
             yield
             self._since = self.clock()
-        except (asyncio.CancelledError, TimeoutError):
-            raise
-        except Exception:
-            self._since = self.clock()
+        except Exception as error:
+            if not isinstance(error, TimeoutError) and getattr(error, "kind", "failed") not in ("late", "down"):
+                self._since = self.clock()
             raise
         finally:
             self.waiting -= 1
@@ -104,7 +106,7 @@ class _Watched:
             raise Refusal("not_ready", self.reason())
         try:
             with self.flow.row():
-                async with asyncio.timeout(deadline):
+                async with asyncio.timeout(None if deadline is None else deadline + GRACE):
                     return await self._call(ask, caller, deadline)
         except Refusal:
             raise
@@ -136,8 +138,10 @@ class ActorService(_Watched):
         return await self._actor.info() if self._actor else {}
 
     async def close(self) -> None:
-        """Nothing more is scored."""
+        """Nothing more is scored; who waits is told, and the actor lets go of its engines."""
         self.opened = False
+        if self._actor is not None:
+            await self._actor.close()
 
     async def _call(self, ask: Ask, caller: str, deadline: float | None) -> Reply:
         assert self._actor is not None
@@ -147,8 +151,7 @@ class ActorService(_Watched):
 class PoolService(_Watched):
     """The reward actors of a cluster, through the client that the plugins use: it routes by person and tries again.
 
-    Each call waits in a thread of its own. The client's deadline should be the calls': a thread whose call was given
-    up ends with it.
+    Each call waits in a thread of its own, which ends with the call's deadline.
     """
 
     def __init__(self, client: RewardClient, pool: Pool, limit: int = 4096, patience: float = 60.0) -> None:
@@ -172,11 +175,12 @@ class PoolService(_Watched):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, ask: Ask, caller: str, deadline: float | None) -> Reply:
-        def work() -> Reply:
-            return self.client.reward(ask.user, ask.prompt, ask.response, bad_label=ask.bad_label)
-
+        work = partial(
+            self.client.reward, ask.user, ask.prompt, ask.response,
+            bad_label=ask.bad_label, group=ask.group, deadline=deadline,
+        )  # fmt: skip
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _closing(_seconds: float) -> None:
-    raise ScoreError("no reward actor answered: the service is closing")
+    raise ScoreError("no reward actor answered: the service is closing", kind="down")

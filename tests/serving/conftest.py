@@ -1,0 +1,30 @@
+"""A Ray cluster and a pool's bundle, for the tests that need them."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster that ends with this module."""
+    ray = pytest.importorskip("ray")
+    from pool_toys import CPUS
+
+    from persona_rm.construct.job import start_ray
+
+    start_ray(address="local", num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, space):
+    from pool_toys import toy_bundle
+
+    return toy_bundle(tmp_path_factory.mktemp("b") / "bundle", space)
+
+
+@pytest.fixture(scope="module")
+def asked(bundle, space):
+    from pool_toys import questions
+
+    return questions(bundle, space)
