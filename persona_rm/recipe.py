@@ -28,8 +28,8 @@ from persona_rm.sources.universal import UNIVERSAL
 from persona_rm.world.people import Kind
 
 Scalar = str | int | float | bool | None
-Args = dict[str, Scalar]
-"""Flags of the host as it writes them, dotted, without the dashes: {train.batch_size: 32}."""
+Args = dict[str, Scalar | list[str | int | float]]
+"""Flags of the host as it writes them, dotted, without dashes: {train.batch_size: 32}; a list is several values."""
 Member = dict[str, Any]
 ZOOS: Mapping[str, Registry] = {
     "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS,

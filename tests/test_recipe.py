@@ -3,6 +3,7 @@
 import pytest
 
 from persona_rm.errors import RecipeError
+from persona_rm.host.commands import flags
 from persona_rm.recipe import load_recipe, save_recipe
 
 
@@ -50,6 +51,15 @@ def test_overrides_reach_sections_members_and_host_flags(written):
     assert recipe.source == {"name": "toy", "posts": 9}
     assert recipe.dpo["pba"].args == {"train.batch_size": 4}
     assert recipe.dpo["pba"].method == {"name": "ica"}
+
+
+def test_a_host_flag_of_several_values_is_a_list(written):
+    path = written("name: a\nppo: {p: {args: {algo.dynamic_filtering_range: [0.1, 0.9]}}}")
+    args = load_recipe(path).ppo["p"].args
+    assert flags(args) == ["--algo.dynamic_filtering_range", "0.1", "0.9"]
+    assert load_recipe(path, ["ppo.p.args.algo.dynamic_filtering_range=[0, 1]"]).ppo["p"].args == {
+        "algo.dynamic_filtering_range": [0, 1]
+    }
 
 
 def test_a_member_is_replaced_by_its_name_with_its_settings(written):

@@ -176,7 +176,7 @@ def judge(run: Run, config: PpoConfig, folder: Path) -> None:
     seen = {p.id: User(_hidden(world.persona(p, "test", config.items - half, half)), p.group) for p, _ in asked}
     bundle = load_bundle(_judging_bundle(folder, list(seen.values())))
     prompts = [bundle.render(person.id, post.text) for person, post in asked]
-    tokens = int(config.args.get("rollout.max_new_tokens") or 64)
+    tokens = int(str(config.args.get("rollout.max_new_tokens") or 64))
     models = {"before": model_folder(run.recipe.model), "after": folder / MODEL}
     texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
     read = world.language.read_levels

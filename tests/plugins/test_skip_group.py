@@ -69,12 +69,10 @@ def test_a_job_that_could_not_leave_out_a_group_is_refused(tmp_path, args, probl
     with pytest.raises(HostError, match=f"on_failure 'skip_group', and .*{problem}"):
         launch.check_policy("skip_group", args)
     recipe = tmp_path / "r.yaml"
-    given = {key: value for key, value in args.items() if not isinstance(value, list)}
-    if given.keys() == args.keys():
-        recipe.write_text(json.dumps({"name": "r", "ppo": {"mine": {"on_failure": "skip_group", "args": given}}}))
-        with pytest.raises(RecipeError, match=f"ppo.mine: on_failure is skip_group, and .*{problem}"):
-            load_recipe(recipe)
-        assert load_recipe(recipe, ["ppo.mine.on_failure=stop"]).ppo["mine"].on_failure == "stop"
+    recipe.write_text(json.dumps({"name": "r", "ppo": {"mine": {"on_failure": "skip_group", "args": args}}}))
+    with pytest.raises(RecipeError, match=f"ppo.mine: on_failure is skip_group, and .*{problem}"):
+        load_recipe(recipe)
+    assert load_recipe(recipe, ["ppo.mine.on_failure=stop"]).ppo["mine"].on_failure == "stop"
 
 
 def test_a_job_that_can_leave_out_a_group_is_not_refused(tmp_path):

@@ -115,8 +115,8 @@ class Levels:
 
 
 def write_people(folder: Path, space) -> Path:
-    """p0, p1, ... with directions of their own, in two groups; weights tell every two sums apart."""
-    weights = {name: round(0.5 + i * 0.618033 % 1, 6) for i, name in enumerate(space.ids)}
+    """p0, p1, ... with directions of their own, in two groups; sums of random weights do not agree by chance."""
+    weights = {name: round(Random(name).uniform(0.5, 1.5), 6) for name in space.ids}
     people = [
         User(Persona(f"p{i}", directions=tuple(Random(i).choices([-1, 0, 1], k=len(space)))), ("cats", "dogs")[i % 2])
         for i in range(PEOPLE)
