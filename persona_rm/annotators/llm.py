@@ -27,3 +27,8 @@ class LlmAnnotator(AskingAnnotator):
         """The engine of the config, or the one handed over."""
         engine = self.config.engine
         return VllmGenerator(engine) if engine else self.backends.need_generator("annotator llm (without `engine`)")
+
+    def close(self) -> None:
+        """Stops the engine of the config where it runs. A generator that was handed over is its owner's to close."""
+        if isinstance(own := vars(self).get("generator"), VllmGenerator) and self.config.engine:
+            own.close()

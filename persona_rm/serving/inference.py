@@ -107,6 +107,11 @@ class InferenceActor:
         (known,) = await self.batcher.submit([(None, "")])
         return len(known.probabilities)
 
+    async def close(self) -> None:
+        """Tell everybody who waits, and let go of the store after the writes that were asked for before."""
+        self.batcher.close()
+        await self._alone_in_thread(self.bundle.close)
+
     def _find(self, wishes: Sequence[Sequence[Asked]]) -> list[list[Known]]:
         with self._alone:
             found = iter(self.bundle.people.find([one for wish in wishes for one in wish]))

@@ -97,3 +97,20 @@ def test_an_engine_or_server_of_the_config_is_preferred_and_not_opened(space):
     assert isinstance(local.generator, VllmGenerator)
     assert isinstance(remote.generator, HttpGenerator)
     assert LlmAnnotator.Config(engine={"model": "m"}).engine == engine
+
+
+def test_the_engine_of_the_config_is_closed_and_one_handed_over_is_not(space, monkeypatch):
+    stopped = []
+    monkeypatch.setattr("persona_rm.backends.vllm_engine.stop_engine", stopped.append)
+    own = LlmAnnotator(LlmConfig(engine=VllmConfig(model="m")), space, Backends())
+    own.close()
+    own.generator.close()
+    assert stopped == [], "none was started"
+    vars(own.generator)["_engine"] = "mine"
+    own.close()
+    handed = VllmGenerator(VllmConfig(model="m"))
+    vars(handed)["_engine"] = "theirs"
+    other = LlmAnnotator(LlmConfig(), space, Backends(generator=handed))
+    assert other.generator is handed
+    other.close()
+    assert stopped == ["mine"]

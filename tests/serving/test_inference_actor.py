@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from serving_toys import SOME, items, people_bundle, user, votes
 
-from persona_rm.errors import DataError, RecipeError
+from persona_rm.errors import DataError, RecipeError, ScoreError
 from persona_rm.inferrers.evidence import Item
 from persona_rm.profiles import open_store
 from persona_rm.profiles.arrow import write_snapshot
@@ -260,3 +260,13 @@ def test_info_names_what_is_served(actor, folder, space):
     assert (info["users"], info["counts"]) == (3, {"profiles": 1, "observed": 1})
     with open_store(f"sqlite:{folder / 'people.sqlite'}") as store:
         assert list(store.ids()) == ["u0"]
+
+
+def test_closing_waits_for_writes_and_lets_go_of_the_store(folder, space):
+    actor = InferenceActor(str(folder))
+    version, _, late = together(actor.observe("u0", items(space, 1)), actor.close(), actor.profile("u0", "Hi"))
+    assert version == 1
+    assert isinstance(late, ScoreError)
+    assert late.kind == "down"
+    assert [path.name for path in folder.glob("people.sqlite*")] == ["people.sqlite"], "no log is left beside it"
+    assert run(InferenceActor(str(folder)).profile("u0", "Hi"))[0].version == 1
