@@ -81,10 +81,12 @@ class PpoConfig(Section):
     """One run of the host's PPO trainer on rewards of each prompt's own user."""
 
     reward: str = "pba"
-    """The section of `dpo` whose trained policy gives the reward; or a method that needs none (pba_linear)."""
+    """The section of `dpo` whose trained policy gives the reward; or a method that needs no training: `contrast` asks
+    the starting model, `pba_linear` the annotator."""
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
     """One that learns is fitted on the people of the training side."""
     annotator: Member | None = None
+    """For `pba_linear`; None: the recipe's, and in the embedded world `toy`."""
     agent: bool = True
     """agent_func.py (directions in the policy's prompt, scores by token ids), or reward_func.py (prompts as they
     are)."""
@@ -253,6 +255,19 @@ class Recipe(Section):
         if real and info.data.get("inference"):
             raise RecipeError("`inference` and `real` write the same files; give each a recipe of its own")
         return real
+
+    @model_validator(mode="after")
+    def _rewards_exist(self) -> Self:
+        for name, config in self.ppo.items():
+            if config.reward in self.dpo:
+                continue
+            if config.reward not in METHODS.names():
+                there = f"a section of dpo ({', '.join(self.dpo) or 'none here'}) nor a method"
+                raise RecipeError(f"ppo.{name}.reward: {config.reward!r} is neither {there}: {METHODS.names()}")
+            if METHODS.load(config.reward).needs in ("trained policy", "fitting"):
+                problem = f"{config.reward} must be trained, and dpo has no section of this name"
+                raise RecipeError(f"ppo.{name}.reward: {problem}; contrast and pba_linear need no training")
+        return self
 
     @property
     def folder(self) -> Path:

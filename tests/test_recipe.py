@@ -54,12 +54,31 @@ def test_overrides_reach_sections_members_and_host_flags(written):
 
 
 def test_a_host_flag_of_several_values_is_a_list(written):
-    path = written("name: a\nppo: {p: {args: {algo.dynamic_filtering_range: [0.1, 0.9]}}}")
+    path = written("name: a\nppo: {p: {reward: contrast, args: {algo.dynamic_filtering_range: [0.1, 0.9]}}}")
     args = load_recipe(path).ppo["p"].args
     assert flags(args) == ["--algo.dynamic_filtering_range", "0.1", "0.9"]
     assert load_recipe(path, ["ppo.p.args.algo.dynamic_filtering_range=[0, 1]"]).ppo["p"].args == {
         "algo.dynamic_filtering_range": [0, 1]
     }
+
+
+@pytest.mark.parametrize(
+    ("reward", "says"),
+    [
+        ("pbo", r"ppo.p.reward: 'pbo' is neither a section of dpo \(mine\) nor a method: \['bradley_terry', .*'pba'"),
+        (
+            "pba",
+            "ppo.p.reward: pba must be trained, and dpo has no section of this name; contrast and pba_linear need",
+        ),
+        ("bradley_terry", "ppo.p.reward: bradley_terry must be trained"),
+    ],
+)
+def test_a_reward_that_nothing_gives_is_found_before_anything_runs(written, reward, says):
+    path = written("name: a\ndpo: {mine: {method: pba}}\nppo: {p: {reward: mine}}")
+    for good in ("mine", "contrast", "pba_linear"):
+        assert load_recipe(path, [f"ppo.p.reward={good}"]).ppo["p"].reward == good
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(path, [f"ppo.p.reward={reward}"])
 
 
 def test_a_member_is_replaced_by_its_name_with_its_settings(written):

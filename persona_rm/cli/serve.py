@@ -56,18 +56,27 @@ def serve(
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
         folder = bundle or _bundle_of(recipe, overrides, section)
-        from persona_rm.bundle import read_file
         from persona_rm.serving.web.server import curl_example, run_server
 
-        read_file(folder)
-        token = settings.token is not None
+        somebody, token = _somebody(folder), settings.token is not None
 
         def say(url: str) -> None:
-            line = f"Serving {folder} at {url}   try: {curl_example(url, token=token)}"
+            line = f"Serving {folder} at {url}   try: {curl_example(url, somebody, token=token)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:
             run_server(service, settings, say)
+
+
+def _somebody(folder: Path) -> str:
+    """The first person of a bundle; where they are all in a store, a word to replace."""
+    from persona_rm.bundle import read_file, read_users
+    from persona_rm.space import load_space
+
+    file = read_file(folder)
+    path = folder / file.users
+    nobody = path.is_file() and not path.stat().st_size
+    return "USER" if nobody else next(read_users(path, load_space(file.space))).persona.user_id
 
 
 def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":
@@ -120,13 +129,24 @@ def _bundle_of(recipe: Path | None, overrides: list[str] | None, section: str) -
     section = section or next(iter(plan.ppo))
     if section not in plan.ppo:
         raise RecipeError(f"the recipe has no ppo.{section}; its sections: {', '.join(plan.ppo)}")
-    made = plan.folder / "ppo" / section / "bundle"
-    return made if made.is_dir() else _make_bundle(recipe, plan, section, plan.ppo[section])
+    made = plan.folder / "ppo" / section
+    fits = (made / "bundle").is_dir() and _made_for(plan, section, made)
+    return made / "bundle" if fits else _make_bundle(recipe, plan, section, plan.ppo[section])
+
+
+def _made_for(plan: "Recipe", section: str, made: Path) -> bool:
+    """True where the PPO run wrote its bundle by this recipe: an override may ask for another. A folder that keeps no
+    recipe is taken as it is."""
+    from persona_rm.pipeline.ppo import bundle_inputs
+    from persona_rm.recipe import load_recipe
+
+    kept = made / "recipe.yaml"
+    return not kept.is_file() or bundle_inputs(load_recipe(kept), section) == bundle_inputs(plan, section)
 
 
 def _make_bundle(recipe: Path, plan: "Recipe", section: str, config: "PpoConfig") -> Path:
     """A bundle without a PPO run. Raises `RecipeError`, with the command, where its policy is not trained yet."""
-    from persona_rm.pipeline.ppo import bundle_of, people_of
+    from persona_rm.pipeline.ppo import bundle_inputs, bundle_of, people_of
     from persona_rm.pipeline.stages import Run, file_hash
     from persona_rm.pipeline.train import MODEL
 
@@ -134,7 +154,8 @@ def _make_bundle(recipe: Path, plan: "Recipe", section: str, config: "PpoConfig"
     if config.reward in plan.dpo and not policy.is_dir():
         raise RecipeError(
             f"ppo.{section} rewards by the policy of dpo.{config.reward}, and {policy} is not there yet. Train it "
-            f"first: persona-rm run {recipe} --only build --only dpo"
+            f"first: persona-rm run {recipe} --only build --only dpo. Or serve what the starting model says of each "
+            f"person: add ppo.{section}.reward=contrast"
         )
     run = Run(plan, plan.folder, console)
 
@@ -143,6 +164,5 @@ def _make_bundle(recipe: Path, plan: "Recipe", section: str, config: "PpoConfig"
         bundle_of(run, config, folder, users)
 
     trained = file_hash(policy) if policy.is_dir() else ""
-    inputs = {"config": config, "policy": trained, "seed": plan.seed, "source": plan.source, "prompts": plan.prompts}
-    run.stage(f"{FOLDER}/{section}", inputs, work)
+    run.stage(f"{FOLDER}/{section}", {"policy": trained, **bundle_inputs(plan, section)}, work)
     return run.folder / FOLDER / section / "bundle"

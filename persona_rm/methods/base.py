@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from persona_rm.backends.base import Backends
 from persona_rm.config import Config
@@ -23,6 +23,8 @@ class Method(ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]] = Config
+    needs: ClassVar[Literal["nothing", "policy", "trained policy", "annotator", "fitting"]] = "nothing"
+    """What it takes to score: any policy; one that alignment trained, beside its reference; an annotator; `fit`."""
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends) -> None:
         self.config, self.space, self.backends = config, space, backends

@@ -40,6 +40,7 @@ class BradleyTerry(Method):
 
     name: ClassVar[str] = "bradley_terry"
     Config: ClassVar[type[Config]] = BradleyTerryConfig
+    needs = "fitting"
     weights: Floats | None = None
 
     def fit(self, comparisons: Sequence[Comparison]) -> None:

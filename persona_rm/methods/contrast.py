@@ -34,6 +34,7 @@ class Contrast(Method):
 
     name: ClassVar[str] = "contrast"
     Config: ClassVar[type[Config]] = ContrastConfig
+    needs = "policy"
 
     @cached_property
     def prompts(self) -> PromptFormat:

@@ -21,6 +21,7 @@ class ICA(Method):
 
     name: ClassVar[str] = "ica"
     Config: ClassVar[type[Config]] = ICAConfig
+    needs = "trained policy"
 
     @cached_property
     def prompts(self) -> PromptFormat:

@@ -21,6 +21,7 @@ class PBA(Method):
 
     name: ClassVar[str] = "pba"
     Config: ClassVar[type[Config]] = PBAConfig
+    needs = "trained policy"
 
     @cached_property
     def prompts(self) -> PromptFormat:

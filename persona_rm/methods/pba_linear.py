@@ -33,6 +33,7 @@ class PBALinear(Method):
 
     name: ClassVar[str] = "pba_linear"
     Config: ClassVar[type[Config]] = PBALinearConfig
+    needs = "annotator"
 
     def prior(self) -> UserState:
         """All directions neutral: every response gets 0."""

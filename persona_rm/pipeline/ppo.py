@@ -19,12 +19,13 @@ from persona_rm.backends.generate import answers
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import RecipeError
+from persona_rm.methods import METHODS
 from persona_rm.pipeline.infer import fitted
-from persona_rm.pipeline.members import model_folder, space_of, with_prompts
+from persona_rm.pipeline.members import annotator_of, model_folder, space_of, with_prompts
 from persona_rm.pipeline.rows import write_rows
 from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.pipeline.train import MODEL, device_of, examples_of, world_of
-from persona_rm.recipe import PpoConfig
+from persona_rm.recipe import PpoConfig, Recipe
 from persona_rm.serving.launch import PpoRun, run_ppo
 from persona_rm.types import Persona
 from persona_rm.world.world import World
@@ -91,18 +92,34 @@ def bundle_of(run: Run, config: PpoConfig, folder: Path, users: Sequence[User]) 
     """Write the reward bundle of a PPO section for these people: <folder>/bundle."""
     trained = run.recipe.dpo.get(config.reward)
     method = with_prompts(run.recipe, trained.method if trained else {"name": config.reward})
-    models: dict[str, Any] = {}
+    needs = METHODS.load(method["name"]).needs
+    models: dict[str, Any] = {"annotator": config.annotator}
+    start = str(model_folder(run.recipe.model))
     if trained:
-        policy = (run.folder / "dpo" / config.reward / MODEL).resolve()
-        models = {"policy": str(policy), "reference": str(model_folder(run.recipe.model))}
+        models |= {"policy": str((run.folder / "dpo" / config.reward / MODEL).resolve()), "reference": start}
+    elif needs == "policy":
+        models["policy"] = start
+    elif needs == "annotator" and config.annotator is None:
+        models["annotator"] = {"name": "toy"} if run.recipe.source["name"] == "toy" else annotator_of(run.recipe)
     inferrer = fitted(run, config.inferrer)
     if inferrer.learns:
         inferrer.save(folder / "bundle" / LEARNED)
         models["inferrer_dir"] = LEARNED
     return write_bundle(
         folder / "bundle", users, space=run.recipe.space, method=method, prompts=run.recipe.prompts,
-        inferrer=config.inferrer, annotator=config.annotator, **models, **_beside(config),
+        inferrer=config.inferrer, **models, **_beside(config),
     )  # fmt: skip
+
+
+def bundle_inputs(recipe: Recipe, section: str) -> dict[str, Any]:
+    """What `bundle_of` reads of a recipe; the weights of a trained policy come on top."""
+    config, every = recipe.ppo[section], {"seed", "source", "prompts", "space", "model", "annotator", "build"}
+    own = {"reward", "inferrer", "annotator", "users", "items", "hygiene", "groups", "universal", "safety"}
+    trained = recipe.dpo.get(config.reward)
+    return {
+        "recipe": recipe.model_dump(mode="json", include=every), "method": trained.method if trained else None,
+        "section": config.model_dump(mode="json", include=own),
+    }  # fmt: skip
 
 
 def _beside(config: PpoConfig) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def test_a_job_that_could_not_leave_out_a_group_is_refused(tmp_path, args, probl
     with pytest.raises(HostError, match=f"on_failure 'skip_group', and .*{problem}"):
         launch.check_policy("skip_group", args)
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(json.dumps({"name": "r", "ppo": {"mine": {"on_failure": "skip_group", "args": args}}}))
+    recipe.write_text(
+        json.dumps({"name": "r", "ppo": {"mine": {"reward": "contrast", "on_failure": "skip_group", "args": args}}})
+    )
     with pytest.raises(RecipeError, match=f"ppo.mine: on_failure is skip_group, and .*{problem}"):
         load_recipe(recipe)
     assert load_recipe(recipe, ["ppo.mine.on_failure=stop"]).ppo["mine"].on_failure == "stop"
@@ -77,7 +79,11 @@ def test_a_job_that_could_not_leave_out_a_group_is_refused(tmp_path, args, probl
 
 def test_a_job_that_can_leave_out_a_group_is_not_refused(tmp_path):
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(json.dumps({"name": "r", "ppo": {"mine": {"on_failure": "skip_group", "args": FILTERED}}}))
+    recipe.write_text(
+        json.dumps(
+            {"name": "r", "ppo": {"mine": {"reward": "contrast", "on_failure": "skip_group", "args": FILTERED}}}
+        )
+    )
     assert load_recipe(recipe).ppo["mine"].on_failure == "skip_group"
     for bounds in ([0, 1], (0.1, 0.9), [-math.inf, math.inf]):
         launch.check_policy("skip_group", {**FILTERED, "algo.dynamic_filtering_range": bounds})

@@ -1,5 +1,7 @@
 """persona-rm serve: what it refuses to start with, and which bundle it serves."""
 
+import json
+import shlex
 import socket
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from persona_rm.bundle import load_bundle
 from persona_rm.cli import app
 from persona_rm.cli import serve as verb
 from persona_rm.errors import RecipeError
+from persona_rm.recipe import load_recipe, save_recipe
 from persona_rm.serving.web.server import curl_example, listen, url_of
 from persona_rm.serving.web.settings import Settings, token_from
 
@@ -91,6 +94,23 @@ def test_a_method_without_a_policy_gets_its_bundle_made_once(tmp_path):
 
 
 @pytest.mark.slow
+def test_ppos_bundle_is_served_where_the_recipe_is_the_same_and_another_made_where_it_is_not(tmp_path):
+    overrides = [f"out={tmp_path / 'run'}", "ppo.matched.reward=contrast", *SMALL]
+    of_ppo = tmp_path / "run" / "ppo" / "matched"
+    (of_ppo / "bundle").mkdir(parents=True)
+    save_recipe(load_recipe(QUICKSTART, overrides), of_ppo / "recipe.yaml")
+    assert verb._bundle_of(QUICKSTART, [*overrides, "ppo.matched.args.train.batch_size=64"], "") == of_ppo / "bundle"
+    other = verb._bundle_of(QUICKSTART, [*overrides, "ppo.matched.hygiene.monitor=true"], "")
+    assert other == tmp_path / "run" / "serve" / "matched" / "bundle"
+    bundle = load_bundle(other)
+    user = next(iter(bundle.users))
+    assert bundle.file.hygiene.monitor
+    assert verb._somebody(other) == user
+    (score,) = bundle.score([(user, "Hello?", "I like tea.")])
+    assert score.rewards[0] != 0, "the starting model's own"
+
+
+@pytest.mark.slow
 def test_a_trained_policy_is_served_before_ppo_ran_and_ppos_own_bundle_after(tmp_path, tiny_model):
     (tmp_path / "run" / "dpo" / "pba").mkdir(parents=True)
     (tmp_path / "run" / "dpo" / "pba" / "model").symlink_to(tiny_model())
@@ -109,7 +129,8 @@ def test_the_address_and_the_example(host):
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "or each answer takes 40 ms"
     assert url.startswith("http://")
     assert url.rpartition(":")[2] != "0"
-    example = curl_example(url, token=True)
+    example = curl_example(url, "ann o'x", token=True)
+    assert json.loads(shlex.split(example)[-1])["labels"] == [{"user": "ann o'x"}]
     assert f"curl -s {url}/get_reward" in example
     assert "Bearer $PERSONA_RM_TOKEN" in example
-    assert "Bearer" not in curl_example(url, token=False)
+    assert "Bearer" not in curl_example(url, "ann", token=False)

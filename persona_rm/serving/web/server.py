@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -97,8 +98,8 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def curl_example(url: str, *, token: bool) -> str:
-    """A call to try."""
-    body = json.dumps({"query": ["Hello? Yes."], "prompts": ["Hello?"], "labels": [{"user": "USER"}]})
+def curl_example(url: str, user: str, *, token: bool) -> str:
+    """A call to try, as OpenRLHF sends it."""
+    body = json.dumps({"query": ["Hello? Yes."], "prompts": ["Hello?"], "labels": [{"user": user}]})
     auth = f'-H "Authorization: Bearer ${TOKEN}" ' if token else ""
-    return f"curl -s {url}/get_reward {auth}-H 'Content-Type: application/json' -d '{body}'"
+    return f"curl -s {url}/get_reward {auth}-H 'Content-Type: application/json' -d {shlex.quote(body)}"
