@@ -103,8 +103,7 @@ class Pool:
             end(self.namespace, SUPERVISOR)
         until = time.monotonic() + patience
         while (living := self._living()) and time.monotonic() < until:
-            for name in living:
-                end(self.namespace, name)
+            end(self.namespace, *living)
             time.sleep(0.05)
         if living:
             logger.warning("persona_rm: %s were ended, and are still listed after %g s", living, patience)

@@ -65,22 +65,24 @@ def create(
         return ray.remote(cls).options(name=name, namespace=namespace, **options).remote(*args, **kwargs)
 
 
-def end(namespace: str, name: str) -> bool:
-    """End an actor for good and give back its share. False where there is none of that name.
+def end(namespace: str, *names: str) -> None:
+    """End actors for good, where there are any of these names, and give back their shares.
 
-    `ray.kill` asks nobody, so one that has a `close` is asked to before. One that does not come to it is killed too.
+    `ray.kill` asks nobody, so those that have a `close` are asked to before, all at once. Who does not come to it is
+    killed too.
     """
     import ray
 
-    found = False
-    with suppress(ValueError):
-        handle = ray.get_actor(name, namespace=namespace)
-        if (close := getattr(handle, "close", None)) is not None:
-            ray.wait([close.remote()], timeout=CLOSING)
+    handles = []
+    for name in names:
+        with suppress(ValueError):
+            handles.append(ray.get_actor(name, namespace=namespace))
+    closing = [handle.close.remote() for handle in handles if getattr(handle, "close", None) is not None]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
+    for handle in handles:
         ray.kill(handle, no_restart=True)
-        found = True
-    release(share(namespace, name))
-    return found
+    release(*[share(namespace, name) for name in names])
 
 
 def share(namespace: str, name: str) -> str:
