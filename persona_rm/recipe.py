@@ -17,7 +17,7 @@ from persona_rm.backends.pretrain import PretrainConfig
 from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.bundle.file import Scorer
 from persona_rm.bundle.hygiene import GroupConfig, HygieneConfig
-from persona_rm.config import Config
+from persona_rm.config import Config, explain
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.errors import PersonaRMError, RecipeError
 from persona_rm.inferrers import INFERRERS
@@ -59,7 +59,7 @@ def member(zoo: str, given: Mapping[str, Any]) -> tuple[Any, Any]:
         cls = ZOOS[zoo].load(given["name"])
         return cls, cls.Config(**settings)
     except ValidationError as error:
-        raise RecipeError(f"{zoo} {given['name']!r}: {_explain(error, type_of=cls.Config)}") from error
+        raise RecipeError(f"{zoo} {given['name']!r}: {explain(error, type_of=cls.Config)}") from error
 
 
 class DpoConfig(Section):
@@ -297,7 +297,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe(**raw)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error, type_of=Recipe)}") from error
+        raise RecipeError(f"{path}: {explain(error, type_of=Recipe)}") from error
     except PersonaRMError as error:
         raise RecipeError(f"{path}: {error}") from error
 
@@ -327,33 +327,3 @@ def _override(raw: dict[str, Any], override: str) -> None:
             raise RecipeError(f"override {override!r}: {part!r} is {below!r}, not a section")
         node = below
     node[parts[-1]] = yaml.safe_load(value)
-
-
-def _explain(error: ValidationError, type_of: type[Any]) -> str:
-    """Every problem in one line each, with the keys that exist where one is unknown."""
-    lines = []
-    for problem in error.errors():
-        key = ".".join(map(str, problem["loc"]))
-        text = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            text = f"there is no such key; there is: {', '.join(_fields(type_of, problem['loc']))}"
-        lines.append(
-            f"{key}: {text} (found {problem['input']!r})" if problem["type"] != "missing" else f"{key}: missing"
-        )
-    return "; ".join(lines)
-
-
-def _fields(model: Any, where: tuple[Any, ...]) -> list[str]:
-    """The keys of the section in which `where` lies."""
-    for part in where[:-1]:
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        if field is None:
-            continue
-        model = next(
-            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(a)), model
-        )
-    return sorted(model.model_fields)
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Config)

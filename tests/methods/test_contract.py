@@ -161,12 +161,13 @@ def test_load_refuses_what_another_method_saved(method: Method, space: Preferenc
         type(method).load(tmp_path, space, toy_backends(space))
 
 
-def test_a_missing_backend_is_named(case: str, space: PreferenceSpace) -> None:
+def test_a_missing_backend_is_named_and_is_what_the_member_says_it_needs(case: str, space: PreferenceSpace) -> None:
     name, config = CASES[case]
+    kinds = {"policy": "log-prob", "trained policy": "log-prob", "annotator": "annotator", "fitting": "text encoder"}
     member = METHODS.load(name)
     bare = member(member.Config(**config), space, Backends())
     bare.weights = getattr(bare, "weights", None) or [0.0]
-    with pytest.raises(RecipeError, match=rf"{name} needs"):
+    with pytest.raises(RecipeError, match=rf"{name} needs an? {kinds[member.needs]}"):
         bare.score([ask(bare.prior(), "one")])
 
 
