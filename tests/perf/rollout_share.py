@@ -1,9 +1,10 @@
 """Reward time as a share of rollout time: a small real PPO with each person's reward from embeddings.
 
-    python tests/perf/rollout_share.py --json figures.json [--tokens 64] [--actors 1]
+    python tests/perf/rollout_share.py --json figures.json [--tokens 64] [--actors 1] [--layers 0]
 
-Unmodified OpenRLHF with vLLM, as `persona-rm rehearse` runs it; the policy is the packaged model, the method
-`pba_linear` with the `encoder` annotator (MiniLM). The rollout's time is the host's own `timing/generation`: from
+Unmodified OpenRLHF with vLLM, as `persona-rm rehearse` runs it; the policy is the packaged model, a tenth of the
+encoder's size, or with `--layers` one as large as real ones with random weights; the method `pba_linear` with the
+`encoder` annotator (MiniLM). The rollout's time is the host's own `timing/generation`: from
 drawing prompts until the last sample has its reward. The reward's time is measured where the rollout waits: a file
 between the host and reward_func.py notes when each call began and ended, transport and queue included.
 
@@ -26,6 +27,8 @@ from importlib.resources import files
 from pathlib import Path
 from random import Random
 from statistics import median
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.host import rehearse, where
@@ -74,7 +77,19 @@ def prepare(folder: Path) -> tuple[Path, str, Path]:
     return bundle, str(folder / "prompts.jsonl"), between
 
 
-def train(folder: Path, tokens: int, actors: int) -> tuple[PpoRun, Path]:
+def policy_of(folder: Path, layers: int) -> Path:
+    """The packaged model, or one of `layers` layers of 7.1 M weights each, which speaks its tokens at random."""
+    start = Path(str(files("persona_rm") / "assets" / "toy_lm"))
+    if not layers:
+        return start
+    wide = {"hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12, "num_key_value_heads": 12}
+    config = AutoConfig.from_pretrained(start, num_hidden_layers=layers, **wide)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "policy")
+    AutoTokenizer.from_pretrained(start).save_pretrained(folder / "policy")
+    return folder / "policy"
+
+
+def train(folder: Path, tokens: int, actors: int, layers: int) -> tuple[PpoRun, Path]:
     """A finished job of two steps, and its bundle."""
     bundle, data, between = prepare(folder)
     team = {
@@ -90,8 +105,7 @@ def train(folder: Path, tokens: int, actors: int) -> tuple[PpoRun, Path]:
         "algo.advantage.estimator": "reinforce_baseline",
         "algo.kl.init_coef": 0,
     }
-    model = Path(str(files("persona_rm") / "assets" / "toy_lm"))
-    args, _, _ = rehearse(team, model=model, out=folder / "run")
+    args, _, _ = rehearse(team, model=policy_of(folder, layers), out=folder / "run")
     args |= {"reward.remote_url": str(between), "rollout.max_new_tokens": tokens}
     return run_ppo(args, bundle, folder / "run", n_actors=actors, echo=False), bundle
 
@@ -132,9 +146,9 @@ def timed(bundle: Path, calls: Sequence[Sequence[tuple[str, str, str]]]) -> floa
     return time.perf_counter() - started
 
 
-def measure(folder: Path, tokens: int, actors: int) -> dict[str, float]:
+def measure(folder: Path, tokens: int, actors: int, layers: int) -> dict[str, float]:
     """The figures of one job."""
-    run, bundle = train(folder, tokens, actors)
+    run, bundle = train(folder, tokens, actors, layers)
     scalars = read_scalars(run.tensorboard)
     rollouts = [value for _, value in scalars["train/timing/generation"]]
     notes = [tuple(json.loads(line)) for file in (folder / "notes").iterdir() for line in file.open(encoding="utf-8")]
@@ -164,9 +178,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--tokens", type=int, default=64, help="longest answer; a real job's are 1,024 by default")
     parser.add_argument("--actors", type=int, default=1, help="reward actors")
+    parser.add_argument(
+        "--layers", type=int, default=0, help="of a random policy, 7.1 M weights each; 0: the packaged"
+    )
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), told.tokens, told.actors)
+        figures = measure(Path(folder), told.tokens, told.actors, told.layers)
     for key, value in figures.items():
         print(f"{key:20}{value:>12.4f}")
     if told.json:
