@@ -62,7 +62,7 @@ def run_one(run: Run, name: str, config: PpoConfig, upstream: dict[str, str]) ->
 
     base = file_hash(model_folder(run.recipe.model))
     inputs = {"config": config, "policy": upstream.get(config.reward, ""), "model": base, "seed": run.recipe.seed}
-    inputs["source"] = run.recipe.source
+    inputs |= {"source": run.recipe.source, "annotator": run.recipe.annotator}
     return run.stage(f"ppo/{name}", {**inputs, "prompts": run.recipe.prompts, "device": on}, work)
 
 
