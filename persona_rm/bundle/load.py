@@ -1,7 +1,7 @@
 """A bundle from its folder, and back. What is wrong with it is said here, before a cluster is taken."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.methods import METHODS
 from persona_rm.rows import open_atomic
+from persona_rm.space import load_space
 from persona_rm.types import Persona
 
 
@@ -42,10 +43,15 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder, file = Path(folder).resolve(), read_file(folder)
     bundle = Bundle(folder, file, {})
     _check_members(bundle, folder / YAML)
+    bundle.users = {user.persona.user_id: user for user in people_in(folder, file)}
+    return bundle
+
+
+def people_in(folder: Path, file: BundleFile) -> Iterator[User]:
+    """The people of a bundle's users file, as `read_users`; it may be empty where a store has them."""
     path = folder / file.users
     nobody = file.profiles is not None and path.is_file() and path.stat().st_size == 0
-    bundle.users = {} if nobody else {u.persona.user_id: u for u in read_users(path, bundle.space)}
-    return bundle
+    return iter(()) if nobody else read_users(path, load_space(file.space))
 
 
 def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: Any) -> Path:

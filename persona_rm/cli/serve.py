@@ -70,13 +70,10 @@ def serve(
 
 def _somebody(folder: Path) -> str:
     """The first person of a bundle; where they are all in a store, a word to replace."""
-    from persona_rm.bundle import read_file, read_users
-    from persona_rm.space import load_space
+    from persona_rm.bundle.load import people_in, read_file
 
-    file = read_file(folder)
-    path = folder / file.users
-    nobody = path.is_file() and not path.stat().st_size
-    return "USER" if nobody else next(read_users(path, load_space(file.space))).persona.user_id
+    first = next(people_in(folder, read_file(folder)), None)
+    return first.persona.user_id if first else "USER"
 
 
 def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":

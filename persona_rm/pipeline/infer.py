@@ -18,7 +18,7 @@ from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.base import Inferrer, Posterior
 from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.inferrers.tally import Tally
-from persona_rm.pipeline.members import annotator_of, inferrer_of, space_of
+from persona_rm.pipeline.members import inferrer_of, space_of, text_annotator_of
 from persona_rm.pipeline.reading import annotated
 from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.pipeline.train import examples_of, world_of
@@ -50,14 +50,11 @@ def population(run: Run, people: int = PEOPLE, items: int = ITEMS, world: World 
 
 
 def backends_of(recipe: Recipe) -> Backends:
-    """Encoder and annotator of the recipe, for inferrers that read texts; the embedded world's texts are read by its
-    own wordings. `given` reads none: other data bring the directions of every item, or the recipe names another."""
-    encoder = MiniLM(MiniLMConfig())
-    given = annotator_of(recipe)
-    if given["name"] == "given":
-        if recipe.source["name"] != "toy":
-            return Backends(encoder=encoder)
-        given = {"name": "toy"}
+    """Encoder and annotator of the recipe, for inferrers that read texts. Without an annotator the data bring the
+    directions of every item."""
+    encoder, given = MiniLM(MiniLMConfig()), text_annotator_of(recipe)
+    if given is None:
+        return Backends(encoder=encoder)
     cls, config = member("annotator", given)
     return Backends(encoder=encoder, reader=cls(config, space_of(recipe), Backends(encoder=encoder)))
 

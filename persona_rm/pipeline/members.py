@@ -42,6 +42,15 @@ def annotator_of(recipe: Recipe) -> Member:
     return recipe.annotator or {"name": source_of(recipe).default_annotator}
 
 
+def text_annotator_of(recipe: Recipe) -> Member | None:
+    """The annotator of texts that came without intensities. `given` reads none: the embedded world's texts are read by
+    its own wordings, and for other data the recipe has to name another."""
+    given = annotator_of(recipe)
+    if given["name"] != "given":
+        return given
+    return {"name": "toy"} if recipe.source["name"] == "toy" else None
+
+
 def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends | None = None) -> Inferrer:
     """An inferrer by its name and settings; nothing is learned yet."""
     cls, config = member("inferrer", given)

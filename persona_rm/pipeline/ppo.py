@@ -8,7 +8,7 @@ reported.
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +21,7 @@ from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import RecipeError
 from persona_rm.methods import METHODS
 from persona_rm.pipeline.infer import fitted
-from persona_rm.pipeline.members import annotator_of, model_folder, space_of, with_prompts
+from persona_rm.pipeline.members import model_folder, space_of, text_annotator_of, with_prompts
 from persona_rm.pipeline.rows import write_rows
 from persona_rm.pipeline.stages import Run, file_hash
 from persona_rm.pipeline.train import MODEL, device_of, examples_of, world_of
@@ -61,9 +61,8 @@ def run_one(run: Run, name: str, config: PpoConfig, upstream: dict[str, str]) ->
             judge(run, config, folder)
 
     base = file_hash(model_folder(run.recipe.model))
-    inputs = {"config": config, "policy": upstream.get(config.reward, ""), "model": base, "seed": run.recipe.seed}
-    inputs |= {"source": run.recipe.source, "annotator": run.recipe.annotator}
-    return run.stage(f"ppo/{name}", {**inputs, "prompts": run.recipe.prompts, "device": on}, work)
+    inputs = {"config": config, "policy": upstream.get(config.reward, ""), "model": base, "device": on}
+    return run.stage(f"ppo/{name}", {**inputs, **bundle_inputs(run.recipe, name)}, work)
 
 
 def people_of(run: Run, config: PpoConfig) -> tuple[list[User], list[Asked]]:
@@ -100,7 +99,7 @@ def bundle_of(run: Run, config: PpoConfig, folder: Path, users: Sequence[User]) 
     elif needs == "policy":
         models["policy"] = start
     elif needs == "annotator" and config.annotator is None:
-        models["annotator"] = {"name": "toy"} if run.recipe.source["name"] == "toy" else annotator_of(run.recipe)
+        models["annotator"] = text_annotator_of(run.recipe)
     inferrer = fitted(run, config.inferrer)
     if inferrer.learns:
         inferrer.save(folder / "bundle" / LEARNED)
@@ -193,7 +192,8 @@ def judge(run: Run, config: PpoConfig, folder: Path) -> None:
     seen = {p.id: User(_hidden(world.persona(p, "test", config.items - half, half)), p.group) for p, _ in asked}
     bundle = load_bundle(_judging_bundle(folder, list(seen.values())))
     prompts = [bundle.render(person.id, post.text) for person, post in asked]
-    tokens = int(str(config.args.get("rollout.max_new_tokens") or 64))
+    flags: Mapping[str, Any] = config.args
+    tokens = int(flags.get("rollout.max_new_tokens") or 64)
     models = {"before": model_folder(run.recipe.model), "after": folder / MODEL}
     texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
     read = world.language.read_levels

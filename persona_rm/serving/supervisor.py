@@ -153,9 +153,9 @@ class Supervisor:
             ray.kill(self._records[name].handle, no_restart=False)
             self._starts(self._records[name])
             self.counts["restarted"] += 1
-        for name in plan.end:
-            end(self.spec.namespace, name)
-            self.counts["ended"] += 1
+        if plan.end:
+            end(self.spec.namespace, *plan.end)
+            self.counts["ended"] += len(plan.end)
         if plan.create and time.monotonic() >= self._no_room_until:
             self._create(plan.create)
 

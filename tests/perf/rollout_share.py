@@ -23,7 +23,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -32,6 +31,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.host import rehearse, where
+from persona_rm.pipeline.members import model_folder
 from persona_rm.serving.launch import PpoRun, run_ppo
 from persona_rm.serving.queries import strip_prompt
 from persona_rm.serving.replies import read_scalars
@@ -79,7 +79,7 @@ def prepare(folder: Path) -> tuple[Path, str, Path]:
 
 def policy_of(folder: Path, layers: int) -> Path:
     """The packaged model, or one of `layers` layers of 7.1 M weights each, which speaks its tokens at random."""
-    start = Path(str(files("persona_rm") / "assets" / "toy_lm"))
+    start = model_folder("toy_lm")
     if not layers:
         return start
     wide = {"hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12, "num_key_value_heads": 12}
