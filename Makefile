@@ -38,7 +38,7 @@ quickstart: install ## the whole product, small: threads in, a policy trained on
 	@$(RUN)/persona-rm run recipes/quickstart.yaml
 
 embedded: install ## the published figures on the embedded world (up to 60 minutes)
-	@$(RUN)/persona-rm run recipes/embedded.yaml
+	@$(RUN)/persona-rm run recipes/simulator.yaml
 
 test: install-dev ## the whole suite: the fast part, then the slow part
 	@$(MAKE) --no-print-directory test-fast

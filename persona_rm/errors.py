@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Kind = Literal["failed", "too_long", "no_token", "not_finite", "late", "group", "busy", "down"]
+ErrorKind = Literal["failed", "too_long", "no_token", "not_finite", "late", "group", "busy", "down"]
 """Why there is no reward, for programs; the words are for people. `late`, `group` (its other samples did not come in
 time), `busy` (no room) and `down` (nobody answers, or who does is closing) say nothing about the request."""
 
@@ -36,9 +36,9 @@ class ScoreError(PersonaRMError):
     """A reward could not be computed. `rows` are the positions of the requests that failed: none of them got a
     number. `kind` travels with it, also between processes."""
 
-    kind: Kind = "failed"
+    kind: ErrorKind = "failed"
 
-    def __init__(self, problem: str, rows: tuple[int, ...] = (), kind: Kind | None = None) -> None:
+    def __init__(self, problem: str, rows: tuple[int, ...] = (), kind: ErrorKind | None = None) -> None:
         super().__init__(f"{problem} (requests {list(rows)})" if rows else problem)
         self.problem, self.rows, self.kind = problem, rows, kind or self.kind
 

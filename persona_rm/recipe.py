@@ -15,20 +15,20 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.pretrain import PretrainConfig
 from persona_rm.benchmarks import BENCHMARKS
-from persona_rm.bundle.file import Scorer
-from persona_rm.bundle.hygiene import GroupConfig, HygieneConfig
+from persona_rm.bundle.bundle_file import RewardModelSpec
+from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
 from persona_rm.config import Config, explain
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.errors import PersonaRMError, RecipeError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.registry import Registry
+from persona_rm.simulator.simulated_users import PopulationKind
 from persona_rm.sources import SOURCES
 from persona_rm.sources.universal import UNIVERSAL
-from persona_rm.world.people import Kind
 
 Scalar = str | int | float | bool | None
-Args = dict[str, Scalar | list[str | int | float]]
+HostArgs = dict[str, Scalar | list[str | int | float]]
 """Flags of the host as it writes them, dotted, without dashes: {train.batch_size: 32}; a list is several values."""
 Member = dict[str, Any]
 ZOOS: Mapping[str, Registry] = {
@@ -74,7 +74,7 @@ class DpoConfig(Section):
     """Every other row is the one before it turned over: the other response chosen by somebody of the opposite views on
     what the pair shows. Where the method's prompt shows items and no directions (ICA), `build.mirror` finds that
     somebody; pairs for which it found nobody are left out."""
-    args: Args = Field(default_factory=dict)
+    args: HostArgs = Field(default_factory=dict)
 
 
 class PpoConfig(Section):
@@ -86,7 +86,7 @@ class PpoConfig(Section):
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
     """One that learns is fitted on the people of the training side."""
     annotator: Member | None = None
-    """For `pba_linear`; None: the recipe's, and in the embedded world `toy`."""
+    """For `pba_linear`; None: the recipe's, and in the embedded world `simulator`."""
     agent: bool = True
     """agent_func.py (directions in the policy's prompt, scores by token ids), or reward_func.py (prompts as they
     are)."""
@@ -103,15 +103,15 @@ class PpoConfig(Section):
     """Where a reward cannot be had after all tries: end the job, or let the host's filtering drop the group."""
     judged: int = Field(200, ge=0)
     """Held-out prompts whose answers are judged by the person's true utility, before and after; 0: not judged."""
-    hygiene: HygieneConfig = HygieneConfig()
+    postprocess: PostprocessConfig = PostprocessConfig()
     """What happens to a reward after the method gave it: shrink, standardise, mix, clip, length, floor."""
     groups: GroupConfig | None = None
     """Rewards of all samples of a prompt together; needs `agent`."""
-    universal: Scorer | None = None
-    """For `hygiene.mix`; its method_dir is a folder of `Method.save`."""
-    safety: Scorer | None = None
-    """For `hygiene.floor`."""
-    args: Args = Field(default_factory=dict)
+    universal: RewardModelSpec | None = None
+    """For `postprocess.mix`; its method_dir is a folder of `Method.save`."""
+    safety: RewardModelSpec | None = None
+    """For `postprocess.floor`."""
+    args: HostArgs = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _can_skip(self) -> Self:
@@ -152,7 +152,7 @@ class EvalConfig(Section):
     """Which cases, and how they are scored."""
 
     benchmark: Member | None = None
-    """None: the source's own (`toy`), or, on real data, the held-out share of what was built."""
+    """None: the source's own (`simulator`), or, on real data, the held-out share of what was built."""
     methods: tuple[str, ...] = ("pba", "ica")
     """Sections of `dpo` to evaluate."""
     items: int = Field(8, gt=1)
@@ -167,7 +167,7 @@ class InferConfig(Section):
     """`persona-rm infer`: learn from a population how evidence errs, and infer the directions of people."""
 
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
-    people: int = Field(400, ge=10)
+    population: int = Field(400, ge=10)
     """People of the training side to learn from, at most."""
     items: int = Field(16, ge=1)
     """Items of each, half UGC and half PAIR, at most."""
@@ -188,7 +188,7 @@ class InferenceConfig(Section):
     """Held-out choices of each test person."""
     choices: int = Field(10, gt=0)
     """Held-out choices of each person of those worlds."""
-    asked: tuple[Kind, ...] = ("low_rank", "clusters", "independent")
+    asked: tuple[PopulationKind, ...] = ("low_rank", "clusters", "independent")
     """Worlds in which new people are asked; the first one's figure is `questions_to_match_16`."""
     askers: int = Field(150, gt=1)
     """People asked, in each of them."""
@@ -231,11 +231,11 @@ class Recipe(Section):
     seed: int = 0
     space: str = "alignx90"
     prompts: str = "released"
-    source: Member = Field(default_factory=lambda: {"name": "toy"})
+    source: Member = Field(default_factory=lambda: {"name": "simulator"})
     annotator: Member | None = None
     """None: what the source declares (`given` for the embedded world, `encoder` for real text)."""
-    model: str = "toy_lm"
-    """The starting policy: a folder in Hugging Face format, or `toy_lm`, the packaged one."""
+    model: str = "simulator_lm"
+    """The starting policy: a folder in Hugging Face format, or `simulator_lm`, the packaged one."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     out: str = ""
     """Where the run goes; default runs/<name>."""

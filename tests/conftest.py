@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import os
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
 from persona_rm.space import PreferenceSpace, load_space
 
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+"""Ray workers and other processes of a test import `tests` and the package from this checkout."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -42,7 +46,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def engine() -> Iterator[VllmGenerator]:
     """Real vLLM with the packaged model, for slow tests; it ends with the test file."""
     pytest.importorskip("vllm")
-    model = str(files("persona_rm") / "assets" / "toy_lm")
+    model = str(files("persona_rm") / "assets" / "simulator_lm")
     small = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")

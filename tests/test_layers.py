@@ -5,27 +5,29 @@ import subprocess
 import sys
 
 import pytest
-from source import PACKAGE, ROOT, Import, imports, module_name, python_files
+
+from tests.source import PACKAGE, ROOT, Import, imports, module_name, python_files
 
 ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "config", "extras", "progress", "rows", "versions"),
+    ("types", "errors", "config", "extras", "io"),
     ("registry",),
     ("space",),
-    ("files", "parquet", "prompts", "world", "profiles"),
+    ("prompts", "simulator", "profiles"),
     ("backends",),
     ZOOS,
-    ("construct",),
+    ("construct", "users"),
     ("recipe", "bundle"),
-    ("report", "host"),
+    ("report",),
     ("serving",),
+    ("hosts",),
     ("pipeline",),
     ("cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = ("torch", "transformers", "sentence_transformers", "ray", "vllm", "openrlhf", "deepspeed")
 MODELS = ("torch", "transformers", "sentence_transformers", "tokenizers")
-RAY_AT = ("persona_rm.serving", "persona_rm.construct.job")
+RAY_AT = ("persona_rm.serving", "persona_rm.hosts", "persona_rm.construct.job")
 HOSTS = ("openrlhf", "vllm", "deepspeed", "trl", "verl")
 
 
@@ -35,7 +37,7 @@ def all_imports() -> list[Import]:
 
 
 def part(module: str) -> str | None:
-    """The part of the library that a module belongs to: "space" for persona_rm.space.load, None outside."""
+    """The part of the library that a module belongs to: "space" for persona_rm.space.space_file, None outside."""
     pieces = module.split(".")
     return pieces[1] if pieces[0] == "persona_rm" and len(pieces) > 1 and pieces[1] != "__version__" else None
 
@@ -128,7 +130,12 @@ def test_a_plugin_names_only_its_own_host():
 
 
 def test_importing_every_layer_below_the_job_loads_no_heavy_package():
-    light = ["persona_rm", *(f"persona_rm.{zoo}" for zoo in ZOOS), "persona_rm.space", "persona_rm.benchmarks.run"]
+    light = [
+        "persona_rm",
+        *(f"persona_rm.{zoo}" for zoo in ZOOS),
+        "persona_rm.space",
+        "persona_rm.benchmarks.evaluation",
+    ]
     light += [m for m in ("persona_rm.recipe", "persona_rm.report", "persona_rm.cli") if _exists(m)]
     code = f"import sys\nfor m in {light}: __import__(m)\nprint([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

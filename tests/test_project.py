@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from source import ROOT, python_files
+
+from tests.source import ROOT, python_files
 
 INSTALL = ROOT / "recipes" / "install"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -3,7 +3,7 @@
 import pytest
 
 from persona_rm.errors import RecipeError
-from persona_rm.host.commands import flags
+from persona_rm.hosts.openrlhf.commands import flags
 from persona_rm.recipe import load_recipe, save_recipe
 
 
@@ -48,7 +48,7 @@ def test_overrides_reach_sections_members_and_host_flags(written):
     path = written("name: a\nsource: toy\ndpo: {pba: {method: pba}}")
     recipe = load_recipe(path, ["seed=7", "source.posts=9", "dpo.pba.args.train.batch_size=4", "dpo.pba.method=ica"])
     assert recipe.seed == 7
-    assert recipe.source == {"name": "toy", "posts": 9}
+    assert recipe.source == {"name": "simulator", "posts": 9}
     assert recipe.dpo["pba"].args == {"train.batch_size": 4}
     assert recipe.dpo["pba"].method == {"name": "ica"}
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from source import ROOT
+
+from tests.source import ROOT
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 

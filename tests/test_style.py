@@ -4,7 +4,8 @@ import re
 import statistics
 
 import pytest
-from source import CODE, ROOT, functions, python_files
+
+from tests.source import CODE, ROOT, functions, python_files
 
 MAX_FUNCTION, MAX_FILE, MEDIAN = 60, 350, 10
 SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".sh", ".json", ".jinja", ".cfg"}

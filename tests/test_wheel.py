@@ -5,7 +5,8 @@ import sys
 import zipfile
 
 import pytest
-from source import ROOT
+
+from tests.source import ROOT
 
 
 @pytest.fixture(scope="module")

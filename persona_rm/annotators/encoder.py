@@ -26,7 +26,7 @@ import yaml
 
 from persona_rm.annotators.base import EMPTY, Annotator, Reading
 from persona_rm.backends.base import Encoder, Vectors
-from persona_rm.backends.encoder import products
+from persona_rm.backends.minilm import products
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.space import Dimension, PreferenceSpace

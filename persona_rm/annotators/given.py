@@ -14,13 +14,13 @@ from persona_rm.errors import RecipeError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment
 
-Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+ErrorMatrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
 
 class GivenConfig(Config):
     """`confusion`: rows are the true level 1..3, columns the level read: one matrix, or one per dimension."""
 
-    confusion: Matrix | tuple[Matrix, ...] | None = None
+    confusion: ErrorMatrix | tuple[ErrorMatrix, ...] | None = None
     seed: int = 0
 
     @field_validator("confusion")
@@ -69,7 +69,7 @@ class GivenAnnotator(Annotator):
         return Reading(read, tuple(_posterior(m, level) for m, level in zip(self.matrices, read, strict=True)))
 
 
-def _matrices(value: Any) -> tuple[Matrix, ...]:
+def _matrices(value: Any) -> tuple[ErrorMatrix, ...]:
     if not value:
         return ()
     return (value,) if isinstance(value[0][0], int | float) else tuple(value)
@@ -85,7 +85,7 @@ def _draw(row: Sequence[float], u: float) -> int:
     return 1 if u < row[0] else 2 if u < row[0] + row[1] else 3
 
 
-def _posterior(matrix: Matrix, read: int) -> float:
+def _posterior(matrix: ErrorMatrix, read: int) -> float:
     """P(true = read | read) under equal priors; 0 for a level that the matrix never reads (rounding of a row)."""
     column = [row[read - 1] for row in matrix]
     return column[read - 1] / sum(column) if sum(column) else 0.0

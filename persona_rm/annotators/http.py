@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import ClassVar
 
-from persona_rm.annotators.asking import AskingAnnotator, AskingConfig
+from persona_rm.annotators.prompted import AskingAnnotator, AskingConfig
 from persona_rm.backends.base import Generator
 from persona_rm.backends.openai_http import HttpConfig, HttpGenerator
 from persona_rm.config import Config

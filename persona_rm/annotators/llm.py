@@ -3,13 +3,13 @@
 from functools import cached_property
 from typing import ClassVar
 
-from persona_rm.annotators.asking import AskingAnnotator, AskingConfig
+from persona_rm.annotators.prompted import AskingAnnotator, AskingConfig
 from persona_rm.backends.base import Generator
 from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
 from persona_rm.config import Config
 
 
-class LlmConfig(AskingConfig):
+class LlmAnnotatorConfig(AskingConfig):
     """`engine` starts a vLLM of its own; without it the generator among the backends is asked."""
 
     engine: VllmConfig | None = None
@@ -19,7 +19,7 @@ class LlmAnnotator(AskingAnnotator):
     """The paper's annotator with any model that vLLM runs (the paper: Qwen2.5-14B-Instruct)."""
 
     name: ClassVar[str] = "llm"
-    Config: ClassVar[type[Config]] = LlmConfig
+    Config: ClassVar[type[Config]] = LlmAnnotatorConfig
     option_tokens: ClassVar[int] = 1
 
     @cached_property

@@ -19,9 +19,9 @@ from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment
 
-Counts = tuple[int, int, int]
-Row = tuple[float, float, float]
-Matrix = tuple[Row | None, Row | None, Row | None]
+LevelCounts = tuple[int, int, int]
+RateRow = tuple[float, float, float]
+ConfusionMatrix = tuple[RateRow | None, RateRow | None, RateRow | None]
 SILENT = 2
 
 
@@ -41,7 +41,7 @@ class TraitRates:
     sign: int
     n: int
     failed: int
-    counts: tuple[Counts, Counts]
+    counts: tuple[LevelCounts, LevelCounts]
     silent: float
     right: float
     calibration: float
@@ -68,7 +68,7 @@ def error_rates(
     return [_rates(trait, found[trait], space, bins) for trait in TRAITS if trait in found]
 
 
-def confusion(rates: Sequence[TraitRates]) -> dict[str, Matrix]:
+def confusion(rates: Sequence[TraitRates]) -> dict[str, ConfusionMatrix]:
     """Dimension -> P(level read | true level): rows are the true levels 1, 2, 3, columns the level read.
 
     The second row is None: statements do not tell when a text cannot reflect a dimension. So is a row without
@@ -115,7 +115,7 @@ def _mean(values: npt.NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _shares(counts: npt.NDArray[np.int64]) -> Row | None:
+def _shares(counts: npt.NDArray[np.int64]) -> RateRow | None:
     a, b, c = (int(value) for value in counts)
     total = a + b + c
     return (a / total, b / total, c / total) if total else None

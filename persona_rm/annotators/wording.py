@@ -1,4 +1,4 @@
-"""The prompts of the annotators that ask a language model: a YAML file (`asking.yaml`) over a preference space."""
+"""The prompts of the annotators that ask a language model: a YAML file (`prompted.yaml`) over a preference space."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.space import Dimension, PreferenceSpace
 
-Form = Literal["questions", "json", "compact"]
+PromptForm = Literal["questions", "json", "compact"]
 Level = Annotated[int, Field(ge=1, le=3)]
 
-PACKAGED = Path(__file__).with_name("asking.yaml")
+PACKAGED = Path(__file__).with_name("prompted.yaml")
 FIELD = re.compile(r"\{([a-z_]+)\}")
 OPTIONS = re.compile(r"\(1\).+\(2\).+\(3\)", re.S)
 GAP = " [...] "
@@ -56,7 +56,7 @@ class WordingFile(Config):
 def read_wording(path: Path) -> WordingFile:
     """The file at `path`. Raises `DataError`."""
     if not path.is_file():
-        raise DataError("no wording here; the packaged one is annotators/asking.yaml", file=path)
+        raise DataError("no wording here; the packaged one is annotators/prompted.yaml", file=path)
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         return WordingFile.model_validate({"json_" if key == "json" else key: data[key] for key in data})
@@ -65,11 +65,11 @@ def read_wording(path: Path) -> WordingFile:
 
 
 @dataclass(frozen=True)
-class Asker:
+class PromptWriter:
     """Renders one wording over one space. `opening` is the same for all comments, `tasks` for all posts."""
 
     wording: Wording
-    form: Form
+    form: PromptForm
     space: PreferenceSpace
     examples: tuple[WorkedExample, ...]
 
@@ -108,13 +108,13 @@ class Asker:
         return text + written(levels, self.wording.codes, self.form) + self.wording.between
 
 
-def asker(file: WordingFile, form: Form, space: PreferenceSpace, variant: int, examples: bool) -> Asker:
+def asker(file: WordingFile, form: PromptForm, space: PreferenceSpace, variant: int, examples: bool) -> PromptWriter:
     """The prompts of a form and a variant, with or without worked examples."""
     wordings = {"questions": file.questions, "json": file.json_, "compact": file.compact}[form]
-    return Asker(wordings[variant], form, space, file.examples if examples else ())
+    return PromptWriter(wordings[variant], form, space, file.examples if examples else ())
 
 
-def written(levels: Mapping[int, int], codes: Mapping[str, int], form: Form) -> str:
+def written(levels: Mapping[int, int], codes: Mapping[str, int], form: PromptForm) -> str:
     """The answer of `json` or `compact` that says these levels (position -> level); 2 is not said."""
     code = {level: text for text, level in codes.items()}
     said = sorted((place + 1, code[level]) for place, level in levels.items() if level != 2)
@@ -158,7 +158,7 @@ def shorten(text: str, limit: int) -> tuple[str, int]:
     return text[:head] + GAP + text[len(text) - tail :], len(text) - room
 
 
-def schema(form: Form, codes: Sequence[str], n: int) -> dict[str, object]:
+def schema(form: PromptForm, codes: Sequence[str], n: int) -> dict[str, object]:
     """The JSON schema of an answer of `json` or `compact` over `n` dimensions."""
     if form == "json":
         value = {"type": "integer", "enum": sorted(map(int, codes))}

@@ -22,18 +22,18 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from persona_rm.config import Config
+from persona_rm.io.json_rows import atomic
 from persona_rm.prompts import load_prompts
-from persona_rm.rows import atomic
+from persona_rm.simulator.corpus import ENDS, FOLLOWING, PHASES, Document, documents
+from persona_rm.simulator.simulator import Simulator, SimulatorConfig
 from persona_rm.space import load_space
-from persona_rm.world.corpus import ENDS, FOLLOWING, PHASES, Document, documents
-from persona_rm.world.world import World, WorldConfig
 
 EOS, PAD = "</s>", "<pad>"
 CHUNK = 256
 """Documents that one worker makes at a time."""
 STATE = "state.safetensors"
 """Beside the model while it trains: what a killed run goes on from."""
-Row = tuple[int, list[int]]
+TrainingRow = tuple[int, list[int]]
 """How many tokens are given, and all tokens."""
 
 
@@ -42,7 +42,7 @@ class PretrainConfig(Config):
     cores."""
 
     start: str | None = None
-    """A model to go on from, a folder or `toy_lm`; None: from nothing. Its size and its tokenizer stay."""
+    """A model to go on from, a folder or `simulator_lm`; None: from nothing. Its size and its tokenizer stay."""
     phase: int = Field(0, ge=0, lt=len(PHASES))
     """The phase of the corpus that reading begins with, counted from 0 (`world/corpus.py`)."""
     hidden: int = Field(192, multiple_of=32)
@@ -90,7 +90,7 @@ class _Done:
     losses: list[float] = field(default_factory=list)
 
 
-def pretrain(config: PretrainConfig, start: Path | None, world: WorldConfig, prompts: str, space: str, seed: int,
+def pretrain(config: PretrainConfig, start: Path | None, world: SimulatorConfig, prompts: str, space: str, seed: int,
              folder: Path, progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
     """Train tokenizer and model, save both into `folder`, return what was done (also in training.json).
 
@@ -154,9 +154,9 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def texts(world: WorldConfig, prompts: str, space: str, seed: int, start: int, count: int) -> list[Document]:
+def texts(world: SimulatorConfig, prompts: str, space: str, seed: int, start: int, count: int) -> list[Document]:
     """Documents of the corpus: what is given, and what the model reads, ended as the host ends a response."""
-    corpus = documents(World(world, load_space(space)), load_prompts(prompts), seed, count, start)
+    corpus = documents(Simulator(world, load_space(space)), load_prompts(prompts), seed, count, start)
     return [(given, f"{read} {EOS}") for given, read in corpus]
 
 
@@ -235,7 +235,7 @@ class _Learner:
         self.narrow = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.hidden = torch.compile(model.model, dynamic=True) if config.compile else model.model
 
-    def step(self, number: int, rows: list[Row]) -> float:
+    def step(self, number: int, rows: list[TrainingRow]) -> float:
         """Learn from one batch; returns the loss."""
         import torch
 
@@ -297,7 +297,7 @@ class _Pool:
     """Batches of about `batch_tokens` padded tokens, documents of like length together. `end` is the first chunk that
     is not in them, `too_long` how many documents were left out."""
 
-    batches: list[list[Row]]
+    batches: list[list[TrainingRow]]
     end: int
     too_long: int
 
@@ -306,7 +306,7 @@ def _pools(
     make: Callable[[int, int], list[Document]], tokenizer: Any, config: PretrainConfig, first: int
 ) -> Iterator[_Pool]:
     """The corpus from a chunk on, without end."""
-    pool: list[Row] = []
+    pool: list[TrainingRow] = []
     too_long = 0
     with get_context("spawn").Pool(config.workers) as workers:
         for number, chunk in _chunks(workers, partial(_made, make), first, config.workers * 3):
@@ -334,9 +334,9 @@ def _chunks(
         waiting.append(workers.apply_async(work, (number + ahead,)))
 
 
-def _bucket(rows: list[Row], batch_tokens: int) -> list[list[Row]]:
+def _bucket(rows: list[TrainingRow], batch_tokens: int) -> list[list[TrainingRow]]:
     rows = sorted(rows, key=lambda row: len(row[1]))
-    batches: list[list[Row]] = [[]]
+    batches: list[list[TrainingRow]] = [[]]
     for row in rows:
         if batches[-1] and (len(batches[-1]) + 1) * len(row[1]) > batch_tokens:
             batches.append([])

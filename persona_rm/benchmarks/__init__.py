@@ -5,7 +5,7 @@ from persona_rm.registry import Registry
 BENCHMARKS = Registry(
     "persona_rm.benchmarks",
     {
-        "toy": "persona_rm.benchmarks.toy:ToyBenchmark",
+        "simulator": "persona_rm.benchmarks.simulator:ToyBenchmark",
         "psoups": "persona_rm.benchmarks.psoups:PSoups",
         "alignx": "persona_rm.benchmarks.alignx:AlignX",
         "ukp": "persona_rm.benchmarks.ukp:Ukp",

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from persona_rm.benchmarks.base import Benchmark, Case, spread
 from persona_rm.config import Config
-from persona_rm.files import read_examples
+from persona_rm.io.alignx_format import read_examples
 from persona_rm.types import Example
 
 

@@ -35,7 +35,7 @@ class Case:
         return replace(self, example=replace(self.example, persona=persona), cluster=self.unit)
 
 
-class Scorer(Protocol):
+class CaseScorer(Protocol):
     """What a benchmark needs of a reward method: `methods.base.Method` is one."""
 
     def adapt(self, persona: Persona, state: UserState | None = None) -> UserState: ...

@@ -22,7 +22,7 @@ from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.comparisons import columns_of, drawn, plain, unordered
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.rows import Row, read_rows
+from persona_rm.io.json_rows import JsonRow, read_rows
 from persona_rm.types import Example, Pair, Persona, content_id
 
 NOTES = ("prompt_id", "chosen_model", "rejected_model")
@@ -150,7 +150,7 @@ class Cobbler(Benchmark):
         return Case(example, group_label=user, cluster=prompt)
 
 
-def _ranking(row: Row) -> Ranking:
+def _ranking(row: JsonRow) -> Ranking:
     texts = _inside(row, "responses")
     responses = {model: texts.text(model) for model in texts.data}
     if len(responses) < 2:
@@ -161,7 +161,7 @@ def _ranking(row: Row) -> Ranking:
     return Ranking(row.text("prompt"), responses, {user: _ranks(people, user, responses) for user in people.data})
 
 
-def _ranks(people: Row, user: str, responses: Mapping[str, str]) -> dict[str, int]:
+def _ranks(people: JsonRow, user: str, responses: Mapping[str, str]) -> dict[str, int]:
     """One person's ranks: 0 to n - 1, each once, for the very models that answered."""
     own = _inside(people, user)
     ranks = {model: own.required(model, int) for model in responses}
@@ -171,7 +171,7 @@ def _ranks(people: Row, user: str, responses: Mapping[str, str]) -> dict[str, in
     return ranks
 
 
-def _inside(row: Row, key: str) -> Row:
+def _inside(row: JsonRow, key: str) -> JsonRow:
     """The object at `key` as a row of its own, so that its faults are named too."""
     data: dict[str, Any] = row.required(key, dict)
-    return Row(data, row.file, row.number, f"{row.prefix}{key}.")
+    return JsonRow(data, row.file, row.number, f"{row.prefix}{key}.")

@@ -13,7 +13,7 @@ from pydantic import Field
 from persona_rm.benchmarks.base import Benchmark, Case, spread
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.files import read_examples
+from persona_rm.io.alignx_format import read_examples
 from persona_rm.types import Example, content_id
 
 LABELS = {

@@ -22,7 +22,7 @@ from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.comparisons import columns_of, drawn, plain, unordered
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.rows import Row, read_rows
+from persona_rm.io.json_rows import JsonRow, read_rows
 from persona_rm.types import Example, Pair, Persona, content_id
 
 NOTES = ("chosen_argument", "rejected_argument")
@@ -57,7 +57,7 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class WorkerVote:
     """One worker found the argument `chosen` more convincing than `rejected` (ids)."""
 
     user: str
@@ -122,7 +122,7 @@ class Ukp(Benchmark):
         return found
 
     @cached_property
-    def _read(self) -> tuple[list[Vote], Counter[str]]:
+    def _read(self) -> tuple[list[WorkerVote], Counter[str]]:
         votes, left_out, seen = [], Counter(ties=0, same_text=0), set()
         for row in read_rows(self.config.judgments):
             user, a, b = row.text("user_id"), self._argument(row, "argument_a"), self._argument(row, "argument_b")
@@ -139,17 +139,17 @@ class Ukp(Benchmark):
             elif preferred == "tie":
                 left_out["ties"] += 1
             else:
-                votes.append(Vote(user, *((a, b) if preferred == "a" else (b, a))))
+                votes.append(WorkerVote(user, *((a, b) if preferred == "a" else (b, a))))
         return votes, left_out
 
-    def _argument(self, row: Row, key: str) -> str:
+    def _argument(self, row: JsonRow, key: str) -> str:
         name = row.text(key)
         if name not in self._arguments:
             raise row.error(f"no argument {name!r} in {self.config.arguments}"[:300], key)
         return name
 
     @property
-    def _votes(self) -> list[Vote]:
+    def _votes(self) -> list[WorkerVote]:
         return self._read[0]
 
     @property
@@ -157,20 +157,20 @@ class Ukp(Benchmark):
         return self._read[1]
 
     @cached_property
-    def _enough(self) -> dict[str, list[Vote]]:
+    def _enough(self) -> dict[str, list[WorkerVote]]:
         """The votes of everybody who has enough, by user."""
-        people: dict[str, list[Vote]] = defaultdict(list)
+        people: dict[str, list[WorkerVote]] = defaultdict(list)
         for vote in self._votes:
             people[vote.user].append(vote)
         return {user: people[user] for user in sorted(people) if len(people[user]) >= self.config.least}
 
     @cached_property
-    def _splits(self) -> dict[str, tuple[list[Vote], list[Vote]]]:
+    def _splits(self) -> dict[str, tuple[list[WorkerVote], list[WorkerVote]]]:
         splits = {user: self._split(user, votes) for user, votes in self._enough.items()}
         history, held = self.config.history, self.config.per_person
         return {user: two for user, two in splits.items() if (len(two[0]), len(two[1])) == (history, held)}
 
-    def _split(self, user: str, votes: Sequence[Vote]) -> tuple[list[Vote], list[Vote]]:
+    def _split(self, user: str, votes: Sequence[WorkerVote]) -> tuple[list[WorkerVote], list[WorkerVote]]:
         """(history, held out), of different debates and texts; shorter than asked where the person has too little."""
         order = drawn(votes, lambda vote: vote.key, self.config.seed, user)
         kept_back = self._kept_back(user, order)
@@ -179,7 +179,7 @@ class Ukp(Benchmark):
         texts = self._texts(held)
         return [vote for vote in shown if not texts & self._texts([vote])][: self.config.history], held
 
-    def _kept_back(self, user: str, votes: Sequence[Vote]) -> set[str]:
+    def _kept_back(self, user: str, votes: Sequence[WorkerVote]) -> set[str]:
         """Debates for the held-out side: by their share of the votes, and never so many that no history is left."""
         sizes = Counter(self._debate(vote) for vote in votes)
         history, held = self.config.history, self.config.per_person
@@ -190,24 +190,24 @@ class Ukp(Benchmark):
                 n += sizes[debate]
         return kept
 
-    def _debate(self, vote: Vote) -> str:
+    def _debate(self, vote: WorkerVote) -> str:
         return self._arguments[vote.chosen].debate
 
-    def _texts(self, votes: Sequence[Vote]) -> set[str]:
+    def _texts(self, votes: Sequence[WorkerVote]) -> set[str]:
         return {self._arguments[name].plain for vote in votes for name in (vote.chosen, vote.rejected)}
 
-    def _cases(self, user: str, history: Sequence[Vote], held: Sequence[Vote]) -> list[Case]:
+    def _cases(self, user: str, history: Sequence[WorkerVote], held: Sequence[WorkerVote]) -> list[Case]:
         persona = Persona(user, pairs=tuple(Pair(*self._sides(vote)) for vote in history))
         return [self._case(vote, persona) for vote in held]
 
-    def _case(self, vote: Vote, persona: Persona) -> Case:
+    def _case(self, vote: WorkerVote, persona: Persona) -> Case:
         ident, extra = content_id(self.name, vote.user, vote.key), dict(zip(NOTES, self._pair(vote), strict=True))
         example = Example(ident, *self._sides(vote), (), persona, self.name, self._debate(vote), extra)
         return Case(example, cluster=vote.user)
 
-    def _pair(self, vote: Vote) -> tuple[str, str]:
+    def _pair(self, vote: WorkerVote) -> tuple[str, str]:
         return vote.chosen, vote.rejected
 
-    def _sides(self, vote: Vote) -> tuple[str, str, str]:
+    def _sides(self, vote: WorkerVote) -> tuple[str, str, str]:
         chosen, rejected = self._arguments[vote.chosen], self._arguments[vote.rejected]
         return chosen.prompt, chosen.text, rejected.text

@@ -10,14 +10,27 @@ scores; the inference actor, for what people prefer.
 """
 
 from persona_rm.bundle.bundle import Bundle
-from persona_rm.bundle.file import BundleFile
-from persona_rm.bundle.hygiene import GroupConfig, HygieneConfig
+from persona_rm.bundle.bundle_file import BundleFile
 from persona_rm.bundle.load import load_bundle, read_file, write_bundle
-from persona_rm.bundle.people import Known, People
-from persona_rm.bundle.scored import Compared, Scored, Scorers
-from persona_rm.bundle.users import NO_GROUP, User, read_users
+from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
+from persona_rm.bundle.scorers import Compared, ScoredResponse, Scorers
+from persona_rm.bundle.user_states import Known, UserStates
+from persona_rm.users.users_file import NO_GROUP, User, read_users
 
 __all__ = [
-    "NO_GROUP", "Bundle", "BundleFile", "Compared", "GroupConfig", "HygieneConfig", "Known", "People", "Scored",
-    "Scorers", "User", "load_bundle", "read_file", "read_users", "write_bundle",
+    "NO_GROUP",
+    "Bundle",
+    "BundleFile",
+    "Compared",
+    "GroupConfig",
+    "Known",
+    "PostprocessConfig",
+    "ScoredResponse",
+    "Scorers",
+    "User",
+    "UserStates",
+    "load_bundle",
+    "read_file",
+    "read_users",
+    "write_bundle",
 ]  # fmt: skip

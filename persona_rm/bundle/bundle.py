@@ -8,12 +8,11 @@ from typing import Any
 
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends, LogProb
-from persona_rm.backends.encoder import MiniLM
-from persona_rm.backends.logprob import TransformersLogProb
-from persona_rm.backends.vllm_logprob import VllmLogProb
-from persona_rm.bundle.file import YAML, BundleFile, load_member
-from persona_rm.bundle.people import Asked, Known, People
-from persona_rm.bundle.users import NO_GROUP, User
+from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
+from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
+from persona_rm.backends.minilm import MiniLM
+from persona_rm.bundle.bundle_file import YAML, BundleFile, load_member
+from persona_rm.bundle.user_states import Known, UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
@@ -23,6 +22,7 @@ from persona_rm.profiles import ProfileStore, open_store
 from persona_rm.prompts import PromptFormat, load_prompts
 from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.types import Directions, Persona, Score, ScoreRequest, UserState
+from persona_rm.users.users_file import NO_GROUP, User
 
 
 class Bundle:
@@ -30,7 +30,7 @@ class Bundle:
 
     def __init__(self, folder: Path, file: BundleFile, users: Mapping[str, User]) -> None:
         self.folder, self.file, self.users = folder, file, users
-        self._states: OrderedDict[Asked, tuple[Directions | None, UserState]] = OrderedDict()
+        self._states: OrderedDict[UserPrompt, tuple[Directions | None, UserState]] = OrderedDict()
 
     @cached_property
     def space(self) -> PreferenceSpace:
@@ -96,9 +96,9 @@ class Bundle:
             raise DataError(str(error), file=self.folder / YAML, key="profiles") from error
 
     @cached_property
-    def people(self) -> People:
+    def user_states(self) -> UserStates:
         """What is known about whom."""
-        return People(
+        return UserStates(
             self.space, self.users, self.inferrer, self.store, refresh=self.file.refresh, capacity=self.file.states
         )
 
@@ -131,7 +131,7 @@ class Bundle:
 
     def known(self, user_id: str | None, prompt: str = "") -> Known:
         """What is known about this person who is about to ask `prompt`."""
-        return self.people.find([(user_id, prompt)])[0]
+        return self.user_states.find([(user_id, prompt)])[0]
 
     def state(self, user_id: str | None, prompt: str = "") -> tuple[UserState, bool]:
         """The person's state and whether they are known; nobody, a stranger and the erased get the method's prior."""
@@ -188,7 +188,7 @@ class Bundle:
     def score_known(self, items: Sequence[tuple[str | None, str, str]]) -> list[tuple[Known, Score]]:
         """`score`, and what was known about the person of each row when it was scored."""
         try:
-            found = self.people.find([(user, prompt) for user, prompt, _ in items])
+            found = self.user_states.find([(user, prompt) for user, prompt, _ in items])
             states = [self._state(known, prompt) for known, (_, prompt, _) in zip(found, items, strict=True)]
         except DataError as error:
             raise ScoreError(str(error)) from error
@@ -198,7 +198,7 @@ class Bundle:
 
     def _state(self, known: Known, prompt: str) -> UserState:
         """Adapted again when the directions are others than before; of a stranger and the erased nothing is kept."""
-        key = self.people.key(known.user, prompt)
+        key = self.user_states.key(known.user, prompt)
         if not known.user_known:
             self._states.pop(key, None)
             return self.method.prior()

@@ -10,15 +10,15 @@ from pydantic import ValidationError
 
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.bundle.bundle import Bundle
-from persona_rm.bundle.file import YAML, BundleFile, invalid, load_member
-from persona_rm.bundle.users import User, read_users, user_row
+from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, load_member
 from persona_rm.errors import DataError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.posterior import PosteriorInferrer
+from persona_rm.io.json_rows import open_atomic
 from persona_rm.methods import METHODS
-from persona_rm.rows import open_atomic
 from persona_rm.space import load_space
 from persona_rm.types import Persona
+from persona_rm.users.users_file import User, read_users, user_row
 
 
 def read_file(folder: str | Path) -> BundleFile:
@@ -43,11 +43,11 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder, file = Path(folder).resolve(), read_file(folder)
     bundle = Bundle(folder, file, {})
     _check_members(bundle, folder / YAML)
-    bundle.users = {user.persona.user_id: user for user in people_in(folder, file)}
+    bundle.users = {user.persona.user_id: user for user in users_in(folder, file)}
     return bundle
 
 
-def people_in(folder: Path, file: BundleFile) -> Iterator[User]:
+def users_in(folder: Path, file: BundleFile) -> Iterator[User]:
     """The people of a bundle's users file, as `read_users`; it may be empty where a store has them."""
     path = folder / file.users
     nobody = file.profiles is not None and path.is_file() and path.stat().st_size == 0

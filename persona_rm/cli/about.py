@@ -19,7 +19,7 @@ def where(
 ) -> None:
     """Print the path of the plugin file: `--reward.remote_url "$(persona-rm where openrlhf)"`."""
     with told():
-        from persona_rm.host import where as find
+        from persona_rm.hosts.common import where as find
 
         part = "agent" if agent else "rehearsal" if rehearsal else "reward"
         sys.stdout.write(f"{find(host, part)}\n")  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def fit_annotator(
         from dataclasses import asdict
 
         from persona_rm.annotators.fit import fit_thresholds, read_comments, read_statements, write_thresholds
-        from persona_rm.backends.encoder import MiniLM, MiniLMConfig
+        from persona_rm.backends.minilm import MiniLM, MiniLMConfig
         from persona_rm.space import load_space
 
         encoder = MiniLM(MiniLMConfig())

@@ -41,8 +41,8 @@ def build(
     """
     with told():
         from persona_rm.construct import job as construction
-        from persona_rm.pipeline.stages import Run
-        from persona_rm.pipeline.train import build_job, planned, print_result
+        from persona_rm.pipeline.run import RunFolder
+        from persona_rm.pipeline.stages.train import build_job, planned, print_result
 
         plan = recipe_of(recipe, [*(overrides or ()), *([f"build.sample={_share(sample)}"] if sample else ())])
         job = build_job(plan, resume=resume, command=_again(recipe, overrides, sample))
@@ -50,7 +50,7 @@ def build(
             console.print(planned(job))
             return
         result = construction.build(job)
-        print_result(Run(plan, plan.build_folder, console), result)
+        print_result(RunFolder(plan, plan.build_folder, console), result)
     raise typer.Exit(0 if result.clean else 3)
 
 
@@ -83,8 +83,8 @@ def leakage(
 ) -> None:
     """Look for posts, people and (nearly) equal texts that train and test share. Exit code 1 where there are any."""
     with told():
-        from persona_rm.construct.leakage import check
-        from persona_rm.files import read_examples
+        from persona_rm.construct.split.leakage import check
+        from persona_rm.io.alignx_format import read_examples
         from persona_rm.space import load_space
 
         found = load_space(space)
@@ -112,11 +112,11 @@ def prepare(
     """Write training rows for the host (prompt, chosen, rejected), and print the host's command for them. Builds what
     is missing first."""
     with told():
-        from persona_rm.host import command_line, dpo_command, environment
+        from persona_rm.hosts.common import command_line, dpo_command, environment
         from persona_rm.pipeline.members import model_folder
-        from persona_rm.pipeline.rows import write_dpo_rows
-        from persona_rm.pipeline.stages import Run
-        from persona_rm.pipeline.train import device_of, dpo_args, examples_of, mirrored_of, run_build
+        from persona_rm.pipeline.run import RunFolder
+        from persona_rm.pipeline.stages.dpo_rows import write_dpo_rows
+        from persona_rm.pipeline.stages.train import device_of, dpo_args, examples_of, mirrored_of, run_build
 
         plan = recipe_of(recipe, overrides)
         if to != "dpo" or not plan.dpo:
@@ -125,7 +125,7 @@ def prepare(
         if section not in plan.dpo:
             raise RecipeError(f"the recipe has no dpo.{section}; its sections: {', '.join(plan.dpo)}")
         config = plan.dpo[section]
-        job = Run(plan, plan.folder, console)
+        job = RunFolder(plan, plan.folder, console)
         if plan.build:
             run_build(job)
         count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out, mirrored_of(job))
@@ -143,7 +143,7 @@ def evaluate(
 ) -> None:
     """Alignment accuracy, flip, history sizes and controls, with intervals by user. Trains what is missing first."""
     with told():
-        from persona_rm.benchmarks.run import read_figures, write_figures
+        from persona_rm.benchmarks.evaluation import read_figures, write_figures
         from persona_rm.pipeline.job import run_recipe, summary
 
         plan = recipe_of(recipe, overrides)
@@ -161,10 +161,10 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder, e.g. runs/
     """Write report.html of a run again: one file, pictures and commands inside, works offline."""
     with told():
         from persona_rm.pipeline.job import make_report
-        from persona_rm.pipeline.stages import Run
+        from persona_rm.pipeline.run import RunFolder
         from persona_rm.recipe import load_recipe
 
-        make_report(Run(load_recipe(folder / "recipe.yaml"), folder, console))
+        make_report(RunFolder(load_recipe(folder / "recipe.yaml"), folder, console))
 
 
 @app.command()
@@ -175,7 +175,7 @@ def rehearse(
 ) -> None:
     """Run any recipe small on this machine, CPU included, through the real host; says what it changed and why."""
     with told():
-        from persona_rm.host import require_host
+        from persona_rm.hosts.common import require_host
         from persona_rm.pipeline.job import run_recipe
         from persona_rm.pipeline.rehearse import rehearsal_of
 

@@ -13,8 +13,8 @@ from persona_rm.errors import MissingExtra, RecipeError
 
 if TYPE_CHECKING:
     from persona_rm.recipe import PpoConfig, Recipe
-    from persona_rm.serving.web.service import Service
-    from persona_rm.serving.web.settings import Settings
+    from persona_rm.serving.http.service import Service
+    from persona_rm.serving.http.settings import Settings
 
 FOLDER = "serve"
 """Of bundles that were made for serving, in the run's folder."""
@@ -56,7 +56,7 @@ def serve(
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
         folder = bundle or _bundle_of(recipe, overrides, section)
-        from persona_rm.serving.web.server import curl_example, run_server
+        from persona_rm.serving.http.server import curl_example, run_server
 
         somebody, token = _somebody(folder), settings.token is not None
 
@@ -70,9 +70,9 @@ def serve(
 
 def _somebody(folder: Path) -> str:
     """The first person of a bundle; where they are all in a store, a word to replace."""
-    from persona_rm.bundle.load import people_in, read_file
+    from persona_rm.bundle.load import read_file, users_in
 
-    first = next(people_in(folder, read_file(folder)), None)
+    first = next(users_in(folder, read_file(folder)), None)
     return first.persona.user_id if first else "USER"
 
 
@@ -83,7 +83,7 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtra(f"serving over HTTP needs {error.name}: pip install persona_rm[serve]") from error
-    from persona_rm.serving.web.settings import Settings, token_from
+    from persona_rm.serving.http.settings import Settings, token_from
 
     strict = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
     token = token_from(token_file)
@@ -93,17 +93,17 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
 @contextmanager
 def _service(folder: Path, actors: int, gpus: float, deadline: float, log: Path | None) -> "Iterator[Service]":
     """One actor in this process, or a pool that ends with this block."""
-    from persona_rm.serving.web.service import ActorService, PoolService
+    from persona_rm.serving.http.service import ActorService, PoolService
 
     if not actors:
-        from persona_rm.serving.actor import RewardActor
+        from persona_rm.serving.actor.reward_actor import RewardActor
 
         yield ActorService(lambda: RewardActor(str(folder.resolve()), "http", str(log) if log else None))
         return
-    from persona_rm.host import device
+    from persona_rm.hosts.common import device
+    from persona_rm.hosts.openrlhf.launch import cluster
     from persona_rm.serving.client import RayTransport, RewardClient
-    from persona_rm.serving.launch import cluster
-    from persona_rm.serving.pool import NAMESPACE, start_pool
+    from persona_rm.serving.pool.pool import NAMESPACE, start_pool
 
     namespace = os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE)
     with cluster(dict(os.environ), device(), 0, actors):
@@ -134,7 +134,7 @@ def _bundle_of(recipe: Path | None, overrides: list[str] | None, section: str) -
 def _made_for(plan: "Recipe", section: str, made: Path) -> bool:
     """True where the PPO run wrote its bundle by this recipe: an override may ask for another. A folder that keeps no
     recipe is taken as it is."""
-    from persona_rm.pipeline.ppo import bundle_inputs
+    from persona_rm.pipeline.stages.ppo import bundle_inputs
     from persona_rm.recipe import load_recipe
 
     kept = made / "recipe.yaml"
@@ -143,9 +143,9 @@ def _made_for(plan: "Recipe", section: str, made: Path) -> bool:
 
 def _make_bundle(recipe: Path, plan: "Recipe", section: str, config: "PpoConfig") -> Path:
     """A bundle without a PPO run. Raises `RecipeError`, with the command, where its policy is not trained yet."""
-    from persona_rm.pipeline.ppo import bundle_inputs, bundle_of, people_of
-    from persona_rm.pipeline.stages import Run, file_hash
-    from persona_rm.pipeline.train import MODEL
+    from persona_rm.pipeline.run import RunFolder, file_hash
+    from persona_rm.pipeline.stages.ppo import bundle_inputs, bundle_of, users_of
+    from persona_rm.pipeline.stages.train import MODEL
 
     policy = plan.folder / "dpo" / config.reward / MODEL
     if config.reward in plan.dpo and not policy.is_dir():
@@ -154,10 +154,10 @@ def _make_bundle(recipe: Path, plan: "Recipe", section: str, config: "PpoConfig"
             f"first: persona-rm run {recipe} --only build --only dpo. Or serve what the starting model says of each "
             f"person: add ppo.{section}.reward=contrast"
         )
-    run = Run(plan, plan.folder, console)
+    run = RunFolder(plan, plan.folder, console)
 
     def work(folder: Path) -> None:
-        users, _ = people_of(run, config)
+        users, _ = users_of(run, config)
         bundle_of(run, config, folder, users)
 
     trained = file_hash(policy) if policy.is_dir() else ""

@@ -7,8 +7,8 @@ from pydantic import Field, field_validator
 from persona_rm.config import Config
 from persona_rm.construct.cleaning.config import CleanConfig
 from persona_rm.construct.mix import MixConfig
-from persona_rm.construct.sides import SplitConfig
-from persona_rm.construct.testset import TestConfig
+from persona_rm.construct.split.sides import SplitConfig
+from persona_rm.construct.split.testset import TestConfig
 
 PersonaOf = Literal["similar", "author", "author-then-similar"]
 Consistency = Literal["majority", "items", "strict"]

@@ -16,7 +16,7 @@ from persona_rm.annotators import Annotator
 from persona_rm.annotators.base import Reading
 from persona_rm.backends.base import Generation, Generator
 from persona_rm.construct.config import DemoConfig
-from persona_rm.construct.steps import demo, lone
+from persona_rm.construct.pairing.rules import demo, lone
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Directions, Example
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from pydantic import Field
 
 from persona_rm.config import Config
-from persona_rm.construct.sides import Side, key_of, side_of
+from persona_rm.construct.split.sides import Side, key_of, side_of
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Drop, Example, Pair, Persona, content_id
@@ -27,7 +27,7 @@ OVER_LIMIT = "over the limit of its source or dimension"
 OVER_SHARE = "over the share of universal values"
 
 
-class ValuePair(Protocol):
+class MixPair(Protocol):
     """One judgement of a universal set; `direction` is which pole of `dimension` choosing `chosen` shows."""
 
     @property
@@ -67,7 +67,7 @@ class MixConfig(Config):
         return self.share / (1 - self.share) * others + 1e-9
 
 
-class Kind(NamedTuple):
+class MixKind(NamedTuple):
     """Pairs among which items are drawn."""
 
     source: str
@@ -89,7 +89,7 @@ class ValueMix:
     through once, and only positions, prompt keys and, while that goes on, ids are held."""
 
     def __init__(
-        self, pairs: Sequence[ValuePair], config: MixConfig, space: PreferenceSpace, seed: int, test: float = 0.0
+        self, pairs: Sequence[MixPair], config: MixConfig, space: PreferenceSpace, seed: int, test: float = 0.0
     ) -> None:
         """Raises `DataError` for a direction other than -1 and 1 or a dimension that the space lacks, `RecipeError`
         for a limit on what no pair has."""
@@ -115,7 +115,7 @@ class ValueMix:
                 made.update(["", *limits] if isinstance(found, Example) else [])
                 yield found
 
-    def _order(self, side: Side) -> list[tuple[Kind, int]]:
+    def _order(self, side: Side) -> list[tuple[MixKind, int]]:
         """Every (kind, place in its pool) of a side: a seeded shuffle of what is sorted, so the input's order is
         nothing."""
         kinds = sorted(kind for kind in self.pools if kind.side == side)
@@ -123,8 +123,10 @@ class ValueMix:
         Random(f"{self.seed}/mix/{side}").shuffle(places)
         return places
 
-    def _example(self, kind: Kind, place: int, pair: ValuePair) -> Example | Drop:
-        from persona_rm.construct.steps import demo  # steps needs the job's config, of which MixConfig is a part
+    def _example(self, kind: MixKind, place: int, pair: MixPair) -> Example | Drop:
+        from persona_rm.construct.pairing.rules import (
+            demo,  # steps needs the job's config, of which MixConfig is a part
+        )
 
         name, directions = f"{kind.source}-{kind.dimension}-{pair.id}", self._directions(kind)
         items = self._items(kind, place, name, directions)
@@ -135,11 +137,11 @@ class ValueMix:
         group = content_id(pair.prompt)
         return Example(content_id("value", name), *texts, directions, persona, pair.source, group)
 
-    def _directions(self, kind: Kind) -> Directions:
+    def _directions(self, kind: MixKind) -> Directions:
         at = self.space.index(kind.dimension)
         return tuple(kind.direction if place == at else 0 for place in range(len(self.space)))
 
-    def _items(self, kind: Kind, place: int, name: str, directions: Directions) -> tuple[Pair, ...]:
+    def _items(self, kind: MixKind, place: int, name: str, directions: Directions) -> tuple[Pair, ...]:
         """Up to `n_pairs` drawn per (seed, pair), each under a prompt of its own, none under the pair's."""
         pool, random = self.pools[kind], Random(f"{self.seed}/mix/{name}")
         total, numbers = len(pool.numbers), list[int]()
@@ -153,14 +155,14 @@ class ValueMix:
         return tuple(Pair(pair.prompt, pair.chosen, pair.rejected, directions) for pair in drawn)
 
 
-def _pools(pairs: Sequence[ValuePair], space: PreferenceSpace, seed: int, test: float) -> dict[Kind, _Pool]:
-    rows: dict[Kind, list[tuple[str, int, int]]] = defaultdict(list)
+def _pools(pairs: Sequence[MixPair], space: PreferenceSpace, seed: int, test: float) -> dict[MixKind, _Pool]:
+    rows: dict[MixKind, list[tuple[str, int, int]]] = defaultdict(list)
     for number, pair in enumerate(pairs):
         if pair.direction not in (-1, 1):
             raise DataError(f"pair {pair.id!r} of {pair.source}: direction is {pair.direction!r}; it must be -1 or 1")
         space.index(pair.dimension)
         prompt = content_id(pair.prompt)
-        kind = Kind(pair.source, pair.dimension, pair.direction, side_of(seed, "prompt", prompt, test))
+        kind = MixKind(pair.source, pair.dimension, pair.direction, side_of(seed, "prompt", prompt, test))
         rows[kind].append((pair.id, number, key_of("prompt", prompt)))
     pools = {}
     for kind in list(rows):
@@ -169,12 +171,12 @@ def _pools(pairs: Sequence[ValuePair], space: PreferenceSpace, seed: int, test: 
     return pools
 
 
-def _names(kind: Kind) -> tuple[str, str, str]:
+def _names(kind: MixKind) -> tuple[str, str, str]:
     """What a limit may name."""
     return kind.source, kind.dimension, f"{kind.source}/{kind.dimension}"
 
 
-def _known(limit: Mapping[str, int], pools: Mapping[Kind, _Pool]) -> None:
+def _known(limit: Mapping[str, int], pools: Mapping[MixKind, _Pool]) -> None:
     names = {name for kind in pools for name in _names(kind)}
     for name, most in limit.items():
         if name not in names:

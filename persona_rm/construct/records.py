@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from persona_rm.construct.steps import LabelledPair
+from persona_rm.construct.pairing.rules import LabelledPair
 from persona_rm.types import Comment, Directions, Drop, Example, Levels, Pair, Persona, Thread, Ugc
 
 SIGNS = "-0+"
@@ -16,7 +16,7 @@ Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class PostRecord:
     """A thread on its way: `group` is one name for all posts that nearly say the same, `side` is train or test."""
 
     thread: Thread
@@ -25,10 +25,10 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PostPairs:
     """The preference pairs of a post; its thread carries no comments any more."""
 
-    post: Post
+    post: PostRecord
     pairs: tuple[LabelledPair, ...]
 
 
@@ -43,17 +43,17 @@ def notes(text: str) -> tuple[list[Drop], dict[str, float]]:
     return [Drop(*drop) for drop in drops], counts
 
 
-def from_post(post: Post) -> dict[str, Any]:
+def from_post(post: PostRecord) -> dict[str, Any]:
     """JSON of a post."""
     body = {field: getattr(post.thread, field) for field in ("id", "source", "prompt", "author", "created")}
     comments = [from_comment(comment) for comment in post.thread.comments]
     return body | {"comments": comments, "group": post.group, "side": post.side}
 
 
-def to_post(body: Body) -> Post:
+def to_post(body: Body) -> PostRecord:
     """A post again."""
     plain = {field: body[field] for field in ("id", "source", "prompt", "author", "created")}
-    return Post(Thread(comments=tuple(map(to_comment, body["comments"])), **plain), body["group"], body["side"])
+    return PostRecord(Thread(comments=tuple(map(to_comment, body["comments"])), **plain), body["group"], body["side"])
 
 
 def from_comment(comment: Comment) -> dict[str, Any]:
@@ -82,14 +82,14 @@ def directions(text: str) -> Directions:
     return tuple(SIGNS.index(sign) - 1 for sign in text)
 
 
-def from_pairs(pairs: Pairs) -> dict[str, Any]:
+def from_pairs(pairs: PostPairs) -> dict[str, Any]:
     """JSON of a post's pairs."""
     rows = [{"chosen": from_comment(p.chosen), "rejected": from_comment(p.rejected)} for p in pairs.pairs]
     signed = [row | {"directions": signs(pair.directions)} for row, pair in zip(rows, pairs.pairs, strict=True)]
     return from_post(pairs.post) | {"pairs": signed}
 
 
-def to_pairs(body: Body) -> Pairs:
+def to_pairs(body: Body) -> PostPairs:
     """A post's pairs again."""
     post = to_post(body)
     found = (
@@ -98,7 +98,7 @@ def to_pairs(body: Body) -> Pairs:
         )
         for row in body["pairs"]
     )
-    return Pairs(post, tuple(found))
+    return PostPairs(post, tuple(found))
 
 
 def from_example(example: Example) -> dict[str, Any]:

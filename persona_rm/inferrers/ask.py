@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import Belief, Perception, hear
 from persona_rm.inferrers.model import Floats
+from persona_rm.inferrers.stored_answers import Belief, Perception, hear
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Example, content_id
 
@@ -96,7 +96,7 @@ def _negated(directions: Directions) -> Directions:
     return tuple(-d for d in directions)
 
 
-class Asker:
+class QuestionChooser:
     """Questions, and what an answer to each would tell. Keeps nothing about anybody."""
 
     def __init__(self, questions: Sequence[Question], how: Perception | None = None, shortlist: int = 256) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from persona_rm.inferrers.model import Floats
 
-Kind = Literal["none", "temperature", "isotonic"]
+CalibrationKind = Literal["none", "temperature", "isotonic"]
 TINY = 1e-6
 
 
@@ -35,7 +35,7 @@ class Calibration:
         return np.asarray(found / found.sum(-1, keepdims=True))
 
 
-def fit_calibration(kind: Kind, probabilities: Floats, labels: npt.NDArray[np.int64]) -> Calibration:
+def fit_calibration(kind: CalibrationKind, probabilities: Floats, labels: npt.NDArray[np.int64]) -> Calibration:
     """From P(direction) (n, D, 3) and the true directions (n, D) of people who were held out."""
     flat, classes = np.maximum(probabilities.reshape(-1, 3), TINY), labels.reshape(-1) + 1
     if kind == "temperature":

@@ -23,9 +23,9 @@ from persona_rm.backends.base import Backends, Generator, LevelReader
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import Item
-from persona_rm.inferrers.reading import (
+from persona_rm.inferrers.item_reader import (
     MIDDLE,
-    Asked,
+    PromptAndText,
     fill,
     labels_schema,
     listed,
@@ -215,7 +215,7 @@ def _check(critiques: Sequence[Critique]) -> None:
             raise DataError(f"critiques[{place}] has no text: there is nothing to read; leave it out")
 
 
-def _stated(clause: Clause, wording: CritiqueWording, refusals: str) -> tuple[Asked, int]:
+def _stated(clause: Clause, wording: CritiqueWording, refusals: str) -> tuple[PromptAndText, int]:
     """(what is read, the sign of what is found)."""
     said = clause.sign < 0 and refusals == "said"
     statement = fill(wording.refused if said else wording.wanted, {"clause": _meant(clause.text, wording.means)})

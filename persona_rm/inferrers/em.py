@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from persona_rm.inferrers.model import Counts, Floats, PreferenceModel
+from persona_rm.inferrers.model import EvidenceCounts, Floats, PreferenceModel
 
 FLOOR = 1e-4
 """No probability is smaller: one odd item must not exclude a direction."""
@@ -36,7 +36,7 @@ class FitConfig:
 
 
 def fit_model(
-    sources: tuple[str, ...], counts: Counts, config: FitConfig, labels: npt.NDArray[np.int64] | None = None
+    sources: tuple[str, ...], counts: EvidenceCounts, config: FitConfig, labels: npt.NDArray[np.int64] | None = None
 ) -> PreferenceModel:
     """The model of these people. `labels` (n, D) of -1, 0 and 1 are known directions."""
     known = None if labels is None else np.stack([labels == way for way in (-1, 0, 1)], -1).astype(float)
@@ -54,7 +54,7 @@ def fit_model(
 
 def choose_model(
     sources: tuple[str, ...],
-    counts: Counts,
+    counts: EvidenceCounts,
     config: FitConfig,
     sizes: tuple[int, ...],
     labels: npt.NDArray[np.int64] | None = None,
@@ -77,7 +77,7 @@ def choose_model(
     return fit_model(sources, counts, tried[few], labels), {size: float(e.mean()) for size, e in each.items()}
 
 
-def _start(counts: Counts) -> Floats:
+def _start(counts: EvidenceCounts) -> Floats:
     """Directions from the net votes of all sources, in standard deviations of votes that are drawn evenly."""
     negative, positive = counts.votes.sum(1)[..., 0], counts.votes.sum(1)[..., 1]
     z = (positive - negative) / np.sqrt(np.maximum(counts.totals.sum(1), 1.0))[:, None]
@@ -85,7 +85,7 @@ def _start(counts: Counts) -> Floats:
     return np.asarray(found / found.sum(-1, keepdims=True))
 
 
-def _expect(model: PreferenceModel, counts: Counts, known: Floats | None) -> tuple[Floats, Floats]:
+def _expect(model: PreferenceModel, counts: EvidenceCounts, known: Floats | None) -> tuple[Floats, Floats]:
     """P(class) (n, K) and P(class, direction) summed to P(direction) (n, D, 3) of every person."""
     if known is not None:
         logs = np.log(model.shares) + np.einsum("ndt,kdt->nk", known, np.log(model.classes))
@@ -96,7 +96,7 @@ def _expect(model: PreferenceModel, counts: Counts, known: Floats | None) -> tup
 
 
 def _maximise(
-    sources: tuple[str, ...], counts: Counts, directions: Floats, members: Floats, config: FitConfig
+    sources: tuple[str, ...], counts: EvidenceCounts, directions: Floats, members: Floats, config: FitConfig
 ) -> PreferenceModel:
     """`directions` (n, D, 3), or (n, K, D, 3) jointly with the class."""
     joint = directions.ndim == 4
@@ -108,7 +108,7 @@ def _maximise(
     return PreferenceModel(sources, _tables(counts, each, config.strength), _floored(classes), shares)
 
 
-def _tables(counts: Counts, directions: Floats, strength: float) -> Floats:
+def _tables(counts: EvidenceCounts, directions: Floats, strength: float) -> Floats:
     """P(vote | direction) by source and dimension."""
     told = np.einsum("nsdv,ndt->sdtv", counts.votes, directions)
     every = np.einsum("ns,ndt->sdt", counts.totals, directions)

@@ -4,12 +4,12 @@ from typing import ClassVar, Literal
 
 from persona_rm.config import Config
 from persona_rm.inferrers.evidence import Item
-from persona_rm.inferrers.reading import annotated_items
-from persona_rm.inferrers.vote import Vote, VoteConfig
+from persona_rm.inferrers.item_reader import annotated_items
+from persona_rm.inferrers.vote import VoteConfig, VoteInferrer
 from persona_rm.types import Persona
 
 
-class LlmConfig(VoteConfig):
+class LlmInferrerConfig(VoteConfig):
     """The vote's thresholds, and what is read."""
 
     then: Literal["vote"] = "vote"
@@ -20,11 +20,11 @@ class LlmConfig(VoteConfig):
     """The demographic text is one more item: the paper averages over it as over the others."""
 
 
-class Llm(Vote):
+class Llm(VoteInferrer):
     """`vote` over directions that the annotator of the recipe reads: a language model, a server, or the encoder."""
 
     name: ClassVar[str] = "llm"
-    Config: ClassVar[type[Config]] = LlmConfig
+    Config: ClassVar[type[Config]] = LlmInferrerConfig
 
     def items(self, persona: Persona) -> list[Item]:
         """The persona's items; all texts without directions in one call of the annotator.

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persona_rm.inferrers.contexts import unit
-from persona_rm.inferrers.model import Counts, Floats, PreferenceModel
+from persona_rm.inferrers.model import EvidenceCounts, Floats, PreferenceModel
 
 WARM = 0.3
 """The first E step trusts what it finds to this power; it grows by 0.1 a step up to 1."""
@@ -73,19 +73,25 @@ class Mixture:
         cosines = np.where(self.contexts.any(-1), self.contexts @ context, -np.inf)[None]
         return np.asarray(gate.share(gate.attention(cosines), self.responsibilities, self.shares)[0])
 
-    def counts(self, items: Counts) -> Counts:
+    def counts(self, items: EvidenceCounts) -> EvidenceCounts:
         """What each taste was heard to say: rows are tastes."""
         return weigh(items, self.responsibilities)
 
 
-def weigh(items: Counts, responsibilities: Floats) -> Counts:
+def weigh(items: EvidenceCounts, responsibilities: Floats) -> EvidenceCounts:
     """The items' counts by taste, from one row for each item."""
     votes = np.einsum("nm,nsdv->msdv", responsibilities, items.votes)
-    return Counts(votes, responsibilities.T @ items.totals)
+    return EvidenceCounts(votes, responsibilities.T @ items.totals)
 
 
 def choose_mixture(
-    model: PreferenceModel, items: Counts, contexts: Floats, gate: Gate, most: int, penalty: float, iterations: int
+    model: PreferenceModel,
+    items: EvidenceCounts,
+    contexts: Floats,
+    gate: Gate,
+    most: int,
+    penalty: float,
+    iterations: int,
 ) -> Mixture:
     """The number of tastes, up to `most`, that the evidence pays for; every taste needs two items to start with."""
     n = len(items)
@@ -98,13 +104,15 @@ def choose_mixture(
     return best
 
 
-def single(model: PreferenceModel, items: Counts, contexts: Floats) -> Mixture:
+def single(model: PreferenceModel, items: EvidenceCounts, contexts: Floats) -> Mixture:
     """Everything in one taste."""
     whole = np.ones((len(items), 1))
     return Mixture(contexts, whole, float(model.log_evidence(weigh(items, whole))[0]))
 
 
-def split(model: PreferenceModel, items: Counts, contexts: Floats, gate: Gate, size: int, iterations: int) -> Mixture:
+def split(
+    model: PreferenceModel, items: EvidenceCounts, contexts: Floats, gate: Gate, size: int, iterations: int
+) -> Mixture:
     """`size` tastes: EM from a start by contexts and one by votes; the better of the two."""
     net = (items.votes[..., 1] - items.votes[..., 0]).sum(1)
     starts = [_start(features, size) for features in (contexts, net) if features.any()]
@@ -113,7 +121,7 @@ def split(model: PreferenceModel, items: Counts, contexts: Floats, gate: Gate, s
 
 
 def _climb(
-    model: PreferenceModel, items: Counts, contexts: Floats, gate: Gate, start: Floats, iterations: int
+    model: PreferenceModel, items: EvidenceCounts, contexts: Floats, gate: Gate, start: Floats, iterations: int
 ) -> Mixture:
     said = model.evidence(items)
     cosines = np.where(contexts.any(-1), contexts @ contexts.T, -np.inf)

@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class EvidenceCounts:
     """What the items of n people say. `votes` (n, S, D, 2): weighted items that vote negative, positive; `totals`
     (n, S): weighted items."""
 
@@ -32,12 +32,12 @@ class Counts:
     def __len__(self) -> int:
         return len(self.totals)
 
-    def of(self, rows: npt.NDArray[np.int64]) -> "Counts":
+    def of(self, rows: npt.NDArray[np.int64]) -> "EvidenceCounts":
         """Some of the people."""
-        return Counts(self.votes[rows], self.totals[rows])
+        return EvidenceCounts(self.votes[rows], self.totals[rows])
 
 
-def count(votes: npt.NDArray[np.int8], sources: npt.NDArray[np.int64], n_sources: int) -> Counts:
+def count(votes: npt.NDArray[np.int8], sources: npt.NDArray[np.int64], n_sources: int) -> EvidenceCounts:
     """Counts of items that weigh the same: votes (n, I, D) of -1, 0 and 1, the source of each item (n, I), -1: none.
 
     At most 255 items of one source.
@@ -50,7 +50,7 @@ def count(votes: npt.NDArray[np.int8], sources: npt.NDArray[np.int64], n_sources
         totals[:, source] = mine.sum(1)
         for side, one in enumerate(sides):
             told[:, source, :, side] = (one & mine[..., None]).sum(1, dtype=np.uint8)
-    return Counts(told, totals)
+    return EvidenceCounts(told, totals)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class PreferenceModel:
         """(D, 3): the population's directions."""
         return np.asarray(np.tensordot(self.shares, self.classes, 1))
 
-    def evidence_of(self, source: int, counts: Counts) -> Floats:
+    def evidence_of(self, source: int, counts: EvidenceCounts) -> Floats:
         """log P(votes of one source | direction) per person and dimension, (n, D, 3)."""
         negative, silent, positive = self._logs[source]
         votes = counts.votes[:, source]
@@ -89,7 +89,7 @@ class PreferenceModel:
         """log P(vote | direction) as (S, vote, direction, 1, D): long rows, which is what makes `evidence_of` fast."""
         return np.ascontiguousarray(np.log(self.tables).transpose(0, 3, 2, 1))[:, :, :, None]
 
-    def evidence(self, counts: Counts) -> Floats:
+    def evidence(self, counts: EvidenceCounts) -> Floats:
         """log P(votes | direction) of all sources, (n, D, 3)."""
         return np.asarray(sum(self.evidence_of(s, counts) for s in range(len(self.sources))))
 
@@ -114,7 +114,7 @@ class PreferenceModel:
         found = likelihood * ((weights / sums) @ classes.transpose(0, 2, 1))
         return np.ascontiguousarray(found.transpose(1, 0, 2))
 
-    def log_evidence(self, counts: Counts) -> Floats:
+    def log_evidence(self, counts: EvidenceCounts) -> Floats:
         """log P(votes) of each person, (n,): what models are compared by."""
         evidence = self.evidence(counts)
         most = evidence.max(-1, keepdims=True)

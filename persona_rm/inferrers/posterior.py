@@ -22,12 +22,12 @@ from pydantic import Field
 from persona_rm.backends.base import Backends
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import Belief, Perception, hear
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
-from persona_rm.inferrers.calibration import Calibration, Kind, fit_calibration
+from persona_rm.inferrers.calibration import Calibration, CalibrationKind, fit_calibration
 from persona_rm.inferrers.em import GENERIC, FitConfig, choose_model
 from persona_rm.inferrers.evidence import Item, behind, check_votes
-from persona_rm.inferrers.model import Counts, Floats, PreferenceModel
+from persona_rm.inferrers.model import EvidenceCounts, Floats, PreferenceModel
+from persona_rm.inferrers.stored_answers import Belief, Perception, hear
 from persona_rm.inferrers.tally import OTHER, Tally, read_tally
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
@@ -58,7 +58,7 @@ class PosteriorConfig(Config):
     """Numbers of latent classes to choose from, by how well they predict held-out people; (1,): no correlations."""
     labels: bool = False
     """Learn error rates from people whose directions are known, instead of by EM."""
-    calibrate: Kind = "temperature"
+    calibrate: CalibrationKind = "temperature"
     calibration_share: float = Field(0.25, gt=0, lt=1)
     """Of the people whose directions are known: kept out of the fit, to calibrate on."""
     strength: float = Field(30.0, gt=0)
@@ -114,7 +114,7 @@ class PosteriorInferrer(Inferrer):
             raw = self.probabilities(counts.of(np.flatnonzero(held)))
             self.calibration = fit_calibration(self.config.calibrate, raw, labels[held])
         self.fitted = {
-            "people": len(rows), "calibrated_on": int(held.sum()), "classes": len(self.model.shares),
+            "users": len(rows), "calibrated_on": int(held.sum()), "classes": len(self.model.shares),
             "log_evidence": {str(k): v for k, v in scores.items()}, "temperature": self.calibration.temperature,
         }  # fmt: skip
 
@@ -127,14 +127,14 @@ class PosteriorInferrer(Inferrer):
             held[np.random.default_rng(self.config.seed).permutation(known)[:n]] = True
         return held
 
-    def probabilities(self, counts: Counts) -> Floats:
+    def probabilities(self, counts: EvidenceCounts) -> Floats:
         """P(direction) of many people, (n, D, 3), calibrated."""
         if len(counts) <= CHUNK:
             return self.calibration(self.model.marginals(self.evidence(counts)))
         parts = np.array_split(np.arange(len(counts)), len(counts) // CHUNK + 1)
         return np.concatenate([self.probabilities(counts.of(part)) for part in parts])
 
-    def evidence(self, counts: Counts) -> Floats:
+    def evidence(self, counts: EvidenceCounts) -> Floats:
         """log P(votes | direction), (n, D, 3): each source weighted, and no louder than `ceiling`."""
         out = np.zeros((3, len(counts), self.model.size)).transpose(1, 2, 0)
         heard = np.asarray(counts.totals.any(0))
@@ -258,9 +258,9 @@ def generic_model(sources: tuple[str, ...], size: int, held: float) -> Preferenc
     return PreferenceModel(sources, np.tile(GENERIC, (len(sources), size, 1, 1)), prior, np.ones(1))
 
 
-def join(counts: Sequence[Counts]) -> Counts:
+def join(counts: Sequence[EvidenceCounts]) -> EvidenceCounts:
     """The counts of many people in one."""
-    return Counts(np.concatenate([c.votes for c in counts]), np.concatenate([c.totals for c in counts]))
+    return EvidenceCounts(np.concatenate([c.votes for c in counts]), np.concatenate([c.totals for c in counts]))
 
 
 def _bounded(evidence: Floats, ceiling: float) -> Floats:

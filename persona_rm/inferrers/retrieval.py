@@ -24,7 +24,7 @@ from persona_rm.inferrers.contexts import contexts_of, texts_of
 from persona_rm.inferrers.evidence import Item, bare_item, distinct
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.inferrers.tally import DAY
-from persona_rm.inferrers.vote import Vote, VoteConfig
+from persona_rm.inferrers.vote import VoteConfig, VoteInferrer
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Pair, Persona, Ugc
 
@@ -70,7 +70,7 @@ class Retrieval(Inferrer):
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
         super().__init__(config, space, backends)
-        rule = Vote if config.rule.name == "vote" else PosteriorInferrer
+        rule = VoteInferrer if config.rule.name == "vote" else PosteriorInferrer
         self.rule: Inferrer = rule(config.rule, space, backends)
 
     @property

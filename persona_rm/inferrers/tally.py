@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import GRADES, is_grade
 from persona_rm.inferrers.evidence import Item
-from persona_rm.inferrers.model import Counts
+from persona_rm.inferrers.model import EvidenceCounts
+from persona_rm.inferrers.stored_answers import GRADES, is_grade
 from persona_rm.types import UserState
 
 OTHER = "other"
@@ -114,9 +114,9 @@ class Tally:
         return len(self.entries) + len(self.answers)
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> EvidenceCounts:
         """Of this one person: votes (1, S, D, 2), totals (1, S)."""
-        return Counts((self.dated + self.undated)[None], (self.dated_totals + self.undated_totals)[None])
+        return EvidenceCounts((self.dated + self.undated)[None], (self.dated_totals + self.undated_totals)[None])
 
     def weight(self, entry: Entry) -> float:
         """What this item counts as of the newest date."""

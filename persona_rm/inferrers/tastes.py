@@ -26,7 +26,7 @@ from persona_rm.inferrers.contexts import contexts_of, texts_of, unit
 from persona_rm.inferrers.evidence import Item, behind, distinct
 from persona_rm.inferrers.lens import Lens, fit_lens
 from persona_rm.inferrers.mixture import Gate, Mixture, choose_mixture, single, split
-from persona_rm.inferrers.model import Counts, Floats
+from persona_rm.inferrers.model import EvidenceCounts, Floats
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.inferrers.tally import Tally
 from persona_rm.space import PreferenceSpace
@@ -51,7 +51,7 @@ class TastesConfig(Config):
     iterations: int = Field(12, gt=0)
     lens: int = Field(120, ge=0)
     """Principal components of contexts in which `fit` looks for what tells tastes apart; 0: contexts as they are."""
-    people: int = Field(2000, gt=0)
+    users: int = Field(2000, gt=0)
     """From whom the lens is learned, at most."""
     posterior: PosteriorConfig = PosteriorConfig()
 
@@ -76,7 +76,7 @@ class Tastes(Inferrer):
             self.backends.need_encoder(self.name)
         self.posterior.fit(personas)
         learn = self.config.most > 1 and self.config.lens > 0
-        self.lens = self._fit_lens(personas[: self.config.people]) if learn else None
+        self.lens = self._fit_lens(personas[: self.config.users]) if learn else None
 
     def _fit_lens(self, personas: Sequence[Persona]) -> Lens | None:
         """From people's items, split by what they say alone."""
@@ -139,7 +139,7 @@ class Tastes(Inferrer):
     def _seen(self, vectors: Floats) -> Floats:
         return self.lens(vectors) if self.lens is not None and vectors.any() else unit(vectors)
 
-    def _rows(self, items: Sequence[Item], *, weigh: bool = True) -> Counts:
+    def _rows(self, items: Sequence[Item], *, weigh: bool = True) -> EvidenceCounts:
         """One row for each item, faded by age; with `weigh` also weighted by source, as `posterior` does later."""
         base = self.posterior
         tally = Tally(len(self.space), base.sources, base.config.half_life)
@@ -152,7 +152,7 @@ class Tastes(Inferrer):
             votes[row, entry.source, entry.negative, 0] = worth
             votes[row, entry.source, entry.positive, 1] = worth
             totals[row, entry.source] = worth
-        return Counts(votes, totals)
+        return EvidenceCounts(votes, totals)
 
     def save(self, folder: Path) -> None:
         """config.json, and the posterior's model and the lens in safetensors."""

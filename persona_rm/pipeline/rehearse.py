@@ -3,23 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-from persona_rm.host import rehearse
+from persona_rm.hosts.common import rehearse
 from persona_rm.pipeline.members import model_folder
-from persona_rm.recipe import Args, Recipe
+from persona_rm.recipe import HostArgs, Recipe
 
 ROWS, PROMPTS, USERS = 16, 8, 8
-SMALL_WORLD = {"people": 40, "test_people": 8, "posts": 80, "replies": 4}
+SMALL_WORLD = {"users": 40, "test_users": 8, "posts": 80, "replies": 4}
 
 
 def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
     """The recipe made small, and every change with its reason. The result writes to runs/<name>-rehearsal."""
-    model = model_folder("toy_lm")
+    model = model_folder("simulator_lm")
     raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
-    changes = [f"model: {recipe.model} -> toy_lm: the packaged tiny model"] if recipe.model != "toy_lm" else []
+    changes = (
+        [f"model: {recipe.model} -> simulator_lm: the packaged tiny model"] if recipe.model != "simulator_lm" else []
+    )
     if recipe.device != "auto":
         changes.append(f"device: {recipe.device} -> auto: a rehearsal runs on what this machine has")
     raw |= {
-        "model": "toy_lm",
+        "model": "simulator_lm",
         "device": "auto",
         "out": f"runs/{recipe.name}-rehearsal",
         "pretrain": None,
@@ -43,7 +45,7 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
 
 
 def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> None:
-    if recipe.source["name"] == "toy":
+    if recipe.source["name"] == "simulator":
         raw["source"] = {**recipe.source, **SMALL_WORLD}
         changes.append(f"source: a small world {SMALL_WORLD}")
     elif recipe.build is not None:
@@ -51,7 +53,7 @@ def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> Non
         changes.append("build.max_threads: 300: a small share of the data")
 
 
-def _args(where: str, args: Args, model: Path, changes: list[str]) -> Args:
+def _args(where: str, args: HostArgs, model: Path, changes: list[str]) -> HostArgs:
     """The host's flags for this machine, without the paths, which the stages set."""
     kind = "ppo" if where.startswith("ppo") else "dpo"
     marker = {"actor.model_name_or_path": str(model)} if kind == "ppo" else {"model.model_name_or_path": str(model)}

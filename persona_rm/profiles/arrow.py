@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persona_rm.errors import DataError, MissingExtra
+from persona_rm.io.json_rows import atomic, need_file
 from persona_rm.profiles.base import SCHEMA, ProfileStore, Record, check_schema, hash_of, record, today
 from persona_rm.profiles.paths import path_of
 from persona_rm.profiles.tombstones import Tombstones, is_date
-from persona_rm.rows import atomic, need_file
 from persona_rm.types import UserState
 
 BESIDE = ".erased"
@@ -30,7 +30,7 @@ COLUMNS = {"id": "large_binary", "state": "large_binary", "key": "uint64", "row"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class StateTable:
     """The columns of an open file, none of them copied."""
 
     ids: Any
@@ -52,7 +52,7 @@ class ArrowSnapshot(ProfileStore):
         super().__init__(str(path))
         self.path = Path(path)
         self.tombstones = Tombstones(self.path.with_name(self.path.name + BESIDE))
-        self._table: Table | None = None
+        self._table: StateTable | None = None
         self._gone: dict[str, str] = {}
         self._looked: Mapping[str, str] = {}
 
@@ -105,7 +105,7 @@ class ArrowSnapshot(ProfileStore):
         table = self._opened()
         return len(table.ids) - len(_places(table, list(self._dead())))
 
-    def _opened(self) -> Table:
+    def _opened(self) -> StateTable:
         if self._table is None:
             self.open()
         assert self._table is not None
@@ -210,7 +210,7 @@ def _content(rows: Iterable[tuple[bytes, bytes]]) -> str:
     return digest.hexdigest()
 
 
-def _mapped(path: Path) -> Table:
+def _mapped(path: Path) -> StateTable:
     """The columns of a snapshot, checked as far as reading them safely needs. Raises `DataError`."""
     pyarrow = _pyarrow()
     if path.is_dir():
@@ -224,7 +224,7 @@ def _mapped(path: Path) -> Table:
         raise DataError(f"cannot be read as Arrow: {error} (is the file cut? write it again)", file=path) from error
 
 
-def _columns(pyarrow: Any, path: Path) -> Table:
+def _columns(pyarrow: Any, path: Path) -> StateTable:
     stamp, source = _stamp(path), pyarrow.memory_map(str(path))
     reader = pyarrow.ipc.open_file(source)
     _check(reader.schema, reader.num_record_batches, path)
@@ -235,7 +235,7 @@ def _columns(pyarrow: Any, path: Path) -> Table:
     keys, rows = batch.column("key").to_numpy(), batch.column("row").to_numpy()
     if len(rows) and int(rows.max()) >= len(rows):
         raise DataError("damaged: its index points behind its rows; write it again", file=path)
-    return Table(
+    return StateTable(
         batch.column("id"), batch.column("state"), keys, rows, reader.schema.metadata[VERSION].decode(), source, stamp
     )
 
@@ -254,7 +254,7 @@ def _check(schema: Any, batches: int, path: Path) -> None:
         raise DataError("not what write_snapshot writes: columns or pieces are missing; write it again", file=path)
 
 
-def _places(table: Table, sha256s: Sequence[str]) -> dict[str, int]:
+def _places(table: StateTable, sha256s: Sequence[str]) -> dict[str, int]:
     """The rows of those hashes that are there. Two people may share a key, never a hash: who is not found at the
     first place of a key is looked for at the next."""
     keys = np.array([_key(sha256) for sha256 in sha256s], dtype=np.uint64)

@@ -1,8 +1,8 @@
 """A run folder -> one HTML file that works offline, and tables for the console."""
 
-from persona_rm.report.data import ReportData, collect
 from persona_rm.report.goals import EMBEDDED_GOALS, INFERENCE_GOALS, Goal, goals_of
 from persona_rm.report.page import render, write_report
+from persona_rm.report.report_data import ReportData, collect
 from persona_rm.report.table import figure_table
 
 __all__ = [

@@ -1,6 +1,6 @@
 """What <run>/inference/inference.json says: every part is optional, keys not named here are ignored.
 
-An `Estimate` is [value, low, high], the ends of a 95 % interval; it is null where nothing could be divided by.
+An `Interval` is [value, low, high], the ends of a 95 % interval; it is null where nothing could be divided by.
 """
 
 import math
@@ -11,21 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from persona_rm.errors import DataError
 
-Estimate = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+Interval = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 Bin = tuple[FiniteFloat, FiniteFloat, int]
 """Mean probability, share that was right, how many."""
 
 
-class Part(BaseModel):
+class ReportPart(BaseModel):
     """A frozen piece of the file."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class About(Part):
+class About(ReportPart):
     """Whose preferences were inferred, from how many items; `fit`: what the posterior was learned from."""
 
-    people: int | None = None
+    users: int | None = None
     items: int | None = None
     world: str = ""
     fit: Mapping[str, Any] = Field(default_factory=dict)
@@ -39,16 +39,16 @@ class About(Part):
         return fit
 
 
-class Direction(Part):
+class Direction(ReportPart):
     """One row of Table 12."""
 
     inferrer: str
     label: str = Field(alias="class")
-    precision: Estimate | None = None
-    recall: Estimate | None = None
+    precision: Interval | None = None
+    recall: Interval | None = None
 
 
-class Reliability(Part):
+class Reliability(ReportPart):
     """`inferrer`: "vote", or "posterior, before" and "posterior, after" calibration."""
 
     inferrer: str
@@ -56,15 +56,15 @@ class Reliability(Part):
     bins: tuple[Bin, ...] = ()
 
 
-class ByItems(Part):
+class ByItems(ReportPart):
     """Accuracy of ordering held-out choices from `n` items."""
 
     inferrer: str
     n: int
-    accuracy: Estimate
+    accuracy: Interval
 
 
-class Dimension(Part):
+class DimensionFigures(ReportPart):
     """`held`: share of people with a view; `error_rate`: how often the annotator claims one that is not there."""
 
     dimension: str
@@ -75,7 +75,7 @@ class Dimension(Part):
     error_rate: FiniteFloat | None = None
 
 
-class ErrorRate(Part):
+class ErrorRate(ReportPart):
     """The annotator's rate of false claims: as it is, and as it was estimated without labels."""
 
     dimension: str
@@ -84,7 +84,7 @@ class ErrorRate(Part):
     estimated: FiniteFloat
 
 
-class Measured(Part):
+class Measured(ReportPart):
     """One row of a dot chart or table; `world` and `what` group rows."""
 
     name: str
@@ -97,33 +97,33 @@ class Measured(Part):
     what: str = ""
 
 
-class Gap(Part):
+class Gap(ReportPart):
     """Accuracy with golden, voted and inferred directions, and the share of the way that the last one goes."""
 
-    closed: Estimate
+    closed: Interval
     golden: FiniteFloat
     vote: FiniteFloat
     posterior: FiniteFloat
 
 
-class Asked(Part):
+class AskingFigures(ReportPart):
     """Accuracy after some questions; `how` they were chosen."""
 
     world: str
     how: str
     questions: int
-    accuracy: Estimate
+    accuracy: Interval
 
 
-class Observed(Part):
+class Observed(ReportPart):
     """Accuracy from observed items of the same people."""
 
     world: str
     items: int
-    accuracy: Estimate
+    accuracy: Interval
 
 
-class TraitRate(Part):
+class TraitRate(ReportPart):
     """On real text: how often the annotator is right where it speaks, how often silent, its calibration error."""
 
     trait: str
@@ -133,18 +133,18 @@ class TraitRate(Part):
     n: int
 
 
-class Inferred(Part):
+class Inferred(ReportPart):
     """The whole file."""
 
     about: About = About()
     table: tuple[Direction, ...] = ()
     calibration: tuple[Reliability, ...] = ()
     by_items: tuple[ByItems, ...] = ()
-    dimensions: tuple[Dimension, ...] = ()
+    dimensions: tuple[DimensionFigures, ...] = ()
     errors: tuple[ErrorRate, ...] = ()
     alignment: tuple[Measured, ...] = ()
     gap: Gap | None = None
-    asking: tuple[Asked, ...] = ()
+    asking: tuple[AskingFigures, ...] = ()
     observed: tuple[Observed, ...] = ()
     memory: tuple[Measured, ...] = ()
     tastes: tuple[Measured, ...] = ()

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from persona_rm.report import html
-from persona_rm.report.data import ReportData
+from persona_rm.report import markup as html
 from persona_rm.report.goals import CLASSES
-from persona_rm.report.inference_data import Dimension, Estimate, Inferred, Measured, TraitRate
+from persona_rm.report.inference_data import DimensionFigures, Inferred, Interval, Measured, TraitRate
+from persona_rm.report.report_data import ReportData
 
-Kind = Literal["precision", "recall"]
+RateKind = Literal["precision", "recall"]
 NONE = ("\N{EN DASH}", "num")
 PAPER = (
     "The paper reports for its vote, on real text: positive 0.357 and 0.873, negative 0.416 and 0.829, neutral 0.921 "
@@ -30,12 +30,12 @@ def table12(found: Inferred, data: ReportData) -> str:
     """Precision and recall of each direction, against the goals."""
     if not found.table:
         return ""
-    head: list[html.Cell] = ["inferrer", "preference"]
+    head: list[html.TableCell] = ["inferrer", "preference"]
     for kind in ("precision", "recall"):
         head += [(kind, "num"), ("95 % interval", "num"), "goal"]
-    rows: list[list[html.Cell]] = []
+    rows: list[list[html.TableCell]] = []
     for row in found.table:
-        names: tuple[tuple[Kind, Estimate | None], ...] = (("precision", row.precision), ("recall", row.recall))
+        names: tuple[tuple[RateKind, Interval | None], ...] = (("precision", row.precision), ("recall", row.recall))
         cells = [cell for kind, value in names for cell in _judged(f"{row.inferrer}_{row.label}_{kind}", value, data)]
         rows.append([row.inferrer, row.label, *cells])
     words = (
@@ -48,7 +48,7 @@ def table12(found: Inferred, data: ReportData) -> str:
     return heading("Right and found, by direction (the paper's Table 12)") + "".join(shown)
 
 
-def _judged(name: str, value: Estimate | None, data: ReportData) -> list[html.Cell]:
+def _judged(name: str, value: Interval | None, data: ReportData) -> list[html.TableCell]:
     if value is None:
         return [NONE, NONE, ""]
     goal = data.goals.get(name)
@@ -67,10 +67,10 @@ def dimensions(found: Inferred) -> str:
     if not found.dimensions:
         return ""
     inferrers = list(dict.fromkeys(row.inferrer for row in found.dimensions))
-    by_name: dict[str, dict[str, Dimension]] = {}
+    by_name: dict[str, dict[str, DimensionFigures]] = {}
     for row in found.dimensions:
         by_name.setdefault(row.dimension, {})[row.inferrer] = row
-    head: list[html.Cell] = ["dimension", ("have a view", "num"), ("false claims", "num")]
+    head: list[html.TableCell] = ["dimension", ("have a view", "num"), ("false claims", "num")]
     head += [(f"{name}: {kind}", "num") for name in inferrers for kind in ("precision", "recall")]
     order = sorted(by_name.items(), key=lambda item: -max(row.held for row in item[1].values()))
     rows = [_dimension(name, by, inferrers) for name, by in order]
@@ -80,9 +80,9 @@ def dimensions(found: Inferred) -> str:
     return html.details(f"All {len(rows)} dimensions", html.paragraph(words, "soft"), _wide(html.table(head, rows)))
 
 
-def _dimension(name: str, by: Mapping[str, Dimension], inferrers: Sequence[str]) -> list[html.Cell]:
+def _dimension(name: str, by: Mapping[str, DimensionFigures], inferrers: Sequence[str]) -> list[html.TableCell]:
     first = next(iter(by.values()))
-    cells: list[html.Cell] = [name.split(" (")[0], _share(first.held), _share(first.error_rate)]
+    cells: list[html.TableCell] = [name.split(" (")[0], _share(first.held), _share(first.error_rate)]
     for inferrer in inferrers:
         row = by.get(inferrer)
         cells += [_two(row.precision), _two(row.recall)] if row else [NONE, NONE]
@@ -110,22 +110,22 @@ def real(found: Inferred) -> str:
 
 
 def _measured(rows: Sequence[Measured]) -> str:
-    head: list[html.Cell] = ["data", "figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num")]
-    cells: list[list[html.Cell]] = [
+    head: list[html.TableCell] = ["data", "figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num")]
+    cells: list[list[html.TableCell]] = [
         [row.what, row.name, html.num(row.value), interval(row.low, row.high), html.num(row.n)] for row in rows
     ]
     return html.table(head, cells)
 
 
 def _rates(rows: Sequence[TraitRate]) -> str:
-    head: list[html.Cell] = [
+    head: list[html.TableCell] = [
         "trait",
         ("right where it speaks", "num"),
         ("silent", "num"),
         ("calibration error", "num"),
         ("cases", "num"),
     ]
-    cells: list[list[html.Cell]] = [
+    cells: list[list[html.TableCell]] = [
         [row.trait, html.num(row.accuracy), _share(row.silent), html.num(row.ece), html.num(row.n)] for row in rows
     ]
     return html.table(head, cells)

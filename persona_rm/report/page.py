@@ -4,8 +4,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from persona_rm import __version__
-from persona_rm.report import html, inference, sections, sections_run
-from persona_rm.report.data import ReportData
+from persona_rm.report import inference_section as inference
+from persona_rm.report import markup as html
+from persona_rm.report import sections, sections_run
+from persona_rm.report.report_data import ReportData
 
 ORDER = (
     sections.header,

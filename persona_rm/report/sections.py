@@ -3,9 +3,11 @@
 import re
 
 from persona_rm.benchmarks.metrics import Figure
-from persona_rm.report import html, inference, svg
-from persona_rm.report.data import PpoRun, ReportData
+from persona_rm.report import inference_section as inference
+from persona_rm.report import markup as html
+from persona_rm.report import svg
 from persona_rm.report.goals import is_control, label, verdict
+from persona_rm.report.report_data import PpoFigures, ReportData
 
 HISTORY = re.compile(r"^(.+)_h(\d+)$")
 EVAL = "an `eval` section"
@@ -44,7 +46,7 @@ def headline(data: ReportData) -> str:
     """The figures that have a goal, then all of them folded away."""
     if not data.figures:
         return html.section("Figures", html.missing("no figures", EVAL))
-    head: list[html.Cell] = ["figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num"), "goal", ""]
+    head: list[html.TableCell] = ["figure", ("value", "num"), ("95 % interval", "num"), ("cases", "num"), "goal", ""]
     rows = [[*_cells(f), str(data.goals[f.name]), _verdict(f, data)] for f in data.figures if f.name in data.goals]
     absent = [label(name) for name in data.goals if name not in {f.name for f in data.figures}]
     words = "The bootstrap behind the intervals draws whole users (in P-SOUPS, which has two, whole prompts)."
@@ -56,7 +58,7 @@ def headline(data: ReportData) -> str:
     return html.section("Figures", *parts)
 
 
-def _cells(figure: Figure) -> list[html.Cell]:
+def _cells(figure: Figure) -> list[html.TableCell]:
     interval = f"{figure.low:.3f} to {figure.high:.3f}".replace("-", "\N{MINUS SIGN}")
     failed = f" ({figure.failed} failed)" if figure.failed else ""
     return [(label(figure.name), "name"), html.num(figure.value), (interval, "num"), (f"{figure.n:,}{failed}", "num")]
@@ -146,7 +148,7 @@ def _shortfall(figure: Figure, data: ReportData) -> str:
     return " ".join(said)
 
 
-def _ppo_shortfall(run: PpoRun) -> str:
+def _ppo_shortfall(run: PpoFigures) -> str:
     if run.gain is None:
         return ""
     if run.control and run.gain > 3:

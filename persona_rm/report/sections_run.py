@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from persona_rm.report import html, svg
-from persona_rm.report.data import Json, PpoRun, ReportData, Stat
+from persona_rm.report import markup as html
+from persona_rm.report import svg
+from persona_rm.report.report_data import Json, PpoFigures, ReportData, Stat
 
 MAX_ROWS = 26
 PPO = "a `ppo` section"
@@ -23,7 +24,7 @@ def curves(data: ReportData) -> str:
     return html.section("Reward during PPO", html.paragraph(words, "soft"), f'<div class="panels">{panels}</div>')
 
 
-def _panel(run: PpoRun, groups: Sequence[str], span: tuple[float, float]) -> str:
+def _panel(run: PpoFigures, groups: Sequence[str], span: tuple[float, float]) -> str:
     lines = [
         svg.Line(group, *_columns(points), color=groups.index(group) % 8 + 1, dashed=run.control)
         for group, points in run.curves.items()
@@ -37,7 +38,7 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _run_name(run: PpoRun) -> str:
+def _run_name(run: PpoFigures) -> str:
     return run.name.replace("_", " ") + (" (control: other people's rewards)" if run.control else "")
 
 
@@ -55,7 +56,7 @@ def utility(data: ReportData) -> str:
     ends = [end for dot in dots if dot.value is not None for end in (dot.low, dot.high)]
     chart = svg.dot_chart(dots, svg.padded(ends), title="True utility before and after PPO, two standard errors")
     words = "On held-out prompts, as the person in question would value the answer. Bars are two standard errors."
-    head: list[html.Cell] = [
+    head: list[html.TableCell] = [
         "run",
         ("rise", "num"),
         ("standard error", "num"),
@@ -75,7 +76,7 @@ def _stat_dot(name: str, stat: Stat | None, kind: str) -> svg.Dot:
     return svg.Dot(name, stat.mean, stat.mean - 2 * stat.se, stat.mean + 2 * stat.se, kind, note)
 
 
-def _rise(run: PpoRun) -> list[html.Cell]:
+def _rise(run: PpoFigures) -> list[html.TableCell]:
     stat, gain = run.difference or Stat(0.0, 0.0, 0), run.gain or 0.0
     good = gain <= 3 if run.control else gain > 3
     goal = "at most 3" if run.control else "more than 3"
@@ -93,9 +94,9 @@ def _rise(run: PpoRun) -> list[html.Cell]:
 
 def people(data: ReportData) -> str:
     """Two people: what they want, what they are rewarded for, and the same answers scored for both."""
-    if not data.people or len(data.people.get("people", ())) < 2:
+    if not data.people or len(data.people.get("users", ())) < 2:
         return html.section("Two people", html.missing("no two people to compare", "an `eval` section"))
-    two = data.people["people"][:2]
+    two = data.people["users"][:2]
     labels = [str(person.get("label", f"person {i + 1}")) for i, person in enumerate(two)]
     words = (
         "Left, what the person prefers (known, or inferred); right, what raises the reward computed for that person, "
@@ -104,7 +105,7 @@ def people(data: ReportData) -> str:
     parts = [html.paragraph(words, "soft"), html.figure(_heat(data.people, two, labels))]
     answers = data.people.get("answers", ())
     if answers:
-        head: list[html.Cell] = ["the same answer", *((f"reward for {name}", "num") for name in labels)]
+        head: list[html.TableCell] = ["the same answer", *((f"reward for {name}", "num") for name in labels)]
         rows = [[(_short(a["text"]), "text"), *(html.num(float(r), 2) for r in a["rewards"][:2])] for a in answers]
         parts.append(html.table(head, rows))
     return html.section("Two people", *parts)
@@ -144,7 +145,7 @@ def card(data: ReportData) -> str:
     if not data.card:
         return html.section("Data", html.missing("no data card", "a `construct` section"))
     made_of = [f"{key} {data.card[key]}" for key in ("source", "annotator", "space", "seed") if key in data.card]
-    counts: list[list[html.Cell]] = [
+    counts: list[list[html.TableCell]] = [
         [_words(key), html.num(value)] for key, value in data.card.get("rows", {}).items()
     ]
     parts = [html.paragraph(", ".join(made_of), "soft"), html.table(["", ("rows", "num")], counts)]
@@ -162,7 +163,7 @@ def card(data: ReportData) -> str:
 
 
 def _facts(title: str, facts: Mapping[str, Any]) -> str:
-    rows: list[list[html.Cell]] = [
+    rows: list[list[html.TableCell]] = [
         [_words(k), (svg.number(float(v)), "num")] for k, v in facts.items() if isinstance(v, int | float)
     ]
     return html.details(f"More: {_words(title)}", html.table(["", ("", "num")], rows))
@@ -186,7 +187,7 @@ def made(data: ReportData) -> str:
 
 
 def _stages(stages: Sequence[Json]) -> str:
-    rows: list[list[html.Cell]] = [
+    rows: list[list[html.TableCell]] = [
         [str(s.get("name", "")), str(s.get("status", "")), html.num(float(s.get("seconds", 0)), 1)] for s in stages
     ]
     return "<h3>Stages</h3>" + html.table(["stage", "status", ("seconds", "num")], rows)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from persona_rm.errors import PersonaRMError
-from persona_rm.serving.pool import NAMESPACE, Policy, running, start_pool
+from persona_rm.serving.pool.pool import NAMESPACE, Policy, running, start_pool
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

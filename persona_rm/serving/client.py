@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from persona_rm.bundle import Known
-from persona_rm.errors import HostError, Kind, PersonaRMError, ScoreError
-from persona_rm.serving.actor import Profile
+from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError
+from persona_rm.serving.actor.reward_actor import Profile
+from persona_rm.serving.curves import Ask, Reply
 from persona_rm.serving.failures import Failures, OnFailure, read_policy
-from persona_rm.serving.pool import NAMESPACE, inference_name, pool_names
-from persona_rm.serving.remote import ready_names
-from persona_rm.serving.replies import Ask, Reply
-from persona_rm.serving.routing import Roster
+from persona_rm.serving.pool.named_actor import ready_names
+from persona_rm.serving.pool.pool import NAMESPACE, inference_name, pool_names
+from persona_rm.serving.pool.routing import Roster
 
 logger = logging.getLogger(__name__)
 
 
-PASSING: tuple[Kind, ...] = ("busy", "down")
+PASSING: tuple[ErrorKind, ...] = ("busy", "down")
 """Kinds of errors that say something about an actor and nothing about the request: another may answer it."""
 
 
 class Unreachable(Exception):
     """The actor did not answer; another try may succeed, so this is no error yet."""
 
-    kind: Kind = "down"
+    kind: ErrorKind = "down"
 
 
 class Transport(Protocol):

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, date, datetime
 
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 SECONDS = re.compile(r"\d{9,14}(\.\d+)?")
@@ -11,7 +11,7 @@ MILLI = 1e11
 """Above so many seconds (the year 5138) a time is in milliseconds."""
 
 
-def ident(row: Row, key: str) -> str | None:
+def ident(row: JsonRow, key: str) -> str | None:
     """An id or an author: text, or a whole number as its digits. None where absent, null or empty."""
     value = row.data.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -19,7 +19,7 @@ def ident(row: Row, key: str) -> str | None:
     return row.nullable(key, str) or None
 
 
-def need_ident(row: Row, key: str) -> str:
+def need_ident(row: JsonRow, key: str) -> str:
     """Like `ident`, where there must be one."""
     value = ident(row, key)
     if value is None:
@@ -27,12 +27,12 @@ def need_ident(row: Row, key: str) -> str:
     return value
 
 
-def inside(row: Row, key: str) -> Row:
+def inside(row: JsonRow, key: str) -> JsonRow:
     """The object at `key`, as a row of its own."""
-    return Row(row.required(key, dict), row.file, row.number, f"{row.prefix}{key}.")
+    return JsonRow(row.required(key, dict), row.file, row.number, f"{row.prefix}{key}.")
 
 
-def whole(row: Row, key: str) -> int | None:
+def whole(row: JsonRow, key: str) -> int | None:
     """A whole number, also one written as 3.0 or "3". None where absent or null."""
     value = row.data.get(key)
     if isinstance(value, float) and value.is_integer():
@@ -42,13 +42,13 @@ def whole(row: Row, key: str) -> int | None:
     return row.nullable(key, int)
 
 
-def need_whole(row: Row, key: str) -> int:
+def need_whole(row: JsonRow, key: str) -> int:
     """Like `whole`, where there must be one."""
     value = whole(row, key)
     return row.required(key, int) if value is None else value
 
 
-def moment(row: Row, key: str) -> str | None:
+def moment(row: JsonRow, key: str) -> str | None:
     """A time as ISO text: (milli)seconds since 1970 become UTC, other text stays. None where absent, null or empty."""
     value = row.data.get(key)
     if isinstance(value, date):
@@ -60,7 +60,7 @@ def moment(row: Row, key: str) -> str | None:
     return row.nullable(key, str) or None
 
 
-def _utc(row: Row, key: str, seconds: float) -> str:
+def _utc(row: JsonRow, key: str, seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds / 1000 if seconds > MILLI else seconds, UTC).isoformat(
             timespec="seconds"

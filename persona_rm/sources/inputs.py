@@ -13,16 +13,16 @@ from pydantic import Field, PositiveInt
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.parquet import read_parquet
-from persona_rm.rows import Row, content_hash, need_file, read_rows
-from persona_rm.sources.arrow import read_arrow
+from persona_rm.io.json_rows import JsonRow, content_hash, need_file, read_rows
+from persona_rm.io.parquet import read_parquet
+from persona_rm.sources.arrow_rows import read_arrow
 from persona_rm.sources.base import OnBad, Source
 from persona_rm.types import Thread
 
 JSON = ("*.jsonl", "*.json", "*.ndjson")
 TABLES = ("*.parquet", "*.arrow")
 PACKED = (".gz", ".bz2", ".xz", ".zst")
-Read = Callable[[Path, OnBad], Iterator[Row]]
+Read = Callable[[Path, OnBad], Iterator[JsonRow]]
 
 
 class SharedConfig(Config):
@@ -101,13 +101,13 @@ def bare(file: Path) -> str:
     return file.stem if file.suffix in PACKED else file.name
 
 
-def read_any(file: Path, on_bad: OnBad) -> Iterator[Row]:
+def read_any(file: Path, on_bad: OnBad) -> Iterator[JsonRow]:
     """The rows of a Parquet, Arrow or JSON file; the suffix tells."""
     readers: dict[str, Read] = {".parquet": read_parquet, ".arrow": read_arrow}
     return readers.get(file.suffix, read_rows)(file, on_bad)
 
 
-def read_files(files: Iterable[Path], on_bad: OnBad, read: Read = read_any) -> Iterator[Row]:
+def read_files(files: Iterable[Path], on_bad: OnBad, read: Read = read_any) -> Iterator[JsonRow]:
     """The rows of all files. One that cannot be read at all goes to `on_bad` as its row 1."""
     for file in files:
         try:

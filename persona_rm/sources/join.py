@@ -17,7 +17,7 @@ from pydantic import PositiveInt
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.rows import OnBad, Row
+from persona_rm.io.json_rows import JsonRow, OnBad
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 HASH_BYTES = 16
@@ -45,12 +45,12 @@ class Placed(NamedTuple):
     data: dict[str, Any]
 
 
-Group = dict[str, list[Row]]
+Group = dict[str, list[JsonRow]]
 """The rows of one key, by kind, each kind in the order of the input."""
 
 
 def join(
-    rows: Iterable[Row], place: Callable[[Row], Placed | None], config: JoinConfig, on_bad: OnBad
+    rows: Iterable[JsonRow], place: Callable[[JsonRow], Placed | None], config: JoinConfig, on_bad: OnBad
 ) -> Iterator[Group]:
     """Groups of rows. `place` gives None for a row that is not wanted; its `DataError`s go to `on_bad`."""
     with TemporaryDirectory(prefix="persona_rm-join-", dir=config.scratch) as folder:
@@ -75,7 +75,7 @@ class Buckets:
         self.waiting: dict[int, list[bytes]] = {}
         self.size = 0
 
-    def add(self, placed: Placed, row: Row) -> None:
+    def add(self, placed: Placed, row: JsonRow) -> None:
         """Writes what `placed` keeps of a row."""
         hashed = blake2b(placed.key.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).hexdigest()
         file = self.files.setdefault(row.file, len(self.files))
@@ -114,7 +114,7 @@ class Buckets:
             group: Group = {}
             for line in same:
                 kind, file, number, data = json.loads(line[HASH:].decode("utf-8", "surrogatepass"))
-                group.setdefault(kind, []).append(Row(data, files[file], number))
+                group.setdefault(kind, []).append(JsonRow(data, files[file], number))
             yield group
 
 

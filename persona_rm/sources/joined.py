@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.inputs import FileSource, read_files
 from persona_rm.sources.join import Group, Placed, join
@@ -29,12 +29,12 @@ class JoinedSource(FileSource):
             if thread := self._thread(group, on_bad):
                 yield thread
 
-    def rows(self, files: list[Path], on_bad: OnBad) -> Iterator[Row]:
+    def rows(self, files: list[Path], on_bad: OnBad) -> Iterator[JsonRow]:
         """The raw rows of these files."""
         return read_files(files, on_bad)
 
     @abstractmethod
-    def place(self, row: Row) -> Placed | None:
+    def place(self, row: JsonRow) -> Placed | None:
         """The row as a `post` or a `reply` of the post that is its key. Raises `DataError` with file, row and key."""
 
     def _thread(self, group: Group, on_bad: OnBad) -> Thread | None:
@@ -48,8 +48,8 @@ class JoinedSource(FileSource):
         comments = [Comment(**row.data) for row in self._once(replies, on_bad)]
         return Thread(**posts[0].data, comments=tuple(sorted(comments, key=_by_time)))
 
-    def _once(self, replies: Iterable[Row], on_bad: OnBad) -> Iterator[Row]:
-        seen: dict[str, Row] = {}
+    def _once(self, replies: Iterable[JsonRow], on_bad: OnBad) -> Iterator[JsonRow]:
+        seen: dict[str, JsonRow] = {}
         for row in replies:
             first = seen.setdefault(row.data["id"], row)
             if first is row:

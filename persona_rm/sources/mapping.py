@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from persona_rm.config import Config
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.fields import ident, moment, need_ident, whole
 from persona_rm.sources.inputs import FilesConfig, read_files
 from persona_rm.sources.join import Group, JoinConfig, Placed, join
-from persona_rm.sources.lines import LinesSource
+from persona_rm.sources.json_threads import LinesSource
 from persona_rm.types import Comment, Thread, content_id
 
 RESPONSE = "response"
@@ -48,7 +48,7 @@ class MappedSource(LinesSource):
         for group in join(read_files(files, on_bad), self._place, self.config, on_bad):
             yield self._grouped(group, on_bad)
 
-    def thread(self, row: Row) -> Thread:
+    def thread(self, row: JsonRow) -> Thread:
         """A row with its list of responses."""
         keys, prompt = self.config, row.text(self.config.prompt_key)
         items = self._items(row)
@@ -57,7 +57,7 @@ class MappedSource(LinesSource):
         author, created = ident(row, keys.author_key), moment(row, keys.created_key)
         return Thread(id_, keys.source_name, prompt, comments, author, created)
 
-    def _items(self, row: Row) -> list[Row]:
+    def _items(self, row: JsonRow) -> list[JsonRow]:
         key, text_key = self.config.responses_key, self.config.text_key
         given = row.required(key, list)
         if not given:
@@ -65,12 +65,12 @@ class MappedSource(LinesSource):
         objects = [{text_key: item} if isinstance(item, str) else item for item in given]
         return replace(row, data={**row.data, key: objects}).children(key)
 
-    def _comment(self, item: Row, id_: str) -> Comment:
+    def _comment(self, item: JsonRow, id_: str) -> Comment:
         keys = self.config
         text, author = item.text(keys.text_key), ident(item, keys.author_key)
         return Comment(id_, text, author, whole(item, keys.score_key), moment(item, keys.created_key))
 
-    def _place(self, row: Row) -> Placed:
+    def _place(self, row: JsonRow) -> Placed:
         keys, prompt = self.config, row.text(self.config.prompt_key)
         key = need_ident(row, keys.group_by)
         id_ = content_id(prompt) if keys.group_by == keys.prompt_key else key

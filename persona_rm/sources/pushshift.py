@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from persona_rm.config import Config
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.fields import ident, moment, need_ident, whole
 from persona_rm.sources.inputs import JSON, SharedConfig, find_files
 from persona_rm.sources.join import JoinConfig, Placed
@@ -45,11 +45,11 @@ class PushshiftSource(JoinedSource):
         both = [find_files(path, self.patterns) for path in (self.config.submissions, self.config.comments)]
         return list(dict.fromkeys(file for files in both for file in files))
 
-    def place(self, row: Row) -> Placed | None:
+    def place(self, row: JsonRow) -> Placed | None:
         """A row with a `body` or a `link_id` is a comment, every other a submission."""
         return self._comment(row) if "body" in row.data or "link_id" in row.data else _submission(row)
 
-    def _comment(self, row: Row) -> Placed | None:
+    def _comment(self, row: JsonRow) -> Placed | None:
         link, parent = need_ident(row, "link_id"), need_ident(row, "parent_id")
         if self.config.replies == "top" and parent != link:
             return None
@@ -64,7 +64,7 @@ class PushshiftSource(JoinedSource):
         return reply(key, comment)
 
 
-def _submission(row: Row) -> Placed:
+def _submission(row: JsonRow) -> Placed:
     """A submission whose text was removed has that mark alone for its prompt: its title alone is another question."""
     key = need_ident(row, "id").removeprefix("t3_")
     body = (row.nullable("selftext", str) or "").strip()
@@ -72,7 +72,7 @@ def _submission(row: Row) -> Placed:
     return post(key, key, f"reddit/{need_ident(row, 'subreddit')}", prompt, _author(row), moment(row, "created_utc"))
 
 
-def _author(row: Row) -> str | None:
+def _author(row: JsonRow) -> str | None:
     """None for deleted accounts: they are many people under one name."""
     author = ident(row, "author")
     return None if author in GONE else author

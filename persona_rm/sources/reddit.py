@@ -5,8 +5,8 @@ Threads and responses may also have `author` and `created`, responses `score`.
 
 from typing import ClassVar
 
-from persona_rm.rows import Row
-from persona_rm.sources.lines import LinesSource, responses
+from persona_rm.io.json_rows import JsonRow
+from persona_rm.sources.json_threads import LinesSource, responses
 from persona_rm.types import Thread
 
 
@@ -15,7 +15,7 @@ class RedditSource(LinesSource):
 
     name: ClassVar[str] = "reddit"
 
-    def thread(self, row: Row) -> Thread:
+    def thread(self, row: JsonRow) -> Thread:
         """One row; `source` is the subreddit."""
         thread_id = row.text("thread_id")
         return Thread(

@@ -6,9 +6,9 @@
 from dataclasses import replace
 from typing import ClassVar
 
-from persona_rm.rows import Row
-from persona_rm.sources.html import to_text
-from persona_rm.sources.lines import LinesSource, responses
+from persona_rm.io.json_rows import JsonRow
+from persona_rm.sources.html_text import to_text
+from persona_rm.sources.json_threads import LinesSource, responses
 from persona_rm.types import Thread
 
 
@@ -17,7 +17,7 @@ class StackExchangeSource(LinesSource):
 
     name: ClassVar[str] = "stackexchange"
 
-    def thread(self, row: Row) -> Thread:
+    def thread(self, row: JsonRow) -> Thread:
         """One row. The prompt is the title over the body; tags and the accepted mark have no field and stay behind."""
         thread_id = row.text("thread_id")
         comments = responses(row, thread_id, "text_html")

@@ -12,9 +12,9 @@ from xml.parsers import expat
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.rows import BREAKS, CHUNK, OnBad, Row, open_binary, report
+from persona_rm.io.json_rows import BREAKS, CHUNK, JsonRow, OnBad, open_binary, report
 from persona_rm.sources.fields import ident, moment, need_ident, whole
-from persona_rm.sources.html import to_text
+from persona_rm.sources.html_text import to_text
 from persona_rm.sources.inputs import FilesConfig, read_files
 from persona_rm.sources.join import JoinConfig, Placed
 from persona_rm.sources.joined import JoinedSource, post, reply
@@ -44,11 +44,11 @@ class StackExchangeDumpSource(JoinedSource):
     id_key: ClassVar[str] = "Id"
     parent_key: ClassVar[str] = "ParentId"
 
-    def rows(self, files: list[Path], on_bad: OnBad) -> Iterator[Row]:
+    def rows(self, files: list[Path], on_bad: OnBad) -> Iterator[JsonRow]:
         """The attributes of every `<row>`."""
         return read_files(files, on_bad, read_xml)
 
-    def place(self, row: Row) -> Placed | None:
+    def place(self, row: JsonRow) -> Placed | None:
         """Questions and answers; None for posts of other types."""
         kind = need_ident(row, "PostTypeId")
         if kind not in (QUESTION, ANSWER):
@@ -63,12 +63,12 @@ class StackExchangeDumpSource(JoinedSource):
         return reply(key, Comment(f"{key}/{need_ident(row, 'Id')}", text, author, score, created))
 
 
-def _author(row: Row, site: str) -> str | None:
+def _author(row: JsonRow, site: str) -> str | None:
     owner = ident(row, "OwnerUserId")
     return None if owner in (None, COMMUNITY) else f"{site}/{owner}"
 
 
-def read_xml(file: Path, on_bad: OnBad | None = None) -> Iterator[Row]:
+def read_xml(file: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
     """The attributes of every `<row>`, streaming. What lies behind broken XML goes to `on_bad`, or raises.
 
     By expat itself: it keeps no tree, and refuses entity declarations at C speed (ElementTree's C parser cannot refuse
@@ -89,7 +89,7 @@ def read_xml(file: Path, on_bad: OnBad | None = None) -> Iterator[Row]:
                 problem = f"the file breaks off here: {error}"
             for attributes in rows:
                 number += 1
-                yield Row(attributes, str(file), number)
+                yield JsonRow(attributes, str(file), number)
             rows.clear()
     if problem:
         report(DataError(problem, file=file, row=number + 1), on_bad)

@@ -16,10 +16,10 @@ import os
 import sys
 
 from persona_rm.errors import DataError, PersonaRMError
+from persona_rm.hosts.openrlhf.queries import sigmoid, strip_prompt
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
 from persona_rm.serving.labels import read_label
-from persona_rm.serving.queries import sigmoid, strip_prompt
 
 LOGGER = logging.getLogger("persona_rm.openrlhf")
 EXIT_CODE = 70

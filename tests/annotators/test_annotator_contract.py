@@ -1,13 +1,13 @@
 """What every annotator owes: levels 1..3 in the order of the comments, one per dimension, the same each time."""
 
 import pytest
-from annotator_toys import Flat, Hashed
 
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.annotators.cost import Cost
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, PersonaRMError, RecipeError, UnknownName
 from persona_rm.types import Comment
+from tests.annotators.annotator_samples import Flat, Hashed
 
 NOISE = ((0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8))
 CASES = [(name, {}) for name in ANNOTATORS.names()] + [
@@ -78,7 +78,7 @@ def test_a_bad_comment_is_an_error_and_the_others_are_read(annotator, space):
     good = comments(space, 3)
     bad = Comment("bad", " \n", levels=None if annotator.name == "given" else good[0].levels)
     readings = annotator.read(["p"] * 4, [good[0], bad, *good[1:]])
-    if annotator.name == "toy":  # its rule: "cannot reflect" on any text that is not the world's
+    if annotator.name == "simulator":  # its rule: "cannot reflect" on any text that is not the world's
         assert {*readings[1].levels} == {2}
         return
     assert readings[1].error
@@ -95,7 +95,7 @@ def test_the_variants_are_two_ways_to_ask(case, space):
     assert [r.levels for r in first] != [r.levels for r in second]
 
 
-@pytest.mark.parametrize("name", ["given", "toy"])
+@pytest.mark.parametrize("name", ["given", "simulator"])
 def test_what_is_exact_has_no_second_opinion(name, space):
     annotator = make((name, {}), space)
     assert annotator.read(["p"] * 5, comments(space), 0) == annotator.read(["p"] * 5, comments(space), 1)

@@ -13,7 +13,7 @@ from persona_rm.annotators.encoder import (
     read_thresholds,
 )
 from persona_rm.backends.base import Backends
-from persona_rm.backends.encoder import MiniLM
+from persona_rm.backends.minilm import MiniLM
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.types import Comment
 

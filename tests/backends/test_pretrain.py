@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from persona_rm.backends.pretrain import STATE, PretrainConfig, pretrain, train_tokenizer
 from persona_rm.prompts import load_prompts
-from persona_rm.world.corpus import PHASES
-from persona_rm.world.world import WorldConfig
+from persona_rm.simulator.corpus import PHASES
+from persona_rm.simulator.simulator import SimulatorConfig
 
 WEIGHTS = "model.safetensors"
 
@@ -23,7 +23,7 @@ def test_a_prompt_has_the_same_tokens_alone_and_with_an_answer_behind_it():
 
 def test_sizes_of_a_new_model_are_refused_beside_a_model_to_go_on_from():
     with pytest.raises(ValueError, match=r"hidden, vocab: of a new model; with `start`"):
-        PretrainConfig(start="runs/toy_reader/pretrain/model", hidden=64, vocab=400)
+        PretrainConfig(start="runs/simulator_reader/pretrain/model", hidden=64, vocab=400)
     with pytest.raises(ValueError, match="phase"):
         PretrainConfig(phase=len(PHASES))
 
@@ -32,7 +32,7 @@ def training(tmp_path, progress=lambda _n, _text: None, **settings):
     config = PretrainConfig(
         hidden=64, layers=1, heads=1, vocab=400, batch_tokens=256, tokenizer_documents=50, threads=1, **settings
     )
-    return pretrain(config, None, WorldConfig(), "released", "alignx90", 0, tmp_path, progress)
+    return pretrain(config, None, SimulatorConfig(), "released", "alignx90", 0, tmp_path, progress)
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_a_training_goes_on_from_a_model_with_its_tokenizer(tmp_path):
     config = PretrainConfig(start="first", phase=len(PHASES) - 1, steps=2, batch_tokens=256, threads=1)
     told: list[str] = []
     report = pretrain(
-        config, tmp_path / "first", WorldConfig(), "released", "alignx90", 0, tmp_path / "second",
+        config, tmp_path / "first", SimulatorConfig(), "released", "alignx90", 0, tmp_path / "second",
         lambda _n, text: told.append(text),
     )  # fmt: skip
     first, second = (load_file(tmp_path / name / WEIGHTS) for name in ("first", "second"))

@@ -6,8 +6,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from persona_rm.annotators.answers import NO_JSON
-from persona_rm.annotators.llm import LlmAnnotator, LlmConfig
+from persona_rm.annotators.llm import LlmAnnotator, LlmAnnotatorConfig
+from persona_rm.annotators.parse_levels import NO_JSON
 from persona_rm.annotators.wording import schema
 from persona_rm.backends.base import Backends
 from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator, read_output
@@ -178,7 +178,7 @@ def test_a_real_json_answer_follows_its_schema_without_idle_white_space(engine):
 @pytest.mark.parametrize(("form", "dimensions"), [("questions", 90), ("json", 30), ("compact", 30)])
 def test_real_readings_are_whole_or_errors(engine, space, form, dimensions):
     part = PreferenceSpace("part", space.dimensions[:dimensions])
-    config = LlmConfig(form=form, examples=form == "questions", max_chars=400)
+    config = LlmAnnotatorConfig(form=form, examples=form == "questions", max_chars=400)
     annotator = LlmAnnotator(config, part, Backends(generator=engine))
     comments = [Comment("a", "I love football and every match of my team."), Comment("b", " "), Comment("c", "No.")]
     for variant in (0, 1):

@@ -1,12 +1,12 @@
 import json
 
 import pytest
-from benchmark_toys import persona
 
 from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.errors import DataError
-from persona_rm.files import write_examples
+from persona_rm.io.alignx_format import write_examples
 from persona_rm.types import Example
+from tests.benchmarks.benchmark_samples import persona
 
 
 def load(path, space, **more):

@@ -135,7 +135,7 @@ def test_the_majority_is_the_mean_rank_of_the_others(tmp_path, space):
 
 
 def test_no_majority_without_others_or_for_a_case_of_elsewhere(tmp_path, space):
-    from benchmark_toys import case
+    from tests.benchmarks.benchmark_samples import case
 
     alone = [row(i, rank_by_user={"anna": dict(zip(MODELS, range(4), strict=True))}) for i in range(8)]
     benchmark = load(tmp_path / "c.jsonl", alone, space)

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmark_toys import cases
 
 from persona_rm.benchmarks import controls
 from persona_rm.errors import DataError
+from tests.benchmarks.benchmark_samples import cases
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 50])

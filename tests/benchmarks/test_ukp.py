@@ -181,7 +181,7 @@ def test_the_majority_does_not_depend_on_whose_history_a_case_carries(toy, space
 
 
 def test_a_case_of_elsewhere_has_no_majority(toy, space):
-    from benchmark_toys import case
+    from tests.benchmarks.benchmark_samples import case
 
     with pytest.raises(DataError, match="none of benchmark ukp"):
         load(toy, space).majority_rewards([case("u", 0, (0,))])

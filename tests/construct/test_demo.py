@@ -8,7 +8,7 @@ from persona_rm.annotators.base import Reading
 from persona_rm.backends.base import Generation
 from persona_rm.construct.config import DemoConfig
 from persona_rm.construct.demo import agrees, describe, described, question
-from persona_rm.construct.steps import demo
+from persona_rm.construct.pairing.rules import demo
 from persona_rm.types import Example, Persona
 
 CONFIG = DemoConfig(by="llm")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persona_rm.construct.leakage import check
 from persona_rm.construct.mix import OVER_LIMIT, OVER_SHARE, MixConfig, ValueMix
-from persona_rm.construct.steps import demo
+from persona_rm.construct.pairing.rules import demo
+from persona_rm.construct.split.leakage import check
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.space import load_space
 from persona_rm.types import Drop, Example, content_id

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import GRADES, SIGNS, Belief, Perception, hear
+from persona_rm.inferrers.stored_answers import GRADES, SIGNS, Belief, Perception, hear
 
 HOW = Perception()
 WORST = {1: 0.15, 5: 0.65}

@@ -7,12 +7,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from inferrer_toys import item, known_model, make, toy_space
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import Belief, hear
+from persona_rm.inferrers.stored_answers import Belief, hear
 from persona_rm.inferrers.tally import Tally
 from persona_rm.types import UserState
+from tests.inferrers.inferrer_samples import item, known_model, make, toy_space
 
 SIZE = 6
 ANSWERS = {"q1": ((2, 0, -1, 0, 0, 0), 2), "q2": ((0, 1, 1, 0, 0, 0), -1), "q3": ((0, 0, 0, -2, 0, 0), -2)}

@@ -6,12 +6,12 @@ from random import Random
 
 import numpy as np
 import pytest
-from inferrer_toys import toy_space
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.answers import Belief, Perception, hear
-from persona_rm.inferrers.ask import PORTRAIT, Asker, Question, portraits, question_bank
+from persona_rm.inferrers.ask import PORTRAIT, Question, QuestionChooser, portraits, question_bank
+from persona_rm.inferrers.stored_answers import Belief, Perception, hear
 from persona_rm.types import Example, Persona
+from tests.inferrers.inferrer_samples import toy_space
 
 HOW = Perception()
 FAR = 0.04
@@ -56,7 +56,7 @@ def brute_force(about, difference):
 
 
 def informed(about, differences):
-    asker = Asker([question(*map(int, x), name=str(i)) for i, x in enumerate(differences)], HOW)
+    asker = QuestionChooser([question(*map(int, x), name=str(i)) for i, x in enumerate(differences)], HOW)
     return asker.information(about, np.arange(len(differences)))
 
 
@@ -100,7 +100,7 @@ def test_the_uncertain_dimension_is_asked_about_first():
     bank = [question(2, 0, 0), question(0, 2, 0), question(0, 0, 2)]
     for unknown in range(3):
         about = certain(*(None if dim == unknown else 1 for dim in range(3)))
-        asker = Asker(bank, HOW)
+        asker = QuestionChooser(bank, HOW)
         assert asker.next(about)[0] == bank[unknown]
         assert asker.next(about)[1] == pytest.approx(asker.information(about, np.array([unknown]))[0])
 
@@ -108,7 +108,7 @@ def test_the_uncertain_dimension_is_asked_about_first():
 @pytest.mark.parametrize("shortlist", [1, 7, 256])
 def test_a_question_is_asked_once_until_all_have_been_asked(shortlist):
     bank = [question(*x, name=str(i)) for i, x in enumerate(product((-1, 1, 2), repeat=3))]
-    asker, about, asked = Asker(bank, HOW, shortlist), belief(2, classes=2, size=3), []
+    asker, about, asked = QuestionChooser(bank, HOW, shortlist), belief(2, classes=2, size=3), []
     for _ in bank:
         found, nats = asker.next(about, asked)
         assert nats >= -1e-9
@@ -122,8 +122,8 @@ def test_a_question_is_asked_once_until_all_have_been_asked(shortlist):
 def test_the_same_belief_gives_the_same_question_and_of_equals_the_first():
     bank = [question(*x, name=str(i)) for i, x in enumerate([(0, 1), (1, 0), (1, 0), (-1, 0)])]
     about = certain(None, 1)
-    assert {Asker(bank, HOW).next(about)[0].id for _ in range(5)} == {"1"}
-    assert Asker(bank, HOW).next(about, {"1"})[0].id == "2"
+    assert {QuestionChooser(bank, HOW).next(about)[0].id for _ in range(5)} == {"1"}
+    assert QuestionChooser(bank, HOW).next(about, {"1"})[0].id == "2"
 
 
 def test_the_shortlist_seldom_costs_much():
@@ -132,14 +132,17 @@ def test_the_shortlist_seldom_costs_much():
     for seed in range(20):
         about = belief(seed, classes=3, size=8)
         bank = [question(*map(int, x), name=str(i)) for i, x in enumerate(rng.choice([-1, 0, 1], (400, 8)))]
-        told.append([Asker(bank, HOW, shortlist).next(about)[1] for shortlist in (16, 400)])
+        told.append([QuestionChooser(bank, HOW, shortlist).next(about)[1] for shortlist in (16, 400)])
     short, whole = np.array(told).T
     assert (short <= whole + 1e-12).all()
     assert (short > 0.85 * whole).all()
 
 
 def test_an_answer_is_heard_as_answers_are():
-    asker, about = Asker([question(2, 0, -1, 0, name="a"), question(0, 1, 0, 0, name="b")], HOW), belief(3, classes=2)
+    asker, about = (
+        QuestionChooser([question(2, 0, -1, 0, name="a"), question(0, 1, 0, 0, name="b")], HOW),
+        belief(3, classes=2),
+    )
     found, expected = asker.hear(about, "a", -1), hear(about, np.array([2, 0, -1, 0]), -1, HOW)
     np.testing.assert_array_equal(found.weights, expected.weights)
     np.testing.assert_array_equal(found.directions, expected.directions)
@@ -147,9 +150,9 @@ def test_an_answer_is_heard_as_answers_are():
 
 def test_an_empty_bank_and_an_unknown_question_are_refused():
     with pytest.raises(DataError, match="empty question bank"):
-        Asker([])
+        QuestionChooser([])
     with pytest.raises(DataError, match=r"no question 'x' in a bank of 1"):
-        Asker([question(1, 0)]).hear(certain(None, None), "x", 1)
+        QuestionChooser([question(1, 0)]).hear(certain(None, None), "x", 1)
 
 
 SIZE = 6
@@ -267,7 +270,7 @@ def test_chosen_questions_reach_an_accuracy_sooner_than_random_ones():
     prior = prior_of(*low_rank(rng, loadings, 2000))
     people = low_rank(rng, loadings, ANSWERERS)[0]
     drawn = rng.choice([-1, 0, 1], (200, DIMS), p=[0.06, 0.88, 0.06])
-    asker = Asker([question(*map(int, x), name=str(i)) for i, x in enumerate(drawn)], HOW, shortlist=24)
+    asker = QuestionChooser([question(*map(int, x), name=str(i)) for i, x in enumerate(drawn)], HOW, shortlist=24)
 
     def at_random(about, asked):
         return next(one for i in rng.permutation(200) if (one := asker.questions[i]).id not in asked)

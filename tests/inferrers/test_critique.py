@@ -3,13 +3,12 @@
 import json
 
 import pytest
-from inferrer_toys import toy_space
 
 from persona_rm.annotators.base import Annotator
 from persona_rm.annotators.encoder import EncoderAnnotator, EncoderConfig
-from persona_rm.annotators.toy import ToyAnnotator
+from persona_rm.annotators.simulator import SimulatorAnnotator
 from persona_rm.backends.base import Backends, Generation
-from persona_rm.backends.encoder import MiniLM
+from persona_rm.backends.minilm import MiniLM
 from persona_rm.config import Config
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.critique import (
@@ -22,8 +21,9 @@ from persona_rm.inferrers.critique import (
     critique_items,
     critiques_as_items,
 )
-from persona_rm.inferrers.reading import read_prompts
+from persona_rm.inferrers.item_reader import read_prompts
 from persona_rm.types import content_id
+from tests.inferrers.inferrer_samples import toy_space
 
 SPACE = toy_space(2)
 WORDING = read_prompts(PACKAGED, CritiqueWording, {})
@@ -148,7 +148,7 @@ def test_a_blank_critique_is_named(read):
 
 def test_wordings_of_the_embedded_world_are_turned(space):
     """A reader that knows a text's words and no negation: the sign must come from the cues."""
-    toy = ToyAnnotator(Config(), space, Backends())
+    toy = SimulatorAnnotator(Config(), space, Backends())
     assert isinstance(toy, Annotator)
     texts = ["Good! I read physics journals", "less applause keeps me going", "More of that: one line is enough"]
     expected = [{"likes_science": 1}, {"recognition": -1}, {"communication_style": 1}]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from inferrer_toys import SOURCES, draw, known_model
 
 from persona_rm.inferrers.em import FLOOR, FitConfig, choose_model, fit_model
-from persona_rm.inferrers.model import Counts
+from persona_rm.inferrers.model import EvidenceCounts
+from tests.inferrers.inferrer_samples import SOURCES, draw, known_model
 
 PEOPLE = 1500
 TOLERANCE = 0.06
@@ -108,14 +108,14 @@ def test_a_source_without_items_keeps_generic_rates():
     """What is not known is what `GENERIC` says: right more often than wrong, and mostly silent."""
     drawn = draw(known_model(), 300).counts
     votes, totals = (np.concatenate([x, np.zeros_like(x[:, :1])], 1) for x in (drawn.votes, drawn.totals))
-    table = fit_model((*SOURCES, "new"), Counts(votes, totals), FitConfig()).tables[2]
+    table = fit_model((*SOURCES, "new"), EvidenceCounts(votes, totals), FitConfig()).tables[2]
     assert (table[:, 0, 0] > table[:, 0, 2]).all()
     assert (table[:, 2, 2] > table[:, 2, 0]).all()
     np.testing.assert_allclose(table[:, 0], table[:, 2, ::-1], rtol=1e-9)
 
 
 def test_nobody_has_items():
-    found = fit_model(SOURCES, Counts(np.zeros((20, 2, 6, 2)), np.zeros((20, 2))), FitConfig(classes=2))
+    found = fit_model(SOURCES, EvidenceCounts(np.zeros((20, 2, 6, 2)), np.zeros((20, 2))), FitConfig(classes=2))
     assert np.isfinite(found.tables).all()
     assert np.isfinite(found.classes).all()
 

@@ -4,11 +4,11 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from inferrer_toys import item
 
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import STRONGEST, bare_item, behind, check_votes, distinct, items_of
 from persona_rm.types import Pair, Persona, Ugc
+from tests.inferrers.inferrer_samples import item
 
 
 def test_ugc_first_and_repeated_items_too():

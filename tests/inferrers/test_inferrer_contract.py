@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inferrer_toys import make, person, toy_backends
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, RecipeError
@@ -13,6 +12,7 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer, Posterior
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Pair, Persona, Ugc
+from tests.inferrers.inferrer_samples import make, person, toy_backends
 
 CASES = {
     "vote": ("vote", {}),

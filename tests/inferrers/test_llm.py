@@ -1,13 +1,13 @@
 """`llm` and `reading`: texts become votes by an annotator, in one call, and whatever is wrong names the user."""
 
 import pytest
-from inferrer_toys import make, toy_space
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.evidence import items_of
-from persona_rm.inferrers.reading import annotated_items, demo_item
+from persona_rm.inferrers.item_reader import annotated_items, demo_item
 from persona_rm.types import Pair, Persona, Ugc, content_id
+from tests.inferrers.inferrer_samples import make, toy_space
 
 SPACE = toy_space(3)
 LEVELS = {"up": (3, 2, 1), "down": (1, 2, 3), "flat": (2, 2, 2), "about": (3, 3, 3), "": (2, 2, 2)}

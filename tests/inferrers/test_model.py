@@ -4,9 +4,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from inferrer_toys import one, random_model
 
-from persona_rm.inferrers.model import Counts
+from persona_rm.inferrers.model import EvidenceCounts
+from tests.inferrers.inferrer_samples import one, random_model
 
 D, K, S, ITEMS = 3, 2, 2, 4
 
@@ -35,7 +35,7 @@ def joint(model, votes):
 
 def counts_of(votes):
     each = [one(person) for person in votes]
-    return Counts(np.concatenate([c.votes for c in each]), np.concatenate([c.totals for c in each]))
+    return EvidenceCounts(np.concatenate([c.votes for c in each]), np.concatenate([c.totals for c in each]))
 
 
 def test_marginals_equal_enumeration(model, votes):
@@ -79,7 +79,7 @@ def test_evidence_is_a_sum_over_items_and_sources(model, votes):
 
 
 def test_without_evidence_the_prior_speaks(model):
-    silent = Counts(np.zeros((1, S, D, 2)), np.zeros((1, S)))
+    silent = EvidenceCounts(np.zeros((1, S, D, 2)), np.zeros((1, S)))
     np.testing.assert_allclose(model.marginals(model.evidence(silent))[0], model.prior, rtol=1e-12)
     np.testing.assert_allclose(model.prior.sum(-1), 1, rtol=1e-12)
     assert model.log_evidence(silent) == pytest.approx(0, abs=1e-12)
@@ -88,12 +88,12 @@ def test_without_evidence_the_prior_speaks(model):
 def test_weights_of_items_are_powers(model, votes):
     """An item that counts half twice is the item."""
     once = counts_of(votes[:1, :, :1])
-    half = Counts(once.votes / 2, once.totals / 2)
+    half = EvidenceCounts(once.votes / 2, once.totals / 2)
     np.testing.assert_allclose(2 * model.evidence(half), model.evidence(once), rtol=1e-12)
 
 
 def test_ten_thousand_items_stay_finite(model):
-    loud = Counts(np.zeros((1, S, D, 2)), np.full((1, S), 1e4))
+    loud = EvidenceCounts(np.zeros((1, S, D, 2)), np.full((1, S), 1e4))
     loud.votes[..., 0] = 1e4
     found = model.marginals(model.evidence(loud))
     assert np.isfinite(found).all()

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inferrer_toys import SOURCES, draw, item, known_model, make, person, toy_space
 
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import items_of
 from persona_rm.inferrers.tally import Tally, read_tally
 from persona_rm.types import Persona, Ugc, UserState
+from tests.inferrers.inferrer_samples import SOURCES, draw, item, known_model, make, person, toy_space
 
 SIZE = 6
 TODAY = date(2026, 1, 1)

@@ -5,13 +5,13 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from inferrer_toys import draw, item, known_model, make, toy_space
 from pydantic import ValidationError
 
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import STRONGEST
 from persona_rm.inferrers.posterior import generic_model
 from persona_rm.types import Persona
+from tests.inferrers.inferrer_samples import draw, item, known_model, make, toy_space
 
 SIZE = 6
 SPACE = toy_space(SIZE)
@@ -261,7 +261,7 @@ def test_an_opposite_vote_is_no_evidence_even_where_it_makes_a_direction_likelie
 
 
 def test_calibration_people_are_not_learned_from(learned):
-    assert learned.fitted["people"] + learned.fitted["calibrated_on"] == 300
+    assert learned.fitted["users"] + learned.fitted["calibrated_on"] == 300
     assert learned.fitted["calibrated_on"] == 150 // 4
     assert learned.calibration.temperature != 1
 
@@ -274,7 +274,7 @@ def test_labels_are_used_where_they_are_asked_for():
     with_.fit(first.personas() + second.personas(labels=False))
     without.fit(first.personas())
     np.testing.assert_array_equal(with_.model.tables, without.model.tables)
-    assert with_.fitted["people"] == 100
+    assert with_.fitted["users"] == 100
 
 
 def test_a_population_that_is_too_small_is_refused(generic):

@@ -5,15 +5,15 @@ import logging
 
 import numpy as np
 import pytest
-from http_toys import Server, chat
-from inferrer_toys import make, toy_space
 
 from persona_rm.backends.base import Backends, Generation
 from persona_rm.backends.openai_http import HttpConfig, HttpGenerator
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.inferrers.reading import BOTH_POLES, NO_LABEL, shorten
+from persona_rm.inferrers.item_reader import BOTH_POLES, NO_LABEL, shorten
 from persona_rm.inferrers.summary import CUT, PACKAGED, in_time
 from persona_rm.types import Pair, Persona, Ugc
+from tests.http_samples import Server, chat
+from tests.inferrers.inferrer_samples import make, toy_space
 
 SPACE = toy_space(4)
 

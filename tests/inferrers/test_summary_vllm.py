@@ -5,7 +5,7 @@ import json
 import pytest
 
 from persona_rm.backends.base import Backends
-from persona_rm.inferrers.reading import BOTH_POLES, NO_LABEL, labels_schema, read_labels
+from persona_rm.inferrers.item_reader import BOTH_POLES, NO_LABEL, labels_schema, read_labels
 from persona_rm.inferrers.summary import CUT, Summary, SummaryConfig
 from persona_rm.types import Pair, Persona, Ugc
 

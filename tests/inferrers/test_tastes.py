@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from persona_rm.backends.base import Backends, Vectors
-from persona_rm.backends.encoder import MiniLM
+from persona_rm.backends.minilm import MiniLM
 from persona_rm.benchmarks.metrics import mean_figure
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.lens import fit_lens
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.inferrers.tastes import LENS, Tastes, TastesConfig
+from persona_rm.simulator.simulator import Choice, Simulator, SimulatorConfig
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Pair, Persona, Ugc
-from persona_rm.world.world import Choice, World, WorldConfig
 
 TOPICS = ("soup", "office", "tent", "piano")
 
@@ -207,10 +207,10 @@ def test_two_tastes_beat_one_vector_where_there_are_two_and_lose_nothing_elsewhe
 ) -> None:
     """Fitted without labels on train people; choices of test people, 16 + 16 items, in pairs by person."""
     people = 280 if kind == "plural" else 80
-    world = World(WorldConfig.model_validate({"kind": kind, "people": people}), space)
+    world = Simulator(SimulatorConfig.model_validate({"kind": kind, "users": people}), space)
     inferrer = Tastes(TastesConfig(), space, Backends(encoder=MiniLM()))
-    inferrer.fit([world.persona(one, "train").with_directions(None) for one in world.people("train")])
-    evidence = {one.id: world.persona(one, "test") for one in world.people("test")}
+    inferrer.fit([world.persona(one, "train").with_directions(None) for one in world.users("train")])
+    evidence = {one.id: world.persona(one, "test") for one in world.users("test")}
     gains, who = [], []
     for choice in world.choices(8):
         persona = evidence[choice.person.id]

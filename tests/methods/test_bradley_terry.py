@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from method_toys import COMPARISONS, FAULT, ToyEncoder, ask, make, persona, toy_backends
 
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.bradley_terry import BradleyTerry, newton
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comparison
+from tests.methods.method_samples import COMPARISONS, FAULT, ToyEncoder, ask, make, persona, toy_backends
 
 
 def test_newton_finds_the_zero_of_the_gradient() -> None:

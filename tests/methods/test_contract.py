@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from method_toys import FAULT, ask, make, persona, toy_backends
 
 from persona_rm.backends.base import Backends
-from persona_rm.backends.logprob import TransformersLogProb
+from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 from persona_rm.errors import DataError, RecipeError, ScoreError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import ScoreRequest, UserState
+from tests.methods.method_samples import FAULT, ask, make, persona, toy_backends
 
 CASES = {
     "ica": ("ica", {}),

@@ -1,12 +1,12 @@
 """What the person changes under one model."""
 
 import pytest
-from method_toys import FAULT, ToyLogProb, ask, make, persona
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import ScoreError
 from persona_rm.prompts import load_prompts
 from persona_rm.space import PreferenceSpace
+from tests.methods.method_samples import FAULT, ToyLogProb, ask, make, persona
 
 
 @pytest.mark.parametrize("persona_as", ["ica", "pba"])

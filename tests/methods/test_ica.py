@@ -1,13 +1,13 @@
 """Eq. 1 by hand, and what stands in the prompt."""
 
 import pytest
-from method_toys import ToyEncoder, ToyLogProb, ask, make, persona
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.prompts import load_prompts
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
+from tests.methods.method_samples import ToyEncoder, ToyLogProb, ask, make, persona
 
 
 def test_reward_is_beta_times_the_log_ratio(space: PreferenceSpace) -> None:

@@ -1,14 +1,14 @@
 """Eq. 2 by hand, and which directions reach the prompt."""
 
 import pytest
-from method_toys import ToyLogProb, ask, make, persona
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError
-from persona_rm.inferrers.vote import Vote, VoteConfig
+from persona_rm.inferrers.vote import VoteConfig, VoteInferrer
 from persona_rm.prompts import load_prompts
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
+from tests.methods.method_samples import ToyLogProb, ask, make, persona
 
 
 def test_reward_is_beta_times_the_log_ratio_on_the_described_directions(space: PreferenceSpace) -> None:
@@ -32,7 +32,7 @@ def test_without_directions_an_inferrer_is_asked_for(space: PreferenceSpace) -> 
 def test_inferred_directions_replace_earlier_ones(space: PreferenceSpace) -> None:
     method = make("pba", space)
     ann = persona(space)
-    inferred = Vote(VoteConfig(), space).infer(ann).directions
+    inferred = VoteInferrer(VoteConfig(), space).infer(ann).directions
     early = method.adapt(ann.with_directions((-1, *space.neutral[1:])))
     state = method.adapt(ann.with_directions(inferred), early)
     assert state.payload == {"directions": list(inferred)}

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import pytest
-from method_toys import ToyReader, ask, make, persona
 from pydantic import ValidationError
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Levels, Persona
+from tests.methods.method_samples import ToyReader, ask, make, persona
 
 
 class Told:

@@ -31,10 +31,10 @@ from random import Random
 
 import psutil
 
-from persona_rm.annotators.asking import AskingAnnotator, cost_of
 from persona_rm.annotators.base import WARM
 from persona_rm.annotators.cost import Cost
-from persona_rm.annotators.llm import LlmAnnotator, LlmConfig
+from persona_rm.annotators.llm import LlmAnnotator, LlmAnnotatorConfig
+from persona_rm.annotators.prompted import AskingAnnotator, cost_of
 from persona_rm.annotators.wording import PACKAGED, written
 from persona_rm.backends.base import Backends, Generation
 from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
@@ -160,17 +160,19 @@ def rows(args: argparse.Namespace, space: PreferenceSpace, engine: Imposed) -> l
     """One row per form and number of dimensions; the last is without a cache."""
     texts = [history(space, Random(i), 8, args.characters) for i in range(args.persons)]
     out: list[dict[str, object]] = []
-    run(LlmAnnotator(LlmConfig(max_chars=10**6), space, Backends(generator=engine)), ["Hello."])  # the first is slow
+    run(
+        LlmAnnotator(LlmAnnotatorConfig(max_chars=10**6), space, Backends(generator=engine)), ["Hello."]
+    )  # the first is slow
     for form, part, k, persons in plan(args, space):
         engine.answer = "" if form == "questions" else named(part, form, k / 90)
-        config = LlmConfig(form=form, max_chars=10**6, max_answer_tokens=600)
+        config = LlmAnnotatorConfig(form=form, max_chars=10**6, max_answer_tokens=600)
         found = measure(LlmAnnotator(config, part, Backends(generator=engine)), texts[:persons], args.repeats)
         out.append({"form": form, "dimensions": len(part), "named": k, **found})
         print(json.dumps(out[-1]), flush=True)
     uncached = Uncached(engine.config)
     uncached.__dict__["_engine"] = engine._engine
     part = PreferenceSpace("ten", space.dimensions[::9])
-    found = measure(LlmAnnotator(LlmConfig(max_chars=10**6), part, Backends(generator=uncached)), texts[:1])
+    found = measure(LlmAnnotator(LlmAnnotatorConfig(max_chars=10**6), part, Backends(generator=uncached)), texts[:1])
     times = len(space) / len(part)
     row = {"form": "questions, no cache", "dimensions": 90, "named": 0}
     return [*out, row | {key: n * times for key, n in found.items()}]

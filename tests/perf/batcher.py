@@ -31,9 +31,9 @@ from random import Random
 from statistics import median
 
 from persona_rm.bundle import User, write_bundle
-from persona_rm.serving.actor import RewardActor
-from persona_rm.serving.batcher import MicroBatcher
-from persona_rm.serving.replies import Ask, Reply
+from persona_rm.serving.actor.batcher import MicroBatcher
+from persona_rm.serving.actor.reward_actor import RewardActor
+from persona_rm.serving.curves import Ask, Reply
 from persona_rm.space import load_space
 from persona_rm.types import Persona
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from transformers import AutoModelForCausalLM
 
-from persona_rm.host import where
+from persona_rm.hosts.common import where
 from persona_rm.pipeline.members import model_folder
 
 sys.path.insert(0, str(where("openrlhf", "rehearsal")))
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     options = parser.parse_args()
     model = AutoModelForCausalLM.from_pretrained(
-        model_folder("toy_lm"), dtype=torch.bfloat16, attn_implementation="sdpa"
+        model_folder("simulator_lm"), dtype=torch.bfloat16, attn_implementation="sdpa"
     )
     torch.manual_seed(0)
     ids = torch.randint(5, model.config.vocab_size, (options.rows, options.tokens))

@@ -30,10 +30,10 @@ PAYLOAD = {"query": ["Hello? " + "Yes. " * 200], "prompts": ["Hello?"], "labels"
 CALLERS = 64
 FACE = """
 import sys
-from persona_rm.serving.replies import Reply
-from persona_rm.serving.web.server import run_server
-from persona_rm.serving.web.service import ActorService
-from persona_rm.serving.web.settings import Settings
+from persona_rm.serving.curves import Reply
+from persona_rm.serving.http.server import run_server
+from persona_rm.serving.http.service import ActorService
+from persona_rm.serving.http.settings import Settings
 
 class Trivial:
     async def warm(self): return 0.0

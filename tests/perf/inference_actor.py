@@ -13,7 +13,7 @@ import ray
 
 from persona_rm.bundle import load_bundle, write_bundle
 from persona_rm.construct.job import start_ray
-from persona_rm.serving.pool import INFERENCE, Pool, start_inference
+from persona_rm.serving.pool.pool import INFERENCE, Pool, start_inference
 from persona_rm.types import Persona, Ugc
 
 PEOPLE, ITEMS, CALLERS = 256, 32, 64

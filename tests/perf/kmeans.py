@@ -21,7 +21,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from persona_rm.construct.clusters import cluster, clusters, one_hot
+from persona_rm.construct.pairing.kmeans import cluster, clusters, one_hot
 from persona_rm.types import Levels
 
 GOAL = 100.0

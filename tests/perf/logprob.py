@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from persona_rm.backends.base import SequenceLogProb
-from persona_rm.backends.logprob import TransformersLogProb
+from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 
 
 def make_model(folder: Path, hidden: int, layers: int) -> Path:

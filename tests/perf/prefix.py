@@ -23,8 +23,8 @@ from random import Random
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from persona_rm.backends.causal import inspect
-from persona_rm.backends.logprob import TransformersLogProb
+from persona_rm.backends.logprob.causal import inspect
+from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 
 Rows = tuple[list[list[int]], list[list[int]]]
 """Ids of prompts and of responses."""

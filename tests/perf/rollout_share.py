@@ -30,11 +30,11 @@ from statistics import median
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from persona_rm.bundle import User, load_bundle, write_bundle
-from persona_rm.host import rehearse, where
+from persona_rm.hosts.common import rehearse, where
+from persona_rm.hosts.openrlhf.launch import PpoJob, run_ppo
+from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.pipeline.members import model_folder
-from persona_rm.serving.launch import PpoRun, run_ppo
-from persona_rm.serving.queries import strip_prompt
-from persona_rm.serving.replies import read_scalars
+from persona_rm.serving.curves import read_scalars
 from persona_rm.space import load_space
 from persona_rm.types import Persona
 
@@ -79,7 +79,7 @@ def prepare(folder: Path) -> tuple[Path, str, Path]:
 
 def policy_of(folder: Path, layers: int) -> Path:
     """The packaged model, or one of `layers` layers of 7.1 M weights each, which speaks its tokens at random."""
-    start = model_folder("toy_lm")
+    start = model_folder("simulator_lm")
     if not layers:
         return start
     wide = {"hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12, "num_key_value_heads": 12}
@@ -89,7 +89,7 @@ def policy_of(folder: Path, layers: int) -> Path:
     return folder / "policy"
 
 
-def train(folder: Path, tokens: int, actors: int, layers: int) -> tuple[PpoRun, Path]:
+def train(folder: Path, tokens: int, actors: int, layers: int) -> tuple[PpoJob, Path]:
     """A finished job of two steps, and its bundle."""
     bundle, data, between = prepare(folder)
     team = {

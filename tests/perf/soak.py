@@ -40,7 +40,7 @@ import aiohttp
 from rich.console import Console
 
 from persona_rm.bundle import User, write_bundle
-from persona_rm.progress import progress_bar
+from persona_rm.io.progress_bar import progress_bar
 from persona_rm.space import load_space
 from persona_rm.types import Persona
 
@@ -59,12 +59,12 @@ def make(folder: Path, method: str) -> Path:
         User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], weights=[1, 20, 1], k=size))))
         for i in range(PEOPLE)
     ]
-    keys: dict[str, Any] = {"annotator": {"name": "toy"}}
+    keys: dict[str, Any] = {"annotator": {"name": "simulator"}}
     if method == "contrast":
-        policy = str(files("persona_rm") / "assets" / "toy_lm")
+        policy = str(files("persona_rm") / "assets" / "simulator_lm")
         keys = {"policy": policy, "engine_options": {"cache_bytes": CACHE}}
-    hygiene = {"standardise": "user", "monitor": True}
-    return write_bundle(folder, people, method={"name": method}, hygiene=hygiene, **keys)
+    postprocess = {"standardise": "user", "monitor": True}
+    return write_bundle(folder, people, method={"name": method}, postprocess=postprocess, **keys)
 
 
 @contextmanager

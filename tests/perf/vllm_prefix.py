@@ -28,7 +28,7 @@ import torch
 from logprob import make_model
 from transformers import AutoModelForCausalLM
 
-from persona_rm.backends.vllm_logprob import VllmLogProb
+from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 
 Row = tuple[list[int], list[int]]
 VOCABULARY = 4096

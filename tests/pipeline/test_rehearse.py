@@ -2,18 +2,18 @@ import subprocess
 import sys
 
 import pytest
-from source import ROOT
 
 from persona_rm.pipeline.rehearse import PROMPTS, ROWS, rehearsal_of
 from persona_rm.recipe import load_recipe
+from tests.source import ROOT
 
 TEAMS = ROOT / "recipes" / "llama8b_8gpu.yaml"
 
 
 def test_a_teams_recipe_becomes_small_and_every_change_is_told():
-    recipe = load_recipe(TEAMS, ["source=toy"])
+    recipe = load_recipe(TEAMS, ["source=simulator"])
     small, changes = rehearsal_of(recipe)
-    assert (small.model, small.device, small.out) == ("toy_lm", "auto", "runs/llama8b-rehearsal")
+    assert (small.model, small.device, small.out) == ("simulator_lm", "auto", "runs/llama8b-rehearsal")
     assert [dpo.rows for dpo in small.dpo.values()] == [ROWS, ROWS]
     assert small.ppo["matched"].prompts == PROMPTS
     for told in ("model: /models/", "device: gpu -> auto", "dpo.ica.rows: 91918 ->", "ppo.matched: 8 users"):
@@ -33,7 +33,7 @@ def test_a_recipe_for_any_device_is_not_said_to_change_its_device():
 
 @pytest.mark.slow
 def test_a_teams_recipe_runs_to_its_end_on_a_cpu(tmp_path):
-    command = [sys.executable, "-m", "persona_rm.cli", "rehearse", str(TEAMS), "source=toy"]
+    command = [sys.executable, "-m", "persona_rm.cli", "rehearse", str(TEAMS), "source=simulator"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "ran to its end" in done.stdout

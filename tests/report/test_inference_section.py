@@ -5,15 +5,15 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from test_page import NASTY, check, full
 
 from persona_rm.benchmarks.metrics import Figure
 from persona_rm.errors import DataError
 from persona_rm.report import EMBEDDED_GOALS, INFERENCE_GOALS, ReportData, collect, goals_of, render, svg
 from persona_rm.report.goals import label
-from persona_rm.report.inference import TITLE, inferred, matched
-from persona_rm.report.inference_data import Asked, parse
+from persona_rm.report.inference_data import AskingFigures, parse
+from persona_rm.report.inference_section import TITLE, inferred, matched
 from persona_rm.report.sections import accuracy, history
+from tests.report.test_page import NASTY, check, full
 
 OBSERVED = [{"world": "clusters", "items": 16, "accuracy": [0.8, 0.7, 0.9]}]
 WORLDS = ("low_rank", "clusters", "independent")
@@ -74,11 +74,11 @@ def asking() -> list[dict[str, object]]:
 
 
 def example() -> dict[str, object]:
-    fit = {"people": 320, "calibrated_on": 80, "classes": 3, "temperature": 0.9312, "log_evidence": {"1": -3.0}}
+    fit = {"users": 320, "calibrated_on": 80, "classes": 3, "temperature": 0.9312, "log_evidence": {"1": -3.0}}
     memories = ("semantic: posterior over all 8 items", "episodic: the items most like the prompt (4)", "both")
     items = [(who, n, most) for who, most in (("vote", 0.85), ("posterior", 0.91)) for n in (0, 2, 4, 8, 16)]
     return {
-        "about": {"people": 150, "items": 8, "world": "independent", "fit": fit},
+        "about": {"users": 150, "items": 8, "world": "independent", "fit": fit},
         "table": table(),
         "calibration": [
             reliability("vote", 2.5, 0.14), reliability("posterior, before", 1.5, 0.051),
@@ -185,7 +185,7 @@ def test_any_part_may_stand_alone(tmp_path, part):
     assert "<h3>" in page or "<details>" in page
 
 
-@pytest.mark.parametrize("found", [{}, {"about": {"people": 3}}, {"table": [], "unknown": 1}, {"observed": OBSERVED}])
+@pytest.mark.parametrize("found", [{}, {"about": {"users": 3}}, {"table": [], "unknown": 1}, {"observed": OBSERVED}])
 def test_nothing_measured_says_how_to_make_it(tmp_path, found):
     page = render(run(tmp_path, found, []))
     assert "an `inference` section" in page[page.index(TITLE) :]
@@ -245,7 +245,7 @@ def test_too_few_questions_fall_short_and_are_named(tmp_path):
 
 
 def test_matched_is_the_first_number_of_questions_that_is_enough():
-    rows = [Asked(world="w", how="h", questions=n, accuracy=(n / 10,) * 3) for n in (9, 3, 7)]
+    rows = [AskingFigures(world="w", how="h", questions=n, accuracy=(n / 10,) * 3) for n in (9, 3, 7)]
     assert matched(rows, 0.6) == 7
     assert matched(rows, 0.7) == 7
     assert matched(rows, 0.95) is None

@@ -6,7 +6,7 @@ import pytest
 
 from persona_rm.benchmarks.metrics import Figure
 from persona_rm.report import ReportData, render, write_report
-from persona_rm.report.data import PpoRun, Stat
+from persona_rm.report.report_data import PpoFigures, Stat
 
 NASTY = "<img src=http://evil onerror=x>"
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -44,7 +44,7 @@ def full() -> ReportData:
     curves = {"camp a": ((0.0, 0.1), (1.0, 0.3)), NASTY: ((0.0, 0.2), (1.0, 0.1))}
     people = {
         "dimensions": ["age", NASTY],
-        "people": [{"label": NASTY, "directions": [1, 0], "rewarded_for": [0.9, -0.1]}] * 2,
+        "users": [{"label": NASTY, "directions": [1, 0], "rewarded_for": [0.9, -0.1]}] * 2,
         "answers": [{"prompt": "p", "text": NASTY, "rewards": [1.0, -1.0]}],
         "before_after": [
             {"user": "a", "prompt": NASTY, "before": NASTY, "after": "x", "utility_before": 0, "utility_after": 1}
@@ -60,7 +60,7 @@ def full() -> ReportData:
         figures=tuple(figures),
         notes={"control_longer": "because of so and so"},
         card=card | {"examples": {"with_ugc": 4}},
-        ppo=(PpoRun("matched", curves, stat, rise, rise), PpoRun("shuffled", curves, stat, rise, rise)),
+        ppo=(PpoFigures("matched", curves, stat, rise, rise), PpoFigures("shuffled", curves, stat, rise, rise)),
         people=people,
         problems=("one line was cut",),
     )

@@ -7,9 +7,8 @@ import pytest
 def cluster(tmp_path_factory):
     """A cluster that ends with this module."""
     ray = pytest.importorskip("ray")
-    from pool_toys import CPUS
-
     from persona_rm.construct.job import start_ray
+    from tests.serving.pool.pool_samples import CPUS
 
     start_ray(address="local", num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
     yield
@@ -18,13 +17,13 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, space):
-    from pool_toys import toy_bundle
+    from tests.serving.pool.pool_samples import toy_bundle
 
     return toy_bundle(tmp_path_factory.mktemp("b") / "bundle", space)
 
 
 @pytest.fixture(scope="module")
 def asked(bundle, space):
-    from pool_toys import questions
+    from tests.serving.pool.pool_samples import questions
 
     return questions(bundle, space)

@@ -6,8 +6,8 @@ import pytest
 
 from persona_rm.errors import Full, HostError, Late, ScoreError
 from persona_rm.serving.client import RayTransport, RewardClient, Unreachable
+from persona_rm.serving.curves import Reply
 from persona_rm.serving.failures import ALLOWED, Failures, SkipGroup, read_policy
-from persona_rm.serving.replies import Reply
 
 
 class Toy:
@@ -126,7 +126,7 @@ def test_where_an_actor_has_no_room_its_neighbour_is_asked_and_the_person_stays_
     assert home != neighbour
     assert again == [home, neighbour]
     one.reward("u", "p", "r")
-    assert toy.calls[-1][0] == home, "not shunned"
+    assert toy.calls[-1][0] == home, "not in_cooldown"
 
 
 def test_where_an_actor_is_closing_its_neighbour_is_asked_from_now_on():

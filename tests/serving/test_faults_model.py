@@ -10,14 +10,14 @@ import pytest
 pytest.importorskip("ray")
 
 import ray
-from pool_toys import client, inside, pid
 from safetensors.torch import load_file, save_file
 
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import HostError, ScoreError
-from persona_rm.serving.pool import start_pool
-from persona_rm.serving.remote import named
+from persona_rm.serving.pool.named_actor import named
+from persona_rm.serving.pool.pool import start_pool
 from persona_rm.types import Persona
+from tests.serving.pool.pool_samples import client, inside, pid
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 

@@ -9,12 +9,12 @@ import pytest
 pytest.importorskip("ray")
 
 import ray
-from pool_toys import ask_all, client, inside, pid, ready, slow, until
 
 from persona_rm.errors import ScoreError
-from persona_rm.serving.pool import Policy, pool_names, start_pool
-from persona_rm.serving.remote import SUPERVISOR
-from persona_rm.serving.routing import ranked
+from persona_rm.serving.pool.named_actor import SUPERVISOR
+from persona_rm.serving.pool.pool import Policy, pool_names, start_pool
+from persona_rm.serving.pool.routing import ranked
+from tests.serving.pool.pool_samples import ask_all, client, inside, pid, ready, slow, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 

@@ -12,7 +12,7 @@ import pytest
 
 from persona_rm.errors import DataError, MissingExtra
 from persona_rm.sources import SOURCES
-from persona_rm.sources.arrow import read_arrow
+from persona_rm.sources.arrow_rows import read_arrow
 from persona_rm.sources.hf import HfSource
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Thread

@@ -16,7 +16,7 @@ import zstandard
 from pydantic import ValidationError
 
 from persona_rm.errors import DataError, MissingExtra
-from persona_rm.rows import read_rows
+from persona_rm.io.json_rows import read_rows
 from persona_rm.sources.inputs import JSON, bare, find_files
 from persona_rm.sources.reddit import RedditSource
 from persona_rm.space import PreferenceSpace
@@ -108,7 +108,7 @@ def test_without_zstandard_the_pip_command_is_named(tmp_path: Path, monkeypatch:
         ("b.jsonl", b"", 1, "the file is empty"),
         ("b.jsonl", b" \n\n", 1, "the file is empty"),
         ("b.jsonl.gz", b"", 1, "the file is empty"),
-        ("b.jsonl.gz", gzip.compress(b""), 1, "the file is empty"),
+        ("b.jsonl.gz", gzip.compress(b"", mtime=0), 1, "the file is empty"),
         ("b.jsonl.gz", line("b"), 1, "Not a gzipped file"),
         ("b.jsonl.zst", line("b"), 1, "cannot be read"),
         ("b.jsonl.xz", line("b"), 1, "cannot be read"),

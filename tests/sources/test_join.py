@@ -8,25 +8,25 @@ from pathlib import Path
 import pytest
 
 from persona_rm.errors import DataError
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources import join as module
 from persona_rm.sources.join import Group, JoinConfig, Placed, join
 
 
-def place(row: Row) -> Placed | None:
+def place(row: JsonRow) -> Placed | None:
     key = row.text("key")
     return None if key == "unwanted" else Placed(key, row.text("kind"), {"n": row.required("n", int), "key": key})
 
 
-def row(number: int, key: str, kind: str = "a", file: str = "f") -> Row:
-    return Row({"key": key, "kind": kind, "n": number, "more": "x" * 99}, file, number)
+def row(number: int, key: str, kind: str = "a", file: str = "f") -> JsonRow:
+    return JsonRow({"key": key, "kind": kind, "n": number, "more": "x" * 99}, file, number)
 
 
-def rows(count: int, keys: int) -> list[Row]:
+def rows(count: int, keys: int) -> list[JsonRow]:
     return [row(n, f"k{n % keys}", "ab"[n % 2], f"file {n % 3}") for n in range(1, count + 1)]
 
 
-def groups(given: list[Row], **config: int | str) -> list[Group]:
+def groups(given: list[JsonRow], **config: int | str) -> list[Group]:
     return list(join(given, place, JoinConfig(**config), pytest.fail))
 
 
@@ -66,11 +66,11 @@ def test_keys_and_texts_of_any_kind_come_back(tmp_path: Path) -> None:
     assert sorted(found) == sorted(keys)
 
 
-def rows_of(keys: list[str]) -> Iterator[Row]:
-    return (Row({"key": key}, "f", number) for number, key in enumerate(keys, start=1))
+def rows_of(keys: list[str]) -> Iterator[JsonRow]:
+    return (JsonRow({"key": key}, "f", number) for number, key in enumerate(keys, start=1))
 
 
-def placed_as_is(row: Row) -> Placed:
+def placed_as_is(row: JsonRow) -> Placed:
     return Placed(row.data["key"], "a", dict(row.data))
 
 
@@ -78,8 +78,8 @@ def test_memory_is_bounded_by_a_bucket_and_the_buffer(tmp_path: Path, monkeypatc
     monkeypatch.setattr(module, "BUFFER", 50_000)
     text, count = "x" * 5000, 6000
 
-    def many() -> Iterator[Row]:
-        return (Row({"key": str(n % 2000), "text": text}, "f", n) for n in range(count))
+    def many() -> Iterator[JsonRow]:
+        return (JsonRow({"key": str(n % 2000), "text": text}, "f", n) for n in range(count))
 
     tracemalloc.start()
     seen = sum(len(group["a"]) for group in join(many(), placed_as_is, JoinConfig(buckets=100), pytest.fail))
@@ -92,7 +92,10 @@ def test_memory_is_bounded_by_a_bucket_and_the_buffer(tmp_path: Path, monkeypatc
 def test_bad_rows_are_handed_over_and_the_folder_is_left_empty(tmp_path: Path) -> None:
     bad: list[DataError] = []
     found = join(
-        [row(1, "x"), Row({"kind": "a"}, "f", 2), row(3, "y")], place, JoinConfig(scratch=str(tmp_path)), bad.append
+        [row(1, "x"), JsonRow({"kind": "a"}, "f", 2), row(3, "y")],
+        place,
+        JoinConfig(scratch=str(tmp_path)),
+        bad.append,
     )
     assert next(found)
     assert list(tmp_path.iterdir())

@@ -117,7 +117,7 @@ def test_the_fingerprint_follows_config_and_content(tmp_path: Path, space: Prefe
 
 def test_the_zoo_knows_it() -> None:
     assert SOURCES.load("reddit") is RedditSource
-    assert {"reddit", "stackexchange", "toy"} <= set(SOURCES.names())
+    assert {"reddit", "stackexchange", "simulator"} <= set(SOURCES.names())
 
 
 def test_the_real_file(space: PreferenceSpace, shared_data: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from persona_rm.errors import DataError
 from persona_rm.sources import SOURCES
-from persona_rm.sources.html import to_text
+from persona_rm.sources.html_text import to_text
 from persona_rm.sources.stackexchange import StackExchangeSource
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Thread

@@ -13,7 +13,7 @@ from persona_rm.construct.cleaning.blocklist import Blocklist
 from persona_rm.construct.cleaning.bots import bot_name, bot_text
 from persona_rm.construct.cleaning.config import CleanConfig
 from persona_rm.construct.cleaning.duplicates import exact_hash
-from persona_rm.construct.cleaning.language import Languages
+from persona_rm.construct.cleaning.language_filter import Languages
 from persona_rm.construct.cleaning.presidio import Presidio
 from persona_rm.errors import DataError
 from persona_rm.types import Comment, Drop, Thread

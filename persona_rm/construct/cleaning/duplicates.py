@@ -17,9 +17,9 @@ import numpy.typing as npt
 from persona_rm.construct.cleaning.config import CleanConfig
 from persona_rm.errors import MissingExtra
 
-Signature = npt.NDArray[np.uint32]
+MinhashSignature = npt.NDArray[np.uint32]
 Signatures = npt.NDArray[np.uint32]
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 Ids = Sequence[str] | Sequence[int] | npt.NDArray[np.int64]
 WORD = re.compile(r"\w+")
@@ -44,7 +44,7 @@ def exact_hash(text: str) -> int:
     return int.from_bytes(digest)
 
 
-def exact_groups(ids: Ids, hashes: npt.ArrayLike) -> Rows:
+def exact_groups(ids: Ids, hashes: npt.ArrayLike) -> RowNumbers:
     """The row that stands for each row: of those with the same hash, the one with the smallest id. (n,) -> (n,)."""
     order = _by_id(ids)
     keys = np.asarray(hashes, np.uint64)[order]
@@ -54,7 +54,7 @@ def exact_groups(ids: Ids, hashes: npt.ArrayLike) -> Rows:
     return groups
 
 
-def _by_id(ids: Ids) -> Rows:
+def _by_id(ids: Ids) -> RowNumbers:
     if isinstance(ids, np.ndarray):
         return np.argsort(ids, kind="stable")
     return np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
@@ -72,7 +72,7 @@ def shingles(text: str, size: int) -> npt.NDArray[np.uint32]:
     return (mixed >> np.uint64(32)).astype(np.uint32)
 
 
-def signature(text: str, config: CleanConfig) -> Signature:
+def signature(text: str, config: CleanConfig) -> MinhashSignature:
     """The MinHash of a text's shingles, (permutations,); the share of equal places estimates the Jaccard similarity.
 
     Raises `MissingExtra` where datasketch is not installed.
@@ -82,7 +82,7 @@ def signature(text: str, config: CleanConfig) -> Signature:
     hashes = shingles(text, config.shingle).tolist()
     for begin in range(0, len(hashes), CHUNK):
         sketch.update_batch(hashes[begin : begin + CHUNK])
-    values: Signature = sketch.hashvalues
+    values: MinhashSignature = sketch.hashvalues
     return values
 
 
@@ -105,7 +105,7 @@ def bands(threshold: float, permutations: int) -> tuple[int, int]:
     return permutations // rows, rows
 
 
-def groups(ids: Ids, signatures: Signatures, threshold: float) -> Rows:
+def groups(ids: Ids, signatures: Signatures, threshold: float) -> RowNumbers:
     """The row that stands for each row, (n, P) -> (n,): connected components of pairs whose estimate reaches the
     threshold, and of each the row with the smallest id.
 
@@ -139,7 +139,7 @@ def _mix(columns: npt.NDArray[np.uint32]) -> Keys:
     return keys
 
 
-def _pairs(keys: Keys) -> tuple[Rows, Rows]:
+def _pairs(keys: Keys) -> tuple[RowNumbers, RowNumbers]:
     """Rows to compare: within each run of equal keys, each with those shortly before it and with the first."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
@@ -156,7 +156,9 @@ def _pairs(keys: Keys) -> tuple[Rows, Rows]:
     return order[np.concatenate(lefts)], order[np.concatenate(rights)]
 
 
-def _verified(kept: Signatures, left: Rows, right: Rows, parents: Rows, threshold: float) -> tuple[Rows, Rows]:
+def _verified(
+    kept: Signatures, left: RowNumbers, right: RowNumbers, parents: RowNumbers, threshold: float
+) -> tuple[RowNumbers, RowNumbers]:
     """The pairs that are not joined yet and whose estimated similarity reaches the threshold."""
     new = parents[left] != parents[right]
     left, right = left[new], right[new]
@@ -168,7 +170,7 @@ def _verified(kept: Signatures, left: Rows, right: Rows, parents: Rows, threshol
     return left[mask], right[mask]
 
 
-def _join(parents: Rows, left: Rows, right: Rows) -> Rows:
+def _join(parents: RowNumbers, left: RowNumbers, right: RowNumbers) -> RowNumbers:
     """Union-find over arrays: roots take the smallest root they meet, and paths are halved, until nothing moves."""
     parents = parents.copy()
     while True:

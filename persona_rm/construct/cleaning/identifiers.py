@@ -26,7 +26,7 @@ class Identifier(NamedTuple):
     valid: Callable[[str], bool]
 
 
-class Found(NamedTuple):
+class IdentifierMatch(NamedTuple):
     """A stretch of the searched copy and the mark that takes its place."""
 
     start: int
@@ -149,7 +149,7 @@ LETTER = re.compile(r"(?<!\w)[a-z]")
 """Where a word begins, and where one with a letter does."""
 
 
-def identifiers(view: View, start: int, end: int) -> Iterator[Found]:
+def identifiers(view: View, start: int, end: int) -> Iterator[IdentifierMatch]:
     """The identifiers of the table that begin between two places of the searched copy, in order, none within another.
 
     All begin where a word begins, and none has an unbounded repetition, so work is bounded by the number of words.
@@ -161,17 +161,17 @@ def identifiers(view: View, start: int, end: int) -> Iterator[Found]:
             yield found
 
 
-def _at(view: View, start: int) -> Found | None:
+def _at(view: View, start: int) -> IdentifierMatch | None:
     if not _ANY.match(view.text, start):
         return None
     for pattern, row in _EACH:
         match = pattern.match(view.text, start)
         if match and row.valid(view.written[start : match.end()]):
-            return Found(start, match.end(), row.mark)
+            return IdentifierMatch(start, match.end(), row.mark)
     return None
 
 
-def accounts(view: View, start: int, end: int) -> Iterator[Found]:
+def accounts(view: View, start: int, end: int) -> Iterator[IdentifierMatch]:
     """IBANs that begin between two places. Words that follow one are told from it by the country's length."""
     text = view.text
     for word in LETTER.finditer(text, start, end):
@@ -182,4 +182,4 @@ def accounts(view: View, start: int, end: int) -> Iterator[Found]:
         places = [i for i in range(*match.span()) if text[i].isalnum()][:size]
         stop = places[-1] + 1
         if checksums.iban("".join(text[i] for i in places)) and not text[stop : stop + 1].isalnum():
-            yield Found(match.start(), stop, "IBAN")
+            yield IdentifierMatch(match.start(), stop, "IBAN")

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from persona_rm.construct.cleaning import checksums
-from persona_rm.construct.cleaning.identifiers import Found, accounts, digits_of, identifiers
+from persona_rm.construct.cleaning.identifiers import IdentifierMatch, accounts, digits_of, identifiers
 from persona_rm.construct.cleaning.view import View
 from persona_rm.errors import MissingExtra
 
@@ -54,7 +54,7 @@ DATE = re.compile(r"(?<!\d)(?:\d{1,2}[.\-/]\d{1,2}[.\-/](?:19|20)?\d\d|(?:19|20)
 YEARS = re.compile(r"(?:(?:19|20)\d\d[ .\-()/]*)+|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d")
 
 
-def numerals(view: View, start: int, end: int, floor: int) -> list[Found]:
+def numerals(view: View, start: int, end: int, floor: int) -> list[IdentifierMatch]:
     """What the run from `start` to `end` holds. Nothing before `floor` is looked at: it has been given a mark.
 
     Raises `MissingExtra` where a telephone number is likely and phonenumbers is not installed.
@@ -65,7 +65,7 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[Found]:
     if size < 6 and not lettered:
         return []
     low = max(floor, start - LETTERS)
-    found: list[Found] = list(accounts(view, low, end))
+    found: list[IdentifierMatch] = list(accounts(view, low, end))
     if size >= 6:
         found += _addresses(text, start, end)
     digits = size if text[start:end].isdigit() else len(digits_of(text[start:end]))
@@ -76,67 +76,67 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[Found]:
     found += abroad
     found += identifiers(view, low, end)
     if digits == 9 and SOCIAL.search(text, max(floor, start - BEFORE), start):
-        found.append(Found(start, end, "NATIONAL_ID"))
+        found.append(IdentifierMatch(start, end, "NATIONAL_ID"))
     if digits >= 7:
         found += _telephones(text, max(floor, start - 3), start, end, digits)
     return _apart(found)
 
 
-def _apart(found: list[Found]) -> list[Found]:
+def _apart(found: list[IdentifierMatch]) -> list[IdentifierMatch]:
     """In the order of the text; of those that overlap, one with the mark of the first named."""
-    kept: list[tuple[int, Found]] = []
+    kept: list[tuple[int, IdentifierMatch]] = []
     for rank, one in sorted(enumerate(found), key=lambda pair: pair[1].start) if len(found) > 1 else enumerate(found):
         if kept and one.start < kept[-1][1].end:
             best, last = kept[-1]
             mark = last.mark if best < rank else one.mark
-            kept[-1] = min(best, rank), Found(last.start, max(one.end, last.end), mark)
+            kept[-1] = min(best, rank), IdentifierMatch(last.start, max(one.end, last.end), mark)
         else:
             kept.append((rank, one))
     return [one for _, one in kept]
 
 
-def _addresses(text: str, start: int, end: int) -> Iterator[Found]:
+def _addresses(text: str, start: int, end: int) -> Iterator[IdentifierMatch]:
     for match in IPV4.finditer(text, start, end + len(":65535") + 1):
         parts = match.group().partition(":")[0].split(".")
         plain = all(part == str(int(part)) and int(part) < 256 for part in parts)
         if plain and not VERSION.search(text, max(0, match.start() - 10), match.start()):
-            yield Found(*match.span(), "IP")
+            yield IdentifierMatch(*match.span(), "IP")
 
 
-def _cards(text: str, start: int, end: int) -> Iterator[Found]:
+def _cards(text: str, start: int, end: int) -> Iterator[IdentifierMatch]:
     for match in CARD.finditer(text, start, end + 1):
         if checksums.card(digits_of(match.group())):
-            yield Found(*match.span(), "CARD")
+            yield IdentifierMatch(*match.span(), "CARD")
     if (
         end - start <= LONGEST
         and not DECIMAL.fullmatch(text, start, end)
         and checksums.card(digits_of(text[start:end]))
     ):
-        yield Found(start, end, "CARD")
+        yield IdentifierMatch(start, end, "CARD")
 
 
-def _abroad(text: str, low: int, end: int) -> Iterator[Found]:
+def _abroad(text: str, low: int, end: int) -> Iterator[IdentifierMatch]:
     """Telephone numbers with a country's code."""
     for match in INTERNATIONAL.finditer(text, low, end):
         if size := _international(match.group()):
-            yield Found(match.start(), match.start() + size, "PHONE")
+            yield IdentifierMatch(match.start(), match.start() + size, "PHONE")
 
 
-def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Iterator[Found]:
+def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Iterator[IdentifierMatch]:
     """Written as telephone numbers are, or after a word such as "call"; not dates, years and book numbers."""
     before = max(0, start - BEFORE)
     if digits in (10, 13) and (_isbn13(text[start:end]) or ISBN.search(text, before, start)):
         return
     for match in AMERICAN.finditer(text, low, end + 2):
         if not match.group().isdigit() or (match.group() not in LIMITS and _valid(match.group(), ("US",))):
-            yield Found(*match.span(), "PHONE")
-    yield from (Found(*match.span(), "PHONE") for match in INDIAN.finditer(text, low, end + 2))
+            yield IdentifierMatch(*match.span(), "PHONE")
+    yield from (IdentifierMatch(*match.span(), "PHONE") for match in INDIAN.finditer(text, low, end + 2))
     for number, match in enumerate(NATIONAL.finditer(text, low, end + 2)):
         if not DATE.search(match.group()) and (number >= TRIES or _valid(match.group(), REGIONS)):
-            yield Found(*match.span(), "PHONE")
+            yield IdentifierMatch(*match.span(), "PHONE")
     spoken = digits <= 15 and end - start <= LONGEST and SPOKEN.search(text, before, start)
     if spoken and not DATE.search(text, start, end) and not YEARS.fullmatch(text, start, end):
-        yield Found(start, end, "PHONE")
+        yield IdentifierMatch(start, end, "PHONE")
 
 
 def _isbn13(text: str) -> bool:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import NamedTuple
 
 from persona_rm.construct.cleaning import links
-from persona_rm.construct.cleaning.identifiers import Found
+from persona_rm.construct.cleaning.identifiers import IdentifierMatch
 from persona_rm.construct.cleaning.lists import listed
 from persona_rm.construct.cleaning.numerals import RUN, numerals
 from persona_rm.construct.cleaning.view import View, view
@@ -101,7 +101,7 @@ _SPELLED = _any(("dot", *PROVIDERS.split("|")))
 _HANDLES = _any(HANDLES)
 
 
-class Kind(NamedTuple):
+class IdentifierKind(NamedTuple):
     """A part of the combined pattern, and whether a (lower-case) text can hold it at all."""
 
     name: str
@@ -110,13 +110,13 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("email", EMAIL, _any(("@", *ATS))),
-    Kind("spelled", SPELLED, _spelled),
-    Kind("link", links.LINK, _any(("://", "www.", *HOSTS))),
-    Kind("user", USER, _any(("@", "u/", "/user/", "#"))),
-    Kind("handle", HANDLE, _handled),
-    Kind("network", NETWORK, lambda text: "::" in text or text.count(":") >= 5 or text.count("-") >= 5),
-    Kind("number", RUN, lambda text: DIGIT.search(text) is not None),
+    IdentifierKind("email", EMAIL, _any(("@", *ATS))),
+    IdentifierKind("spelled", SPELLED, _spelled),
+    IdentifierKind("link", links.LINK, _any(("://", "www.", *HOSTS))),
+    IdentifierKind("user", USER, _any(("@", "u/", "/user/", "#"))),
+    IdentifierKind("handle", HANDLE, _handled),
+    IdentifierKind("network", NETWORK, lambda text: "::" in text or text.count(":") >= 5 or text.count("-") >= 5),
+    IdentifierKind("number", RUN, lambda text: DIGIT.search(text) is not None),
 )
 
 
@@ -133,10 +133,10 @@ def find(text: str) -> list[tuple[int, int, str]]:
     return [(*copy.original(one.start, one.end), one.mark) for one in _search(copy)]
 
 
-def _search(copy: View) -> list[Found]:
+def _search(copy: View) -> list[IdentifierMatch]:
     text = copy.text
     pattern = _combined(tuple(kind.possible(text) for kind in KINDS))
-    found: list[Found] = []
+    found: list[IdentifierMatch] = []
     place = 0
     while pattern and (match := pattern.search(text, place)):
         here = _judge(copy, match, found[-1].end if found else 0)
@@ -145,7 +145,7 @@ def _search(copy: View) -> list[Found]:
     return found
 
 
-def _judge(copy: View, match: re.Match[str], floor: int) -> list[Found]:
+def _judge(copy: View, match: re.Match[str], floor: int) -> list[IdentifierMatch]:
     """What a match of the combined pattern is: nothing, itself, or (a run of digits) several things."""
     start, end = match.span()
     if match.lastgroup == "number":
@@ -153,7 +153,7 @@ def _judge(copy: View, match: re.Match[str], floor: int) -> list[Found]:
     mark = _mark(str(match.lastgroup), match.group())
     if match.lastgroup == "link":
         end = start + len(match.group().rstrip(".,;:!?'*_"))
-    return [Found(start, end, mark)] if mark else []
+    return [IdentifierMatch(start, end, mark)] if mark else []
 
 
 def _mark(kind: str, text: str) -> str:

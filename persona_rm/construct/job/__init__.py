@@ -2,7 +2,7 @@
 
 from persona_rm.construct.job.build import build
 from persona_rm.construct.job.cluster import start_ray
-from persona_rm.construct.job.order import BuildResult, Job
-from persona_rm.construct.workers import AnnotatorSpec
+from persona_rm.construct.job.order import BuildJob, BuildResult
+from persona_rm.construct.job.workers import AnnotatorSpec
 
-__all__ = ["AnnotatorSpec", "BuildResult", "Job", "build", "start_ray"]
+__all__ = ["AnnotatorSpec", "BuildJob", "BuildResult", "build", "start_ray"]

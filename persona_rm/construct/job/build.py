@@ -14,37 +14,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from persona_rm.construct import records, workers
-from persona_rm.construct.index import build_index
-from persona_rm.construct.job import ending, unique
+from persona_rm.construct import records
+from persona_rm.construct.job import ending, unique, workers
 from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.demos import Describe, template
 from persona_rm.construct.job.finish import finish
-from persona_rm.construct.job.order import STAGES, BuildResult, Job
+from persona_rm.construct.job.order import STAGES, BuildJob, BuildResult
 from persona_rm.construct.job.read import read_source
 from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.workers import each
+from persona_rm.construct.job.workers import each
+from persona_rm.construct.search.index import build_index
 from persona_rm.errors import DataError
 
 CODE: Mapping[str, tuple[str, ...]] = {
     "raw": ("sources", "types.py", "construct/job/read.py"),
     "clean": ("construct/cleaning", "construct/records.py"),
     "unique": ("construct/cleaning/duplicates.py", "construct/job/unique.py"),
-    "annotate": ("annotators", "backends/encoder.py", "construct/workers.py"),
-    "sides": ("construct/sides.py", "construct/job/unique.py"),
-    "pair": ("construct/pairs.py", "construct/clusters.py", "construct/steps.py"),
-    "index": ("construct/index.py", "construct/search.py", "construct/kernels.py"),
-    "search": ("construct/personas.py", "construct/search.py", "construct/kernels.py"),
-    "persona": ("construct/personas.py", "construct/index.py"),
-    "demo": ("construct/demo.py", "construct/demo.yaml", "construct/steps.py"),
+    "annotate": ("annotators", "backends/minilm.py", "construct/job/workers.py"),
+    "sides": ("construct/split/sides.py", "construct/job/unique.py"),
+    "pair": ("construct/pairing/pairs.py", "construct/pairing/kmeans.py", "construct/pairing/rules.py"),
+    "index": ("construct/search/index.py", "construct/search/similarity.py", "construct/search/kernels.py"),
+    "search": ("construct/search/personas.py", "construct/search/similarity.py", "construct/search/kernels.py"),
+    "persona": ("construct/search/personas.py", "construct/search/index.py"),
+    "demo": ("construct/demo.py", "construct/demo.yaml", "construct/pairing/rules.py"),
     "mix": ("construct/mix.py", "sources/universal"),
-    "split": ("construct/testset.py", "construct/curate.py", "construct/leakage.py"),
-    "emit": ("files.py", "construct/emit.py"),
+    "split": ("construct/split/testset.py", "construct/curate.py", "construct/split/leakage.py"),
+    "emit": ("io/alignx_format.py", "construct/job/emit.py"),
 }
 """The code that a stage's result depends on."""
 
 
-def keys_of(job: Job, stages: Stages) -> dict[str, str]:
+def keys_of(job: BuildJob, stages: Stages) -> dict[str, str]:
     """The key of every stage, each over those before it."""
     keys: dict[str, str] = {}
     for name in CODE:
@@ -52,7 +52,7 @@ def keys_of(job: Job, stages: Stages) -> dict[str, str]:
     return keys
 
 
-def build(job: Job) -> BuildResult:
+def build(job: BuildJob) -> BuildResult:
     """Examples, test set, card and pictures from threads. Raises `DataError` where nothing came in or out.
 
     Started again after a kill, it goes on where it stopped; a second build in the same folder is refused.
@@ -75,7 +75,7 @@ def _cluster_if_needed(stages: Stages, keys: Mapping[str, str]) -> AbstractConte
 
 @dataclass(frozen=True)
 class _Run:
-    job: Job
+    job: BuildJob
     stages: Stages
     keys: Mapping[str, str]
 

@@ -6,8 +6,8 @@ from typing import Any
 from persona_rm.construct import records
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.demo import describe
-from persona_rm.construct.steps import demo
-from persona_rm.construct.workers import AnnotatorSpec, Map, Outcome, annotator
+from persona_rm.construct.job.workers import AnnotatorSpec, Map, Outcome, annotator
+from persona_rm.construct.pairing.rules import demo
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example
 

@@ -16,15 +16,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from persona_rm.construct import records, testset
+from persona_rm.construct import records
 from persona_rm.construct.cleaning.pii import scrub
 from persona_rm.construct.curate import curate
-from persona_rm.construct.emit import schema, to_table
-from persona_rm.construct.job.order import Job, universal_sources
+from persona_rm.construct.job.emit import schema, to_table
+from persona_rm.construct.job.order import BuildJob, universal_sources
 from persona_rm.construct.job.read import COUNTS, QUARANTINE, quarantined
 from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.leakage import check
 from persona_rm.construct.mix import ValueMix
+from persona_rm.construct.split import testset
+from persona_rm.construct.split.leakage import check
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Drop, Example
@@ -65,7 +66,7 @@ class Shards:
         (self.folder / COUNTS).write_text(json.dumps(self.counts) + "\n")
 
 
-def mix(job: Job, stages: Stages, folder: Path) -> None:
+def mix(job: BuildJob, stages: Stages, folder: Path) -> None:
     """The construction's examples, one row each, and those of the universal-value sets."""
     shards = Shards(folder)
     for row in stages.records("demo"):
@@ -86,7 +87,7 @@ def mix(job: Job, stages: Stages, folder: Path) -> None:
     shards.close()
 
 
-def _universal(job: Job, bad: Any, counts: Counter[str]) -> Iterator[tuple[str, Example | Drop]]:
+def _universal(job: BuildJob, bad: Any, counts: Counter[str]) -> Iterator[tuple[str, Example | Drop]]:
     """(side, example or why there is none) for every pair of the universal sets, scrubbed as people's texts are."""
     pairs, others = [], Counter(counts)
     for source in universal_sources(job):
@@ -115,7 +116,7 @@ def examples(stages: Stages, stage: str, name: str) -> Iterator[Example]:
                 yield from (records.to_example(json.loads(text)) for text in batch.column(0).to_pylist())
 
 
-def split(job: Job, stages: Stages, folder: Path) -> None:
+def split(job: BuildJob, stages: Stages, folder: Path) -> None:
     """The balanced test cases, the training examples that are kept, and the check that the sides share nothing."""
     read = partial(examples, stages, "mix")
     if job.config.curate is not None:
@@ -147,7 +148,7 @@ class Emit:
         return to_table([e for e in rows if self.kept is None or e.id in self.kept], self.space, self.columns)
 
 
-def emit(job: Job, stages: Stages, key: str) -> None:
+def emit(job: BuildJob, stages: Stages, key: str) -> None:
     """Every set as Parquet under data/ (mirrored/ for that one), the same rows whatever the workers."""
     kept_file = stages.folder / "split" / KEPT
     kept = frozenset(kept_file.read_text().split()) if kept_file.is_file() else None
@@ -163,7 +164,7 @@ def emit(job: Job, stages: Stages, key: str) -> None:
     _publish(job.out, stages.folder / "emit")
 
 
-def _extra(job: Job, name: str) -> list[str]:
+def _extra(job: BuildJob, name: str) -> list[str]:
     columns = ["author", "persona"] if job.config.persona != "similar" else []
     return columns + (["dimension", "direction"] if name == "alignx_test" else [])
 

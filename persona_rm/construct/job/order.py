@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job.stage import hash_of
-from persona_rm.construct.workers import AnnotatorSpec
+from persona_rm.construct.job.workers import AnnotatorSpec
 from persona_rm.errors import RecipeError
 from persona_rm.sources.base import Source
 from persona_rm.sources.universal import UNIVERSAL
@@ -47,7 +47,7 @@ class BuildResult:
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildJob:
     """One construction: what goes in, how, and where to."""
 
     source: Source
@@ -89,7 +89,7 @@ class Job:
         return path.read_text().strip().encode()
 
 
-def universal_sources(job: Job) -> list[Any]:
+def universal_sources(job: BuildJob) -> list[Any]:
     """The universal-value sets that the recipe names. Raises `RecipeError` for settings that a set does not have."""
     found = []
     for entry in job.config.universal:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from persona_rm.construct import records, workers
+from persona_rm.construct import records
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.index import hashed
-from persona_rm.construct.records import Post
-from persona_rm.construct.workers import Outcome
+from persona_rm.construct.job import workers
+from persona_rm.construct.job.workers import Outcome
+from persona_rm.construct.records import PostRecord
+from persona_rm.construct.search.index import hashed
 from persona_rm.errors import DataError
 from persona_rm.sources.base import Source
 from persona_rm.types import Thread
@@ -47,7 +48,7 @@ def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path
                 continue
             seen.add(name)
             counts["responses"] += len(thread.comments)
-            shard.append((name, Outcome(records.from_post(Post(thread)))))
+            shard.append((name, Outcome(records.from_post(PostRecord(thread)))))
             if len(shard) == config.shard:
                 _write(shard, folder)
                 shard = []

@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 
 from persona_rm.construct import records
 from persona_rm.construct.job.cluster import console, own
-from persona_rm.construct.progress import shown
-from persona_rm.construct.workers import Map, Rows
+from persona_rm.construct.job.worker_progress import shown
+from persona_rm.construct.job.workers import Map, RowsToOutcomes
 from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.types import Drop
 
@@ -138,7 +138,7 @@ class Stages:
         """(drops, counts) of every row."""
         return (records.notes(row["notes"]) for row in self.rows(name, "notes"))
 
-    def mapped(self, before: str, name: str, key: str, rows: Rows | type, **options: Any) -> None:
+    def mapped(self, before: str, name: str, key: str, rows: RowsToOutcomes | type, **options: Any) -> None:
         """Read -> map_batches -> Write in Ray Data, with a checkpoint: one row out for every row in."""
 
         def work(folder: Path) -> None:

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from persona_rm.construct import records
 from persona_rm.construct.cleaning.duplicates import exact_groups, groups
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.index import hashed
 from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.records import Post
-from persona_rm.construct.sides import Asked, Sides, apply
-from persona_rm.construct.workers import Outcome
+from persona_rm.construct.job.workers import Outcome
+from persona_rm.construct.records import PostRecord
+from persona_rm.construct.search.index import hashed
+from persona_rm.construct.split.sides import SideRequest, Sides, apply
 from persona_rm.types import Comment, Drop
 
 Ints = npt.NDArray[np.int64]
@@ -65,7 +65,7 @@ class Sided:
         thread, drops = apply(post.thread, self.sides)
         if thread is None:
             return Outcome(None, drops)
-        return Outcome(records.from_post(Post(thread, post.group, self.sides.thread(thread.id))), drops)
+        return Outcome(records.from_post(PostRecord(thread, post.group, self.sides.thread(thread.id))), drops)
 
 
 def _among(names: Ints, name: int) -> bool:
@@ -129,7 +129,7 @@ def rule(stages: Stages, config: ConstructConfig, folder: Path) -> Unique:
 
 def sides(stages: Stages, share: float, seed: int) -> Sides:
     """The split, of everything that was annotated."""
-    asked = (Asked(row["id"], row["group"], row["author"]) for row in stages.records("annotate"))
+    asked = (SideRequest(row["id"], row["group"], row["author"]) for row in stages.records("annotate"))
     return Sides.of(asked, seed, share)
 
 

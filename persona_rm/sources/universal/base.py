@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.inputs import JSON, FilesConfig, files_fingerprint, find_files, read_files
 from persona_rm.types import content_id
@@ -67,7 +67,7 @@ class UniversalSource(ABC):
         self.skipped.clear()
         return islice(self._unique(read_files(self.files(), on_bad), on_bad), self.config.limit)
 
-    def _unique(self, rows: Iterator[Row], on_bad: OnBad) -> Iterator[ValuePair]:
+    def _unique(self, rows: Iterator[JsonRow], on_bad: OnBad) -> Iterator[ValuePair]:
         seen: set[str] = set()
         for row, pair in self._pairs(rows, on_bad):
             if pair.id in seen:
@@ -77,7 +77,7 @@ class UniversalSource(ABC):
                 yield pair
 
     @abstractmethod
-    def _pairs(self, rows: Iterable[Row], on_bad: OnBad) -> Iterator[tuple[Row, ValuePair]]:
+    def _pairs(self, rows: Iterable[JsonRow], on_bad: OnBad) -> Iterator[tuple[JsonRow, ValuePair]]:
         """Each pair with a row that it came from."""
 
     def contrast(self, prompt: str, value: Value, rated: Sequence[tuple[int, str]]) -> list[ValuePair]:
@@ -113,8 +113,8 @@ class UniversalSource(ABC):
 
 
 def row_by_row(
-    rows: Iterable[Row], read: Callable[[Row], list[ValuePair]], on_bad: OnBad
-) -> Iterator[tuple[Row, ValuePair]]:
+    rows: Iterable[JsonRow], read: Callable[[JsonRow], list[ValuePair]], on_bad: OnBad
+) -> Iterator[tuple[JsonRow, ValuePair]]:
     """The pairs of rows that stand each for itself."""
     for row in rows:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar, NamedTuple
 
 from persona_rm.errors import DataError
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.fields import need_whole
 from persona_rm.sources.universal.base import UniversalSource, Value, ValuePair
@@ -27,7 +27,7 @@ VALUES = {
 class Rated(NamedTuple):
     """One row, read."""
 
-    row: Row
+    row: JsonRow
     response: str
     ratings: dict[str, int]
 
@@ -40,7 +40,7 @@ class HelpSteer2(UniversalSource):
 
     name: ClassVar[str] = "helpsteer2"
 
-    def _pairs(self, rows: Iterable[Row], on_bad: OnBad) -> Iterator[tuple[Row, ValuePair]]:
+    def _pairs(self, rows: Iterable[JsonRow], on_bad: OnBad) -> Iterator[tuple[JsonRow, ValuePair]]:
         prompts: dict[str, list[Rated]] = {}
         for row in rows:
             try:
@@ -55,5 +55,5 @@ class HelpSteer2(UniversalSource):
                 yield from ((responses[-1].row, pair) for pair in pairs)
 
 
-def _rated(row: Row) -> Rated:
+def _rated(row: JsonRow) -> Rated:
     return Rated(row, row.text("response"), {key: need_whole(row, key) for key in VALUES})

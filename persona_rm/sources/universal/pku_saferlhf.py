@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from persona_rm.config import Config
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.fields import need_whole
 from persona_rm.sources.universal.base import UniversalConfig, UniversalSource, Value, ValuePair, row_by_row
@@ -29,10 +29,10 @@ class PkuSafeRlhf(UniversalSource):
     name: ClassVar[str] = "pku_saferlhf"
     Config: ClassVar[type[Config]] = PkuSafeRlhfConfig
 
-    def _pairs(self, rows: Iterable[Row], on_bad: OnBad) -> Iterator[tuple[Row, ValuePair]]:
+    def _pairs(self, rows: Iterable[JsonRow], on_bad: OnBad) -> Iterator[tuple[JsonRow, ValuePair]]:
         return row_by_row(rows, self._of_row, on_bad)
 
-    def _of_row(self, row: Row) -> list[ValuePair]:
+    def _of_row(self, row: JsonRow) -> list[ValuePair]:
         prompt, texts = row.text("prompt"), [row.text("response_0"), row.text("response_1")]
         safe = [_flag(row, "is_response_0_safe"), _flag(row, "is_response_1_safe")]
         safer = need_whole(row, "safer_response_id")
@@ -46,7 +46,7 @@ class PkuSafeRlhf(UniversalSource):
         return self.pair(prompt, HARMLESS, texts[safer], texts[1 - safer])
 
 
-def _flag(row: Row, key: str) -> bool:
+def _flag(row: JsonRow, key: str) -> bool:
     value = row.data.get(key)
     if not isinstance(value, bool):
         raise row.error("must be true or false", key)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from persona_rm.rows import Row
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.fields import inside, need_whole
 from persona_rm.sources.universal.base import UniversalSource, Value, ValuePair, row_by_row
@@ -22,10 +22,10 @@ class UltraFeedback(UniversalSource):
 
     name: ClassVar[str] = "ultrafeedback"
 
-    def _pairs(self, rows: Iterable[Row], on_bad: OnBad) -> Iterator[tuple[Row, ValuePair]]:
+    def _pairs(self, rows: Iterable[JsonRow], on_bad: OnBad) -> Iterator[tuple[JsonRow, ValuePair]]:
         return row_by_row(rows, self._of_row, on_bad)
 
-    def _of_row(self, row: Row) -> list[ValuePair]:
+    def _of_row(self, row: JsonRow) -> list[ValuePair]:
         """Up to four pairs."""
         prompt, completions = row.text("instruction"), row.children("completions")
         texts = [completion.text("response") for completion in completions]
@@ -38,7 +38,7 @@ class UltraFeedback(UniversalSource):
         return pairs
 
 
-def _rating(completion: Row, key: str) -> int | None:
+def _rating(completion: JsonRow, key: str) -> int | None:
     """None for N/A. An annotation that is missing is not rated either: not every completion has all four."""
     annotations = inside(completion, "annotations")
     if annotations.data.get(key) is None:

@@ -1,0 +1,50 @@
+"""A policy that is a LoRA adapter over a base, and that base: one set of weights, with the adapter on or off."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from persona_rm.backends.logprob.causal import Model, inspect
+from persona_rm.errors import MissingExtra, RecipeError
+
+ADAPTER = "adapter_config.json"
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether this folder holds an adapter (peft's format) and not a model."""
+    return (Path(folder) / ADAPTER).is_file()
+
+
+def base_of(folder: str | Path) -> str:
+    """The base model's folder, as the adapter names it, also relative to the adapter. Raises `RecipeError`."""
+    named = str(json.loads((Path(folder) / ADAPTER).read_text()).get("base_model_name_or_path") or "")
+    for path in (Path(named), Path(folder) / named):
+        if named and (path / "config.json").is_file():
+            return str(path)
+    raise RecipeError(
+        f"the adapter at {folder} is for the base model {named!r}, and no folder of that name holds a config.json: "
+        f"put the base model's folder into base_model_name_or_path of its {ADAPTER}"
+    )
+
+
+def same(one: str | Path, other: str | Path) -> bool:
+    """Whether two names are one folder."""
+    return Path(one).resolve() == Path(other).resolve()
+
+
+def adapted(net: Any, folder: str | Path) -> tuple[Model, Model]:
+    """The base `net` with this adapter on, and the same net with it off: (policy, reference)."""
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtra(f"{folder} is an adapter, and reading it needs peft: pip install peft") from error
+    wrapped = PeftModel.from_pretrained(net, str(folder), autocast_adapter_dtype=False)
+    if any(config.is_prompt_learning for config in wrapped.peft_config.values()):
+        raise RecipeError(f"the adapter at {folder} adds tokens to the prompt; one that changes weights is needed")
+    wrapped.to(net.dtype).eval()
+    policy = inspect(wrapped.get_base_model())
+    return replace(policy, role="policy", active=nullcontext), replace(
+        policy, role="reference", active=wrapped.disable_adapter
+    )

@@ -1,0 +1,93 @@
+"""What every log-prob backend does with texts and ids: the host's token ids, what is refused, one result per row."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from persona_rm.backends.base import SequenceLogProb
+from persona_rm.backends.logprob.memory import NoRoom, in_halves
+from persona_rm.backends.tokens import Encoded, host_ids
+from persona_rm.errors import RecipeError, ScoreError
+
+
+class RowLogProb(ABC):
+    """A `LogProb` whose engine scores distinct rows of token ids, under one model or two."""
+
+    policy: str | Path
+
+    def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
+        """One sum per row, in order. Raises `ScoreError` naming rows: too long, also for the memory, no response
+        token, not finite; and `HostError` where an engine died or cannot give what is asked."""
+        if len(prompts) != len(responses):
+            raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
+        return self._score(host_ids(self._tokenizer, prompts, responses)) if prompts else []
+
+    def logprob_ids(
+        self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]
+    ) -> list[SequenceLogProb]:
+        """The same from token ids, taken as they are (no EOS is added): what a rollout sampled."""
+        if len(prompt_ids) != len(response_ids):
+            raise ScoreError(f"{len(prompt_ids)} prompts for {len(response_ids)} responses")
+        return self._score([((*p, *r), len(p)) for p, r in zip(prompt_ids, response_ids, strict=True)])
+
+    def chat(self, messages: list[dict[str, str]]) -> str:
+        """The messages through the tokenizer's own chat template, ready for the response."""
+        if not self._tokenizer.chat_template:
+            raise RecipeError(f"the tokenizer of {self.policy} has no chat template: use chat none or llama3")
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    @property
+    @abstractmethod
+    def _tokenizer(self) -> Any:
+        """The policy's."""
+
+    @abstractmethod
+    def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        """The rows as they are scored, counted. Raises `ScoreError` naming those that cannot be (`check_rows`)."""
+
+    @abstractmethod
+    def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
+        """Of the policy and, where there is one, of the reference: a sum for each of these distinct rows."""
+
+    def _release(self) -> None:  # noqa: B027 - an engine of its own has nothing to spare
+        """Give back what memory can be spared."""
+
+    def _score(self, rows: Sequence[Encoded]) -> list[SequenceLogProb]:
+        if not rows:
+            return []
+        rows = self._ready(rows)
+        unique = list(dict.fromkeys(rows))
+        try:
+            policy, *reference = in_halves(self._sums, unique, self._release)
+        except NoRoom as error:
+            large = tuple(i for i, row in enumerate(rows) if row == error.row)
+            raise ScoreError(str(error), large, "too_long") from error
+        sizes = [len(ids) - start for ids, start in unique]
+        both = zip(policy, reference[0] if reference else [None] * len(unique), sizes, strict=True)
+        found = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
+        results = [found[row] for row in rows]
+        if bad := tuple(i for i, r in enumerate(results) if not math.isfinite(r.policy + (r.reference or 0.0))):
+            raise ScoreError("the model gave a log-probability that is not finite", bad, "not_finite")
+        return results
+
+
+def check_rows(rows: Sequence[Encoded], limit: int | None, vocabulary: int, cut: str = "nothing was cut") -> None:
+    """Refuses what models cannot score, before anything is computed. `cut` says what was tried. Raises `ScoreError`
+    naming rows."""
+    if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if limit is not None and len(ids) > limit}:
+        tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
+        raise ScoreError(f"too long for the limit of {limit} tokens, {cut}: {tokens}", tuple(long), "too_long")
+    if empty := tuple(i for i, (ids, start) in enumerate(rows) if not 0 < start < len(ids)):
+        problem = "no prompt token before the response, or no response token after the prompt"
+        raise ScoreError(problem, empty, "no_token")
+    if odd := tuple(i for i, (ids, _) in enumerate(rows) if not 0 <= min(ids) <= max(ids) < vocabulary):
+        raise ScoreError(f"token ids outside the vocabulary of {vocabulary}: these ids are another tokenizer's", odd)
+
+
+def model_dir(path: str | Path, role: str) -> str:
+    """The folder of a model. Raises `RecipeError` where there is none."""
+    if not (Path(path) / "config.json").is_file():
+        raise RecipeError(f"no {role} model at {path}: a local folder with config.json and weights is needed")
+    return str(path)

@@ -1,0 +1,157 @@
+"""Log-probabilities of given responses under a policy and, where there is one, a reference: local transformers models.
+
+Duplicates are computed once; what rows have in common is read once (`tree`), and what calls have in common is kept
+(`prefix_cache`); rows of similar length share a batch; both models see the same rows (`forward`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from persona_rm.backends.logprob.causal import Model, inspect
+from persona_rm.backends.logprob.forward import ForwardCounters, LogProbScorer
+from persona_rm.backends.logprob.lora import adapted, base_of, is_adapter, same
+from persona_rm.backends.logprob.prefix_cache import PrefixCache
+from persona_rm.backends.logprob.prefix_tree import grow
+from persona_rm.backends.logprob.row_logprob import RowLogProb, check_rows, model_dir
+from persona_rm.backends.tokens import Encoded
+from persona_rm.errors import MissingExtra
+
+Dtype = Literal["float32", "bfloat16", "float16", "float64"]
+Truncate = Literal["refuse", "left"]
+"""refuse: a row that is too long raises. left: the oldest tokens of its prompt go, as `shortened` says."""
+CUT_STEP = 256
+"""Tokens are cut in such steps, so that the responses of one prompt, whose lengths differ, are mostly cut alike."""
+MIN_PROMPT = 64
+"""The last prompt tokens, which are never cut: they hold the question."""
+
+
+class TransformersLogProb(RowLogProb):
+    """sum log p(response | prompt) under `policy` and `reference` (folders), in nats. One thread per instance.
+
+    Text is tokenised by the policy's tokenizer exactly as OpenRLHF's DPO does (`host_tokens`); the sum includes EOS.
+    Rows longer than the model's context or `max_length` are treated as `truncate` says; NaN and infinities raise
+    `ScoreError`. Models load on first use. A policy may be a LoRA adapter (peft): then a reference that is its base
+    takes no memory of its own. `batch_tokens` bounds rows x longest row of one forward pass. `share_prompts` False
+    reads every row from its beginning. `cache_bytes` bounds the keys and values that are kept between calls, for both
+    models together; 0 keeps none. A token of Llama-3.1-8B takes 128 KiB in bfloat16. `counters` says what was done.
+    """
+
+    def __init__(
+        self,
+        policy: str | Path,
+        reference: str | Path | None = None,
+        *,
+        device: str = "auto",
+        dtype: Dtype = "float32",
+        batch_tokens: int = 8192,
+        max_length: int | None = None,
+        share_prompts: bool = True,
+        cache_bytes: int = 512 * 2**20,
+        truncate: Truncate = "refuse",
+    ) -> None:
+        self.policy, self.reference = policy, reference
+        self.device, self.dtype = device, dtype
+        self.batch_tokens, self.max_length, self.share_prompts = batch_tokens, max_length, share_prompts
+        self.truncate: Truncate = truncate
+        self.counters = ForwardCounters()
+        self._cache = PrefixCache(cache_bytes) if share_prompts and cache_bytes > 0 else None
+
+    def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        fitted = [self._fitted(row) for row in rows]
+        cut = "nothing was cut" if self.truncate == "refuse" else f"even with {MIN_PROMPT} prompt tokens left"
+        check_rows(fitted, self.limit, min(model.vocabulary for model in self._models), cut)
+        self._count(rows, fitted)
+        return fitted
+
+    def _fitted(self, row: Encoded) -> Encoded:
+        return row if self.truncate == "refuse" or self.limit is None else shortened(row, self.limit)
+
+    def _count(self, given: Sequence[Encoded], fitted: Sequence[Encoded]) -> None:
+        cuts = [len(row[0]) - len(short[0]) for row, short in zip(given, fitted, strict=True)]
+        self.counters.rows += len(given)
+        self.counters.cut_rows += sum(cut > 0 for cut in cuts)
+        self.counters.cut_tokens += sum(cuts)
+
+    @property
+    def limit(self) -> int | None:
+        """The most tokens a row may have: the smallest of `max_length` and both contexts."""
+        limits = [self.max_length, *(model.limit for model in self._models)]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _release(self) -> None:
+        import torch
+
+        if self._cache:
+            self._cache.clear()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
+        """Of the policy and, where there is one, of the reference."""
+        scorers = [
+            LogProbScorer(model, rows, budget=self.batch_tokens, cache=self._cache, counters=self.counters)
+            for model in self._models
+        ]
+        if self._cache:
+            self._cache.begin([prompt for scorer in scorers for prompt in scorer.prompts()])
+        roots = grow(rows, share=self.share_prompts)
+        sums = [scorer.sums(roots) for scorer in scorers]
+        self.counters.bytes = self._cache.bytes if self._cache else 0
+        return sums
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        folder = _folder(self.policy, "policy")
+        if is_adapter(folder) and not (Path(folder) / "tokenizer_config.json").is_file():
+            folder = base_of(folder)
+        return _transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+    @cached_property
+    def _models(self) -> tuple[Model, ...]:
+        """The policy and, where there is one, the reference."""
+        folder = _folder(self.policy, "policy")
+        if not is_adapter(folder):
+            return self._plain(folder, "policy"), *self._other()
+        base = base_of(folder)
+        policy, off = adapted(self._net(base), folder)
+        return (policy, off) if self.reference and same(self.reference, base) else (policy, *self._other())
+
+    def _other(self) -> tuple[Model, ...]:
+        """A reference with weights of its own, or nothing."""
+        return () if self.reference is None else (self._plain(_folder(self.reference, "reference"), "reference"),)
+
+    def _plain(self, folder: str, role: str) -> Model:
+        return replace(inspect(self._net(folder)), role=role)
+
+    def _net(self, folder: str) -> Any:
+        import torch
+
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        auto = _transformers().AutoModelForCausalLM
+        return auto.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, self.dtype)).to(device).eval()
+
+
+def shortened(row: Encoded, limit: int) -> Encoded:
+    """The row without its oldest tokens, where it is longer than `limit`: steps of `CUT_STEP` from the prompt's left,
+    where persona formats put the person (and chat templates a first token and a system text). Never of the response,
+    nor of the prompt's last `MIN_PROMPT`: a row that needs more stays as it is, and is refused."""
+    ids, start = row
+    room = start - MIN_PROMPT
+    cut = min(-(-(len(ids) - limit) // CUT_STEP) * CUT_STEP, room)
+    return (ids[cut:], start - cut) if 0 < len(ids) - limit <= cut else row
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtra("the log-prob backend needs transformers: pip install torch transformers") from error
+    return transformers
+
+
+def _folder(path: str | Path, role: str) -> str:
+    """A policy may be an adapter, which has no config.json."""
+    return str(path) if role == "policy" and is_adapter(path) else model_dir(path, role)

@@ -1,0 +1,237 @@
+"""Run a method over cases: adapt, score in batches, count what failed, and turn rewards into figures."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from persona_rm.benchmarks.base import Case, CaseScorer
+from persona_rm.benchmarks.controls import reversed_directions, truncate_history
+from persona_rm.benchmarks.metrics import Figure, Floats, accuracy, flips, mean_figure
+from persona_rm.errors import DataError, ScoreError
+from persona_rm.io.progress_bar import progress_bar
+from persona_rm.types import Persona, ScoreRequest, UserState
+
+SIZES = (2, 4, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """r(chosen), r(rejected) per case, shape (n, 2). A failed case is NaN here, False in `ok`, and has its reason."""
+
+    cases: tuple[Case, ...]
+    values: Floats
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Which cases were scored, shape (n,)."""
+        return np.asarray(np.isfinite(self.values).all(axis=1))
+
+    @property
+    def units(self) -> np.ndarray:
+        """The bootstrap unit of each case."""
+        return np.array([case.unit for case in self.cases], dtype=object)
+
+    @property
+    def margins(self) -> Floats:
+        """r(chosen) - r(rejected)."""
+        return np.asarray(self.values[:, 0] - self.values[:, 1])
+
+
+def evaluate(
+    method: CaseScorer, cases: Sequence[Case], batch: int = 16, *, label: str = "", console: Console | None = None
+) -> Rewards:
+    """Adapt `method` to each case's persona and score its pair, `batch` a call, with a progress bar on `console`.
+
+    A `ScoreError` costs the requests it names and no others: the rest of the batch is scored again without them, and
+    where it names none each request is tried alone. Failures are kept with their reason. Raises `ScoreError` when
+    every case failed.
+    """
+    values, failures, states = np.full((len(cases), 2), np.nan), {}, {}  # type: ignore[var-annotated]
+    with progress_bar(console, label or "scoring", len(cases)) as update:
+        for start in range(0, len(cases), batch):
+            rows = list(range(start, min(start + batch, len(cases))))
+            requests = {
+                row: request for row in rows if (request := _request(method, cases[row], states, row, failures))
+            }
+            _score(method, requests, values, failures)
+            update(start + len(rows))
+    if cases and len(failures) == len(cases):
+        raise ScoreError(
+            f"{label or 'the method'} scored none of {len(cases)} cases; the first: {failures[min(failures)]}"
+        )
+    if failures and console:
+        console.print(
+            f"[yellow]{label}: {len(failures)} of {len(cases)} cases got no score; {failures[min(failures)]}[/]"
+        )
+    return Rewards(tuple(cases), values, failures)
+
+
+def _request(
+    method: CaseScorer, case: Case, states: dict[Persona, UserState], row: int, failures: dict[int, str]
+) -> ScoreRequest | None:
+    example = case.example
+    if example.persona not in states:
+        try:
+            states[example.persona] = method.adapt(example.persona)
+        except ScoreError as error:
+            failures[row] = str(error)
+            return None
+    return ScoreRequest(states[example.persona], example.prompt, (example.chosen, example.rejected))
+
+
+def _score(method: CaseScorer, requests: dict[int, ScoreRequest], values: Floats, failures: dict[int, str]) -> None:
+    """Fill `values` for every request that can be scored and `failures` for the others."""
+    rows = list(requests)
+    if not rows:
+        return
+    try:
+        values[rows] = [score.rewards for score in method.score([requests[row] for row in rows])]
+    except ScoreError as error:
+        bad = {rows[i] for i in error.rows if i < len(rows)} or (set(rows) if len(rows) == 1 else set())
+        failures.update(dict.fromkeys(bad, str(error)))
+        rest = [row for row in rows if row not in bad]
+        for group in [rest] if bad else [[row] for row in rest]:
+            _score(method, {row: requests[row] for row in group}, values, failures)
+
+
+class Evaluation:
+    """The figures of one run, collected under their names; rewards are kept, so that figures can be paired.
+
+    run = Evaluation(batch=16, seed=0, console=Console())
+    run.accuracy("pba_golden", pba, cases)
+    run.flip("pba_golden_flip", "pba_golden", pba)
+    run.accuracy("pba_vote", pba_vote, cases)
+    run.gap("gap_golden_minus_vote", "pba_golden", "pba_vote")
+    run.write(path)
+    """
+
+    def __init__(self, batch: int = 16, seed: int = 0, resamples: int = 2000, console: Console | None = None) -> None:
+        self.batch, self.seed, self.resamples, self.console = batch, seed, resamples, console
+        self.rewards: dict[str, Rewards] = {}
+        self.figures: dict[str, Figure] = {}
+
+    def run(self, name: str, method: CaseScorer, cases: Sequence[Case]) -> Rewards:
+        """The rewards of `method` on `cases`, kept under `name`."""
+        self.rewards[name] = evaluate(method, cases, self.batch, label=name, console=self.console)
+        return self.rewards[name]
+
+    def accuracy(self, name: str, method: CaseScorer, cases: Sequence[Case]) -> Figure:
+        """Alignment accuracy: share of pairs with r(chosen) > r(rejected), ties half."""
+        return self._accuracy(name, self.run(name, method, cases))
+
+    def given(self, name: str, cases: Sequence[Case], values: np.ndarray) -> Figure:
+        """Accuracy of rewards (n, 2) that need no method: `longer_wins`, true utilities."""
+        self.rewards[name] = Rewards(tuple(cases), np.asarray(values, np.float64))
+        return self._accuracy(name, self.rewards[name])
+
+    def bayes(self, cases: Sequence[Case], name: str = "bayes_optimal") -> list[Figure]:
+        """Accuracy of the true utilities on these very cases, and what theory expects of it: mean of max(p, 1 - p)."""
+        if any(case.utilities is None or case.p_choice is None for case in cases):
+            raise DataError(
+                "the Bayes-optimal scorer needs true utilities and choice probabilities: the toy world has them"
+            )
+        best = np.array([max(case.p_choice or 0.0, 1 - (case.p_choice or 0.0)) for case in cases])
+        expected = self._keep(self._mean(f"{name}_expected", best, [case.unit for case in cases]))
+        return [self.given(name, cases, np.array([case.utilities for case in cases])), expected]
+
+    def flip(
+        self, name: str, base: str, method: CaseScorer, reverse: Callable[[Case], Case] = reversed_directions
+    ) -> Figure:
+        """Flip success (paper, Table 5): share of the pairs of `base` whose order turns under the reversed persona."""
+        before = self._rewards(base)
+        return self.flip_of(name, base, self.run(name, method, [reverse(case) for case in before.cases]))
+
+    def flip_of(self, name: str, base: str, after: Rewards) -> Figure:
+        """The same with the rewards under the other persona at hand (P-SOUPS: the histories swapped)."""
+        before = self._rewards(base)
+        ok = before.ok & after.ok
+        turned = flips(before.margins[ok], after.margins[ok])
+        return self._keep(self._mean(name, turned, before.units[ok], int((~ok).sum())))
+
+    def history(
+        self, name: str, method: CaseScorer, cases: Sequence[Case], sizes: Sequence[int] = SIZES
+    ) -> list[Figure]:
+        """Accuracy by history size, as `{name}_h{size}` (paper, Figure 3)."""
+        return [self.accuracy(f"{name}_h{n}", method, [truncate_history(case, n) for case in cases]) for n in sizes]
+
+    def gap(self, name: str, a: str, b: str) -> Figure:
+        """Accuracy of `a` minus accuracy of `b`, paired: the same cases, the same resampled users."""
+        one, two = self._rewards(a), self._rewards(b)
+        if [case.example.id for case in one.cases] != [case.example.id for case in two.cases]:
+            raise DataError(f"{a!r} and {b!r} were not run on the same cases, so they cannot be paired")
+        ok = one.ok & two.ok
+        difference = accuracy(*one.values[ok].T) - accuracy(*two.values[ok].T)
+        return self._keep(self._mean(name, difference, one.units[ok], int((~ok).sum())))
+
+    def by_group(self, name: str) -> list[Figure]:
+        """The accuracy of `name` within each group label, as `{name}.{group}`."""
+        rewards, out = self._rewards(name), []
+        labels = np.array([case.group_label for case in rewards.cases], dtype=object)
+        for label in sorted(set(labels.tolist())):
+            rows = np.flatnonzero(labels == label)
+            out.append(self._accuracy(f"{name}.{label}", subset(rewards, rows)))
+        return out
+
+    def add(self, figures: Sequence[Figure]) -> None:
+        """Keep figures that were made elsewhere (`direction_figures`)."""
+        for figure in figures:
+            self._keep(figure)
+
+    def write(self, path: Path) -> None:
+        """All figures as the JSON list that `persona-rm eval --json` promises."""
+        write_figures(path, list(self.figures.values()))
+
+    def _rewards(self, name: str) -> Rewards:
+        if name not in self.rewards:
+            raise DataError(f"no rewards under {name!r}; there is: {', '.join(self.rewards) or 'nothing yet'}")
+        return self.rewards[name]
+
+    def _accuracy(self, name: str, rewards: Rewards) -> Figure:
+        ok = rewards.ok
+        right = accuracy(rewards.values[ok, 0], rewards.values[ok, 1])
+        return self._keep(self._mean(name, right, rewards.units[ok], int((~ok).sum())))
+
+    def _mean(self, name: str, values: Floats, units: Any, failed: int = 0) -> Figure:
+        return mean_figure(name, values, units, seed=self.seed, resamples=self.resamples, failed=failed)
+
+    def _keep(self, figure: Figure) -> Figure:
+        self.figures[figure.name] = figure
+        return figure
+
+
+def subset(rewards: Rewards, rows: np.ndarray) -> Rewards:
+    """The rewards of some cases."""
+    old = [int(row) for row in rows]
+    failures = {new: rewards.failures[row] for new, row in enumerate(old) if row in rewards.failures}
+    return Rewards(tuple(rewards.cases[row] for row in old), rewards.values[old], failures)
+
+
+def write_figures(path: Path, figures: Sequence[Figure]) -> None:
+    """A JSON list of figures."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([figure.to_dict() for figure in figures], indent=1) + "\n", encoding="utf-8")
+
+
+def read_figures(path: Path) -> list[Figure]:
+    """The inverse of `write_figures`. Raises `DataError` by file and row."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read figures: {error}", file=path) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError("figures are a JSON list of objects", file=path)
+    return [_figure(row, path, i) for i, row in enumerate(rows, 1)]
+
+
+def _figure(row: dict[str, object], path: Path, i: int) -> Figure:
+    try:
+        return Figure.from_dict(row)
+    except DataError as error:
+        raise DataError(error.problem, file=path, row=i, key=error.key) from error

@@ -1,0 +1,88 @@
+"""bundle.yaml: what a bundle consists of, and its members by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from persona_rm.backends.logprob.transformers_logprob import Dtype
+from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
+from persona_rm.config import Config
+from persona_rm.errors import DataError, UnknownName
+from persona_rm.registry import Registry
+
+YAML = "bundle.yaml"
+Member = Mapping[str, Any]
+"""A zoo member: its `name`, and beside it the keys of its config."""
+PolicyPrompt = Literal["pba", "ica", "plain"]
+
+
+class RewardModelSpec(Config):
+    """A reward model beside the method, the same for everybody: it is asked with its prior state."""
+
+    method: dict[str, Any]
+    method_dir: str | None = None
+    """What it learned (`Method.save`)."""
+
+
+class BundleFile(Config):
+    """bundle.yaml. `policy` and `reference` are model folders for methods that score by log-probability."""
+
+    method: dict[str, Any]
+    space: str = "alignx90"
+    method_dir: str | None = None
+    policy: str | None = None
+    reference: str | None = None
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What computes log-probabilities under `policy` and `reference`."""
+    engine_options: dict[str, Any] = Field(default_factory=dict)
+    """For `TransformersLogProb` (batch_tokens, max_length, cache_bytes, truncate) or `VllmLogProb` (max_length,
+    tensor_parallel, gpu_memory_utilization, and `extra` for vLLM's `LLM`)."""
+    prompts: str = "released"
+    inferrer: dict[str, Any] | None = Field(default_factory=lambda: {"name": "posterior"})
+    """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
+    inferrer_dir: str | None = None
+    """What the inferrer learned (`Inferrer.save`), with its config. Without: the inferrer as nobody has fitted it."""
+    profiles: str | None = None
+    """The store of people's states (`persona_rm.profiles.open_store`). States there win over the users file."""
+    refresh: float = Field(60, ge=0)
+    """Seconds after which a person's state is looked up in the store again."""
+    annotator: dict[str, Any] | None = None
+    users: str = "users.jsonl"
+    policy_prompt: PolicyPrompt = "pba"
+    """How `agent_func.py` puts the person into the policy's prompt."""
+    log_dims: list[str] | None = None
+    """The dimensions whose share of the reward is logged; None: the most common among the users."""
+    postprocess: PostprocessConfig = PostprocessConfig()
+    """What happens to a reward after the method gave it."""
+    groups: GroupConfig | None = None
+    """Rewards of all samples of a prompt together; None: each on its own."""
+    universal: RewardModelSpec | None = None
+    """For `postprocess.mix` and a floor by the universal model."""
+    safety: RewardModelSpec | None = None
+    """For `postprocess.floor`."""
+    device: str = "auto"
+    dtype: Dtype = "float32"
+    states: int = 4096
+    """People kept in memory, with their states; the oldest leave first and are read and adapted again when needed."""
+
+
+def load_member(zoo: Registry, given: Member, path: Path, key: str) -> tuple[Any, Any]:
+    """The class of a member and its config. Raises `DataError` naming the key."""
+    config = {k: v for k, v in given.items() if k != "name"}
+    name = given.get("name")
+    try:
+        cls = zoo.load(str(name))
+        return cls, cls.Config(**config)
+    except UnknownName as error:
+        raise DataError(str(error), file=path, key=key) from error
+    except ValidationError as error:
+        raise invalid(error, path, cls.Config, key) from error
+
+
+def invalid(error: ValidationError, path: Path, model: type[Config], *inside: str) -> DataError:
+    """The first fault that pydantic found, with its key and the keys that there are."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in (*inside, *first["loc"]))
+    return DataError(f"{first['msg']}; keys are: {', '.join(model.model_fields)}", file=path, key=key or None)

@@ -1,0 +1,1 @@
+"""The data card of a build: counts, figures and pictures of what was made."""

@@ -1,0 +1,219 @@
+"""Train or test? Decided for every post and author before personas are searched, so that nothing can leak later.
+
+Posts that share an asker are one component (near-duplicate posts are one group already), and a component is on one
+side. A person who asks somewhere is on the side of what they asked, anybody else on that of their own id; a response
+by a person of the other side is dropped. So a post, an author and every history built from them are on one side.
+
+The price: with share p of the posts in test, about 2 p (1 - p) of the responses are dropped, and a test post keeps
+about p of its own. Memory is 8-byte hashes of posts, threads and askers, none of responders; a collision of two hashes
+joins what could have been apart, and never parts what belongs together.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from persona_rm.config import Config
+from persona_rm.errors import DataError
+from persona_rm.types import Comment, Drop, Thread
+
+Side = Literal["train", "test"]
+Keys = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+OTHER_SIDE = "its author is on the other side of the split"
+NOBODY = frozenset({"", "[deleted]", "[removed]"})
+"""What dumps write for an author who is gone: nobody, rather than one person who asked half of everything."""
+
+
+class SplitConfig(Config):
+    """How posts and authors are split."""
+
+    test: float = Field(0.0, ge=0, le=1)
+    """Share of the components of posts that are kept for testing."""
+    near_duplicates: float | None = Field(0.8, gt=0, le=1)
+    """Posts of at least this (estimated) Jaccard similarity are one group; None: only equal posts are."""
+
+
+class SideRequest(NamedTuple):
+    """Who asked what: all that the split needs to know of a thread. `group` stands for the near-duplicates of its
+    post."""
+
+    thread: str
+    group: str
+    asker: str | None = None
+
+
+def key_of(kind: str, id_: str) -> int:
+    """An 8-byte hash of an id, the same on every machine, never 0."""
+    digest = hashlib.blake2b(f"{kind}\x1f{id_}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+def in_test(seed: int, keys: Keys, share: float) -> Flags:
+    """Which keys a seeded hash puts into test. A larger share keeps what a smaller one chose.
+
+    Keys and hashes are uint64, (n,); the hash is splitmix64's finaliser over key + seed.
+    """
+    z = keys + np.uint64(key_of("seed", str(seed)))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) / 2**53 < share
+
+
+def side_of(seed: int, kind: str, id_: str, share: float) -> Side:
+    """The side of one thing that is connected to nothing."""
+    return _side(bool(in_test(seed, np.array([key_of(kind, id_)], np.uint64), share)[0]))
+
+
+def _side(test: bool) -> Side:
+    return "test" if test else "train"
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """Sorted keys, uint64 (n,), and whether each is in test, bool (n,)."""
+
+    keys: Keys
+    test: Flags
+
+    def find(self, keys: Keys) -> tuple[Flags, Flags]:
+        """(known, in test) of each key; an unknown key is not in test."""
+        if not len(self.keys):
+            return np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        known: Flags = self.keys[places] == keys
+        return known, known & self.test[places]
+
+    def side(self, kind: str, id_: str) -> Side:
+        """The side of one id. Raises `DataError` for an id that no record named."""
+        known, test = self.find(np.array([key_of(kind, id_)], np.uint64))
+        if not known[0]:
+            raise DataError(f"no side for {kind} {id_!r}: the records that the split was made from do not name it")
+        return _side(bool(test[0]))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The side of everything; a function of seed, share and the set of records, not of their order."""
+
+    seed: int
+    share: float
+    groups: SideTable
+    threads: SideTable
+    askers: SideTable
+    components: int
+    largest: int
+    """How many post groups the largest component has: the split is as coarse as that."""
+
+    @classmethod
+    def of(cls, records: Iterable[SideRequest], seed: int, test: float) -> "Sides":
+        """Union-find over the post groups that share an asker (or a thread id: then they are one thread, twice).
+
+        A component's side hangs on the smallest key of its groups.
+        """
+        threads, groups, askers = _columns(records)
+        keys, number = np.unique(groups, return_inverse=True)
+        named = askers != 0
+        links = (_links(threads, number), _links(askers[named], number[named]))
+        roots = _components(len(keys), *(np.concatenate(ends) for ends in zip(*links, strict=True)))
+        flags = in_test(seed, keys, test)[roots]
+        sizes = np.bincount(roots, minlength=1)
+        return cls(
+            seed,
+            test,
+            SideTable(keys, flags),
+            _table(threads, flags[number]),
+            _table(askers[named], flags[number[named]]),
+            int(np.count_nonzero(sizes)),
+            int(sizes.max()),
+        )
+
+    def post(self, group: str) -> Side:
+        """The side of a post group. Raises `DataError` for an unknown one."""
+        return self.groups.side("group", group)
+
+    def thread(self, id_: str) -> Side:
+        """The side of a thread's post. Raises `DataError` for an unknown one."""
+        return self.threads.side("thread", id_)
+
+    def author(self, id_: str) -> Side:
+        """The side of a person: that of their posts, or their own."""
+        return _side(bool(self.authors_in_test([id_])[0]))
+
+    def authors_in_test(self, ids: Sequence[str]) -> Flags:
+        """`author` for many, bool (n,)."""
+        keys = np.array([key_of("author", id_) for id_ in ids], np.uint64)
+        known, test = self.askers.find(keys)
+        return np.where(known, test, in_test(self.seed, keys, self.share))
+
+    def counts(self) -> dict[str, int]:
+        """For the data card: how many groups, components and askers there are, and how many of them in test."""
+        tables = {"posts": self.groups, "threads": self.threads, "askers": self.askers}
+        found = {name: len(table.keys) for name, table in tables.items()}
+        found |= {f"{name} in test": int(table.test.sum()) for name, table in tables.items()}
+        return found | {"components": self.components, "posts of the largest component": self.largest}
+
+
+def _columns(records: Iterable[SideRequest]) -> tuple[Keys, Keys, Keys]:
+    """Keys of threads, groups and askers, each uint64 (n,); 0 where nobody is named."""
+    columns = array("Q"), array("Q"), array("Q")
+    for record in records:
+        columns[0].append(key_of("thread", record.thread))
+        columns[1].append(key_of("group", record.group))
+        columns[2].append(0 if record.asker is None or record.asker in NOBODY else key_of("author", record.asker))
+    threads, groups, askers = (np.frombuffer(column, np.uint64) if column else _none() for column in columns)
+    return threads, groups, askers
+
+
+def _none() -> Keys:
+    return np.empty(0, np.uint64)
+
+
+def _links(keys: Keys, groups: Ints) -> tuple[Ints, Ints]:
+    """Edges between the groups under equal keys: each with the next, so that their number stays linear."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    return groups[order[:-1][same]], groups[order[1:][same]]
+
+
+def _components(n: int, left: Ints, right: Ints) -> Ints:
+    """The smallest node that each node is connected to, (n,): hook roots to smaller ones, shorten, until settled."""
+    labels = np.arange(n)
+    while len(left):
+        low, high = np.minimum(labels[left], labels[right]), np.maximum(labels[left], labels[right])
+        open_ = low != high
+        left, right = left[open_], right[open_]
+        np.minimum.at(labels, high[open_], low[open_])
+        while not (shorter := labels[labels] == labels).all():
+            labels = np.where(shorter, labels, labels[labels])
+    return labels
+
+
+def _table(keys: Keys, test: Flags) -> SideTable:
+    found, first = np.unique(keys, return_index=True)
+    return SideTable(found, test[first])
+
+
+def apply(thread: Thread, sides: Sides) -> tuple[Thread | None, list[Drop]]:
+    """The thread with the responses of its own side (None when none is left), and what was dropped.
+
+    A response of nobody stays with its post. Raises `DataError` for a thread that the split was not made from.
+    """
+    test = sides.thread(thread.id) == "test"
+    authors = [comment.author if comment.author not in NOBODY else None for comment in thread.comments]
+    named = [place for place, author in enumerate(authors) if author is not None]
+    flags = sides.authors_in_test([author for author in authors if author is not None])
+    away = {place for place, flag in zip(named, flags.tolist(), strict=True) if flag != test}
+    drops = [Drop("response", thread.comments[place].id, OTHER_SIDE) for place in sorted(away)]
+    kept: tuple[Comment, ...] = tuple(c for place, c in enumerate(thread.comments) if place not in away)
+    if kept:
+        return replace(thread, comments=kept), drops
+    return None, [*drops, Drop("post", thread.id, "no response of its side" if thread.comments else "empty thread")]

@@ -1,0 +1,1 @@
+"""Files: JSON rows, Parquet, the AlignX format and atomic writes."""

@@ -1,0 +1,332 @@
+"""Rows of JSON files: read one by one, with a name for every fault (file, row, key), and written whole or not at all.
+
+A row that cannot be read is handed to `on_bad`, and reading goes on; without `on_bad` it raises. Rows count from 1.
+"""
+
+import codecs
+import gzip
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, TypeVar, cast
+
+from persona_rm.errors import DataError, MissingExtra
+
+OnBad = Callable[[DataError], None]
+T = TypeVar("T")
+CHUNK = 1 << 20
+PIECE = 1 << 14
+"""Bytes of a packed file that are unpacked at a time."""
+WINDOW = 1 << 31
+"""The largest zstd window that is accepted; Pushshift's dumps need it."""
+BREAKS = (OSError, EOFError, zlib.error)
+"""What reading a file raises where it breaks off."""
+UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""Its byte order marks, as `_open` shows them."""
+KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRow:
+    """A JSON object that knows where it stands; its verbs raise `DataError` with file, row and key."""
+
+    data: Mapping[str, Any]
+    file: str
+    number: int
+    prefix: str = ""
+
+    def error(self, problem: str, key: str) -> DataError:
+        """The error of this row at `key`."""
+        return DataError(problem, file=self.file, row=self.number, key=self.prefix + key)
+
+    def optional(self, key: str, kind: type[T]) -> T | None:
+        """The value at `key`, None where the key is absent. Raises where it is of another kind."""
+        if key not in self.data:
+            return None
+        value = self.data[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.error(f"must be {KINDS[kind]}, found {value!r}"[:200], key)
+        if isinstance(value, str) and not _encodable(value):
+            raise self.error("not UTF-8: holds bytes or half a character that no text can hold", key)
+        return value
+
+    def required(self, key: str, kind: type[T]) -> T:
+        """The value at `key`. Raises where it is absent or of another kind."""
+        value = self.optional(key, kind)
+        if value is None:
+            raise self.error(f"missing; the row has: {', '.join(self.data) or 'nothing'}", key)
+        return value
+
+    def text(self, key: str) -> str:
+        """The text at `key`."""
+        return self.required(key, str)
+
+    def nullable(self, key: str, kind: type[T]) -> T | None:
+        """Like `optional`, where the format also writes null for absent."""
+        return None if self.data.get(key) is None else self.optional(key, kind)
+
+    def children(self, key: str) -> list["JsonRow"]:
+        """The objects of the list at `key`, each a row of its own; an absent key gives none."""
+        return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.optional(key, list) or [])]
+
+    def _child(self, item: Any, key: str) -> "JsonRow":
+        if not isinstance(item, dict):
+            raise self.error(f"must be an object, found {item!r}"[:200], key)
+        return JsonRow(item, self.file, self.number, f"{self.prefix}{key}.")
+
+
+def _encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def report(error: DataError, on_bad: OnBad | None) -> None:
+    """Hands the error over, or raises it where nobody takes it."""
+    if on_bad is None:
+        raise error
+    on_bad(error)
+
+
+def need_file(path: Path) -> Path:
+    """The path. Raises `DataError` where there is no such file or it is empty."""
+    if not path.is_file():
+        beside = sorted(file.name for file in path.parent.glob("*"))[:10] if path.parent.is_dir() else []
+        found = f"its folder holds: {', '.join(beside) or 'nothing'}" if path.parent.is_dir() else "nor its folder"
+        raise DataError(f"no such file ({found})", file=path)
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", file=path)
+    return path
+
+
+def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
+    """The objects of a JSON array or of JSON lines, packed or not: the first character tells, not the name."""
+    file = need_file(Path(path))
+    try:
+        with _open(file) as stream:
+            every = iter(lambda: stream.read(1), "")
+            first = next((character for character in every if not character.isspace()), "")
+            start = first + stream.read(1)
+    except BREAKS as error:
+        raise DataError(f"cannot be read: {error}", file=file) from error
+    if not first:
+        raise DataError("the file is empty", file=file)
+    if start in UTF_16:
+        raise DataError("not UTF-8 but UTF-16; save it as UTF-8", file=file)
+    return _guarded(file, _read_array if first == "[" else _read_lines, on_bad)
+
+
+def _guarded(file: Path, read: Callable[..., Iterator[JsonRow]], on_bad: OnBad | None) -> Iterator[JsonRow]:
+    """The rows up to where the file itself breaks off."""
+    number = 0
+    with _open(file) as stream:
+        try:
+            for row in read(stream, str(file), on_bad):
+                number = row.number
+                yield row
+        except BREAKS as error:
+            report(DataError(f"the file breaks off here: {error}", file=file, row=number + 1), on_bad)
+
+
+def _open(path: Path) -> TextIO:
+    """Text in which bytes that are not UTF-8 stay visible as lone surrogates, so that only their row is bad."""
+    packed = cast(BinaryIO, open_binary(path))
+    return io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+def open_binary(path: Path) -> io.BufferedIOBase:
+    """A file's bytes, unpacked where the suffix says so: .gz, .bz2, .xz, .zst. Reading raises one of `BREAKS`."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    if start := UNPACKERS.get(path.suffix):
+        return io.BufferedReader(_Unpacked(path, start), CHUNK)
+    return path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """The bytes of a file of one or more packed streams. `start` gives a decoder and the error it raises."""
+
+    def __init__(self, path: Path, start: Callable[[], tuple[Any, type[Exception]]]) -> None:
+        self.stream, self.start = path.open("rb"), start
+        self.decoder: Any = None
+        self.failure: type[Exception] = OSError
+        self.packed, self.ready = b"", memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Closes the packed file too."""
+        self.stream.close()
+        super().close()
+
+    def readinto(self, target: Any) -> int:
+        """Fills `target` as far as the bytes at hand reach; 0 at the end."""
+        while not self.ready and self._more():
+            continue
+        size = min(len(target), len(self.ready))
+        target[:size], self.ready = self.ready[:size], self.ready[size:]
+        return size
+
+    def _more(self) -> bool:
+        """Unpacks the next piece. False at the end of the file; a stream that is not closed there is cut."""
+        packed, self.packed = self.packed or self.stream.read(PIECE), b""
+        if not packed and self.decoder:
+            raise EOFError("the packed stream ended before its end-of-stream marker")
+        if not packed:
+            return False
+        if not self.decoder:
+            packed = packed.lstrip(b"\0")  # .xz allows zeros between streams
+            if not packed:
+                return True
+            self.decoder, self.failure = self.start()
+        try:
+            self.ready = memoryview(self.decoder.decompress(packed))
+        except self.failure as error:
+            raise OSError(str(error)) from error
+        if self.decoder.eof:
+            self.packed, self.decoder = self.decoder.unused_data, None
+        return True
+
+
+def _bz2() -> tuple[Any, type[Exception]]:
+    from bz2 import BZ2Decompressor
+
+    return BZ2Decompressor(), OSError
+
+
+def _xz() -> tuple[Any, type[Exception]]:
+    from lzma import LZMADecompressor, LZMAError
+
+    return LZMADecompressor(), LZMAError
+
+
+def _zst() -> tuple[Any, type[Exception]]:
+    try:
+        from zstandard import ZstdDecompressor, ZstdError
+    except ImportError as error:
+        raise MissingExtra(".zst needs zstandard: pip install persona_rm[data]") from error
+    return ZstdDecompressor(max_window_size=WINDOW).decompressobj(), ZstdError
+
+
+UNPACKERS = {".bz2": _bz2, ".xz": _xz, ".zst": _zst}
+
+
+def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[JsonRow]:
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            report(DataError(f"not JSON: {error} (is the line cut?)", file=file, row=number), on_bad)
+            continue
+        if row := _row(value, file, number, on_bad):
+            yield row
+
+
+def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[JsonRow]:
+    """Decodes one element at a time; only the text not yet decoded is held."""
+    decoder, pieces = json.JSONDecoder(), _Pieces(stream.buffer)
+    text, number = pieces.read(CHUNK).lstrip()[1:].lstrip(), 1
+    while not text.startswith("]"):
+        try:
+            value, end = decoder.raw_decode(text)
+        except (ValueError, RecursionError) as error:
+            more = pieces.read(max(CHUNK, len(text)))
+            if not more:
+                report(DataError(f"not JSON: {error} (is the array cut?)", file=file, row=number), on_bad)
+                return
+            text = (text + more).lstrip()
+            continue
+        if row := _row(value, file, number, on_bad):
+            yield row
+        text = _after(text[end:], pieces)
+        number += 1
+
+
+class _Pieces:
+    """Text of a file. Unlike `TextIO.read` it gives what it had when the file breaks off, and raises a read later."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.failure = stream, cast("Exception | None", None)
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+
+    def read(self, size: int) -> str:
+        """The text of `size` bytes or less; "" at the end."""
+        if self.failure:
+            raise self.failure
+        data = bytearray()
+        try:
+            while len(data) < size and (more := self.stream.read1(size - len(data))):
+                data += more
+        except BREAKS as error:
+            self.failure = error
+            if not data:
+                raise
+        return self.decoder.decode(data, final=not data)
+
+
+def _after(text: str, stream: _Pieces) -> str:
+    """What follows the comma after an element, or the closing bracket."""
+    while not (text := text.lstrip()) and (more := stream.read(CHUNK)):
+        text = more
+    return text[1:].lstrip() if text.startswith(",") else text if text.startswith("]") else f"\0{text}"
+
+
+def _row(value: Any, file: str, number: int, on_bad: OnBad | None) -> JsonRow | None:
+    if isinstance(value, dict):
+        return JsonRow(value, file, number)
+    report(DataError(f"must be a JSON object, found {value!r}"[:200], file=file, row=number), on_bad)
+    return None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """`path` for writing, gzipped where the name says so (same rows, same bytes); whole or not there at all."""
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        if path.suffix != ".gz":
+            yield stream
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
+            yield cast(BinaryIO, packed)
+
+
+def content_hash(path: Path) -> str:
+    """The sha256 of a file's bytes, remembered until its size or time changes."""
+    state = need_file(path).stat()
+    return _hash(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,100 @@
+"""Rows of Parquet files, by pyarrow (the extra `data`). In Parquet null means that the row lacks the key."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from persona_rm.errors import DataError, MissingExtra
+from persona_rm.io.json_rows import JsonRow, OnBad, report
+
+BATCH = 1024
+DIRECTIONS = "Preference Direction"
+ITEMS = {
+    "User-Generated Content": ("prompt", "comment"),
+    "Pair-wise Comparative Feedback": ("prompt", "chosen", "rejected"),
+}
+"""The columns that hold lists of objects, and the texts of those."""
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("Parquet needs pyarrow: pip install persona_rm[data]") from error
+    return pyarrow, pyarrow.parquet
+
+
+def read_parquet(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
+    """Every row, batch by batch. A file that is no Parquet, or breaks off, goes to `on_bad` or raises `DataError`."""
+    pyarrow, parquet = _pyarrow()
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield JsonRow(without_nulls(row), str(path), number)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        report(DataError(f"cannot be read as Parquet: {error}", file=path, row=number + 1), on_bad)
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without the keys that are null, at every depth."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def write_parquet(path: Path, rows: Iterator[dict[str, Any]], named: Path) -> int:
+    """Writes rows whose columns the first 1,024 show; returns how many. `named` is the file that errors speak of."""
+    pyarrow, parquet = _pyarrow()
+    schema, count, writer = None, 0, None
+    try:
+        while batch := [without_nulls(row) for row in islice(rows, BATCH)]:
+            try:
+                schema = schema or _schema(pyarrow, batch)
+                table = pyarrow.Table.from_pylist(batch, schema=schema)
+            except (pyarrow.ArrowException, UnicodeError) as error:
+                raise DataError(f"rows {count + 1} on do not fit one table: {error}", file=named) from error
+            _check_kept(batch, table.to_pylist(), named, count)
+            writer = writer or parquet.ParquetWriter(path, schema)
+            writer.write_table(table)
+            count += len(batch)
+    finally:
+        if writer:
+            writer.close()
+    if not writer:
+        raise DataError("no rows to write, so no columns: Parquet needs one row or more", file=named)
+    return count
+
+
+def _schema(pyarrow: Any, batch: list[dict[str, Any]]) -> Any:
+    """Types of the format's own columns by name, of others by what they hold."""
+    columns = list(dict.fromkeys(key for row in batch for key in row))
+    return pyarrow.schema([(column, _type(pyarrow, column, batch)) for column in columns])
+
+
+def _type(pyarrow: Any, column: str, batch: list[dict[str, Any]]) -> Any:
+    values = [row[column] for row in batch if column in row]
+    if column == DIRECTIONS:
+        return pyarrow.list_(pyarrow.float64())
+    if column not in ITEMS:
+        return pyarrow.array(values).type
+    items = [item for value in values for item in value]
+    used = {key for item in items for key in item} or {DIRECTIONS}
+    texts = [key for key in (*ITEMS[column], "created") if key in ITEMS[column] or key in used]
+    fields = [(key, pyarrow.string()) for key in texts]
+    fields += [(DIRECTIONS, pyarrow.list_(pyarrow.float64()))] if DIRECTIONS in used else []
+    return pyarrow.list_(pyarrow.struct(fields))
+
+
+def _check_kept(batch: list[dict[str, Any]], table: list[dict[str, Any]], named: Path, before: int) -> None:
+    """Arrow leaves out, in silence, keys that the schema lacks."""
+    for number, (row, kept) in enumerate(zip(batch, table, strict=True), start=before + 1):
+        read = without_nulls(kept)
+        for key, value in row.items():
+            if read.get(key) != value:
+                problem = f"Parquet cannot hold it beside the first {BATCH} rows; write .jsonl"
+                raise DataError(problem, file=named, row=number, key=key)

@@ -1,0 +1,231 @@
+"""The PPO stage: a reward bundle and prompts for the host, its unmodified trainer, and a judgement by the truth.
+
+Each prompt belongs to a person and its answers are rewarded as that person would. In the control (`shuffled`) the
+policy still reads the prompt's own person, but somebody else rewards. In the embedded world the true utility of
+answers is known: people and posts that training never saw are answered before and after, and the paired difference is
+reported.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from persona_rm.backends.generate import answers
+from persona_rm.benchmarks.controls import derangement
+from persona_rm.bundle import User, load_bundle, write_bundle
+from persona_rm.errors import RecipeError
+from persona_rm.hosts.openrlhf.launch import PpoJob, run_ppo
+from persona_rm.methods import METHODS
+from persona_rm.pipeline.members import model_folder, space_of, text_annotator_of, with_prompts
+from persona_rm.pipeline.run import RunFolder, file_hash
+from persona_rm.pipeline.stages.dpo_rows import write_rows
+from persona_rm.pipeline.stages.infer import fitted
+from persona_rm.pipeline.stages.train import MODEL, device_of, examples_of, world_of
+from persona_rm.recipe import PpoConfig, Recipe
+from persona_rm.simulator.simulator import Simulator
+from persona_rm.types import Persona
+
+LEARNED = "inferrer"
+"""The folder of the fitted inferrer in a bundle."""
+UserPost = tuple[str, str]
+"""(user id, post)."""
+
+
+def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, str]) -> str:
+    """One PPO run in <run>/ppo/<name>: bundle, prompts, the host's log, curve.jsonl, and utility.json in the toy
+    world."""
+    if config.shuffled and config.agent:
+        raise RecipeError(f"ppo.{name}: the agent takes prompt and reward from one user; shuffled needs agent: false")
+    if config.groups and not config.agent:
+        raise RecipeError(f"ppo.{name}: reward_func has too few calls open to fill a group; groups need agent: true")
+    on = device_of(run.recipe)
+
+    def work(folder: Path) -> None:
+        users, asked = users_of(run, config)
+        bundle = bundle_of(run, config, folder, users)
+        prompts = folder / "prompts.jsonl"
+        write_rows(prompts, _prompts(bundle, users, asked, config, run.recipe.seed))
+        args = ppo_args(config, model_folder(run.recipe.model), prompts, folder)
+        done = run_ppo(
+            args, bundle, folder, plugin="agent" if config.agent else "reward", n_actors=config.actors, on=on,
+            max_actors=config.max_actors, on_failure=config.on_failure,
+        )  # fmt: skip
+        _commands(run, folder)
+        _curve(folder, done, samples_per_step(args))
+        if config.judged and run.recipe.source["name"] == "simulator":
+            judge(run, config, folder)
+
+    base = file_hash(model_folder(run.recipe.model))
+    inputs = {"config": config, "policy": upstream.get(config.reward, ""), "model": base, "device": on}
+    return run.stage(f"ppo/{name}", {**inputs, **bundle_inputs(run.recipe, name)}, work)
+
+
+def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPost]]:
+    """The people whose rewards train the policy, and who asks what."""
+    rng, half = Random(f"{run.recipe.seed}/ppo"), config.items // 2
+    if run.recipe.source["name"] == "simulator":
+        world = Simulator(world_of(run.recipe), space_of(run.recipe))
+        people = world.users("train")[: config.users]
+        users = [User(_hidden(world.persona(p, "train", config.items - half, half)), p.group) for p in people]
+        posts = [post.text for post in world.posts("train")]
+    else:
+        examples = examples_of(run)
+        first = examples[: config.users]
+        users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in first]
+        posts = [example.prompt for example in examples]
+    ids = [user.persona.user_id for user in users]
+    return users, [(ids[i % len(ids)], rng.choice(posts)) for i in range(config.prompts)]
+
+
+def _hidden(persona: Persona) -> Persona:
+    """The evidence without golden directions: the inferrer has to find them."""
+    return persona.with_directions(None)
+
+
+def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[User]) -> Path:
+    """Write the reward bundle of a PPO section for these people: <folder>/bundle."""
+    trained = run.recipe.dpo.get(config.reward)
+    method = with_prompts(run.recipe, trained.method if trained else {"name": config.reward})
+    needs = METHODS.load(method["name"]).needs
+    models: dict[str, Any] = {"annotator": config.annotator}
+    start = str(model_folder(run.recipe.model))
+    if trained:
+        models |= {"policy": str((run.folder / "dpo" / config.reward / MODEL).resolve()), "reference": start}
+    elif needs == "policy":
+        models["policy"] = start
+    elif needs == "annotator" and config.annotator is None:
+        models["annotator"] = text_annotator_of(run.recipe)
+    inferrer = fitted(run, config.inferrer)
+    if inferrer.learns:
+        inferrer.save(folder / "bundle" / LEARNED)
+        models["inferrer_dir"] = LEARNED
+    return write_bundle(
+        folder / "bundle", users, space=run.recipe.space, method=method, prompts=run.recipe.prompts,
+        inferrer=config.inferrer, **models, **_beside(config),
+    )  # fmt: skip
+
+
+def bundle_inputs(recipe: Recipe, section: str) -> dict[str, Any]:
+    """What `bundle_of` reads of a recipe; the weights of a trained policy come on top."""
+    config, every = recipe.ppo[section], {"seed", "source", "prompts", "space", "model", "annotator", "build"}
+    own = {"reward", "inferrer", "annotator", "users", "items", "postprocess", "groups", "universal", "safety"}
+    trained = recipe.dpo.get(config.reward)
+    return {
+        "recipe": recipe.model_dump(mode="json", include=every), "method": trained.method if trained else None,
+        "section": config.model_dump(mode="json", include=own),
+    }  # fmt: skip
+
+
+def _beside(config: PpoConfig) -> dict[str, Any]:
+    """Post-processing, groups and the models that they ask, as bundle.yaml has them."""
+    given = config.model_dump(
+        mode="json", include={"postprocess", "groups", "universal", "safety"}, exclude_unset=True
+    )
+    for key in ("universal", "safety"):
+        if given.get(key) and given[key].get("method_dir"):
+            given[key]["method_dir"] = str(Path(given[key]["method_dir"]).resolve())
+    return given
+
+
+def _prompts(bundle: Path, users: Sequence[User], asked: Sequence[UserPost], config: PpoConfig, seed: int) -> Any:
+    """Rows of the host's prompt data: bare posts for the agent, posts with the person before them for reward_func."""
+    loaded = load_bundle(bundle)
+    ids = [user.persona.user_id for user in users]
+    rewarder = dict(zip(ids, ids, strict=True))
+    if config.shuffled:
+        order = derangement(len(ids), np.random.default_rng(seed))
+        rewarder = {ids[i]: ids[j] for i, j in enumerate(order)}
+    for user, post in asked:
+        prompt = post if config.agent else loaded.render(user, post)
+        yield {"prompt": prompt, "label": {"user": rewarder[user], "prompt": post}}
+
+
+def ppo_args(config: PpoConfig, base: Path, prompts: Path, folder: Path) -> dict[str, Any]:
+    """The host's flags: what follows from the run, then what the recipe says."""
+    return {
+        "actor.model_name_or_path": str(base), "data.prompt_dataset": str(prompts.resolve()),
+        "data.input_key": "prompt", "data.label_key": "label",
+        "ckpt.output_dir": str((folder / MODEL).resolve()), "ckpt.path": str((folder / "ckpt").resolve()),
+        **config.args,
+    }  # fmt: skip
+
+
+def samples_per_step(args: dict[str, Any]) -> int:
+    """How many answers one rollout batch holds."""
+    return int(args["rollout.batch_size"]) * int(args.get("rollout.n_samples_per_prompt", 1))
+
+
+def _curve(folder: Path, done: PpoJob, per_step: int) -> None:
+    """Mean reward per step and user group, and over everybody, from the actors' logs in order of time."""
+    sums: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for number, sample in enumerate(done.samples()):
+        for group in {"everybody", str(sample["group"])}:
+            sums[number // per_step + 1, group].append(float(sample["reward"]))
+    rows = (
+        {"step": step, "group": group, "reward_mean": sum(values) / len(values), "n": len(values)}
+        for (step, group), values in sorted(sums.items())
+    )
+    write_rows(folder / "curve.jsonl", rows)
+
+
+def _commands(run: RunFolder, folder: Path) -> None:
+    """The exact commands of this stage, gathered for the report."""
+    path = folder / "commands.sh"
+    if path.is_file():
+        with (run.folder / "commands.sh").open("a") as file:
+            file.write(path.read_text())
+
+
+def judge(run: RunFolder, config: PpoConfig, folder: Path) -> None:
+    """True utility of answers for test people under test posts, by the starting and the trained policy; paired.
+
+    The standard error treats a person's answers as one cluster: it is that of the mean over people.
+    """
+    world = Simulator(world_of(run.recipe), space_of(run.recipe))
+    people, posts = world.users("test"), world.posts("test")
+    rng = Random(f"{run.recipe.seed}/judged")
+    asked = [(people[i % len(people)], rng.choice(posts)) for i in range(config.judged)]
+    half = config.items // 2
+    seen = {p.id: User(_hidden(world.persona(p, "test", config.items - half, half)), p.group) for p, _ in asked}
+    bundle = load_bundle(_judging_bundle(folder, list(seen.values())))
+    prompts = [bundle.render(person.id, post.text) for person, post in asked]
+    flags: Mapping[str, Any] = config.args
+    tokens = int(flags.get("rollout.max_new_tokens") or 64)
+    models = {"before": model_folder(run.recipe.model), "after": folder / MODEL}
+    texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
+    read = world.language.read_levels
+    utility = {
+        k: np.array([world.utility(p, read(t), post) for (p, post), t in zip(asked, v, strict=True)])
+        for k, v in texts.items()
+    }
+    utility["difference"] = utility["after"] - utility["before"]
+    who = [person.id for person, _ in asked]
+    stats = {key: _stat(values, who) for key, values in utility.items()}
+    (folder / "utility.json").write_text(json.dumps(stats, indent=1) + "\n")
+    columns = (texts["before"], texts["after"], utility["before"].tolist(), utility["after"].tolist())
+    keys = ("user", "prompt", "before", "after", "utility_before", "utility_after")
+    said = [(person.id, post.text) for person, post in asked]
+    rows = (dict(zip(keys, (*who_what, *rest), strict=True)) for who_what, *rest in zip(said, *columns, strict=True))
+    write_rows(folder / "answers.jsonl", rows)
+
+
+def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
+    """The bundle of the run with the test people in the place of the training people."""
+    kept = load_bundle(folder / "bundle").file.model_dump(exclude_unset=True)
+    kept.pop("profiles", None)
+    if "inferrer_dir" in kept:
+        kept["inferrer_dir"] = str((folder / "bundle" / LEARNED).resolve())
+    return write_bundle(folder / "judging", users, **kept)
+
+
+def _stat(values: np.ndarray, who: Sequence[str]) -> dict[str, float]:
+    by_person: dict[str, list[float]] = defaultdict(list)
+    for person, value in zip(who, values.tolist(), strict=True):
+        by_person[person].append(value)
+    means = np.array([np.mean(each) for each in by_person.values()])
+    return {"mean": float(means.mean()), "se": float(means.std(ddof=1) / np.sqrt(len(means))), "n": len(values)}

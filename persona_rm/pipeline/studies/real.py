@@ -1,0 +1,104 @@
+"""The evaluation of inferred directions on text that people wrote: <run>/inference/inference.json and figures.
+
+There is no truth here. What can be measured: how often the annotator errs on statements that say their trait; whether
+directions inferred from a person's pairs order that person's other pairs, better than another person's directions;
+and whether they agree with directions that others published.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from persona_rm.annotators.base import Annotator
+from persona_rm.annotators.fit import read_statements
+from persona_rm.annotators.rates import TraitRates, error_rates
+from persona_rm.backends.base import Backends
+from persona_rm.backends.minilm import MiniLM, MiniLMConfig
+from persona_rm.benchmarks.metrics import mean_figure
+from persona_rm.errors import RecipeError
+from persona_rm.pipeline.members import annotator_of, space_of
+from persona_rm.pipeline.run import RunFolder, file_hash
+from persona_rm.pipeline.studies import FOLDER, merge_figures
+from persona_rm.pipeline.studies.real_people import cobbler, ukp
+from persona_rm.pipeline.studies.real_psoups import psoups
+from persona_rm.pipeline.studies.real_study import RealStudy
+from persona_rm.pipeline.studies.study import StudyResults
+from persona_rm.recipe import RealConfig, Recipe, member
+
+PARTS = (ukp, cobbler, psoups)
+
+
+def run_real(run: RunFolder, config: RealConfig) -> str:
+    """All figures of inferred directions on real text; the run's metrics.json gets them too.
+
+    Raises `RecipeError` where a file is missing, none is named, or no annotator is.
+    """
+    files, annotator = files_of(config), _annotator(run.recipe)
+
+    def work(folder: Path) -> None:
+        study = RealStudy(run, config, annotator)
+        rates = _rates(study)
+        for part in PARTS:
+            part(study)
+        found = {"real": study.rows, "real_rates": rates}
+        (folder / "inference.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        study.sheet.write(folder / "metrics.json")
+
+    hashes = {key: file_hash(path) for key, path in files.items()}
+    inputs = {"config": config, "files": hashes, "annotator": annotator_of(run.recipe), "space": run.recipe.space}
+    key = run.stage(FOLDER, {**inputs, "seed": run.recipe.seed}, work)
+    merge_figures(run.folder)
+    return key
+
+
+def files_of(config: RealConfig) -> dict[str, Path]:
+    """The named files by key. Raises `RecipeError` naming key and path of a missing one, or where none is named."""
+    given = {"statements": config.statements, "psoups": config.psoups, "cobbler": config.cobbler}
+    if config.ukp:
+        given |= {"ukp.arguments": config.ukp.arguments, "ukp.judgments": config.ukp.judgments}
+    found = {key: Path(path) for key, path in given.items() if path}
+    if not found:
+        raise RecipeError(f"real names no data; name a file for one of: {', '.join(given)}, ukp")
+    for key, path in found.items():
+        if not path.is_file():
+            part = key.partition(".")[0]
+            raise RecipeError(f"real.{key}: there is no file {path}; set real.{key}=PATH, or real.{part}=null")
+    return found
+
+
+def _annotator(recipe: Recipe) -> Annotator:
+    """The recipe's. Raises `RecipeError` where that is `given`: real text carries no levels."""
+    given = annotator_of(recipe)
+    if given["name"] == "given":
+        raise RecipeError("real text carries no levels that annotator 'given' could take; name one: annotator=encoder")
+    cls, config = member("annotator", given)
+    annotator: Annotator = cls(config, space_of(recipe), Backends(encoder=MiniLM(MiniLMConfig())))
+    return annotator
+
+
+def _rates(study: RealStudy) -> list[StudyResults]:
+    """How right the annotator is on statements that show a trait; a trait it never sees has no row, and is told."""
+    if not study.config.statements:
+        return []
+    statements = read_statements(Path(study.config.statements))
+    rates = error_rates(statements, study.annotator, study.space)
+    study.run.console.print(f"annotator: {sum(one.n for one in rates):,} statements, {len(rates)} traits")
+    return [_rate(study, one, spoken) for one in rates if (spoken := _spoken(study, one)) > 1]
+
+
+def _spoken(study: RealStudy, one: TraitRates) -> int:
+    """Statements of the trait on which the annotator committed itself."""
+    spoken = sum(row[0] + row[2] for row in one.counts)
+    if spoken < 2:
+        study.run.console.print(f"annotator: {one.trait} has no rate, {spoken} of {one.n} statements were read as it")
+    return spoken
+
+
+def _rate(study: RealStudy, one: TraitRates, spoken: int) -> StudyResults:
+    name = f"real_rate_{one.trait}_accuracy"
+    right = np.arange(spoken) < round(one.right * spoken)
+    units = [str(i) for i in range(spoken)]
+    resamples = study.config.resamples
+    study.sheet.add([mean_figure(name, right.astype(float), units, seed=study.seed, resamples=resamples)])
+    return {"trait": one.trait, "accuracy": one.right, "silent": one.silent, "ece": one.calibration, "n": one.n}

@@ -1,0 +1,1 @@
+"""What runs inside the Ray actors: the reward actor, the inference actor and the queues in front of them."""

@@ -1,0 +1,187 @@
+"""What runs inside the inference actor: the people of a bundle, with the profile store behind them.
+
+It answers what a person prefers, and it alone writes the store. Reads that arrive together are one look-up and one
+computation (`batcher`). Writes are done one after the other, each from the state that is stored at that moment, so a
+restarted actor goes on where the last one was; a write that fails changes nothing. A call may be repeated after a
+death: evidence that is known already makes no new version.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from threading import Lock
+from typing import Any, TypeVar
+
+from persona_rm.bundle import Known, load_bundle
+from persona_rm.errors import DataError
+from persona_rm.inferrers.evidence import Item, check_votes
+from persona_rm.inferrers.stored_answers import GRADES, is_grade
+from persona_rm.inferrers.tally import Tally
+from persona_rm.profiles import ProfileStore
+from persona_rm.serving.actor.batcher import MicroBatcher
+from persona_rm.serving.actor.reward_actor import Profile, profile_of
+
+T = TypeVar("T")
+ProfileKey = tuple[str | None, str]
+Change = Callable[[Tally], None]
+
+
+class InferenceActor:
+    """A plain class; `pool.start_inference` makes a Ray actor of it."""
+
+    def __init__(self, bundle: str, name: str = "inference-0", max_rows: int = 64, max_wait: float = 0.002) -> None:
+        self.name, self.bundle = name, load_bundle(bundle)
+        self.batcher: MicroBatcher[Sequence[ProfileKey], list[Known]] = MicroBatcher(self._find, max_rows, max_wait)
+        self.counts: Counter[str] = Counter()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._alone = Lock()
+
+    async def profile(self, user: str | None, prompt: str) -> Profile:
+        """The person's directions in words and `prompt` as the policy shall read it. Raises `DataError` for a state
+        that cannot be read."""
+        (known,) = await self.batcher.submit([(user, prompt)])
+        self._count("profiles", [known])
+        return profile_of(self.bundle, known, prompt)
+
+    async def directions(self, users: Sequence[str], prompt: str = "") -> list[Known]:
+        """What each prefers, in the order asked; one computation for all. Raises `DataError` naming the first user
+        whose state cannot be read."""
+        found = await self.batcher.submit([(user, prompt) for user in users])
+        self._count("directions", found)
+        return found
+
+    async def observe(self, user: str, items: Sequence[Item], readmit: bool = False) -> int:
+        """Add evidence; an item that is known counts no second time. Returns the version that holds it.
+
+        `readmit`: take somebody back who was erased; nothing of before counts. Raises `DataError` for somebody erased,
+        for items that do not fit the space, and where the store takes no writes.
+        """
+        votes = [check_votes(item.votes, f"user {user!r}, item {item.id}", len(self.bundle.space)) for item in items]
+        found = [Item(i.id, i.source, v, i.created) for i, v in zip(items, votes, strict=True)]
+        return await self._write("observed", user, lambda tally: _add(tally, found), readmit)
+
+    async def answer(self, user: str, question_id: str, difference: Sequence[int], grade: int) -> int:
+        """Keep the answer to a question (`inferrers.ask.Question`), -2 .. 2; the last one counts. Returns the
+        version."""
+        if not is_grade(grade):
+            raise DataError(f"an answer is one of {sorted(GRADES)}, found {grade!r}; nothing was written")
+        return await self._write("answered", user, lambda tally: tally.hear(question_id, difference, grade))
+
+    async def forget(self, user: str, ids: Sequence[str]) -> int:
+        """As if these items and answers had never been. Returns the version; raises `DataError` for an unknown id."""
+        return await self._write("forgotten", user, lambda tally: tally.forget(ids))
+
+    async def erase(self, user: str) -> bool:
+        """Remove the person's state for good; from now on they are a stranger, whatever users.jsonl says.
+
+        True where there was a state. Their line in users.jsonl stays for who wrote it to remove.
+        """
+        return await self._alone_in_thread(lambda: self._erase(user))
+
+    async def export(self, user: str) -> dict[str, Any]:
+        """Everything that is held about a person, for the person: state, line of users.jsonl, and what follows.
+
+        Raises `DataError` for an unknown one.
+        """
+        return await self._alone_in_thread(lambda: self._export(user))
+
+    async def info(self) -> dict[str, Any]:
+        """What is served, and the counters since this process started."""
+        sizes, inferrer, store = self.batcher.sizes, self.bundle.inferrer, self.bundle.store
+        return {
+            "name": self.name,
+            "bundle": str(self.bundle.folder),
+            "inferrer": inferrer.name if inferrer is not None else None,
+            "profiles": store.where if store is not None else None,
+            "users": len(self.bundle.users),
+            "cached": len(self.bundle.user_states),
+            "computed": self.bundle.user_states.computed,
+            "counts": dict(self.counts),
+            "mean_batch": sum(sizes) / len(sizes) if sizes else 0.0,
+        }
+
+    async def warm(self) -> int:
+        """Load the inferrer: a set-up that cannot infer fails here. Returns the number of dimensions."""
+        (known,) = await self.batcher.submit([(None, "")])
+        return len(known.probabilities)
+
+    async def close(self) -> None:
+        """Tell everybody who waits, and let go of the store after the writes that were asked for before."""
+        self.batcher.close()
+        await self._alone_in_thread(self.bundle.close)
+
+    def _find(self, wishes: Sequence[Sequence[ProfileKey]]) -> list[list[Known]]:
+        with self._alone:
+            found = iter(self.bundle.user_states.find([one for wish in wishes for one in wish]))
+        return [[next(found) for _ in wish] for wish in wishes]
+
+    def _count(self, what: str, found: Iterable[Known]) -> None:
+        for known in found:
+            self.counts[what] += 1
+            if known.status != "ok":
+                self.counts[known.status] += 1
+
+    async def _write(self, what: str, user: str, change: Change, readmit: bool = False) -> int:
+        version = await self._alone_in_thread(lambda: self._changed(user, change, readmit))
+        self.counts[what] += 1
+        return version
+
+    async def _alone_in_thread(self, work: Callable[[], T]) -> T:
+        """Off the event loop, one after the other, and not while reads are computed."""
+
+        def run() -> T:
+            with self._alone:
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, run)
+
+    def _changed(self, user: str, change: Change, readmit: bool) -> int:
+        """The version after `change`. What it says is computed before it is stored: a state that cannot be read is
+        never written."""
+        people, inferrer, store = self.bundle.user_states, self.bundle.user_states.posterior, self._store()
+        tally, version = people.tally(user)
+        before = dict(tally.entries), dict(tally.answers)
+        change(tally)
+        if before == (tally.entries, tally.answers):
+            return version
+        known = people.known(user, tally, version + 1)
+        store.put([inferrer.state(user, tally, known.version)], readmit=readmit)
+        people.keep(known)
+        return known.version
+
+    def _erase(self, user: str) -> bool:
+        store, people = self._store(), self.bundle.user_states
+        try:
+            found = store.erase([user]) > 0
+        finally:
+            people.drop(user)
+        self.counts["erasures"] += 1
+        return found
+
+    def _export(self, user: str) -> dict[str, Any]:
+        bundle = self.bundle
+        stored = bundle.store.get([user]) if bundle.store is not None else {}
+        dates = bundle.store.erased([user]) if bundle.store is not None else {}
+        if user not in stored and user not in dates and user not in bundle.users:
+            raise DataError(f"user {user!r} is unknown: neither the bundle's users file nor the store has them")
+        directions = bundle.user_states.find([(user, "")])[0].directions or ()
+        return {
+            "user_id": user,
+            "erased": dates.get(user),
+            "state": asdict(stored[user]) if user in stored else None,
+            "users_file": asdict(bundle.users[user]) if user in bundle.users else None,
+            "directions": {bundle.space.ids[i]: d for i, d in enumerate(directions) if d},
+        }
+
+    def _store(self) -> ProfileStore:
+        if self.bundle.store is not None:
+            return self.bundle.store
+        problem = "this bundle names no profile store, so evidence cannot be kept"
+        where = self.bundle.folder / "bundle.yaml"
+        raise DataError(f"{problem}: set it, for instance to sqlite:profiles.sqlite", file=where, key="profiles")
+
+
+def _add(tally: Tally, items: Sequence[Item]) -> None:
+    tally.add(items)

@@ -1,0 +1,53 @@
+"""The reward actors' own counters, as Prometheus reads them: summed over actors, and never less than before."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from persona_rm.bundle.scorers import ENGINE
+from persona_rm.serving.actor.reward_actor import OUTCOMES, SIZES
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "rows": OUTCOMES, "engine": ENGINE, "batches": (*map(str, SIZES), "more", "rows"),
+}  # fmt: skip
+"""Parts of an actor's `info`, and their closed lists of keys."""
+
+
+class ActorMetrics(Collector):
+    """What the actors said last. One that was started again counts from nothing: what it had counted is kept."""
+
+    def __init__(self) -> None:
+        self._now: dict[str, tuple[object, Counter[tuple[str, str]]]] = {}
+        self._before: Counter[tuple[str, str]] = Counter()
+
+    def take(self, infos: Sequence[Mapping[str, Any]]) -> None:
+        """The `info` of each reward actor that answers."""
+        for info in infos:
+            name, process = str(info.get("name")), info.get("pid")
+            was, counted = self._now.get(name, (process, Counter()))
+            if was != process:
+                self._before.update(counted)
+            parts = ((part, key, info.get(part, {}).get(key, 0)) for part, keys in FAMILIES.items() for key in keys)
+            self._now[name] = process, Counter({(part, key): int(value) for part, key, value in parts})
+
+    def collect(self) -> Iterator[Metric]:
+        """Prometheus asks."""
+        sums = sum((counted for _, counted in self._now.values()), Counter(self._before))
+        yield _counter("persona_rm_rows", "Rows asked for, by what became of them.", "outcome", "rows", sums)
+        yield _counter("persona_rm_engine", "What the log-prob engines did.", "what", "engine", sums)
+        below = accumulate(sums["batches", key] for key in FAMILIES["batches"][:-1])
+        buckets = list(zip([*(f"{size}.0" for size in SIZES), "+Inf"], below, strict=True))
+        yield HistogramMetricFamily(
+            "persona_rm_batch_rows", "Rows that were scored together.", buckets, sums["batches", "rows"]
+        )
+
+
+def _counter(name: str, said: str, label: str, part: str, sums: Mapping[tuple[str, str], int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, said, labels=[label])
+    for key in FAMILIES[part]:
+        family.add_metric([key], sums[part, key])
+    return family

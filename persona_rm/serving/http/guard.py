@@ -1,0 +1,152 @@
+"""Before a call reaches a route: who asks, in what form, how much. After it: how long it took.
+
+The body is read here, within its limits of size and time, so that no route ever holds more. Whatever a route lets
+through becomes an answer here, without the words of the exception: they may hold somebody's text.
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+import logging
+import time
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from persona_rm.serving.http.http_errors import RequestError, refusal_of
+from persona_rm.serving.http.metrics import HttpMetrics
+from persona_rm.serving.http.settings import Settings
+
+logger = logging.getLogger(__name__)
+OPEN = ("/health", "/ready")
+"""Probes carry no token."""
+
+
+class Guard:
+    """ASGI middleware. `routes` are those that metrics name; others are "other"."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, meters: HttpMetrics, routes: frozenset[str]) -> None:
+        self.app, self.settings, self.meters, self.routes = app, settings, meters, routes
+        self.held = 0
+        """Bytes of bodies under way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call, timed and answered."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._within(scope, receive, sent)
+        except Exception as error:  # noqa: BLE001 - the caller gets an answer, whatever happened
+            refusal = refusal_of(error)
+            if not isinstance(error, RequestError):
+                logger.error("persona_rm: %s in %s", type(error).__name__, _place(error))
+            self.meters.failures.labels(refusal.kind).inc()
+            if not status:
+                await _answer(refusal, sent)
+        route = scope["path"] if scope["path"] in self.routes else "other"
+        self.meters.done(route, status, time.perf_counter() - started)
+
+    async def _within(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if scope["path"] not in OPEN and not self._may(headers.get("authorization", "")):
+            raise RequestError("unauthorized", "this service asks for its token: Authorization: Bearer TOKEN")
+        if scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RequestError("media_type", "a body is JSON: Content-Type: application/json")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                await self._read(headers, receive, body)
+        except TimeoutError:
+            self.held -= len(body)
+            raise RequestError("slow", f"the body took longer than {self.settings.body_seconds:.0f} s") from None
+        except BaseException:
+            self.held -= len(body)
+            raise
+        try:
+            await self.app(scope, _replay(bytes(body), receive), send)
+        finally:
+            self.held -= len(body)
+
+    def _may(self, given: str) -> bool:
+        """Compared in constant time; without a token everybody may."""
+        if self.settings.token is None:
+            return True
+        return hmac.compare_digest(_token(given).encode(), self.settings.token.encode())
+
+    async def _read(self, headers: Headers, receive: Receive, body: bytearray) -> None:
+        """The body, within its limits. Raises `RequestError`."""
+        limit = self.settings.body_limit
+        declared = headers.get("content-length", "")
+        more = True
+        if declared.isdecimal() and int(declared[:20]) > limit:
+            raise _too_large(limit)
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestError("gone", "the caller went away")
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            if len(body) + len(chunk) > limit:
+                raise _too_large(limit)
+            if self.held + len(chunk) > self.settings.memory:
+                raise RequestError("busy", "too much is under way; try again")
+            body += chunk
+            self.held += len(chunk)
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        "too_large", f"a body has at most {limit} bytes: send fewer rows at once, or raise --body-limit"
+    )
+
+
+def _token(header: str) -> str:
+    """`Bearer TOKEN`, or the password of `Basic`: all that a client can send that knows only a URL."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once, then whatever comes after it: the caller going away."""
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return first.pop() if first else await receive()
+
+    return again
+
+
+async def _answer(refusal: RequestError, send: Send) -> None:
+    body = json.dumps(refusal.body).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _place(error: BaseException) -> str:
+    """The innermost file and line: where to look, without what was said."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

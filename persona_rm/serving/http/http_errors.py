@@ -1,0 +1,69 @@
+"""Why a call gets no reward: a closed list of kinds, each with its HTTP status."""
+
+from collections.abc import Mapping
+
+from persona_rm.errors import ErrorKind, PersonaRMError, ScoreError
+
+KINDS: Mapping[str, int] = {
+    "malformed": 400,
+    "unauthorized": 401,
+    "not_found": 404,
+    "method": 405,
+    "slow": 408,
+    "too_large": 413,
+    "media_type": 415,
+    "invalid": 422,
+    "label": 422,
+    "unscorable": 422,
+    "gone": 499,
+    "failed": 500,
+    "not_finite": 500,
+    "busy": 503,
+    "down": 503,
+    "late": 503,
+    "not_ready": 503,
+}
+"""What programs and metrics read; the words beside it are for people."""
+RETRY_AFTER: Mapping[str, int] = {"busy": 1, "down": 5, "late": 5, "not_ready": 5}
+"""Seconds."""
+
+
+class RequestError(PersonaRMError):
+    """No reward, of one of `KINDS`. The words hold no text of a user, and no id."""
+
+    def __init__(self, kind: str, problem: str) -> None:
+        super().__init__(problem)
+        self.kind, self.problem, self.status = kind, problem, KINDS[kind]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes with the status."""
+        if self.kind in RETRY_AFTER:
+            return {"retry-after": str(RETRY_AFTER[self.kind])}
+        return {"www-authenticate": "Bearer"} if self.kind == "unauthorized" else {}
+
+    @property
+    def body(self) -> dict[str, str]:
+        """The JSON of the answer."""
+        return {"error": self.problem, "kind": self.kind}
+
+
+_SAID: Mapping[ErrorKind, tuple[str, str]] = {
+    "too_long": ("unscorable", "prompt and response are too long for the model"),
+    "no_token": ("unscorable", "the prompt or the response has no token"),
+    "not_finite": ("not_finite", "the model gave a number that is not finite"),
+    "late": ("late", "no reward within the deadline"),
+    "group": ("late", "the other samples of its group did not come in time"),
+    "busy": ("busy", "too much waits already; try again"),
+    "down": ("down", "no reward actor answers"),
+}
+"""What is said of the kinds of `ScoreError` that a caller can do something about."""
+
+
+def refusal_of(error: BaseException) -> RequestError:
+    """What a caller is told of an error. Its own words stay here: they may name a user or a folder."""
+    if isinstance(error, RequestError):
+        return error
+    kind = "late" if isinstance(error, TimeoutError) else error.kind if isinstance(error, ScoreError) else "failed"
+    failed = f"the service failed ({type(error).__name__}); its log says more"
+    return RequestError(*_SAID.get(kind, ("failed", failed)))

@@ -1,0 +1,105 @@
+"""uvicorn around the application: it listens, opens the service, and ends on SIGTERM once calls are answered."""
+
+import asyncio
+import json
+import shlex
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import uvicorn
+
+from persona_rm.errors import RecipeError
+from persona_rm.serving.http.routes import make_app
+from persona_rm.serving.http.service import Service
+from persona_rm.serving.http.settings import TOKEN, Settings
+
+GRACE = 20
+"""Seconds that calls under way have after SIGTERM."""
+KEEP_ALIVE = 75
+"""Seconds that a silent connection stays open."""
+
+
+class Server(uvicorn.Server):
+    """Ends on a signal, and does not raise it again: what comes after it (the pool) is to be ended in order too."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """While this block runs, in the main thread."""
+        before = {}
+        with suppress(ValueError):  # not the main thread: whoever started it stops it by `should_exit`
+            before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.handle_exit(number, frame)
+
+
+def run_server(service: Service, settings: Settings, told: Callable[[str], None]) -> None:
+    """Serve until a signal comes; `told` gets the address when a reward can be had.
+
+    The probes answer while the service loads. Raises `RecipeError` where the port is taken, and what opening the
+    service raises: a set-up that cannot score ends at once.
+    """
+    listening = listen(settings)
+    config = uvicorn.Config(
+        make_app(service, settings), lifespan="off", log_level="warning", access_log=False, server_header=False,
+        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
+    )  # fmt: skip
+    with listening:
+        asyncio.run(_serve(Server(config), service, listening, lambda: told(url_of(listening))))
+
+
+async def _serve(server: Server, service: Service, listening: socket.socket, told: Callable[[], None]) -> None:
+    async def opened() -> None:
+        try:
+            await service.open()
+            told()
+        except BaseException:
+            server.should_exit = True
+            raise
+
+    opening = asyncio.create_task(opened())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        done = opening.done()
+        opening.cancel()
+        await service.close()
+    if done:
+        opening.result()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket. Raises `RecipeError` where the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise RecipeError(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): take another --port, or 0 for "
+            "any that is free"
+        ) from error
+    # Connections inherit it. Without, the end of an answer waits 40 ms for the caller's acknowledgement of its start:
+    # asyncio sets it only on sockets that were made with the protocol's number.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """Of the address that is listened on."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def curl_example(url: str, user: str, *, token: bool) -> str:
+    """A call to try, as OpenRLHF sends it."""
+    body = json.dumps({"query": ["Hello? Yes."], "prompts": ["Hello?"], "labels": [{"user": user}]})
+    auth = f'-H "Authorization: Bearer ${TOKEN}" ' if token else ""
+    return f"curl -s {url}/get_reward {auth}-H 'Content-Type: application/json' -d {shlex.quote(body)}"

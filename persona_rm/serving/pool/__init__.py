@@ -1,0 +1,1 @@
+"""The pool of reward actors: resources, routing of users, scaling and supervision."""

@@ -1,0 +1,236 @@
+"""Reward actors and the inference actor: named, detached, restarted by Ray, created before the host reserves machines.
+
+The host takes its GPUs in placement groups. Actors that come later wait for ever where those took everything, so the
+order is: cluster, pool, host (`launch.run_ppo`). The actors outlive the job that made them; `Pool.stop` ends them.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from persona_rm.bundle import read_file
+from persona_rm.errors import HostError, PersonaRMError
+from persona_rm.serving.actor.inference_actor import InferenceActor
+from persona_rm.serving.pool.named_actor import (
+    INFERENCE,
+    NAMESPACE,
+    PREFIX,
+    SUPERVISOR,
+    Spec,
+    create,
+    end,
+    in_order,
+    named,
+    pool_names,
+    refuse_taken,
+    share,
+)
+from persona_rm.serving.pool.resources import Need, release, require_room, reserved
+from persona_rm.serving.pool.scaling import Policy
+from persona_rm.serving.pool.supervisor import Supervisor
+
+__all__ = [
+    "INFERENCE",
+    "NAMESPACE",
+    "PREFIX",
+    "Policy",
+    "Pool",
+    "inference_name",
+    "pool_names",
+    "running",
+    "start_inference",
+    "start_pool",
+    "wants_inference",
+]
+
+logger = logging.getLogger(__name__)
+INFERENCE_CPUS = 0.25
+"""The share of a CPU that the inference actor reserves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Running actors of one namespace."""
+
+    namespace: str
+    names: tuple[str, ...]
+    """Of the reward actors it was started with; a supervisor may have added some and ended others since."""
+    inference: str | None = None
+    """Of the inference actor, where there is one."""
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """Reward actors, then the inference actor."""
+        return (*self.names, *([self.inference] if self.inference else []))
+
+    def now(self) -> "Pool":
+        """The same with the reward actors that live at this moment."""
+        return Pool(self.namespace, tuple(pool_names(self.namespace)) if self.names else (), self.inference)
+
+    def handles(self) -> list[Any]:
+        """Ray handles of those that live now, in the order of `every`."""
+        import ray
+
+        return [ray.get_actor(name, namespace=self.namespace) for name in self.now().every]
+
+    def info(self, timeout: float = 60) -> list[dict[str, Any]]:
+        """`info` of each that lives now. Raises `HostError` where one does not answer."""
+        import ray
+
+        try:
+            return list(ray.get([handle.info.remote() for handle in self.handles()], timeout=timeout))
+        except (ray.exceptions.RayError, ValueError) as error:
+            problem = f"asked the actors of namespace {self.namespace!r} what they serve; one did not answer"
+            raise HostError(f"{problem} ({type(error).__name__}): it may be starting again, try later") from error
+
+    def health(self, timeout: float = 10) -> dict[str, Any]:
+        """What the supervisor knows: who is ready, the target, what it did. Raises `HostError` where none answers."""
+        import ray
+
+        try:
+            supervisor = ray.get_actor(SUPERVISOR, namespace=self.namespace)
+            return dict(ray.get(supervisor.info.remote(), timeout=timeout))
+        except (ray.exceptions.RayError, ValueError) as error:
+            problem = f"no supervisor answers in namespace {self.namespace!r} ({type(error).__name__})"
+            raise HostError(f"{problem}: pools are started with python -m persona_rm.serving start BUNDLE") from error
+
+    def stop(self, patience: float = 10) -> None:
+        """End the actors for good, their supervisor first, and give back what was reserved for them."""
+        if self.names:
+            end(self.namespace, SUPERVISOR)
+        until = time.monotonic() + patience
+        while (living := self._living()) and time.monotonic() < until:
+            end(self.namespace, *living)
+            time.sleep(0.05)
+        if living:
+            logger.warning("persona_rm: %s were ended, and are still listed after %g s", living, patience)
+        rewards = reserved(share(self.namespace, PREFIX)) if self.names else []
+        release(*rewards, *[share(self.namespace, name) for name in self.every])
+
+    def _living(self) -> list[str]:
+        """Actors of this pool that Ray still lists: their names are free a moment after they were killed."""
+        mine = [*self.now().every, *([SUPERVISOR] if self.names else [])]
+        return [name for name in named(self.namespace) if name in mine]
+
+
+def start_pool(
+    bundle: str | Path,
+    n: int = 1,
+    *,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+    run_dir: Path | None = None,
+    namespace: str = NAMESPACE,
+    inference: bool | None = None,
+    max_rows: int = 64,
+    max_wait: float = 0.003,
+    timeout: float = 300,
+    policy: Policy | None = None,
+) -> Pool:
+    """Create `n` reward actors and their supervisor in the connected cluster; wait until each has scored a sentence.
+
+    `inference`: the inference actor too; None: where the bundle names a profile store. `policy`: the bounds of the
+    pool and the supervisor's limits; None: `n` actors, always. Raises `HostError` where the names are taken, the
+    cluster has no room (within seconds), or a bundle cannot score: then nothing is left behind.
+    """
+    policy = policy or Policy(n, n)
+    names = tuple(f"{PREFIX}{i}" for i in range(n))
+    wanted = wants_inference(bundle) if inference is None else inference
+    log_dir = str(run_dir.resolve()) if run_dir else None
+    options = {"max_rows": max_rows, "max_wait": max_wait}
+    spec = Spec(namespace, str(Path(bundle).resolve()), log_dir, num_cpus, num_gpus, options)
+    _check_bounds(n, policy)
+    refuse_taken([*names, SUPERVISOR, *([INFERENCE] if wanted else [])], namespace)
+    require_room([spec.need(n), *([_inference_need(INFERENCE_CPUS)] if wanted else [])])
+    pool = Pool(namespace, names, INFERENCE if wanted else None)
+    try:
+        if wanted:
+            start_inference(bundle, namespace=namespace, timeout=timeout)
+        handles = [spec.create(name) for name in names]
+        _wait(handles, f"the reward actors did not start ({num_cpus} CPU, {num_gpus} GPU each)", timeout)
+        _supervise(spec, policy, timeout)
+    except BaseException:
+        pool.stop()
+        raise
+    return pool
+
+
+def start_inference(
+    bundle: str | Path,
+    *,
+    num_cpus: float = INFERENCE_CPUS,
+    namespace: str = NAMESPACE,
+    max_rows: int = 64,
+    max_wait: float = 0.002,
+    timeout: float = 300,
+) -> Pool:
+    """Create the inference actor alone, for data jobs. Raises `HostError` as `start_pool` does."""
+    refuse_taken([INFERENCE], namespace)
+    need = _inference_need(num_cpus)
+    require_room([need])
+    pool, args = Pool(namespace, (), INFERENCE), (str(Path(bundle).resolve()), INFERENCE, max_rows, max_wait)
+    try:
+        handle = create(InferenceActor, args, {}, namespace=namespace, name=INFERENCE, need=need, retries=-1)
+        _wait([handle], f"the inference actor did not start ({num_cpus} CPU)", timeout)
+    except BaseException:
+        pool.stop()
+        raise
+    return pool
+
+
+def wants_inference(bundle: str | Path) -> bool:
+    """True where the bundle names a profile store: somebody has to write it. Raises `DataError` for no bundle."""
+    return read_file(bundle).profiles is not None
+
+
+def running(namespace: str = NAMESPACE) -> Pool:
+    """The actors that live in a namespace, and those that are gone while their share waits for a replacement."""
+    kept = [name.removeprefix(share(namespace, "")) for name in reserved(share(namespace, PREFIX))]
+    return Pool(namespace, tuple(in_order({*pool_names(namespace), *kept})), inference_name(namespace))
+
+
+def inference_name(namespace: str = NAMESPACE) -> str | None:
+    """The name of the inference actor that lives in a namespace."""
+    return INFERENCE if INFERENCE in named(namespace) else None
+
+
+def _check_bounds(n: int, policy: Policy) -> None:
+    low, high = policy.min_actors, policy.max_actors
+    if not 1 <= low <= n <= high:
+        problem = f"asked for {n} reward actors, at least {low}, at most {high}"
+        raise HostError(f"{problem}: it must hold that 1 <= min actors <= actors <= max actors")
+
+
+def _inference_need(cpus: float) -> Need:
+    return Need("inference actors", 1, cpus)
+
+
+def _supervise(spec: Spec, policy: Policy, timeout: float) -> None:
+    """Start the supervisor and wait until it knows who is ready."""
+    import ray
+
+    nothing = Need("supervisors", 1, 0)
+    where = {"namespace": spec.namespace, "name": SUPERVISOR}
+    handle = create(Supervisor, (spec, policy), {}, **where, need=nothing, retries=-1)
+    until = time.monotonic() + timeout
+    try:
+        while len(ray.get(handle.names.remote(), timeout=max(until - time.monotonic(), 1))) < policy.min_actors:
+            time.sleep(0.1)
+            if time.monotonic() > until:
+                raise HostError(f"the supervisor found fewer than {policy.min_actors} ready actors in {timeout:g} s")
+    except ray.exceptions.RayError as error:
+        raise HostError(f"the supervisor of the reward actors did not start: {error}") from error
+
+
+def _wait(handles: Sequence[Any], problem: str, timeout: float) -> None:
+    """Until all are warm. Raises `HostError` where one does not get there."""
+    import ray
+
+    try:
+        ray.get([handle.warm.remote() for handle in handles], timeout=timeout)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        raise HostError(f"{problem}: {cause if isinstance(cause, PersonaRMError) else error}") from error

@@ -1,0 +1,173 @@
+"""The supervisor of a pool: an actor that looks at the others every few seconds and does what `scaling.decide` says.
+
+It restarts an actor that is stuck or silent, creates one anew that died for good, and adds or ends actors inside the
+bounds. It also says who is ready: an actor that starts is sent nobody until it has scored a sentence, so a restart
+costs its people a cold prefix and not the loading of a model. If it dies Ray restarts it, and it looks around again.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from persona_rm.errors import HostError
+from persona_rm.serving.pool.named_actor import PREFIX, Spec, end, pool_names
+from persona_rm.serving.pool.scaling import ActorStatus, Plan, Policy, Trend, decide
+
+logger = logging.getLogger(__name__)
+LOOK = 5.0
+"""Seconds to wait for the answers of one look."""
+NO_ROOM_PAUSE = 60.0
+
+
+@dataclass
+class _Record:
+    """What is known about one actor. `since`: its last answer, or the beginning of its start."""
+
+    handle: Any
+    since: float
+    ready: bool = False
+    pid: int | None = None
+    warming: Any = None
+
+
+class Supervisor:
+    """A plain class; `pool.start_pool` makes a Ray actor of it. `start=False`: only `check`, by hand."""
+
+    def __init__(self, spec: Spec, policy: Policy, *, start: bool = True) -> None:
+        self.spec, self.policy = spec, policy
+        self.counts: Counter[str] = Counter()
+        self._records: dict[str, _Record] = {}
+        self._serving: tuple[str, ...] = ()
+        self._trend: Trend | None = None
+        self._no_room_until = 0.0
+        if start:
+            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def names(self) -> list[str]:
+        """The actors that can score now and are not about to end."""
+        return list(self._serving)
+
+    def info(self) -> dict[str, Any]:
+        """Who is ready, how many there shall be, and what was done since this process started."""
+        target = self._trend.target if self._trend else None
+        bounds = asdict(self.policy)
+        return {"ready": self.names(), "target": target, "policy": bounds, "counts": dict(self.counts)}
+
+    def check(self) -> Plan:
+        """One look, and what follows from it."""
+        sights, now = self._look(), time.monotonic()
+        if self._trend is None:
+            bounds = self.policy.min_actors, self.policy.max_actors
+            self._trend = Trend(min(max(bounds[0], len(sights)), bounds[1]))
+        plan, self._trend = decide(self.policy, self._trend, sights, now)
+        going = {*self._trend.retiring, *plan.restart}
+        self._serving = tuple(s.name for s in sights if s.state == "ready" and s.name not in going)
+        self._do(plan)
+        return plan
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                self.check()
+            except Exception:  # one bad look is no reason to stop looking
+                logger.exception("persona_rm: a look at the reward actors failed")
+            time.sleep(self.policy.every)
+
+    def _look(self) -> list[ActorStatus]:
+        import ray
+
+        names = pool_names(self.spec.namespace)
+        self._records = {name: self._records.get(name) or self._record(name) for name in names}
+        asked = {name: record.handle.info.remote() for name, record in self._records.items()}
+        done = ray.wait(list(asked.values()), num_returns=len(asked), timeout=LOOK)[0] if asked else []
+        for name, ref in asked.items():
+            if ref in done:
+                self._hear(self._records[name], ref)
+        return [self._sight(name, record, asked[name], done) for name, record in self._records.items()]
+
+    def _record(self, name: str) -> _Record:
+        import ray
+
+        return _Record(ray.get_actor(name, namespace=self.spec.namespace), time.monotonic())
+
+    def _hear(self, record: _Record, ref: Any) -> None:
+        """An answer, or a death."""
+        import ray
+
+        try:
+            pid = ray.get(ref).get("pid")
+        except ray.exceptions.RayError:
+            if record.ready:
+                self.counts["deaths"] += 1
+                self._starts(record)
+            record.warming = None
+            return
+        if record.ready and pid != record.pid:
+            self.counts["deaths"] += 1
+            self._starts(record)
+        record.pid = pid
+        if record.ready:
+            record.since = time.monotonic()
+        else:
+            self._warm(record)
+
+    def _starts(self, record: _Record) -> None:
+        record.ready, record.since, record.warming = False, time.monotonic(), None
+
+    def _warm(self, record: _Record) -> None:
+        """Ready once it has scored a sentence."""
+        import ray
+
+        if record.warming is None:
+            record.warming = record.handle.warm.remote()
+        if not ray.wait([record.warming], timeout=0.5)[0]:
+            return
+        ref, record.warming = record.warming, None
+        try:
+            ray.get(ref)
+        except ray.exceptions.RayError as error:
+            self.counts["cold"] += 1
+            logger.warning("persona_rm: an actor cannot score yet (%s)", type(error).__name__)
+            return
+        record.ready, record.since = True, time.monotonic()
+
+    def _sight(self, name: str, record: _Record, ref: Any, done: list[Any]) -> ActorStatus:
+        import ray
+
+        silent = time.monotonic() - record.since
+        if not record.ready:
+            return ActorStatus(name, "starting", silent=silent)
+        if ref not in done:
+            return ActorStatus(name, silent=silent)
+        info = ray.get(ref)
+        return ActorStatus(name, waiting=int(info.get("waiting", 0)), stuck=float(info.get("stuck", 0)))
+
+    def _do(self, plan: Plan) -> None:
+        import ray
+
+        for name in plan.restart:
+            logger.error("persona_rm: %s is stuck or silent, and is started again", name)
+            ray.kill(self._records[name].handle, no_restart=False)
+            self._starts(self._records[name])
+            self.counts["restarted"] += 1
+        if plan.end:
+            end(self.spec.namespace, *plan.end)
+            self.counts["ended"] += len(plan.end)
+        if plan.create and time.monotonic() >= self._no_room_until:
+            self._create(plan.create)
+
+    def _create(self, n: int) -> None:
+        """Under the first names that are free. Without room for it, try again after a minute."""
+        free = (name for i in range(10**6) if (name := f"{PREFIX}{i}") not in self._records)
+        for name, _ in zip(free, range(n), strict=False):
+            try:
+                self.spec.create(name)
+                self.counts["created"] += 1
+            except HostError as error:
+                self._no_room_until = time.monotonic() + NO_ROOM_PAUSE
+                self.counts["no_room"] += 1
+                logger.warning("persona_rm: no room for %s: %s", name, error)
+                return

@@ -1,0 +1,176 @@
+"""The people of the embedded world: hidden preference directions, drawn by kind."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import lru_cache, partial
+from random import Random
+from typing import Literal
+
+from persona_rm.simulator.simulated_language import Language
+from persona_rm.types import Directions
+
+PopulationKind = Literal["independent", "clusters", "conflict", "low_rank", "plural", "drift"]
+N_CLUSTERS = 4
+CAMP_SIZE = 8
+MAJORITY = 0.51
+FOLLOWS = 0.8
+"""How likely a person of a cluster holds each view of it, and how likely one view brings a correlated one along."""
+
+RANK = 2
+"""How many numbers a person of a `low_rank` world is made of."""
+
+N_SECTORS = 4
+TURNS = (date(2024, 4, 1), date(2024, 9, 30))
+"""The first and the last day on which somebody of a `drift` world changes their mind."""
+
+Loadings = dict[int, tuple[float, ...]]
+"""dimension -> what each of the RANK numbers of a person adds to the score there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedUser:
+    """Someone with hidden directions; `group` (cluster, camp, sector, or where most views lie) is for curves and
+    reports."""
+
+    id: str
+    directions: Directions
+    group: str
+    other: Directions | None = None
+    """A second set of directions, of those who have one (`plural`, `drift`)."""
+    topics: frozenset[str] = frozenset()
+    """Under posts of these topics `other` holds instead of `directions`."""
+    until: str = ""
+    """Before this date (ISO) `other` holds instead of `directions`."""
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The dimensions that this person has a view on."""
+        return _held(self.directions)
+
+    def at(self, topic: str, created: str = "") -> "SimulatedUser":
+        """This person as they are under a post of that topic at that time (ISO; empty: now), with one set of
+        directions."""
+        if self.other is None:
+            return self
+        earlier = bool(created) and created < self.until
+        directions = self.other if earlier or topic in self.topics else self.directions
+        return SimulatedUser(self.id, directions, self.group)
+
+
+def draw_people(language: Language, kind: PopulationKind, n: int, seed: int, split: str) -> list[SimulatedUser]:
+    """`n` people with 6 to 12 directions each that are not neutral; the same seed gives the same people."""
+    draw = _drawing(language, kind, seed)
+    return [draw(f"{split}-{i:04d}", Random(f"{seed}/person/{split}/{i}")) for i in range(n)]
+
+
+def _drawing(language: Language, kind: PopulationKind, seed: int) -> Callable[[str, Random], SimulatedUser]:
+    if kind == "low_rank":
+        return partial(_of_low_rank, language, _loadings(language, seed))
+    if kind == "plural":
+        return partial(_plural, language)
+    if kind == "drift":
+        return partial(_drifting, language)
+    return partial(_person, language, kind, _shared_views(language, kind, seed))
+
+
+def _shared_views(language: Language, kind: PopulationKind, seed: int) -> list[dict[int, int]]:
+    rng = Random(f"{seed}/shared/{kind}")
+    if kind == "clusters":
+        return [{dim: rng.choice((-1, 1)) for dim in rng.sample(language.active, 10)} for _ in range(N_CLUSTERS)]
+    if kind == "conflict":
+        camp = {dim: rng.choice((-1, 1)) for dim in rng.sample(language.active, CAMP_SIZE)}
+        return [camp, {dim: -sign for dim, sign in camp.items()}]
+    return []
+
+
+def _person(
+    language: Language, kind: PopulationKind, shared: list[dict[int, int]], name: str, rng: Random
+) -> SimulatedUser:
+    views: dict[int, int] = {}
+    group = ""
+    if kind == "clusters":
+        which = rng.randrange(len(shared))
+        views = {dim: sign for dim, sign in shared[which].items() if rng.random() < FOLLOWS}
+        group = f"cluster {which}"
+    elif kind == "conflict":
+        which = int(rng.random() >= MAJORITY)
+        views, group = dict(shared[which]), f"camp {'AB'[which]}"
+    _fill(language, views, rng.randint(max(6, len(views)), 12), rng)
+    return SimulatedUser(name, _directions(language, views), group or _bent(language, views))
+
+
+def _loadings(language: Language, seed: int) -> Loadings:
+    rng = Random(f"{seed}/shared/low_rank")
+    return {dim: tuple(rng.gauss(0, 1) for _ in range(RANK)) for dim in language.active}
+
+
+def _of_low_rank(language: Language, loadings: Loadings, name: str, rng: Random) -> SimulatedUser:
+    """Views where |loading . z| is largest, with its sign: all of them are made of the RANK numbers z."""
+    z = [rng.gauss(0, 1) for _ in range(RANK)]
+    scores = {dim: sum(a * b for a, b in zip(loading, z, strict=True)) for dim, loading in loadings.items()}
+    held = sorted(scores, key=lambda dim: -abs(scores[dim]))[: rng.randint(6, 12)]
+    views = {dim: 1 if scores[dim] > 0 else -1 for dim in held}
+    sector = int(math.atan2(z[1], z[0]) % math.tau / math.tau * N_SECTORS) % N_SECTORS
+    return SimulatedUser(name, _directions(language, views), f"sector {sector}")
+
+
+def _plural(language: Language, name: str, rng: Random) -> SimulatedUser:
+    """Two tastes that know nothing of each other; the second one holds under half of the topics."""
+    first, second = (_person(language, "independent", [], name, rng) for _ in range(2))
+    names = [topic.name for topic in language.topics]
+    topics = frozenset(rng.sample(names, len(names) // 2))
+    return replace(first, other=second.directions, topics=topics)
+
+
+def _drifting(language: Language, name: str, rng: Random) -> SimulatedUser:
+    """Somebody who changes their mind about half of what they hold, on one day."""
+    old = _person(language, "independent", [], name, rng)
+    views = _turned(language, old, rng)
+    first, last = TURNS
+    day = first + timedelta(rng.randint(0, (last - first).days))
+    directions = _directions(language, views)
+    return SimulatedUser(name, directions, _bent(language, views), other=old.directions, until=day.isoformat())
+
+
+def _turned(language: Language, old: SimulatedUser, rng: Random) -> dict[int, int]:
+    """The old views, about half of them replaced: turned round, or given up for a view on something else."""
+    views = {dim: old.directions[dim] for dim in old.held}
+    fresh = rng.sample([dim for dim in language.active if dim not in views], len(views))
+    for dim in rng.sample(old.held, round(len(old.held) / 2)):
+        sign = views.pop(dim)
+        if rng.random() < 0.5:
+            views[dim] = -sign
+        else:
+            views[fresh.pop()] = rng.choice((-1, 1))
+    return views
+
+
+@lru_cache(maxsize=4096)
+def _held(directions: Directions) -> tuple[int, ...]:
+    return tuple(dim for dim, direction in enumerate(directions) if direction)
+
+
+def _directions(language: Language, views: dict[int, int]) -> Directions:
+    return tuple(views.get(dim, 0) for dim in range(len(language.space)))
+
+
+def _bent(language: Language, views: dict[int, int]) -> str:
+    """Where most views lie: a group for people who belong to none."""
+    sources = Counter(language.space.dimensions[dim].source for dim in views)
+    return f"mostly {min(sources, key=lambda source: (-sources[source], source))}"
+
+
+def _fill(language: Language, views: dict[int, int], size: int, rng: Random) -> None:
+    """Add views until there are `size`; a view may bring a correlated one along."""
+    for dim in rng.sample(language.active, len(language.active)):
+        if len(views) >= size:
+            return
+        if dim not in views:
+            views[dim] = rng.choice((-1, 1))
+            for a, b, turn in language.correlated:
+                other = {a: b, b: a}.get(dim)
+                if other is not None and other not in views and len(views) < size and rng.random() < FOLLOWS:
+                    views[other] = turn * views[dim]

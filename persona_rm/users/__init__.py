@@ -1,0 +1,1 @@
+"""The users of a team: reading their files and checking what stands in them."""

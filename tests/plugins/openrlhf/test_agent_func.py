@@ -1,0 +1,96 @@
+import asyncio
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from persona_rm.errors import DataError, ScoreError
+from tests.plugins.openrlhf.by_path import connect, load
+
+pytest.importorskip("openrlhf.utils.agent", reason="the host is not installed", exc_type=ImportError)
+
+
+class Tokens:
+    """One token per letter; id 1 is the end."""
+
+    def __call__(self, text, add_special_tokens=False, return_tensors=None):
+        import torch
+
+        ids = [ord(c) for c in text]
+        return {"input_ids": torch.tensor([ids]) if return_tensors else ids}
+
+    def decode(self, ids, skip_special_tokens=False):
+        return "".join("<eos>" if i == 1 and not skip_special_tokens else chr(i) for i in ids if i != 1)
+
+
+class Engine:
+    def __init__(self, answer="yes"):
+        self.prompts, self.answer = [], answer
+
+    async def generate(self, prompt_ids, params, multi_modal_data=None):
+        self.prompts.append("".join(map(chr, prompt_ids)))
+        ids = [*(ord(c) for c in self.answer), 1]
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, finish_reason="stop", logprobs=None)])
+
+
+@pytest.fixture
+def actors(monkeypatch, tmp_path):
+    return connect(monkeypatch, tmp_path)
+
+
+def execute(label, *, prompt="Tea?", max_length=64, engine=None):
+    engine = engine or Engine()
+    executor = load("agent").AgentExecutor()
+    params = SimpleNamespace(max_tokens=8, logprobs=None)
+    return asyncio.run(executor.execute(prompt, label, params, max_length, Tokens(), engine)), engine
+
+
+def test_the_person_stands_in_the_policys_prompt_and_the_answer_is_scored_by_its_tokens(actors):
+    output, engine = execute({"user": "ann"})
+    assert engine.prompts == ["[ann] Tea?"]
+    (ask,) = actors.asks
+    assert (ask.user, ask.prompt, ask.response) == ("ann", "Tea?", "yes")
+    assert output["reward"] == pytest.approx(0.3)
+    assert output["scores"] == pytest.approx(1 / (1 + math.exp(-0.3)))
+    assert output["extra_logs"] == {"persona_rm/cold": 0.0, "persona_rm/prompt_cut": 0.0}
+
+
+def test_the_host_still_finds_the_samples_data_source_by_its_own_prompt(actors):
+    output, _ = execute("ann")
+    assert output["prompt"] == "Tea?"
+    assert output["label"] == "ann"
+    assert output["action_ranges"] == [(len("[ann] Tea?"), len("[ann] Tea?") + 4)]
+
+
+def test_a_bare_prompt_in_the_label_is_what_the_person_is_put_before(actors):
+    _, engine = execute({"user": "ann", "prompt": "Bare?"}, prompt="Dressed. Bare?")
+    assert engine.prompts == ["[ann] Bare?"]
+    assert actors.asks[0].prompt == "Bare?"
+
+
+@pytest.mark.parametrize("label", [None, "", "stranger", "eve", ["ann"], {"user": 3}])
+def test_strangers_and_junk_get_the_prior(actors, label):
+    output, _ = execute(label)
+    assert output["extra_logs"]["persona_rm/cold"] == 1.0
+
+
+def test_a_prompt_that_the_host_cut_is_counted(actors):
+    output, engine = execute("ann", prompt="x" * 40, max_length=20)
+    assert len(engine.prompts[0]) == 12
+    assert output["extra_logs"]["persona_rm/prompt_cut"] == 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_without_a_reward_the_executor_raises_and_the_host_does_not_catch_it_there(actors, value):
+    actors.value = value
+    with pytest.raises(ScoreError):
+        execute("ann")
+
+
+def test_strict_labels(monkeypatch, tmp_path):
+    connect(monkeypatch, tmp_path, PERSONA_RM_LABELS="strict")
+    execute("ann")
+    with pytest.raises(DataError, match=r"strict.*no user for the label 'stranger' \(cold\)"):
+        execute("stranger")
+    with pytest.raises(DataError, match=r"strict.*no user for the label 'eve' \(erased\)"):
+        execute("eve")
