@@ -139,17 +139,24 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """What a method knows about one person: versioned, serialisable, deletable. `payload` is plain JSON."""
+    """What a method or an inferrer knows about one user: versioned, serialisable, deletable. `payload` is plain JSON.
+
+    `version` grows with every update of a stored state; 0 is a state that was computed for this request and not
+    stored. `status` is "cold" if the population prior answers because no evidence was read, and "erased" if the user
+    asked to be forgotten; an erased user is scored by the prior.
+    """
 
     method: str
     user_id: str | None
     payload: Mapping[str, Any] = field(default_factory=dict)
     n_items: int = 0
     version: int = 1
+    evidence: tuple[str, ...] = ()
+    """Ids of the items behind the state, where the method or inferrer can name them. They are never texts."""
 
     @property
     def cold(self) -> bool:
-        """True for the prior: nothing is known about this person."""
+        """True for the population prior: nothing is known about this user."""
         return self.user_id is None or self.n_items == 0
 
     def to_json(self) -> str:
@@ -159,27 +166,68 @@ class UserState:
     @classmethod
     def from_json(cls, text: str) -> "UserState":
         """The inverse of `to_json`."""
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        return cls(**{**fields, "evidence": tuple(fields.get("evidence", ()))})
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """Score these responses to this prompt for this person."""
+class RewardRequest:
+    """One response of a policy to one prompt, to be rewarded for one user."""
 
-    state: UserState
+    user: str | None
+    """None for a sample that names no user: the population prior rewards it."""
     prompt: str
-    responses: tuple[str, ...]
+    """The bare prompt of the data set, without the user's part that the policy read in front of it."""
+    response: str
+    finished: bool = True
+    """False if the response was cut at a length limit instead of ending by itself."""
+    request_id: str = ""
+    group: str | None = None
+    """Samples of one user, prompt and group are rewarded together, if the bundle has groups."""
+    bad_label: bool = False
+    """True if the host sent a label that names no user although it was not empty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One reward per response of the request, in its order; `dims` splits each reward by dimension where a method can.
+class RewardStep:
+    """One step of reward post-processing: the reward before it and after it."""
 
-    `status` is "cold" when the prior spoke, "abstained" when the method declined to (then `rewards` are the prior's).
-    A failure is never a Score: it raises `ScoreError`.
+    name: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTrace:
+    """How a reward came about: enough to say why this user got this number.
+
+    `raw` is the method's reward and `parts` are its summands by dimension or feature (empty if the method cannot
+    split it). Each step of `steps` starts from the value after the step before it; the first one starts from `raw`
+    and the last one ends at the reward that was given.
     """
 
-    rewards: tuple[float, ...]
+    raw: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[RewardStep, ...] = ()
     status: Status = "ok"
-    std: tuple[float, ...] | None = None
-    dims: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """"cold" if the population prior answered, "abstained" if the method declined and the prior answered instead."""
+    state_version: int = 0
+    evidence: tuple[str, ...] = ()
+    std: float | None = None
+    """The method's standard deviation of `raw`, on the same scale, where it gives one."""
+    request_id: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Finite numbers for the host's logs; the same keys for every sample of a bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardResult:
+    """The reward of one `RewardRequest` and how it came about. A failure raises `ScoreError` instead."""
+
+    reward: float
+    trace: RewardTrace
+
+    @property
+    def status(self) -> Status:
+        """The status of the trace."""
+        return self.trace.status

@@ -1,68 +1,108 @@
-"""The contract of a reward method (house rules: one method, one file, one class).
+"""The contract of a reward method: one method, one file, one class.
 
-fit learns the population part; adapt turns one person's evidence into a state; score gives that person's rewards.
-A method never owns a model: it is handed `Backends`. A failed score raises `ScoreError`; it is never a number.
+`fit` learns the part that all users share, `adapt` turns one user's evidence into a `UserState`, and `score` gives
+the rewards of responses for the users of these states. A method never owns a model: it is handed `Backends`. A failed
+score raises `ScoreError`; it is never a number.
 """
 
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from persona_rm.backends.base import Backends
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
+from persona_rm.maths import sigmoid
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comparison, Persona, Score, ScoreRequest, UserState
+from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, RewardTrace, UserState
+
+Need = Literal["policy", "reference", "annotator", "encoder", "fit"]
+Control = Literal["flip", "history", "shuffled", "no_user"]
+Matrix = list[list[float]]
 
 
 class Method(ABC):
-    """One personalised (or, as a control, impersonal) reward."""
+    """One personalised reward, or an impersonal one that serves as a control."""
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]] = Config
-    needs: ClassVar[Literal["nothing", "policy", "trained policy", "annotator", "fitting"]] = "nothing"
-    """What it takes to score: any policy; one that alignment trained, beside its reference; an annotator; `fit`."""
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What scoring needs: a policy, its reference (then the policy must have been trained by alignment), an
+    annotator, an encoder, a call of `fit` before the first score."""
+    controls: ClassVar[frozenset[Control]] = frozenset({"shuffled", "no_user"})
+    """The controls that an evaluation can apply: `flip` reverses the user's directions, `history` varies the number
+    of items, `shuffled` takes the state of another user, `no_user` takes the population prior."""
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends) -> None:
         self.config, self.space, self.backends = config, space, backends
 
-    def fit(self, comparisons: Sequence[Comparison]) -> None:  # noqa: B027 - optional: a method on a given policy needs none
-        """Learn the population part. The default learns nothing."""
+    def fit(self, comparisons: Sequence[Comparison]) -> None:  # noqa: B027 - optional: many methods learn nothing here
+        """Learn the part that all users share. The default learns nothing."""
 
     def prior(self) -> UserState:
-        """The state of a person nobody has met: always defined."""
+        """The state of an unknown user. It is always defined."""
         return UserState(self.name, None)
 
     @abstractmethod
-    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
-        """The state of this person from their evidence; deterministic; never changes what `fit` learned."""
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
+        """The state of this user from their evidence, added to `state` if one is given.
+
+        Adapting is deterministic and never changes what `fit` learned.
+        """
 
     @abstractmethod
-    def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
-        """What `score` checks and returns: one `Score` per request, batched."""
+    def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        """The results that `score` checks and returns, as one batch; `states[i]` belongs to `requests[i]`."""
 
-    def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
-        """One `Score` per request, same order, one finite reward per response, or `ScoreError` naming the requests."""
+    def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        """One result per request, in the same order. Every reward is finite.
+
+        Raises `ScoreError` naming the requests if a state belongs to another method, or if a reward is not finite.
+        """
         if not requests:
             return []
-        if foreign := tuple(i for i, r in enumerate(requests) if r.state.method != self.name):
-            raise ScoreError(f"a state of {requests[foreign[0]].state.method!r} was given to {self.name!r}", foreign)
-        scores = self.rewards(requests)
-        if [len(s.rewards) for s in scores] != [len(r.responses) for r in requests]:
-            raise ScoreError(
-                f"{self.name} returned {len(scores)} scores of the wrong shape for {len(requests)} requests"
-            )
-        bad = tuple(i for i, s in enumerate(scores) if not all(map(math.isfinite, s.rewards)))
-        if bad:
+        if len(states) != len(requests):
+            raise ScoreError(f"{self.name} was given {len(states)} states for {len(requests)} requests")
+        if foreign := tuple(i for i, state in enumerate(states) if state.method != self.name):
+            raise ScoreError(f"a state of {states[foreign[0]].method!r} was given to {self.name!r}", foreign)
+        results = self.rewards(states, requests)
+        if len(results) != len(requests):
+            raise ScoreError(f"{self.name} returned {len(results)} results for {len(requests)} requests")
+        if bad := tuple(i for i, result in enumerate(results) if not math.isfinite(result.reward)):
             raise ScoreError(f"{self.name} gave a reward that is not finite", bad, "not_finite")
-        return scores
+        return results
 
-    def compare(self, requests: Sequence[ScoreRequest]) -> list[list[list[float]]]:
-        """P(response i beats response j) per request: a sigmoid of the reward difference, unless overridden."""
-        return [[[_sigmoid(a - b) for b in s.rewards] for a in s.rewards] for s in self.score(requests)]
+    def compare(self, states: Sequence[UserState], groups: Sequence[Sequence[RewardRequest]]) -> list[Matrix]:
+        """P(response i beats response j) among the responses of each group, one state per group.
+
+        The default is Bradley-Terry: the sigmoid of the difference of rewards. A method without a scalar reward
+        overrides it.
+        """
+        flat_states = [state for state, group in zip(states, groups, strict=True) for _ in group]
+        results = iter(self.score(flat_states, [request for group in groups for request in group]))
+        matrices = []
+        for group in groups:
+            rewards = [next(results).reward for _ in group]
+            matrices.append([[sigmoid(mine - other) for other in rewards] for mine in rewards])
+        return matrices
+
+    def result(
+        self,
+        state: UserState,
+        request: RewardRequest,
+        reward: float,
+        parts: Mapping[str, float] | None = None,
+        std: float | None = None,
+    ) -> RewardResult:
+        """The result of one request: its trace names the state's version, its evidence and the status."""
+        trace = RewardTrace(
+            raw=reward, parts=parts or {}, status="cold" if state.cold else "ok", state_version=state.version,
+            evidence=state.evidence, std=std, request_id=request.request_id,
+        )  # fmt: skip
+        return RewardResult(reward, trace)
 
     def save(self, folder: Path) -> None:
         """Write config.json (and, in methods that learn, safetensors) into `folder`."""
@@ -82,5 +122,12 @@ class Method(ABC):
         return cls(cls.Config(**saved["config"]), space, backends)
 
 
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+class PromptedMethod(Method):
+    """A method whose model reads the user in its prompt.
+
+    The rows that DPO trains on, the reward and the policy of a rollout all use this one renderer.
+    """
+
+    @abstractmethod
+    def render(self, state: UserState, prompt: str) -> str:
+        """The prompt that the policy reads for the user of this state, chat template included."""

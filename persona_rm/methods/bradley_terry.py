@@ -15,10 +15,10 @@ from pydantic import Field
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
-from persona_rm.methods.base import Method
-from persona_rm.methods.states import next_version, status_of
+from persona_rm.methods.base import Method, Need
+from persona_rm.methods.states import next_version
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comparison, Persona, Score, ScoreRequest, UserState
+from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, UserState
 
 Floats = npt.NDArray[np.float64]
 WEIGHTS = "weights.safetensors"
@@ -40,7 +40,7 @@ class BradleyTerry(Method):
 
     name: ClassVar[str] = "bradley_terry"
     Config: ClassVar[type[Config]] = BradleyTerryConfig
-    needs = "fitting"
+    needs: ClassVar[frozenset[Need]] = frozenset({"encoder", "fit"})
     weights: Floats | None = None
 
     def fit(self, comparisons: Sequence[Comparison]) -> None:
@@ -54,21 +54,25 @@ class BradleyTerry(Method):
             raise ScoreError("the encoder gave a number that is not finite (rows are comparisons)", bad, "not_finite")
         self.weights = newton(differences, self.config.l2, self.config.steps)
 
-    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
         """Nothing: this control ignores the person."""
-        return UserState(self.name, persona.user_id, {}, persona.n_items, next_version(self.name, persona, state))
+        return UserState(self.name, evidence.user_id, {}, evidence.n_items, next_version(self.name, evidence, state))
 
-    def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+    def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """w . e(x, y) in log-odds. Raises `ScoreError` before `fit`, or where w is of another encoder."""
         if self.weights is None:
             raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
-        vectors = self._encode([(r.prompt, text) for r in requests for text in r.responses])
+        vectors = self._encode([(request.prompt, request.response) for request in requests])
         if len(vectors) and vectors.shape[1] != len(self.weights):
             raise ScoreError(
                 f"the encoder gives {vectors.shape[1]} numbers, the saved weights are {len(self.weights)}"
             )
-        values = iter((vectors * self.weights).sum(1) if len(vectors) else ())  # by row: `@` differs by batch size
-        return [Score(tuple(float(next(values)) for _ in r.responses), status_of(r.state)) for r in requests]
+        # The sum is taken row by row: a matrix product rounds differently for other batch sizes.
+        values = (vectors * self.weights).sum(1) if len(vectors) else ()
+        return [
+            self.result(state, request, float(value))
+            for state, request, value in zip(states, requests, values, strict=True)
+        ]
 
     def save(self, folder: Path) -> None:
         """config.json, and the weights once there are some."""

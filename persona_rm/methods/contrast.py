@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.config import Config
-from persona_rm.methods.base import Method
+from persona_rm.methods.base import Need, PromptedMethod
 from persona_rm.methods.implicit import LengthNormalisation, per_token, prompt_format, sequences
 from persona_rm.methods.states import (
     ItemsConfig,
@@ -15,10 +15,9 @@ from persona_rm.methods.states import (
     items_of,
     items_state,
     neutral_payload,
-    status_of,
 )
 from persona_rm.prompts import PromptFormat
-from persona_rm.types import Persona, Score, ScoreRequest, UserState
+from persona_rm.types import Persona, RewardRequest, RewardResult, UserState
 
 
 class ContrastConfig(ItemsConfig):
@@ -29,12 +28,12 @@ class ContrastConfig(ItemsConfig):
     normalise: LengthNormalisation = "sum"
 
 
-class Contrast(Method):
+class Contrast(PromptedMethod):
     """r = beta (log pi(y|x,P) - log pi(y|x)) under the policy; exactly 0 for a stranger. Needs no reference."""
 
     name: ClassVar[str] = "contrast"
     Config: ClassVar[type[Config]] = ContrastConfig
-    needs = "policy"
+    needs: ClassVar[frozenset[Need]] = frozenset({"policy"})
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -45,11 +44,11 @@ class Contrast(Method):
         """No item, or all directions neutral: the plain prompt."""
         return UserState(self.name, None, neutral_payload(self.space) if self.config.persona_as == "pba" else {})
 
-    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
         """As ICA or as PBA does."""
         if self.config.persona_as == "ica":
-            return items_state(self.name, persona, state, self.config)
-        return directions_state(self.name, persona, state, self.space, nobody=self.config.persona == "none")
+            return items_state(self.name, evidence, state, self.config)
+        return directions_state(self.name, evidence, state, self.space, nobody=self.config.persona == "none")
 
     def render(self, state: UserState, prompt: str) -> str:
         """What the model reads with the person."""
@@ -57,15 +56,16 @@ class Contrast(Method):
             return self.prompts.ica(items_of(state), prompt)
         return self.prompts.pba(self.space.describe(directions_of(state, self.space)), prompt)
 
-    def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+    def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """Both prompts of every response in one batch, so that equal prompts give exactly 0."""
         renders = (self.render, lambda _state, prompt: self.prompts.plain(prompt))
-        found = sequences(self.backends.need_logprob(self.name), requests, *renders)
+        rows = sequences(self.backends.need_logprob(self.name), states, requests, *renders)
         return [
-            Score(tuple(map(self._effect, given, plain)), status_of(request.state))
-            for (given, plain), request in zip(found, requests, strict=True)
+            self.result(state, request, self._effect(given, plain))
+            for state, request, (given, plain) in zip(states, requests, rows, strict=True)
         ]
 
     def _effect(self, given: SequenceLogProb, plain: SequenceLogProb) -> float:
-        with_, without = (per_token(one.policy, one.tokens, self.config.normalise) for one in (given, plain))
-        return float(self.config.beta * (with_ - without))
+        with_user = per_token(given.policy, given.tokens, self.config.normalise)
+        without = per_token(plain.policy, plain.tokens, self.config.normalise)
+        return float(self.config.beta * (with_user - without))

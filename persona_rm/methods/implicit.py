@@ -8,9 +8,9 @@ from pydantic import Field
 from persona_rm.backends.base import Backends, LogProb, SequenceLogProb
 from persona_rm.config import Config
 from persona_rm.errors import RecipeError, ScoreError
-from persona_rm.methods.states import PromptConfig, status_of
+from persona_rm.methods.states import PromptConfig
 from persona_rm.prompts import PromptFormat, load_prompts
-from persona_rm.types import Score, ScoreRequest, UserState
+from persona_rm.types import RewardRequest, UserState
 
 LengthNormalisation = Literal["sum", "token"]
 """sum: over response tokens, as DPO trains; token: the mean, so that length does not decide."""
@@ -37,37 +37,23 @@ def prompt_format(config: PromptConfig, backends: Backends, who: str) -> PromptF
 
 
 def sequences(
-    backend: LogProb, requests: Sequence[ScoreRequest], *renders: Render
-) -> list[tuple[list[SequenceLogProb], ...]]:
-    """Every response of every request under each rendering of its prompt, in one call: request, rendering, response.
+    backend: LogProb, states: Sequence[UserState], requests: Sequence[RewardRequest], *renders: Render
+) -> list[tuple[SequenceLogProb, ...]]:
+    """The log-probs of every response under each rendering of its prompt, in one call of the backend.
 
-    Raises `ScoreError` with positions of requests where the backend's names those of rows.
+    Raises `ScoreError` with the positions of requests where the backend's error names rows of its batch.
     """
-    rows = [
-        (owner, text, response)
-        for owner, request in enumerate(requests)
-        for text in [render(request.state, request.prompt) for render in renders]
-        for response in request.responses
-    ]
+    prompts, responses = [], []
+    for state, request in zip(states, requests, strict=True):
+        prompts += [render(state, request.prompt) for render in renders]
+        responses += [request.response] * len(renders)
     try:
-        flat = backend.logprob([text for _, text, _ in rows], [response for *_, response in rows]) if rows else []
+        flat = backend.logprob(prompts, responses) if prompts else []
     except ScoreError as error:
-        raise error.at(*sorted({rows[row][0] for row in error.rows})) from error
-    if len(flat) != len(rows):
-        raise ScoreError(f"the log-prob backend gave {len(flat)} values for {len(rows)} texts")
-    values = iter(flat)
-    return [tuple([next(values) for _ in request.responses] for _ in renders) for request in requests]
-
-
-def policy_scores(
-    backend: LogProb, requests: Sequence[ScoreRequest], render: Render, config: RatioConfig, who: str
-) -> list[Score]:
-    """beta (log pi - log pi_ref) of every response, in one batch (paper, eqs. 1 and 2)."""
-    found = sequences(backend, requests, render)
-    return [
-        Score(tuple(config.beta * log_ratio(one, config.normalise, who) for one in row), status_of(request.state))
-        for (row,), request in zip(found, requests, strict=True)
-    ]
+        raise error.at(*sorted({row // len(renders) for row in error.rows})) from error
+    if len(flat) != len(prompts):
+        raise ScoreError(f"the log-prob backend gave {len(flat)} values for {len(prompts)} texts")
+    return [tuple(flat[i : i + len(renders)]) for i in range(0, len(flat), len(renders))]
 
 
 def log_ratio(found: SequenceLogProb, normalise: LengthNormalisation, who: str) -> float:

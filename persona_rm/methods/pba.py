@@ -5,23 +5,23 @@ from functools import cached_property
 from typing import ClassVar
 
 from persona_rm.config import Config
-from persona_rm.methods.base import Method
-from persona_rm.methods.implicit import RatioConfig, policy_scores, prompt_format
+from persona_rm.methods.base import Need, PromptedMethod
+from persona_rm.methods.implicit import RatioConfig, log_ratio, prompt_format, sequences
 from persona_rm.methods.states import PromptConfig, directions_of, directions_state, neutral_payload
 from persona_rm.prompts import PromptFormat
-from persona_rm.types import Persona, Score, ScoreRequest, UserState
+from persona_rm.types import Persona, RewardRequest, RewardResult, UserState
 
 
 class PBAConfig(PromptConfig, RatioConfig):
     """Published: beta 0.1, the sum over tokens."""
 
 
-class PBA(Method):
+class PBA(PromptedMethod):
     """r(x, y, P~) = beta (log pi(y|x,P~) - log pi_ref(y|x,P~)), P~ the person's directions. State: the directions."""
 
     name: ClassVar[str] = "pba"
     Config: ClassVar[type[Config]] = PBAConfig
-    needs = "trained policy"
+    needs: ClassVar[frozenset[Need]] = frozenset({"policy", "reference"})
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -32,14 +32,18 @@ class PBA(Method):
         """All directions neutral: the plain prompt."""
         return UserState(self.name, None, neutral_payload(self.space))
 
-    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
         """The persona's directions. Raises `DataError` where no inferrer has set them."""
-        return directions_state(self.name, persona, state, self.space, nobody=self.config.persona == "none")
+        return directions_state(self.name, evidence, state, self.space, nobody=self.config.persona == "none")
 
     def render(self, state: UserState, prompt: str) -> str:
         """What the model reads: the one place that training rows, scores and rollouts share."""
         return self.prompts.pba(self.space.describe(directions_of(state, self.space)), prompt)
 
-    def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+    def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """Eq. 2 for every response, in one batch."""
-        return policy_scores(self.backends.need_logprob(self.name), requests, self.render, self.config, self.name)
+        rows = sequences(self.backends.need_logprob(self.name), states, requests, self.render)
+        return [
+            self.result(state, request, self.config.beta * log_ratio(row, self.config.normalise, self.name))
+            for state, request, (row,) in zip(states, requests, rows, strict=True)
+        ]

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from persona_rm.config import Config
 from persona_rm.errors import ScoreError
-from persona_rm.methods.base import Method
-from persona_rm.methods.states import directions_of, directions_state, neutral_payload, status_of
-from persona_rm.types import Levels, Persona, Score, ScoreRequest, UserState
+from persona_rm.methods.base import Method, Need
+from persona_rm.methods.states import directions_of, directions_state, neutral_payload
+from persona_rm.types import Directions, Levels, Persona, RewardRequest, RewardResult, UserState
 
 MIDDLE = 2
 """The level "cannot reflect"."""
@@ -33,15 +33,15 @@ class PBALinear(Method):
 
     name: ClassVar[str] = "pba_linear"
     Config: ClassVar[type[Config]] = PBALinearConfig
-    needs = "annotator"
+    needs: ClassVar[frozenset[Need]] = frozenset({"annotator"})
 
     def prior(self) -> UserState:
         """All directions neutral: every response gets 0."""
         return UserState(self.name, None, neutral_payload(self.space))
 
-    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
         """The persona's directions. Raises `DataError` where no inferrer has set them."""
-        return directions_state(self.name, persona, state, self.space, nobody=self.config.persona == "none")
+        return directions_state(self.name, evidence, state, self.space, nobody=self.config.persona == "none")
 
     @cached_property
     def weights(self) -> tuple[float, ...]:
@@ -51,34 +51,34 @@ class PBALinear(Method):
             found[self.space.index(id_)] *= weight
         return tuple(found)
 
-    def rewards(self, requests: Sequence[ScoreRequest]) -> list[Score]:
-        """One reading of every distinct (prompt, response), then the sum; `Score.dims` holds its non-neutral terms."""
-        weights, levels = self.weights, self._levels(requests)
-        return [self._score(r, [levels[r.prompt, text] for text in r.responses], weights) for r in requests]
+    def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        """Every distinct (prompt, response) is read once; the parts are the terms of non-neutral dimensions."""
+        levels = self._levels(requests)
+        results = []
+        for state, request in zip(states, requests, strict=True):
+            parts = self._parts(directions_of(state, self.space), levels[request.prompt, request.response])
+            results.append(self.result(state, request, sum(parts.values(), 0.0), parts))
+        return results
 
-    def _score(self, request: ScoreRequest, levels: Sequence[Levels], weights: Sequence[float]) -> Score:
-        directions = directions_of(request.state, self.space)
-        terms = {
-            self.space.ids[d]: tuple(weights[d] * direction * (row[d] - MIDDLE) for row in levels)
+    def _parts(self, directions: Directions, levels: Levels) -> dict[str, float]:
+        """weight_d * direction_d * (level_d - 2), by the id of each dimension on which the user has a direction."""
+        return {
+            self.space.ids[d]: self.weights[d] * direction * (levels[d] - MIDDLE)
             for d, direction in enumerate(directions)
             if direction
         }
-        rewards = tuple(sum((term[i] for term in terms.values()), 0.0) for i in range(len(levels)))
-        return Score(rewards, status_of(request.state), dims=terms)
 
-    def _levels(self, requests: Sequence[ScoreRequest]) -> dict[tuple[str, str], Levels]:
-        asked = list(dict.fromkeys((request.prompt, text) for request in requests for text in request.responses))
+    def _levels(self, requests: Sequence[RewardRequest]) -> dict[tuple[str, str], Levels]:
+        texts = list(dict.fromkeys((request.prompt, request.response) for request in requests))
         reader = self.backends.need_reader(self.name)
-        found = reader.levels([prompt for prompt, _ in asked], [text for _, text in asked]) if asked else []
-        if len(found) != len(asked):
-            raise ScoreError(f"the annotator read {len(found)} of {len(asked)} responses")
-        wrong = {
-            pair for pair, row in zip(asked, found, strict=True) if len(row) != len(self.space) or not _valid(row)
-        }
-        if wrong:
-            rows = tuple(i for i, r in enumerate(requests) if any((r.prompt, text) in wrong for text in r.responses))
-            raise ScoreError(f"the annotator must give {len(self.space)} levels of 1, 2 or 3 per response", rows)
-        return dict(zip(asked, found, strict=True))
+        readings = reader.levels([prompt for prompt, _ in texts], [response for _, response in texts]) if texts else []
+        if len(readings) != len(texts):
+            raise ScoreError(f"the annotator read {len(readings)} of {len(texts)} responses")
+        read = dict(zip(texts, readings, strict=True))
+        valid = {text for text, row in read.items() if len(row) == len(self.space) and _valid(row)}
+        if bad := tuple(i for i, r in enumerate(requests) if (r.prompt, r.response) not in valid):
+            raise ScoreError(f"the annotator must give {len(self.space)} levels of 1, 2 or 3 per response", bad)
+        return read
 
 
 def _valid(levels: Levels) -> bool:

@@ -9,7 +9,7 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.prompts.prompts import Chat
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Directions, Pair, Persona, Status, Ugc, UserState
+from persona_rm.types import Directions, Pair, Persona, Ugc, UserState
 
 
 class PromptConfig(Config):
@@ -106,11 +106,6 @@ def directions_of(state: UserState, space: PreferenceSpace) -> Directions:
             f"user {state.user_id!r}: space {space.name} needs {len(space)} directions of -1, 0 or 1, found {what}"
         )
     return tuple(found)
-
-
-def status_of(state: UserState) -> Status:
-    """Cold where nothing is known about the person, so that the prior spoke."""
-    return "cold" if state.cold else "ok"
 
 
 def _keep(items: list[Mapping[str, str]], n: int, keep: str) -> list[Mapping[str, str]]:

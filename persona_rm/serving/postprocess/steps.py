@@ -62,9 +62,10 @@ class Postprocessor:
         """The reward that is given, and its logs: the same keys for every sample of a config, none where all is off.
 
         `raw` is the method's reward; the name of each step is by how much it changed it. `shrinkage_std`: by std and
-        not by items. `standardise_own`: by the person's own statistics; `standardise_not`: too few samples yet, so it is
-        left as it is. `unsafe`: below the floor's threshold, whether or not the reward was above `floor.reward`. The rest is the
-        monitor's. Raises `ScoreError` where an option lacks its input or a number is not finite.
+        not by items. `standardise_own`: by the user's own statistics. `standardise_not`: too few samples so far, the
+        reward is left as it is. `unsafe`: below the floor's threshold, whether or not the reward was above
+        `floor.reward`. The other keys belong to the monitor. Raises `ScoreError` if an option lacks its input or a
+        number is not finite.
         """
         self._refuse(raw)
         reward, logs = raw.reward, {"raw": raw.reward} if self.config.on else {}
