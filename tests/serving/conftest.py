@@ -6,14 +6,13 @@ import pytest
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A cluster that ends with this module."""
-    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray")
     from pool_toys import CPUS
 
-    from persona_rm.construct.job import start_ray
+    from persona_rm.construct.job import local_ray
 
-    start_ray(address="local", num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from persona_rm.construct import card, pictures, records
 from persona_rm.construct.card import DataCard, Flow, PiiCard, SourceCard, SplitCard
 from persona_rm.construct.cleaning.limits import NOT_CAUGHT
 from persona_rm.construct.index import hashed
-from persona_rm.construct.job.cluster import console
 from persona_rm.construct.job.ending import (
     CELLS,
     DROPS,
@@ -27,6 +26,7 @@ from persona_rm.construct.job.ending import (
     need_examples,
 )
 from persona_rm.construct.job.order import BuildResult, Job, universal_sources
+from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.read import COUNTS, quarantine
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.progress import peaks
