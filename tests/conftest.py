@@ -51,7 +51,7 @@ def engine() -> Iterator[VllmGenerator]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
         patch.setenv("HF_HUB_OFFLINE", "1")
-        made = VllmGenerator(VllmConfig(model=model, **small, extra={"enforce_eager": True}))
+        made = VllmGenerator(VllmConfig(model=model, **small, enforce_eager=True))
         yield made
         made.close()
 

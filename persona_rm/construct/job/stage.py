@@ -24,7 +24,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from persona_rm.construct import records
-from persona_rm.construct.job.cluster import console, own
+from persona_rm.construct.job.cluster import own
+from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.worker_progress import shown
 from persona_rm.construct.job.workers import Map, RowsToOutcomes
 from persona_rm.errors import DataError, PersonaRMError
