@@ -16,6 +16,7 @@ from rich.text import Text
 
 from persona_rm.errors import HostError
 from persona_rm.host.locks import remove_stale_locks
+from persona_rm.terminal import make_console
 
 SILENT = {
     r"Failed to fetch reward from remote RM": "a reward raised; the host logs that as information and trains on",
@@ -81,7 +82,7 @@ def run_host(
     Raises `HostError` with the last lines and the path of the log when the exit code is not 0, or when the log shows
     one of the failures in `SILENT`. An interrupt ends the whole process group.
     """
-    console = console or Console(stderr=True)
+    console = console or make_console(stderr=True)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     command = command_line(argv, env)
     with (log_path.parent / "commands.sh").open("a") as file:

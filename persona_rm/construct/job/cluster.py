@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from persona_rm.errors import HostError, PersonaRMError
+from persona_rm.terminal import make_console
 
 PACKAGE = Path(__file__).parents[3]
 
-console = Console(stderr=True)
+console = make_console(stderr=True)
 
 
 @contextmanager
