@@ -9,7 +9,7 @@ from source import PACKAGE, ROOT, Import, imports, module_name, python_files
 
 ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "config", "extras", "progress", "rows", "terminal", "versions"),
+    ("types", "errors", "config", "extras", "progress", "rows", "terminal", "versions", "workers"),
     ("registry",),
     ("space",),
     ("files", "parquet", "prompts", "world", "profiles"),

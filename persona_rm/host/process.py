@@ -52,9 +52,8 @@ def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> s
     """The exact command, ready to paste: what we add to the environment, then the arguments, each flag on its line."""
     added = {k: v for k, v in (env or {}).items() if k.startswith(_SHOWN) and os.environ.get(k) != v}
     exports = [f"{k}={shlex.quote(v)}" for k, v in sorted(added.items())]
-    words = [shlex.quote(a) for a in argv]
-    lines = " ".join(words).replace(" --", " \\\n  --")
-    return " \\\n".join([*exports, lines])
+    words = [f"\\\n  {word}" if word.startswith("--") else word for word in map(shlex.quote, argv)]
+    return " \\\n".join([*exports, " ".join(words)])
 
 
 def silent_failure(text: str) -> str | None:

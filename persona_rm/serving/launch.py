@@ -26,6 +26,7 @@ from persona_rm.recipe import cannot_skip
 from persona_rm.serving.actor import LOG_FOLDER
 from persona_rm.serving.failures import FAILURES, SKIPPED, OnFailure
 from persona_rm.serving.pool import NAMESPACE, Policy, start_pool, wants_inference
+from persona_rm.workers import worker_python
 
 logger = logging.getLogger(__name__)
 Plugin = Literal["reward", "agent"]
@@ -224,7 +225,7 @@ def _connected(address: str) -> Iterator[None]:
 
     ours = not ray.is_initialized()
     if ours:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, runtime_env=worker_python() or None)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 from persona_rm.errors import HostError, PersonaRMError
 from persona_rm.terminal import make_console
+from persona_rm.workers import worker_python
 
 PACKAGE = Path(__file__).parents[3]
 
@@ -44,6 +45,8 @@ def start_ray(tries: int = 3, **options: Any) -> None:
     a busy machine can miss: hence several tries. Raises `HostError`."""
     import ray
 
+    if python := worker_python():
+        options["runtime_env"] = {**python, **options.get("runtime_env", {})}
     warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
     for left in reversed(range(tries)):
         try:
