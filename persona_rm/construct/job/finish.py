@@ -330,6 +330,7 @@ def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: BuildJo
         short = sum(chosen < job.config.testset.per_cell for *_, chosen in table_)
         if short:
             console.print(
-                f"[dim]AlignX_test: {short} of {len(table_)} (dimension, direction) cells have fewer than "
-                f"{job.config.testset.per_cell} cases; stages/split/{CELLS} lists them[/dim]"
+                f"AlignX_test: {short} of {len(table_)} (dimension, direction) cells have fewer than "
+                f"{job.config.testset.per_cell} cases; stages/split/{CELLS} lists them",
+                style="dim",
             )

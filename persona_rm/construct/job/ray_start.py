@@ -26,12 +26,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from persona_rm.errors import HostError
+from persona_rm.interpreter import worker_python
+from persona_rm.io.terminal import make_console
 
 LOOPBACK = "127.0.0.1"
-console = Console(stderr=True)
+console = make_console(stderr=True)
 
 
 def ray_address() -> str | None:
@@ -76,6 +76,8 @@ def connect(tries: int = 3, **options: Any) -> None:
     several tries. Raises `HostError` if Ray does not start or the cluster does not answer."""
     import ray
 
+    if python := worker_python():
+        options["runtime_env"] = {**python, **options.get("runtime_env", {})}
     warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
     for left in reversed(range(tries)):
         try:

@@ -95,7 +95,7 @@ class Stages:
         folder = self.folder / name
         if self.resume and self.is_done(name, key):
             self.seconds[name] = float(json.loads((folder / DONE).read_text())["seconds"])
-            console.print(f"[dim]construct {name}: done before, skipped[/dim]")
+            console.print(f"construct {name}: done before, skipped", style="dim")
             return
         goes_on = self.resume and keeps and _key_in(folder / KEY) == key and not (folder / DONE).exists()
         if not goes_on:

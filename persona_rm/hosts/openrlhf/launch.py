@@ -22,6 +22,7 @@ from persona_rm.construct.job import local_ray
 from persona_rm.errors import HostError
 from persona_rm.hosts.common import device, environment, gpus_needed, ppo_command, require_host, run_host, where
 from persona_rm.hosts.common.env import Device
+from persona_rm.interpreter import worker_python
 from persona_rm.recipe import cannot_skip
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.failures import FAILURES, SKIPPED, OnFailure
@@ -224,7 +225,7 @@ def _connected(address: str) -> Iterator[None]:
 
     ours = not ray.is_initialized()
     if ours:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, runtime_env=worker_python() or None)
     try:
         yield
     finally:
