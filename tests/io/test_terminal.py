@@ -13,7 +13,7 @@ from persona_rm.cli import app
 from persona_rm.errors import MissingExtra
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.io.terminal import make_console, print_head
-from persona_rm.pipeline.run import Run
+from persona_rm.pipeline.run import RunFolder
 from persona_rm.recipe import Recipe
 from tests.source import python_files
 
@@ -60,7 +60,7 @@ def test_a_terminal_keeps_its_width(monkeypatch):
 
 def test_stages_of_any_name_are_headed_by_one_short_line(tmp_path):
     file = io.StringIO()
-    run = Run(Recipe(name="a"), tmp_path, make_console(file=file))
+    run = RunFolder(Recipe(name="a"), tmp_path, make_console(file=file))
     for _ in range(2):
         run.stage("ppo/[/a]", {}, lambda _: None)
     head, done, skipped = file.getvalue().splitlines()
