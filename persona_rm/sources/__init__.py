@@ -6,7 +6,7 @@ from persona_rm.sources.base import OnBad, Source
 SOURCES = Registry(
     "persona_rm.sources",
     {
-        "simulator": "persona_rm.sources.simulator:ToySource",
+        "simulator": "persona_rm.sources.simulator:SimulatorSource",
         "reddit": "persona_rm.sources.reddit:RedditSource",
         "stackexchange": "persona_rm.sources.stackexchange:StackExchangeSource",
         "stackexchange_dump": "persona_rm.sources.stackexchange_dump:StackExchangeDumpSource",
