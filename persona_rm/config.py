@@ -38,7 +38,9 @@ def problems(error: ValidationError, model: type[Any]) -> list[KeyProblem]:
             others.append(KeyProblem(key, "missing"))
         else:
             text = detail["msg"].removeprefix("Value error, ")
-            others.append(KeyProblem(key, f"{text} (found {detail['input']!r})"))
+            # The message of a validator that looked into a section names what it found there itself.
+            looked_inside = detail["type"] == "value_error" and isinstance(detail["input"], dict | list)
+            others.append(KeyProblem(key, text if looked_inside else f"{text} (found {detail['input']!r})"))
     return [*unknown, *others]
 
 

@@ -103,20 +103,15 @@ class Registry:
         path, _, attribute = name.rpartition(":")
         module = _module_of(Path(path))
         cls = getattr(module, attribute, None)
-        own = [
-            key
-            for key, value in vars(module).items()
-            if inspect.isclass(value) and value.__module__ == module.__name__
-        ]
+        classes = [value for value in vars(module).values() if inspect.isclass(value)]
+        own = [one.__name__ for one in classes if one.__module__ == module.__name__]
         if not inspect.isclass(cls):
             there = f"its classes are: {', '.join(own)}" if own else "it defines no class"
             raise MemberError(f"{path} has no class {attribute!r}; {there}{did_you_mean(attribute, own)}")
         if self.base is not None:
             base_module, _, base_name = self.base.partition(":")
             if not issubclass(cls, getattr(import_module(base_module), base_name)):
-                raise MemberError(
-                    f"{attribute} of {path} does not extend {base_module}.{base_name}, as {self.group} asks"
-                )
+                raise MemberError(f"{attribute} of {path} does not extend {base_module}.{base_name}")
         if missing := sorted(getattr(cls, "__abstractmethods__", ())):
             raise MemberError(f"{attribute} of {path} does not define: {', '.join(missing)}")
         if self.base is not None and not isinstance(getattr(cls, "name", None), str):

@@ -1,17 +1,23 @@
 """bundle.yaml: what a bundle consists of, and its members by name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from persona_rm.backends.logprob.transformers_logprob import Dtype
+from persona_rm.backends.logprob.transformers_logprob import Dtype, TransformersOptions
+from persona_rm.backends.logprob.vllm_logprob import VllmOptions
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config, problems
+from persona_rm.config import Config, explain, problems
 from persona_rm.errors import DataError
 from persona_rm.registry import Member
 
 YAML = "bundle.yaml"
+OPTIONS: Mapping[str, type[TransformersOptions | VllmOptions]] = {
+    "transformers": TransformersOptions,
+    "vllm": VllmOptions,
+}
 PolicyPrompt = Literal["pba", "ica", "plain"]
 
 
@@ -33,9 +39,8 @@ class BundleFile(Config):
     reference: str | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
     """What computes log-probabilities under `policy` and `reference`."""
-    engine_options: dict[str, Any] = Field(default_factory=dict)
-    """For `TransformersLogProb` (batch_tokens, max_length, cache_bytes, truncate) or `VllmLogProb` (max_length,
-    tensor_parallel, gpu_memory_utilization, and `extra` for vLLM's `LLM`)."""
+    engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
+    """The options of that engine."""
     prompts: str = "released"
     inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
     """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
@@ -63,6 +68,18 @@ class BundleFile(Config):
     dtype: Dtype = "float32"
     states: int = 4096
     """People kept in memory, with their states; the oldest leave first and are read and adapted again when needed."""
+
+    @field_validator("engine_options", mode="before")
+    @classmethod
+    def _of_the_engine(cls, given: Any, info: ValidationInfo) -> Any:
+        """The options of the engine that the bundle names, and of no other."""
+        engine = info.data.get("engine")
+        if engine is None or isinstance(given, OPTIONS[engine]):
+            return given
+        try:
+            return OPTIONS[engine].model_validate(given)
+        except ValidationError as error:
+            raise ValueError(f"engine {engine}: {explain(error, OPTIONS[engine])}") from error
 
 
 def invalid(error: ValidationError, path: Path) -> DataError:
