@@ -1,7 +1,7 @@
 """One loader of members: by name, with settings, or as a class in a file of the user's own."""
 
+import json
 import os
-import pickle
 import subprocess
 import sys
 
@@ -36,7 +36,7 @@ class Loud(Annotator):
     Config = LoudConfig
 
     def read(self, prompts, comments, variant=0):
-        raise NotImplementedError
+        return []
 
 
 class Half(Annotator):
@@ -45,7 +45,7 @@ class Half(Annotator):
 
 class Nameless(Annotator):
     def read(self, prompts, comments, variant=0):
-        raise NotImplementedError
+        return []
 
 
 class Alone:
@@ -102,11 +102,11 @@ def test_an_absolute_name_means_the_same_in_another_process(mine):
     assert member == {"name": f"{mine.resolve()}/mine.py:Loud", "level": 2}
     assert absolute_name("given", mine) == "given"
     code = (
-        "import sys, pickle; from persona_rm.annotators import ANNOTATORS; "
-        "cls, config = ANNOTATORS.member(pickle.loads(sys.stdin.buffer.read())); print(cls.name, config.level)"
+        "import json, sys; from persona_rm.annotators import ANNOTATORS; "
+        "cls, config = ANNOTATORS.member(json.load(sys.stdin)); print(cls.name, config.level)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(member), capture_output=True, cwd="/", check=True,
+        [sys.executable, "-c", code], input=json.dumps(member).encode(), capture_output=True, cwd="/", check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.stdout.decode().split() == ["loud", "2"]

@@ -77,8 +77,8 @@ def _check_members(bundle: Bundle, path: Path) -> None:
         (METHODS, file.method, "method"),
         (INFERRERS, file.inferrer, "inferrer"),
         (ANNOTATORS, file.annotator, "annotator"),
-        (METHODS, file.universal and file.universal.method, "universal.method"),
-        (METHODS, file.safety and file.safety.method, "safety.method"),
+        (METHODS, file.universal.method if file.universal else None, "universal.method"),
+        (METHODS, file.safety.method if file.safety else None, "safety.method"),
     )
     for zoo, given, key in members:
         try:
