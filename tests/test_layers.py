@@ -10,7 +10,7 @@ from tests.source import PACKAGE, ROOT, Import, imports, module_name, python_fil
 
 ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "config", "maths", "io"),
+    ("types", "errors", "config", "interpreter", "maths", "io"),
     ("registry",),
     ("space",),
     ("prompts", "simulator", "profiles"),

@@ -75,7 +75,8 @@ def evaluate(
         )
     if failures and console:
         console.print(
-            f"[yellow]{label}: {len(failures)} of {len(cases)} cases got no score; {failures[min(failures)]}[/]"
+            f"{label}: {len(failures)} of {len(cases)} cases got no score; {failures[min(failures)]}",
+            style="yellow",
         )
     return Rewards(tuple(cases), values, failures)
 
@@ -107,7 +108,7 @@ def _score(
 class Evaluation:
     """The figures of one run, collected under their names; rewards are kept, so that figures can be paired.
 
-    run = Evaluation(batch=16, seed=0, console=Console())
+    run = Evaluation(batch=16, seed=0, console=make_console())  # of persona_rm.io.terminal
     run.accuracy("pba_golden", pba, cases)
     run.flip("pba_golden_flip", "pba_golden", pba)
     run.accuracy("pba_vote", pba_vote, cases)

@@ -8,7 +8,7 @@ from typing import Any
 
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends, LogProb
-from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
+from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.minilm import MiniLM
 from persona_rm.bundle.bundle_file import YAML, BundleFile, load_member
@@ -230,14 +230,10 @@ class Bundle:
     def _logprob(self, policy: str) -> LogProb:
         file, model, where = self.file, str(self.path(policy)), self.folder / YAML
         reference = str(self.path(file.reference)) if file.reference else None
-        try:
-            if file.engine == "transformers":
-                return TransformersLogProb(
-                    model, reference, device=file.device, dtype=file.dtype, **file.engine_options
-                )
-            if file.device != "auto" or file.dtype == "float64":
-                problem = "engine vllm chooses its device itself and has no float64: leave device out, set dtype"
-                raise DataError(problem, file=where, key="engine")
-            return VllmLogProb(model, reference, dtype=file.dtype, **file.engine_options)
-        except TypeError as error:
-            raise DataError(f"engine {file.engine}: {error}", file=where, key="engine_options") from error
+        options = file.engine_options
+        if isinstance(options, TransformersOptions):
+            return TransformersLogProb(model, reference, device=file.device, dtype=file.dtype, **options.model_dump())
+        if file.device != "auto" or file.dtype == "float64":
+            problem = "engine vllm chooses its device itself and has no float64: leave device out, set dtype"
+            raise DataError(problem, file=where, key="engine")
+        return VllmLogProb(model, reference, dtype=file.dtype, options=options)

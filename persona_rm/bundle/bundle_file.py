@@ -4,15 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from persona_rm.backends.logprob.transformers_logprob import Dtype
+from persona_rm.backends.logprob.transformers_logprob import Dtype, TransformersOptions
+from persona_rm.backends.logprob.vllm_logprob import VllmOptions
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config
+from persona_rm.config import Config, explain
 from persona_rm.errors import DataError, UnknownName
 from persona_rm.registry import Registry
 
 YAML = "bundle.yaml"
+OPTIONS: Mapping[str, type[TransformersOptions | VllmOptions]] = {
+    "transformers": TransformersOptions,
+    "vllm": VllmOptions,
+}
 Member = Mapping[str, Any]
 """A zoo member: its `name`, and beside it the keys of its config."""
 PolicyPrompt = Literal["pba", "ica", "plain"]
@@ -36,9 +41,8 @@ class BundleFile(Config):
     reference: str | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
     """What computes log-probabilities under `policy` and `reference`."""
-    engine_options: dict[str, Any] = Field(default_factory=dict)
-    """For `TransformersLogProb` (batch_tokens, max_length, cache_bytes, truncate) or `VllmLogProb` (max_length,
-    tensor_parallel, gpu_memory_utilization, and `extra` for vLLM's `LLM`)."""
+    engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
+    """The options of that engine."""
     prompts: str = "released"
     inferrer: dict[str, Any] | None = Field(default_factory=lambda: {"name": "posterior"})
     """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
@@ -67,6 +71,18 @@ class BundleFile(Config):
     states: int = 4096
     """People kept in memory, with their states; the oldest leave first and are read and adapted again when needed."""
 
+    @field_validator("engine_options", mode="before")
+    @classmethod
+    def _of_the_engine(cls, given: Any, info: ValidationInfo) -> Any:
+        """The options of the engine that the bundle names, and of no other."""
+        engine = info.data.get("engine")
+        if engine is None or isinstance(given, OPTIONS[engine]):
+            return given
+        try:
+            return OPTIONS[engine].model_validate(given)
+        except ValidationError as error:
+            raise ValueError(f"engine {engine}: {explain(error, OPTIONS[engine])}") from error
+
 
 def load_member(zoo: Registry, given: Member, path: Path, key: str) -> tuple[Any, Any]:
     """The class of a member and its config. Raises `DataError` naming the key."""
@@ -85,4 +101,6 @@ def invalid(error: ValidationError, path: Path, model: type[Config], *inside: st
     """The first fault that pydantic found, with its key and the keys that there are."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in (*inside, *first["loc"]))
-    return DataError(f"{first['msg']}; keys are: {', '.join(model.model_fields)}", file=path, key=key or None)
+    problem = str(first["msg"]).removeprefix("Value error, ")
+    keys = "" if first["type"] == "value_error" else f"; keys are: {', '.join(model.model_fields)}"
+    return DataError(problem + keys, file=path, key=key or None)

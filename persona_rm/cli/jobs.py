@@ -132,7 +132,7 @@ def prepare(
         console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
         args = dpo_args(config, model_folder(plan.model), out, plan.folder / "dpo" / section)
         print_command = command_line(dpo_command(args), environment(device_of(plan), job="dpo"))
-        console.print(print_command, markup=False, highlight=False, soft_wrap=True)
+        console.print(print_command, highlight=False, soft_wrap=True)
 
 
 @app.command(name="eval")
@@ -182,7 +182,7 @@ def rehearse(
         require_host()
         small, changes = rehearsal_of(recipe_of(recipe, overrides))
         for line in changes:
-            console.print(f"- {line}", highlight=False, markup=False)
+            console.print(f"- {line}", highlight=False)
         if not show:
             run_recipe(small, console)
-            console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.", markup=False)
+            console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.")

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from persona_rm.construct.job import start_ray
+from persona_rm.construct.job import local_ray
 from persona_rm.errors import HostError
 from persona_rm.hosts.common import device, environment, gpus_needed, ppo_command, require_host, run_host, where
 from persona_rm.hosts.common.env import Device
+from persona_rm.interpreter import worker_python
 from persona_rm.recipe import cannot_skip
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.failures import FAILURES, SKIPPED, OnFailure
@@ -30,6 +31,7 @@ from persona_rm.serving.pool.pool import NAMESPACE, Policy, start_pool, wants_in
 logger = logging.getLogger(__name__)
 Plugin = Literal["reward", "agent"]
 TAG = "PERSONA_RM_CLUSTER"
+HOST_ONLY = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,10 @@ def run_ppo(
     _clear(run_dir, goes_on=_goes_on(args))
     policy = Policy(n_actors, max_actors or n_actors, stuck_after=max(deadline / 3, 10.0))
     namespace = extra["PERSONA_RM_NAMESPACE"]
-    with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as address:
+    with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as access:
         pool = start_pool(bundle, n_actors, num_gpus=reward_gpus, run_dir=run_dir, namespace=namespace, policy=policy)
         try:
-            seconds = _host(args, {**env, "RAY_ADDRESS": address}, run_dir, echo)
+            seconds = _host(args, {**env, **access}, run_dir, echo)
         finally:
             pool.stop()
     logs = tuple(sorted((run_dir / LOG_FOLDER).glob("*.jsonl")))
@@ -167,26 +169,25 @@ def _check_rollouts(run: PpoJob) -> None:
 
 
 @contextmanager
-def cluster(env: Mapping[str, str], on: Device, gpus: int, n_actors: int) -> Iterator[str]:
-    """The address of the cluster to use: the one that RAY_ADDRESS names, else one that lives as long as this block.
+def cluster(env: Mapping[str, str], on: Device, gpus: int, n_actors: int) -> Iterator[Mapping[str, str]]:
+    """The variables by which another process joins the cluster to use: the one that RAY_ADDRESS names, joined as it
+    is, else one that lives as long as this block and that only this user's processes can reach (`local_ray`).
 
-    Workers inherit the environment of the process that starts the cluster, so `env` is in place while it starts. It
-    gets its own folder: several clusters can share a machine.
+    Its workers get `env`, without what only the host's own start may see. It has its own folder: several clusters can
+    share a machine.
     """
-    import ray
-
-    if address := os.environ.get("RAY_ADDRESS"):
+    if (address := os.environ.get("RAY_ADDRESS")) and address != "local":
         with _connected(address):
-            yield address
+            yield {"RAY_ADDRESS": address}
         return
     folder, tag = tempfile.mkdtemp(prefix="prm-"), uuid.uuid4().hex
-    resources = {"num_gpus": gpus, "num_cpus": gpus + 3 + n_actors} if on == "cpu" else {}
+    resources: dict[str, Any] = {"num_gpus": gpus, "num_cpus": gpus + 3 + n_actors} if on == "cpu" else {}
+    workers = {k: v for k, v in env.items() if k not in HOST_ONLY} | {TAG: tag}
+    options: dict[str, Any] = {"namespace": NAMESPACE, "_temp_dir": folder, "logging_level": "warning", **resources}
     try:
-        with _environ({**env, TAG: tag}):
-            start_ray(address="local", namespace=NAMESPACE, _temp_dir=folder, logging_level="warning", **resources)
-        yield ray.get_runtime_context().gcs_address
+        with local_ray(workers, **options) as access:
+            yield access
     finally:
-        ray.shutdown()
         end_leftovers(tag)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -224,23 +225,9 @@ def _connected(address: str) -> Iterator[None]:
 
     ours = not ray.is_initialized()
     if ours:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, runtime_env=worker_python() or None)
     try:
         yield
     finally:
         if ours:
             ray.shutdown()
-
-
-@contextmanager
-def _environ(env: Mapping[str, str]) -> Iterator[None]:
-    """`os.environ` is `env` inside the block, without what only the host's own start may see."""
-    before = dict(os.environ)
-    hidden = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")
-    os.environ.clear()
-    os.environ.update({k: v for k, v in env.items() if k not in hidden})
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

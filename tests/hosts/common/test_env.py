@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -92,3 +93,10 @@ def test_gpus_needed(args, need):
 def test_gpus_needed_of_a_team():
     args = {"actor.num_nodes": 2, "vllm.num_engines": 4, "vllm.tensor_parallel_size": 2, "reward.remote_url": "f.py"}
     assert gpus_needed(args) == 8 + 16 + 8 + 8
+
+
+def test_a_python_at_a_path_with_spaces_is_quoted_for_rays_shell(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/opt/rm/bin/python")
+    assert "py_executable" not in host_env.job_config({})["runtime_env"]
+    monkeypatch.setattr(sys, "executable", "/my projects/.venv/bin/python")
+    assert host_env.job_config({})["runtime_env"]["py_executable"] == "'/my projects/.venv/bin/python'"
