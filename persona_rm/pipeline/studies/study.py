@@ -107,8 +107,8 @@ class Study:
             world = Simulator(self.world.config.model_copy(update={"kind": kind}), self.space)
             people = world.users("test")[: self.config.askers]
             ids = {person.id for person in people}
-            choices = [choice for choice in world.choices(self.config.choices) if choice.person.id in ids]
-            self._worlds[kind] = OtherUserRewards(world, people, choices, [choice.person.id for choice in choices])
+            choices = [choice for choice in world.choices(self.config.choices) if choice.user.id in ids]
+            self._worlds[kind] = OtherUserRewards(world, people, choices, [choice.user.id for choice in choices])
         return self._worlds[kind]
 
     def personas(self, items: int) -> list[Persona]:
