@@ -19,7 +19,8 @@ from persona_rm.pipeline.members import inferrer_of, space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.infer import backends_of, fitted, population
 from persona_rm.pipeline.stages.train import world_of
-from persona_rm.recipe import InferConfig, InferenceConfig, Member
+from persona_rm.recipe import InferConfig, InferenceConfig
+from persona_rm.registry import Member
 from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser
 from persona_rm.simulator.simulator import Choice, Simulator
 from persona_rm.types import Directions, Persona
