@@ -43,7 +43,7 @@ class VllmCounters:
 class VllmLogProb(RowLogProb):
     """sum log p(response | prompt) under `policy` and `reference` (folders), in nats, by vLLM 0.29.
 
-    Token ids (`host_tokens`) and refusals are those of `TransformersLogProb`. Each model has an engine, started on
+    Token ids (`token_ids`) and refusals are those of `TransformersLogProb`. Each model has an engine, started on
     first use; `gpu_memory_utilization` is for both together. A row may have one token less than the engine's context,
     because vLLM samples one after it. `share_prompts` False never reads the cache. `extra` goes to vLLM's `LLM`, e.g.
     `{"block_size": 64, "max_model_len": 8192}`. One thread per instance.

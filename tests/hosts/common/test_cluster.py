@@ -1,0 +1,29 @@
+import os
+import subprocess
+import sys
+
+from persona_rm.hosts.common import cluster
+
+
+def test_only_processes_with_the_clusters_tag_are_ended():
+    def sleeper(tag):
+        return subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, cluster.TAG: tag}
+        )
+
+    ours, others = sleeper("tag-of-a-test"), sleeper("another-tag")
+    try:
+        assert cluster.end_leftovers("tag-of-a-test") == [ours.pid]
+        assert ours.wait(5) != 0
+        assert others.poll() is None
+    finally:
+        for process in (ours, others):
+            process.kill()
+            process.wait()
+
+
+def test_the_environment_comes_back_after_the_cluster_started():
+    before = dict(os.environ)
+    with cluster._environ({"ONLY": "this", "RAY_OVERRIDE_RESOURCES": "{}"}):
+        assert dict(os.environ) == {"ONLY": "this"}
+    assert dict(os.environ) == before
