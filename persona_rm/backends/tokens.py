@@ -6,8 +6,8 @@ text ends with EOS, the whole is tokenised as one string without special tokens,
 begins after as many ids as the prompt has alone; the trainer counts a token that spans the border in the same way.
 
 There are two differences. Nothing is truncated: `logprob` refuses a text that is too long. And newlines are cut from
-the response only, so that an empty answer, which a rollout can give, is the EOS after a whole prompt. The tests of each
-host compare these ids with those of its own data set.
+the response only, so that an empty answer, which a rollout can give, is the EOS after a whole prompt. The tests of
+each host compare these ids with those of its own data set.
 """
 
 from collections.abc import Sequence

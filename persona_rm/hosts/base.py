@@ -87,6 +87,9 @@ class PpoOptions:
     """What happens if no reward is available after all retries."""
 
 
+DEFAULT_OPTIONS = PpoOptions()
+
+
 class Host(ABC):
     """One trainer."""
 
@@ -135,7 +138,13 @@ class Host(ABC):
 
     @abstractmethod
     def run_ppo(
-        self, args: Args, bundle: Path, run_dir: Path, options: PpoOptions, *, on: Device | None = None
+        self,
+        args: Args,
+        bundle: Path,
+        run_dir: Path,
+        options: PpoOptions = DEFAULT_OPTIONS,
+        *,
+        on: Device | None = None,
     ) -> PpoJob:
         """Run PPO with the rewards of this bundle. Raises `HostError` if the job fails, silently or not."""
 

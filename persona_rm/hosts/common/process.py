@@ -1,7 +1,7 @@
 """Run an unmodified host as a process and show its output.
 
-An exit code of 0 is not enough: a host can swallow an error and go on, or hang. While the job runs, its log is searched
-for lines that show such a failure.
+An exit code of 0 is not enough: a host can swallow an error and go on, or hang. While the job runs, its log is
+searched for lines that show such a failure.
 """
 
 import os
@@ -22,8 +22,8 @@ from persona_rm.errors import HostError
 from persona_rm.hosts.common.locks import remove_stale_locks
 
 REFUSED = {r"persona_rm\.errors\.\w+: ": "a plugin refused to go on"}
-"""The failure that every host can show: pattern of a log line -> meaning. Hosts add their own. After such a failure the
-process may still exit with 0, or wait for minutes, so the job is ended at the first of them."""
+"""The failure that every host can show: pattern of a log line -> meaning. Hosts add their own. After such a failure
+the process may still exit with 0, or wait for minutes, so the job is ended at the first of them."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ACTOR = re.compile(r"^\(\w+ pid=\d+[^()]*\)")

@@ -90,9 +90,9 @@ def environment(
 ) -> dict[str, str]:
     """The environment of the trainer on this device, with the CPU patches on a machine without a GPU.
 
-    The host puts TOKENIZERS_PARALLELISM, NCCL_DEBUG and RAY_ENABLE_ZERO_COPY_TORCH_TENSORS into the runtime environment
-    of its own `ray.init` (cli/train_ppo_ray.py:25-31). Ray refuses a variable that our job configuration sets too, so
-    `job_config` never carries these three.
+    The host puts TOKENIZERS_PARALLELISM, NCCL_DEBUG and RAY_ENABLE_ZERO_COPY_TORCH_TENSORS into the runtime
+    environment of its own `ray.init` (cli/train_ppo_ray.py:25-31). Ray refuses a variable that our job configuration
+    sets too, so `job_config` never carries these three.
     """
     patches: Path = where("openrlhf", "rehearsal")
     return host_environment(patches, on, job=job, extra=extra, base=base, gpus=gpus)

@@ -58,7 +58,8 @@ def fitting_rows(rows: Sequence[DpoRow], args: Mapping[str, Any], model: Path) -
     prompts = [row["prompt"] for row in rows]
     responses = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
     lengths = token_lengths(model, prompts * 2, responses)
-    short, long = [], []
+    short: list[DpoRow] = []
+    long: list[DpoRow] = []
     for row, of_chosen, of_rejected in zip(rows, lengths[: len(rows)], lengths[len(rows) :], strict=True):
         (short if max(of_chosen, of_rejected) <= limit else long).append(row)
     if not short:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from persona_rm.hosts.base import DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
+from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
 from persona_rm.hosts.openrlhf import commands, datasets
@@ -67,7 +67,7 @@ class OpenRLHF(Host):
         args: Mapping[str, Any],
         bundle: Path,
         run_dir: Path,
-        options: PpoOptions = PpoOptions(),
+        options: PpoOptions = DEFAULT_OPTIONS,
         *,
         on: Device | None = None,
     ) -> PpoJob:

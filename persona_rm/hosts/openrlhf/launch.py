@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.errors import HostError
-from persona_rm.hosts.base import PpoJob, PpoOptions
+from persona_rm.hosts.base import DEFAULT_OPTIONS, PpoJob, PpoOptions
 from persona_rm.hosts.common import device
 from persona_rm.hosts.common.cluster import cluster
 from persona_rm.hosts.common.env import Device
@@ -33,7 +33,7 @@ def run_ppo(
     args: Mapping[str, Any],
     bundle: Path,
     run_dir: Path,
-    options: PpoOptions = PpoOptions(),
+    options: PpoOptions = DEFAULT_OPTIONS,
     *,
     on: Device | None = None,
     echo: bool = True,
@@ -135,6 +135,4 @@ def _check_rollouts(run: PpoJob) -> None:
         raise HostError(f"the job exited with 0 but asked for no reward. Log: {run.log}")
     late = samples[len(samples) // 2 :]
     if len(samples) >= 8 and all(row["empty"] for row in late):
-        raise HostError(
-            f"every answer in the second half of the job is empty: did the weights reach vLLM? Log: {run.log}"
-        )
+        raise HostError(f"every answer of the second half is empty: did the weights reach vLLM? Log: {run.log}")

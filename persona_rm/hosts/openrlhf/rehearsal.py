@@ -1,7 +1,7 @@
 """The flags of any OpenRLHF 0.11.2 job, made small enough for a laptop, with a list of what was changed and why.
 
-The rules below are data: a flag, its new value, and the reason for the reader of the log. A rule changes nothing if the
-flag already fits, so rehearsing a rehearsal changes nothing. Defaults are those of cli/train_ppo_ray.py and
+The rules below are data: a flag, its new value, and the reason for the reader of the log. A rule changes nothing if
+the flag already fits, so rehearsing a rehearsal changes nothing. Defaults are those of cli/train_ppo_ray.py and
 cli/train_dpo.py.
 """
 
@@ -94,8 +94,8 @@ def rehearse(
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The flags of any PPO or DPO job -> (flags that run here, environment, what changed and why).
 
-    `model` replaces every model of the job; `out` replaces every output folder, so that a rehearsal never writes over a
-    real run.
+    `model` replaces every model of the job; `out` replaces every output folder, so that a rehearsal never writes over
+    a real run.
     """
     on = on or device()
     job: TrainerKind = "ppo" if any(k.startswith(("actor.", "rollout.", "vllm.")) for k in args) else "dpo"
