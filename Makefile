@@ -8,7 +8,8 @@ STACK ?= auto
 PYTHON ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
-RUN := $(abspath $(VENV))/bin
+# Not $(abspath): it takes a path with spaces for several paths. Recipes quote "$(RUN)" for the same reason.
+RUN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
 
 # ninja and g++ are called by name when DeepSpeed builds its CPU Adam, so the environment's tools come first.
 export PATH := $(RUN):$(PATH)
@@ -35,36 +36,36 @@ install-dev: ## the same with pytest, ruff, mypy, pre-commit
 	@recipes/install/install.sh --dev
 
 quickstart: install ## the whole product, small: threads in, a policy trained on each user's reward out (15 minutes)
-	@$(RUN)/persona-rm run recipes/quickstart.yaml
+	@"$(RUN)/persona-rm" run recipes/quickstart.yaml
 
 embedded: install ## the published figures on the embedded world (up to 60 minutes)
-	@$(RUN)/persona-rm run recipes/simulator.yaml
+	@"$(RUN)/persona-rm" run recipes/simulator.yaml
 
 test: install-dev ## the whole suite: the fast part, then the slow part
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory test-slow
 
 test-fast: install-dev ## unit and contract tests (a minute and a half)
-	@$(RUN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+	@"$(RUN)/python" -m pytest -q -m "not slow" $(PYTEST_ARGS)
 
 test-slow: install-dev ## real DPO, PPO, vLLM, Ray and DeepSpeed on the CPU
-	@$(RUN)/python -m pytest -q -m slow $(PYTEST_ARGS)
+	@"$(RUN)/python" -m pytest -q -m slow $(PYTEST_ARGS)
 
 lint: install-dev ## ruff (rules and format) and mypy --strict
-	@$(RUN)/python -m ruff check .
-	@$(RUN)/python -m ruff format --check .
-	@$(RUN)/python -m mypy
+	@"$(RUN)/python" -m ruff check .
+	@"$(RUN)/python" -m ruff format --check .
+	@"$(RUN)/python" -m mypy
 
 format: install-dev ## let ruff fix and format
-	@$(RUN)/python -m ruff check --fix .
-	@$(RUN)/python -m ruff format .
+	@"$(RUN)/python" -m ruff check --fix .
+	@"$(RUN)/python" -m ruff format .
 
 wheel: install-dev ## dist/persona_rm-*.whl, plugins and recipes inside
-	@$(RUN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@"$(RUN)/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## remove caches and build outputs; runs/ and .venv stay
 	@rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find persona_rm plugins recipes tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove runs/ and the environment
-	@rm -rf runs $(VENV)
+	@rm -rf runs "$(VENV)"

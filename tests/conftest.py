@@ -1,11 +1,16 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and one thread for each process that tests start."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
+# Threads of torch that share a busy core wait for each other at every barrier, and models of tests gain nothing from
+# them. OpenMP reads this when torch or numpy is loaded, so it stands before those imports; children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
 from persona_rm.space import PreferenceSpace, load_space
@@ -14,6 +19,15 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 """Ray workers and other processes of a test import `tests` and the package from this checkout."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def threads_of_torch() -> Iterator[None]:
+    """Torch's setting holds for the whole process: what a test's `threads` asked for ends with the test."""
+    before = os.environ["OMP_NUM_THREADS"]
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(int(before))
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +64,9 @@ def engine() -> Iterator[VllmGenerator]:
     small = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else vLLM takes every core, not OMP_NUM_THREADS
         patch.setenv("HF_HUB_OFFLINE", "1")
-        made = VllmGenerator(VllmConfig(model=model, **small, extra={"enforce_eager": True}))
+        made = VllmGenerator(VllmConfig(model=model, **small, enforce_eager=True))
         yield made
         made.close()
 
@@ -69,7 +84,6 @@ def _save_tiny(folder: Path, seed: int, config: dict[str, int]) -> Path:
         ["Likes law. Dislikes law.\n\n***Task***\n\n***Response:***\n\nI like the law."] * 9, trainer
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", pad_token="<pad>")
-    torch.set_num_threads(1)  # a tiny model gains nothing from threads, and their barriers stall on a busy machine
     torch.manual_seed(seed)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     context = {"max_position_embeddings": 1024, "initializer_range": 0.2, "vocab_size": len(tokenizer)}

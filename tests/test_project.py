@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -96,7 +97,19 @@ def test_make_knows_the_target_and_says_what_it_does(target):
 def test_quickstart_installs_then_runs_its_recipe():
     commands = make("-n", "quickstart").stdout.splitlines()
     assert commands[0] == "recipes/install/install.sh"
-    assert commands[1].endswith("persona-rm run recipes/quickstart.yaml")
+    assert commands[1].endswith('/persona-rm" run recipes/quickstart.yaml')
+
+
+@pytest.mark.parametrize("venv", [".venv", "my env", "/opt/my envs/rm"])
+def test_make_runs_the_environment_of_a_folder_with_spaces(tmp_path, venv):
+    folder = tmp_path / "my projects and more"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    done = subprocess.run(
+        ["make", "-n", "quickstart", f"VENV={venv}"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    command = shlex.split(done.stdout.splitlines()[1])
+    assert command == [str(folder / venv / "bin" / "persona-rm"), "run", "recipes/quickstart.yaml"]
 
 
 def test_ci_lints_and_tests():
@@ -111,16 +124,17 @@ def test_ci_lints_and_tests():
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A toy checkout whose .venv/bin/python is Python, but writes down what pip is asked for (and fails if told)."""
-    shutil.copytree(INSTALL, tmp_path / "recipes" / "install")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    shim = tmp_path / ".venv" / "bin" / "python"
+    folder = tmp_path / "my projects and more"
+    shutil.copytree(INSTALL, folder / "recipes" / "install")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    shim = folder / ".venv" / "bin" / "python"
     shim.write_text(
         '#!/bin/sh\n[ "$1 $2 $3" = "-m pip install" ] || exec "$REAL" "$@"\n'
         'if [ -e "$PWD/broken" ]; then echo "ERROR: no such wheel"; exit 1; fi\necho "$@" >>"$PWD/calls"\n'
     )
     shim.chmod(0o755)
-    return tmp_path
+    return folder
 
 
 def install(checkout: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,9 @@ ANNOTATORS = Registry(
         "given": "persona_rm.annotators.given:GivenAnnotator",
         "http": "persona_rm.annotators.http:HttpAnnotator",
         "llm": "persona_rm.annotators.llm:LlmAnnotator",
-        "simulator": "persona_rm.annotators.simulator:ToyAnnotator",
+        "simulator": "persona_rm.annotators.simulator:SimulatorAnnotator",
     },
+    "persona_rm.annotators.base:Annotator",
 )
 
 __all__ = ["ANNOTATORS", "Annotator"]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from persona_rm.backends.pretrained import from_folder
+
 
 def answers(
     model: Path, prompts: Sequence[str], *, max_new_tokens: int, seed: int, temperature: float = 1.0, batch: int = 64
@@ -13,8 +15,8 @@ def answers(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, padding_side="left")
-    policy: Any = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, dtype=torch.float32).to(device)
+    tokenizer = from_folder(AutoTokenizer, model, padding_side="left")
+    policy: Any = from_folder(AutoModelForCausalLM, model, dtype=torch.float32).to(device)
     torch.manual_seed(seed)
     out: list[str] = []
     for start in range(0, len(prompts), batch):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from persona_rm.backends.base import Vectors
+from persona_rm.backends.pretrained import from_folder
 from persona_rm.config import Config
 from persona_rm.errors import MissingExtra
 
@@ -92,8 +93,8 @@ class MiniLM:
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         dtype = getattr(torch, self.config.dtype)
-        model = AutoModel.from_pretrained(str(folder), dtype=dtype, local_files_only=True).to(device).eval()
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True), model, device
+        model = from_folder(AutoModel, folder, dtype=dtype).to(device).eval()
+        return from_folder(AutoTokenizer, folder), model, device
 
     def _forward(self, texts: list[str]) -> Vectors:
         """Every text through the model, whatever the caches know."""

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from persona_rm.backends.pretrained import from_folder
 from persona_rm.config import Config
 from persona_rm.io.json_rows import atomic
 from persona_rm.prompts import load_prompts
@@ -204,10 +205,8 @@ def _stored_model(folder: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
-    )
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = from_folder(AutoModelForCausalLM, folder, dtype=torch.float32, attn_implementation="eager")
+    tokenizer = from_folder(AutoTokenizer, folder)
     for where_from in ("is_local", "local_files_only"):  # would be stored with the tokenizer
         tokenizer.init_kwargs.pop(where_from, None)
     return tokenizer, model

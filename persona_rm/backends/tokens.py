@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from persona_rm.backends.pretrained import from_folder
 from persona_rm.errors import RecipeError
 
 Encoded = tuple[tuple[int, ...], int]
@@ -43,7 +44,7 @@ def load_tokenizer(model: Path) -> Any:
     """The tokenizer in a model's folder."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model, local_files_only=True)
+    return from_folder(AutoTokenizer, model)
 
 
 def ended(text: str, eos: str) -> str:

@@ -11,21 +11,43 @@ from typing import Any, Literal
 from pydantic import Field
 
 from persona_rm.backends.base import Generation
+from persona_rm.backends.pretrained import REFUSED, code_error
 from persona_rm.config import Config
 from persona_rm.errors import HostError, MissingExtra, RecipeError
 
 
-class EngineConfig(Config):
-    """An engine. `extra` goes to vLLM's `LLM` as it is, e.g. `enforce_eager: true`, `block_size: 32`."""
+class EngineOptions(Config):
+    """How an engine runs, by vLLM's names (`tensor_parallel` is its `tensor_parallel_size`). None is vLLM's default.
+
+    The list is closed. vLLM has options that run code, such as `trust_remote_code`, and names of classes to import; a
+    bundle that came from elsewhere must not be able to set them.
+    """
+
+    max_model_len: int | None = Field(default=None, ge=1)
+    """Tokens of prompt and answer together; None is the model's own limit."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    seed: int = 0
+    enforce_eager: bool = False
+    block_size: int | None = Field(default=None, ge=1)
+    max_num_seqs: int | None = Field(default=None, ge=1)
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    num_gpu_blocks_override: int | None = Field(default=None, ge=1)
+    kv_cache_dtype: str | None = None
+    kv_cache_memory_bytes: int | None = Field(default=None, ge=1)
+    cpu_offload_gb: float | None = Field(default=None, ge=0)
+    quantization: str | None = None
+    distributed_executor_backend: Literal["mp", "ray", "uni"] | None = None
+    enable_expert_parallel: bool = False
+    disable_custom_all_reduce: bool = False
+
+
+class EngineConfig(EngineOptions):
+    """An engine for a model."""
 
     model: str
     """A folder in Hugging Face format."""
     dtype: str = "auto"
-    max_model_len: int | None = None
-    """Tokens of prompt and answer together; None is the model's own limit."""
-    tensor_parallel: int = Field(default=1, ge=1)
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    extra: dict[str, Any] = Field(default_factory=dict)
 
 
 class VllmConfig(EngineConfig):
@@ -108,17 +130,14 @@ class VllmGenerator:
 
 
 def start_engine(config: EngineConfig, **more: Any) -> Any:
-    """vLLM's `LLM` with prefix caching; `config.extra` wins over `more`. Raises `MissingExtra`."""
-    given: dict[str, Any] = {
-        "model": config.model,
-        "dtype": config.dtype,
-        "max_model_len": config.max_model_len,
-        "tensor_parallel_size": config.tensor_parallel,
-        "gpu_memory_utilization": config.gpu_memory_utilization,
-        "enable_prefix_caching": True,
-        "seed": 0,
-    }
-    return load_vllm().LLM(**{**given, **more, **config.extra})
+    """vLLM's `LLM` with prefix caching and `more`. Raises `MissingExtra`, and `RecipeError` if the model needs code of
+    its own, which is never run."""
+    fields = set(EngineConfig.model_fields) - {"tensor_parallel"}
+    given = config.model_dump(include=fields, exclude_none=True) | {"tensor_parallel_size": config.tensor_parallel}
+    try:
+        return load_vllm().LLM(**given, enable_prefix_caching=True, trust_remote_code=False, **more)
+    except (ValueError, RuntimeError) as error:
+        raise code_error(config.model) if REFUSED in str(error) else error from error
 
 
 def run_engine(engine: Any, asked: Sequence[Mapping[str, Any]], sampling: Any, model: str) -> list[Any]:

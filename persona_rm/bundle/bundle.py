@@ -8,10 +8,10 @@ from typing import Any
 
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends, LogProb
-from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
+from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.minilm import MiniLM
-from persona_rm.bundle.bundle_file import YAML, BundleFile, load_member
+from persona_rm.bundle.bundle_file import YAML, BundleFile
 from persona_rm.bundle.user_states import Known, UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
@@ -60,7 +60,7 @@ class Bundle:
         return self._method(given.method, given.method_dir, "safety.method") if given else None
 
     def _method(self, given: Mapping[str, Any], learned_in: str | None, key: str) -> Method:
-        cls, config = load_member(METHODS, given, self.folder / YAML, key)
+        cls, config = METHODS.member(given, self.folder, key)
         if learned_in is not None:
             learned: Method = cls.load(self.path(learned_in), self.space, self._backends)
             return learned
@@ -74,7 +74,7 @@ class Bundle:
         if self.file.inferrer is None:
             return None
         path = self.folder / YAML
-        cls, config = load_member(INFERRERS, self.file.inferrer, path, "inferrer")
+        cls, config = INFERRERS.member(self.file.inferrer, self.folder)
         if self.file.inferrer_dir is None:
             new: Inferrer = cls(config, self.space, self._backends)
             return new
@@ -222,7 +222,7 @@ class Bundle:
     def _backends(self) -> Backends:
         encoder, reader = MiniLM(), None
         if self.file.annotator is not None:
-            cls, config = load_member(ANNOTATORS, self.file.annotator, self.folder / YAML, "annotator")
+            cls, config = ANNOTATORS.member(self.file.annotator, self.folder)
             reader = cls(config, self.space, Backends(encoder=encoder))
         logprob = self._logprob(self.file.policy) if self.file.policy is not None else None
         return Backends(encoder=encoder, reader=reader, logprob=logprob)
@@ -230,14 +230,10 @@ class Bundle:
     def _logprob(self, policy: str) -> LogProb:
         file, model, where = self.file, str(self.path(policy)), self.folder / YAML
         reference = str(self.path(file.reference)) if file.reference else None
-        try:
-            if file.engine == "transformers":
-                return TransformersLogProb(
-                    model, reference, device=file.device, dtype=file.dtype, **file.engine_options
-                )
-            if file.device != "auto" or file.dtype == "float64":
-                problem = "engine vllm chooses its device itself and has no float64: leave device out, set dtype"
-                raise DataError(problem, file=where, key="engine")
-            return VllmLogProb(model, reference, dtype=file.dtype, **file.engine_options)
-        except TypeError as error:
-            raise DataError(f"engine {file.engine}: {error}", file=where, key="engine_options") from error
+        options = file.engine_options
+        if isinstance(options, TransformersOptions):
+            return TransformersLogProb(model, reference, device=file.device, dtype=file.dtype, **options.model_dump())
+        if file.device != "auto" or file.dtype == "float64":
+            problem = "engine vllm chooses its device itself and has no float64: leave device out, set dtype"
+            raise DataError(problem, file=where, key="engine")
+        return VllmLogProb(model, reference, dtype=file.dtype, options=options)

@@ -4,24 +4,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from persona_rm.backends.logprob.transformers_logprob import Dtype
+from persona_rm.backends.logprob.transformers_logprob import Dtype, TransformersOptions
+from persona_rm.backends.logprob.vllm_logprob import VllmOptions
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config
-from persona_rm.errors import DataError, UnknownName
-from persona_rm.registry import Registry
+from persona_rm.config import Config, explain, problems
+from persona_rm.errors import DataError
+from persona_rm.registry import Member
 
 YAML = "bundle.yaml"
-Member = Mapping[str, Any]
-"""A zoo member: its `name`, and beside it the keys of its config."""
+OPTIONS: Mapping[str, type[TransformersOptions | VllmOptions]] = {
+    "transformers": TransformersOptions,
+    "vllm": VllmOptions,
+}
 PolicyPrompt = Literal["pba", "ica", "plain"]
 
 
 class RewardModelSpec(Config):
     """A reward model beside the method, the same for everybody: it is asked with its prior state."""
 
-    method: dict[str, Any]
+    method: Member
     method_dir: str | None = None
     """What it learned (`Method.save`)."""
 
@@ -29,18 +32,17 @@ class RewardModelSpec(Config):
 class BundleFile(Config):
     """bundle.yaml. `policy` and `reference` are model folders for methods that score by log-probability."""
 
-    method: dict[str, Any]
+    method: Member
     space: str = "alignx90"
     method_dir: str | None = None
     policy: str | None = None
     reference: str | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
     """What computes log-probabilities under `policy` and `reference`."""
-    engine_options: dict[str, Any] = Field(default_factory=dict)
-    """For `TransformersLogProb` (batch_tokens, max_length, cache_bytes, truncate) or `VllmLogProb` (max_length,
-    tensor_parallel, gpu_memory_utilization, and `extra` for vLLM's `LLM`)."""
+    engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
+    """The options of that engine."""
     prompts: str = "released"
-    inferrer: dict[str, Any] | None = Field(default_factory=lambda: {"name": "posterior"})
+    inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
     """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
     inferrer_dir: str | None = None
     """What the inferrer learned (`Inferrer.save`), with its config. Without: the inferrer as nobody has fitted it."""
@@ -48,7 +50,7 @@ class BundleFile(Config):
     """The store of people's states (`persona_rm.profiles.open_store`). States there win over the users file."""
     refresh: float = Field(60, ge=0)
     """Seconds after which a person's state is looked up in the store again."""
-    annotator: dict[str, Any] | None = None
+    annotator: Member | None = None
     users: str = "users.jsonl"
     policy_prompt: PolicyPrompt = "pba"
     """How `agent_func.py` puts the person into the policy's prompt."""
@@ -67,22 +69,20 @@ class BundleFile(Config):
     states: int = 4096
     """People kept in memory, with their states; the oldest leave first and are read and adapted again when needed."""
 
+    @field_validator("engine_options", mode="before")
+    @classmethod
+    def _of_the_engine(cls, given: Any, info: ValidationInfo) -> Any:
+        """The options of the engine that the bundle names, and of no other."""
+        engine = info.data.get("engine")
+        if engine is None or isinstance(given, OPTIONS[engine]):
+            return given
+        try:
+            return OPTIONS[engine].model_validate(given)
+        except ValidationError as error:
+            raise ValueError(f"engine {engine}: {explain(error, OPTIONS[engine])}") from error
 
-def load_member(zoo: Registry, given: Member, path: Path, key: str) -> tuple[Any, Any]:
-    """The class of a member and its config. Raises `DataError` naming the key."""
-    config = {k: v for k, v in given.items() if k != "name"}
-    name = given.get("name")
-    try:
-        cls = zoo.load(str(name))
-        return cls, cls.Config(**config)
-    except UnknownName as error:
-        raise DataError(str(error), file=path, key=key) from error
-    except ValidationError as error:
-        raise invalid(error, path, cls.Config, key) from error
 
-
-def invalid(error: ValidationError, path: Path, model: type[Config], *inside: str) -> DataError:
-    """The first fault that pydantic found, with its key and the keys that there are."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in (*inside, *first["loc"]))
-    return DataError(f"{first['msg']}; keys are: {', '.join(model.model_fields)}", file=path, key=key or None)
+def invalid(error: ValidationError, path: Path) -> DataError:
+    """The first problem that pydantic found in bundle.yaml, with its key."""
+    first = problems(error, BundleFile)[0]
+    return DataError(first.text, file=path, key=first.key or None)

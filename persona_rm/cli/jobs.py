@@ -132,7 +132,7 @@ def prepare(
         console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
         folder, on = plan.folder / "dpo" / section, device_of(plan)
         job_of_host = load_host().dpo_job(model_folder(plan.model), out, folder, config.args, on)
-        console.print(job_of_host.line(), markup=False, highlight=False, soft_wrap=True)
+        console.print(job_of_host.line(), highlight=False, soft_wrap=True)
 
 
 @app.command(name="eval")
@@ -182,7 +182,7 @@ def rehearse(
         load_host().require()
         small, changes = rehearsal_of(recipe_of(recipe, overrides))
         for line in changes:
-            console.print(f"- {line}", highlight=False, markup=False)
+            console.print(f"- {line}", highlight=False)
         if not show:
             run_recipe(small, console)
-            console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.", markup=False)
+            console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.")

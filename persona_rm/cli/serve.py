@@ -62,7 +62,7 @@ def serve(
 
         def say(url: str) -> None:
             line = f"Serving {folder} at {url}   try: {curl_example(url, somebody, token=token)}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:
             run_server(service, settings, say)

@@ -9,6 +9,7 @@ from rich.panel import Panel
 
 from persona_rm.cli.app import Overrides, RecipePath, app, console, recipe_of, told
 from persona_rm.errors import RecipeError
+from persona_rm.io.terminal import print_head
 
 KEYS = {"1": 2, "2": 1, "3": 0, "4": -1, "5": -2}
 """What is typed -> the grade of the answer."""
@@ -73,7 +74,7 @@ def profile(
                 text = json.dumps(held.export(user), ensure_ascii=False, indent=1)
                 if export:
                     export.write_text(text + "\n", encoding="utf-8")
-                    console.print(f"Written: {export}", markup=False)
+                    console.print(f"Written: {export}")
                 else:
                     console.print_json(text)
             if erase:
@@ -91,10 +92,10 @@ def _with_infer(recipe: Path, overrides: list[str] | None) -> Any:
 def _question(desk: Any, number: int, of: int) -> bool:
     """Ask one question until it is answered or skipped; False where the person wants to end."""
     question, nats = desk.interview.question()
-    console.rule(f"Question {number} of at most {of} ({nats / 0.6931:.2f} bits expected)", align="left")
-    console.print(question.prompt, markup=False, highlight=False)
+    print_head(console, f"Question {number} of at most {of}", f" ({nats / 0.6931:.2f} bits expected)")
+    console.print(question.prompt, highlight=False)
     for label, text in (("first", question.first), ("second", question.second)):
-        console.print(Panel(text, title=label, title_align="left", highlight=False))
+        console.print(Panel(text, title=label, title_align="left", expand=console.is_bounded))
     while True:
         typed = typer.prompt(CHOICES)
         key, _, reason = typed.strip().partition(" ")
@@ -110,9 +111,9 @@ def _question(desk: Any, number: int, of: int) -> bool:
         if key == "w" and reason:
             n = desk.interview.critique(reason, question.first, desk.reader)
             desk.save()
-            console.print(f"[dim]understood as {n} preference{'' if n == 1 else 's'}; now which of the two?[/]")
+            console.print(f"understood as {n} preference{'' if n == 1 else 's'}; now which of the two?", style="dim")
         else:
-            console.print("[yellow]1 to 5, w and a reason, s or q[/]")
+            console.print("1 to 5, w and a reason, s or q", style="yellow")
 
 
 def _known(desk: Any) -> None:
@@ -122,5 +123,5 @@ def _known(desk: Any) -> None:
     if posterior.cold:
         raise RecipeError(f"nothing was answered: {desk.user!r} stays unknown")
     said = space.describe(posterior.directions) or "nothing sure"
-    console.print(f"After {posterior.n_items} answers and items: {said}", markup=False)
-    console.print(f"[dim]kept in {desk.store}, version {desk.version}[/]")
+    console.print(f"After {posterior.n_items} answers and items: {said}")
+    console.print(f"kept in {desk.store}, version {desk.version}", style="dim")

@@ -19,7 +19,8 @@ def progress_bar(console: Console | None, label: str, total: int) -> Iterator[Up
     """A bar that goes when the block ends. None without a console, or on one that is quiet or no terminal: what the
     block prints is left alone then."""
     drawn = console is not None and console.is_terminal and not console.quiet
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not drawn) as bar:
         task = bar.add_task(label, total=total)
 

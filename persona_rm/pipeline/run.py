@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from persona_rm import __version__
+from persona_rm.io.terminal import print_head
 from persona_rm.recipe import Recipe, save_recipe
 
 RECORD = "stage.json"
@@ -41,14 +42,14 @@ class RunFolder:
         folder, key = self.folder / name, stage_key(name, inputs)
         done = _read(folder)
         if done.get("key") == key and done.get("status") == "done":
-            self.console.print(f"[dim]{name}: done before, skipped ({done['seconds']} s then)[/]")
+            self.console.print(f"{name}: done before, skipped ({done['seconds']} s then)", style="dim")
             self._note(name, "skipped", done["seconds"])
             return key
         if done.get("key") != key and folder.exists() and not keeps:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         again = " (goes on after an interruption)" if done.get("key") == key else ""
-        self.console.rule(f"[bold]{name}[/]{again}", align="left")
+        print_head(self.console, name, again)
         save_recipe(self.recipe, folder / "recipe.yaml")
         self._write(folder, key, "running", 0, inputs)
         started = time.monotonic()
@@ -60,7 +61,7 @@ class RunFolder:
         seconds = round(time.monotonic() - started)
         self._write(folder, key, "done", seconds, inputs)
         self._note(name, "done", seconds)
-        self.console.print(f"[green]{name}: done in {seconds} s[/]")
+        self.console.print(f"{name}: done in {seconds} s", style="green")
         return key
 
     def _write(self, folder: Path, key: str, status: str, seconds: int, inputs: Mapping[str, Any]) -> None:

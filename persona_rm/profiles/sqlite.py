@@ -193,15 +193,26 @@ def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
         db.text_factory = bytes
         db.execute("PRAGMA secure_delete = ON")
         db.execute(f"PRAGMA mmap_size = {MAPPED}")
-        if _is_new(db, path):
+        if _found_new(db, path):
             _into_wal(db, path, timeout_s)
             _make(db, path)
         undo.pop_all()
     return db
 
 
+def _found_new(db: sqlite3.Connection, path: Path) -> bool:
+    """`_is_new` of one moment. In two moments another process may write the whole store in between: no application id
+    in the first, tables in the second, which looks like a file of another program."""
+    db.execute("BEGIN")
+    with db:
+        return _is_new(db, path)
+
+
 def _is_new(db: sqlite3.Connection, path: Path) -> bool:
-    """True for a file without anything in it. Raises `DataError` for one that is not ours, or of another layout."""
+    """True if the file has nothing in it. It is asked inside a transaction, because it reads several values.
+
+    Raises `DataError` if the file belongs to another program or has another layout.
+    """
     application, layout = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if application == OURS:
         check_schema(str(layout), str(path))
@@ -228,6 +239,7 @@ def _into_wal(db: sqlite3.Connection, path: Path, timeout_s: float) -> None:
 
 
 def _make(db: sqlite3.Connection, path: Path) -> None:
+    """Writes the tables, unless another process has written them since the file was found new."""
     db.execute("BEGIN IMMEDIATE")
     with db:
         for statement in TABLES if _is_new(db, path) else ():

@@ -6,7 +6,7 @@ from persona_rm.sources.base import OnBad, Source
 SOURCES = Registry(
     "persona_rm.sources",
     {
-        "simulator": "persona_rm.sources.simulator:ToySource",
+        "simulator": "persona_rm.sources.simulator:SimulatorSource",
         "reddit": "persona_rm.sources.reddit:RedditSource",
         "stackexchange": "persona_rm.sources.stackexchange:StackExchangeSource",
         "stackexchange_dump": "persona_rm.sources.stackexchange_dump:StackExchangeDumpSource",
@@ -14,6 +14,7 @@ SOURCES = Registry(
         "jsonl": "persona_rm.sources.jsonl:JsonlSource",
         "hf": "persona_rm.sources.hf:HfSource",
     },
+    "persona_rm.sources.base:Source",
 )
 
 __all__ = ["SOURCES", "OnBad", "Source"]

@@ -33,8 +33,9 @@ fi
 is_supported() { "$1" -S -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
 
 find_python() {
-    local candidate
-    for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
+    local candidate candidates=(python3.11 python3.12 python3)
+    [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         if is_supported "$candidate"; then command -v "$candidate"; return; fi
     done
     die "Python 3.11 or 3.12 is needed; tried: ${PYTHON:-python3.11, python3.12, python3}." \

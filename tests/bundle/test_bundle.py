@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from persona_rm.backends.base import Backends, SequenceLogProb
+from persona_rm.backends.logprob.vllm_logprob import VllmOptions
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.inferrers.base import Inferrer, Posterior
@@ -300,16 +301,31 @@ def test_the_engine_that_gives_log_probs_is_the_bundles(models):
     here = load_bundle(edit(folder, policy="p", reference="r", engine_options={"cache_bytes": 7, "truncate": "left"}))
     made = here._backends.logprob
     assert (type(made).__name__, made.policy, made.truncate) == ("TransformersLogProb", str(here.path("p")), "left")
-    settings = {"max_length": 90, "extra": {"block_size": 64}}
+    settings = {"max_length": 90, "block_size": 64}
     there = load_bundle(edit(folder, engine="vllm", engine_options=settings))._backends.logprob
-    assert (type(there).__name__, there.dtype, there.max_length) == ("VllmLogProb", "float32", 90)
-    assert there.extra == {"block_size": 64}
+    assert (type(there).__name__, there.dtype) == ("VllmLogProb", "float32")
+    assert there.options == VllmOptions(max_length=90, block_size=64)
 
 
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ({"engine_options": {"block_size": 64}}, r"engine transformers: .*block_size"),
+        (
+            {"engine_options": {"block_size": 64}},
+            r"engine transformers: block_size: there is no such key; .*batch_tokens",
+        ),
+        *[
+            (
+                {"engine": engine, "engine_options": options},
+                rf"engine {engine}: {key}: there is no such key; .*max_len",
+            )
+            for engine in ("transformers", "vllm")
+            for key, options in (
+                ("extra", {"extra": {"trust_remote_code": True}}),
+                ("trust_remote_code", {"trust_remote_code": True}),
+                ("tokenizer", {"tokenizer": "elsewhere"}),
+            )
+        ],
         ({"engine": "vllm", "device": "cpu"}, "engine vllm chooses its device itself"),
         ({"engine": "vllm", "dtype": "float64"}, "has no float64"),
     ],

@@ -212,8 +212,8 @@ def main() -> None:
     space, started = load_space(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder), space, args.hidden, args.layers)
-        extra = {"enforce_eager": True, "block_size": args.block_size, "distributed_executor_backend": "uni"}
-        engine = Imposed(VllmConfig(model=model, dtype="float32", gpu_memory_utilization=0.5, extra=extra))
+        more = {"enforce_eager": True, "block_size": args.block_size, "distributed_executor_backend": "uni"}
+        engine = Imposed(VllmConfig(model=model, dtype="float32", gpu_memory_utilization=0.5, **more))
         found = with_ratios(rows(args, space, engine))
         engine.close()
     show(found)

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     options = parser.parse_args()
     model = AutoModelForCausalLM.from_pretrained(
-        model_folder("simulator_lm"), dtype=torch.bfloat16, attn_implementation="sdpa"
+        model_folder("simulator_lm"), dtype=torch.bfloat16, attn_implementation="sdpa", trust_remote_code=False
     )
     torch.manual_seed(0)
     ids = torch.randint(5, model.config.vocab_size, (options.rows, options.tokens))

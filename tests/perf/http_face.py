@@ -18,7 +18,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,11 +59,10 @@ def face() -> Iterator[str]:
 @contextmanager
 def ray_serve() -> Iterator[str]:
     """The address of a deployment with one replica, on a cluster of its own."""
-    import ray
     from ray import serve
     from starlette.requests import Request
 
-    from persona_rm.construct.job import start_ray
+    from persona_rm.construct.job import local_ray
 
     @serve.deployment(max_ongoing_requests=512, ray_actor_options={"num_cpus": 0.5})
     class Trivial:
@@ -73,15 +71,13 @@ def ray_serve() -> Iterator[str]:
             return {"rewards": [0.5] * n, "scores": [0.6] * n, "extra_logs": {"cold": [0.0] * n}}
 
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="prm-") as folder:
-        start_ray(address="local", num_cpus=2, num_gpus=0, _temp_dir=folder, logging_level="error")
+    with local_ray(num_cpus=2, num_gpus=0, logging_level="error"):
         try:
             serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
             serve.run(Trivial.bind(), route_prefix="/get_reward", logging_config={"enable_access_log": False})
             yield f"http://127.0.0.1:{port}/get_reward"
         finally:
             serve.shutdown()
-            ray.shutdown()
 
 
 def free_port() -> int:

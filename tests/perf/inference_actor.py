@@ -12,7 +12,7 @@ from pathlib import Path
 import ray
 
 from persona_rm.bundle import load_bundle, write_bundle
-from persona_rm.construct.job import start_ray
+from persona_rm.construct.job import local_ray
 from persona_rm.serving.pool.pool import INFERENCE, Pool, start_inference
 from persona_rm.types import Persona, Ugc
 
@@ -51,13 +51,11 @@ def measure(bundle: Path, callers: int, rounds: int, **options: float) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        start_ray(address="local", num_cpus=2, num_gpus=0)
+    with tempfile.TemporaryDirectory() as folder, local_ray(num_cpus=2, num_gpus=0):
         bundle = make(Path(folder) / "bundle")
         alone = measure(bundle, 1, 300, max_rows=1, max_wait=0)
         unbatched = measure(bundle, CALLERS, 8, max_rows=1, max_wait=0)
         batched = measure(bundle, CALLERS, 30)
-        ray.shutdown()
     print(f"ratio: {batched / alone:.1f} ({CALLERS} callers, batched {batched:,.0f}/s; one by one {alone:,.0f}/s)")
     print(f"ratio: {batched / unbatched:.1f} (the same callers without batches {unbatched:,.0f}/s)")
 

@@ -85,9 +85,9 @@ def policy_of(folder: Path, layers: int) -> Path:
     if not layers:
         return start
     wide = {"hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12, "num_key_value_heads": 12}
-    config = AutoConfig.from_pretrained(start, num_hidden_layers=layers, **wide)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "policy")
-    AutoTokenizer.from_pretrained(start).save_pretrained(folder / "policy")
+    config = AutoConfig.from_pretrained(start, num_hidden_layers=layers, trust_remote_code=False, **wide)
+    AutoModelForCausalLM.from_config(config, trust_remote_code=False).save_pretrained(folder / "policy")
+    AutoTokenizer.from_pretrained(start, trust_remote_code=False).save_pretrained(folder / "policy")
     return folder / "policy"
 
 

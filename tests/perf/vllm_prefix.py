@@ -28,7 +28,7 @@ import torch
 from logprob import make_model
 from transformers import AutoModelForCausalLM
 
-from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
+from persona_rm.backends.logprob.vllm_logprob import VllmLogProb, VllmOptions
 
 Row = tuple[list[int], list[int]]
 VOCABULARY = 4096
@@ -46,7 +46,7 @@ def draw_group(draw: Random, persona: int, response: int, size: int) -> list[Row
 
 def score(backend: VllmLogProb, rows: Sequence[Row], *, share: bool) -> tuple[float, list[float]]:
     """Seconds, and the sums."""
-    backend.share_prompts = share
+    backend.options = backend.options.model_copy(update={"share_prompts": share})
     started = time.perf_counter()
     found = backend.logprob_ids([prompt for prompt, _ in rows], [response for _, response in rows])
     return time.perf_counter() - started, [one.policy for one in found]
@@ -124,9 +124,12 @@ def main() -> None:
     os.environ.update(settings | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(args.threads)})
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder), args.hidden, args.layers)
-        net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float64).eval()
-        extra = {"enforce_eager": True, "block_size": args.block, "max_model_len": args.persona + args.response + 1}
-        backend = VllmLogProb(model, dtype="float32", gpu_memory_utilization=0.3, extra=extra)
+        net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float64, trust_remote_code=False).eval()
+        length = args.persona + args.response + 1
+        options = VllmOptions(
+            enforce_eager=True, block_size=args.block, max_model_len=length, gpu_memory_utilization=0.3
+        )
+        backend = VllmLogProb(model, dtype="float32", options=options)
         found = measure(backend, net, args, args.block)
         print(backend.counters)
         backend.close()

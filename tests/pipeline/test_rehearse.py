@@ -33,10 +33,12 @@ def test_a_recipe_for_any_device_is_not_said_to_change_its_device():
 
 @pytest.mark.slow
 def test_a_teams_recipe_runs_to_its_end_on_a_cpu(tmp_path):
+    folder = tmp_path / "my runs"
+    folder.mkdir()
     command = [sys.executable, "-m", "persona_rm.cli", "rehearse", str(TEAMS), "source=simulator"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "ran to its end" in done.stdout
-    run = tmp_path / "runs" / "llama8b-rehearsal"
+    run = folder / "runs" / "llama8b-rehearsal"
     for trained in ("dpo/pba", "dpo/ica", "ppo/matched"):
         assert list((run / trained / "model").glob("*.safetensors")), trained

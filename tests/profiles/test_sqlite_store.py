@@ -6,6 +6,8 @@ import re
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -62,6 +64,52 @@ def test_two_processes_that_make_and_write_one_file_lose_nothing(tmp_path):
     with SqliteStore(path) as store:
         assert len(store) == 2 * 40 * 5 + 1
         assert set(store.get([f"two-39-{j}" for j in range(5)])) == {f"two-39-{j}" for j in range(5)}
+
+
+def make_many(folder, together) -> None:
+    """Runs in another process: makes 40 stores, each at the same moment as the other processes do."""
+    for i in range(40):
+        together.wait(30)
+        SqliteStore(folder / f"{i}.sqlite").open().close()
+
+
+def test_processes_that_make_one_file_at_once_all_get_the_store(tmp_path):
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(6)
+    running = [context.Process(target=make_many, args=(tmp_path, together)) for _ in range(together.parties)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(60)
+    assert {process.exitcode for process in running} == {0}
+
+
+@pytest.mark.parametrize("log_is_there", [False, True])
+def test_a_store_that_another_made_between_two_reads_is_no_file_of_another_program(
+    tmp_path, monkeypatch, log_is_there
+):
+    path = tmp_path / "p.sqlite"
+    if log_is_there:
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+        db.close()
+    others = []
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql, *values):
+            if "sqlite_master" in sql and not others:
+                others.append(SqliteStore(path, timeout_s=0.1))
+                with suppress(DataError):  # without a write-ahead log the reader keeps writers away
+                    others[0].put([state("a")])
+            return super().execute(sql, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Interrupted))
+    with SqliteStore(path) as store:
+        assert others
+        assert sorted(store.ids()) == (["a"] if log_is_there else [])
+        others[0].put([state("b")])
+        assert "b" in store.get(["b"])
+    others[0].close()
 
 
 def test_threads_share_a_store_and_others_open_their_own(store):

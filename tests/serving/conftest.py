@@ -6,13 +6,12 @@ import pytest
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A cluster that ends with this module."""
-    ray = pytest.importorskip("ray")
-    from persona_rm.construct.job import start_ray
+    pytest.importorskip("ray")
+    from persona_rm.construct.job import local_ray
     from tests.serving.pool.pool_samples import CPUS
 
-    start_ray(address="local", num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=CPUS, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from persona_rm.backends.logprob.causal import Model, inspect
 from persona_rm.backends.logprob.forward import ForwardCounters, LogProbScorer
 from persona_rm.backends.logprob.lora import adapted, base_of, is_adapter, same
 from persona_rm.backends.logprob.prefix_cache import PrefixCache
 from persona_rm.backends.logprob.prefix_tree import grow
 from persona_rm.backends.logprob.row_logprob import RowLogProb, check_rows, model_dir
+from persona_rm.backends.pretrained import from_folder
 from persona_rm.backends.tokens import Encoded
+from persona_rm.config import Config
 from persona_rm.errors import MissingExtra
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
@@ -26,6 +30,16 @@ CUT_STEP = 256
 """Tokens are cut in such steps, so that the responses of one prompt, whose lengths differ, are mostly cut alike."""
 MIN_PROMPT = 64
 """The last prompt tokens, which are never cut: they hold the question."""
+
+
+class TransformersOptions(Config):
+    """`engine_options` of a bundle for `TransformersLogProb`, which says what they mean."""
+
+    batch_tokens: int = Field(default=8192, ge=1)
+    max_length: int | None = Field(default=None, ge=1)
+    share_prompts: bool = True
+    cache_bytes: int = Field(default=512 * 2**20, ge=0)
+    truncate: Truncate = "refuse"
 
 
 class TransformersLogProb(RowLogProb):
@@ -107,7 +121,7 @@ class TransformersLogProb(RowLogProb):
         folder = _folder(self.policy, "policy")
         if is_adapter(folder) and not (Path(folder) / "tokenizer_config.json").is_file():
             folder = base_of(folder)
-        return _transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return from_folder(_transformers().AutoTokenizer, folder)
 
     @cached_property
     def _models(self) -> tuple[Model, ...]:
@@ -131,7 +145,7 @@ class TransformersLogProb(RowLogProb):
 
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         auto = _transformers().AutoModelForCausalLM
-        return auto.from_pretrained(folder, local_files_only=True, dtype=getattr(torch, self.dtype)).to(device).eval()
+        return from_folder(auto, folder, dtype=getattr(torch, self.dtype)).to(device).eval()
 
 
 def shortened(row: Encoded, limit: int) -> Encoded:

@@ -10,15 +10,25 @@ block as another's of its prompt. A larger `block_size` makes the second kind ra
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pydantic import Field
+
 from persona_rm.backends.logprob.row_logprob import RowLogProb, check_rows, model_dir
+from persona_rm.backends.pretrained import from_folder
 from persona_rm.backends.tokens import Encoded
-from persona_rm.backends.vllm_engine import EngineConfig, load_vllm, run_engine, start_engine, stop_engine
+from persona_rm.backends.vllm_engine import (
+    EngineConfig,
+    EngineOptions,
+    load_vllm,
+    run_engine,
+    start_engine,
+    stop_engine,
+)
 from persona_rm.errors import HostError, RecipeError
 
 VllmDtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -40,13 +50,21 @@ class VllmCounters:
     rescored: int = 0
 
 
+class VllmOptions(EngineOptions):
+    """`engine_options` of a bundle for `VllmLogProb`. `gpu_memory_utilization` is for both models together."""
+
+    max_length: int | None = Field(default=None, ge=1)
+    """The most tokens a row may have, if that is less than the engines' contexts allow."""
+    share_prompts: bool = True
+    """False never reads the prefix cache."""
+
+
 class VllmLogProb(RowLogProb):
     """sum log p(response | prompt) under `policy` and `reference` (folders), in nats, by vLLM 0.29.
 
     Token ids (`token_ids`) and refusals are those of `TransformersLogProb`. Each model has an engine, started on
-    first use; `gpu_memory_utilization` is for both together. A row may have one token less than the engine's context,
-    because vLLM samples one after it. `share_prompts` False never reads the cache. `extra` goes to vLLM's `LLM`, e.g.
-    `{"block_size": 64, "max_model_len": 8192}`. One thread per instance.
+    first use. A row may have one token less than the engine's context, because vLLM samples one after it. One thread
+    per instance.
     """
 
     def __init__(
@@ -55,23 +73,17 @@ class VllmLogProb(RowLogProb):
         reference: str | Path | None = None,
         *,
         dtype: VllmDtype = "auto",
-        max_length: int | None = None,
-        share_prompts: bool = True,
-        tensor_parallel: int = 1,
-        gpu_memory_utilization: float = 0.9,
-        extra: Mapping[str, Any] | None = None,
+        options: VllmOptions | None = None,
     ) -> None:
         self.policy, self.reference = policy, reference
-        self.dtype, self.max_length, self.share_prompts = dtype, max_length, share_prompts
-        self.tensor_parallel, self.gpu_memory_utilization = tensor_parallel, gpu_memory_utilization
-        self.extra = dict(extra or {})
+        self.dtype, self.options = dtype, options or VllmOptions()
         self.counters = VllmCounters()
 
     @property
     def limit(self) -> int:
         """The most tokens a row may have: the smallest of `max_length` and, less one, both engines' contexts."""
         contexts = [int(engine.model_config.max_model_len) - 1 for engine in self._engines()]
-        return min(contexts if self.max_length is None else [self.max_length, *contexts])
+        return min(contexts if self.options.max_length is None else [self.options.max_length, *contexts])
 
     def close(self) -> None:
         """Stops the engines and their processes; the next call starts others."""
@@ -91,9 +103,9 @@ class VllmLogProb(RowLogProb):
 
     def _by_row(self, engine: Any, rows: Sequence[Encoded]) -> dict[Encoded, float]:
         """The sum of each row: with the cache where that can be believed, else without."""
-        found = self._shared(engine, rows) if self.share_prompts else {}
+        found = self._shared(engine, rows) if self.options.share_prompts else {}
         rest = [row for row in rows if row not in found]
-        self.counters.rescored += len(rest) if self.share_prompts else 0
+        self.counters.rescored += len(rest) if self.options.share_prompts else 0
         for row, output in zip(rest, self._run(engine, rest, read=False), strict=True):
             if (value := tail_sum(output, row)) is not None:
                 found[row] = value
@@ -141,7 +153,7 @@ class VllmLogProb(RowLogProb):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(model_dir(self.policy, "policy"), local_files_only=True)
+        return from_folder(AutoTokenizer, model_dir(self.policy, "policy"))
 
     @cached_property
     def _policy(self) -> Any:
@@ -155,18 +167,11 @@ class VllmLogProb(RowLogProb):
         return [engine for engine in (self._policy, self._reference) if engine is not None]
 
     def _start(self, folder: str | Path, role: str) -> Any:
-        if "logprobs_mode" in self.extra:
-            raise RecipeError("logprobs_mode is not for `extra`: sums are of the model's own log-probabilities")
         if self.dtype not in get_args(VllmDtype):
             raise RecipeError(f"vLLM has no dtype {self.dtype}: use one of {', '.join(get_args(VllmDtype))}")
-        config = EngineConfig(
-            model=model_dir(folder, role),
-            dtype=self.dtype,
-            tensor_parallel=self.tensor_parallel,
-            gpu_memory_utilization=self.gpu_memory_utilization / (1 if self.reference is None else 2),
-            extra=self.extra,
-        )
-        return start_engine(config)
+        given = self.options.model_dump(include=set(EngineOptions.model_fields))
+        given["gpu_memory_utilization"] /= 1 if self.reference is None else 2
+        return start_engine(EngineConfig(model=model_dir(folder, role), dtype=self.dtype, **given))
 
 
 def tail_sum(output: Any, row: Encoded, missing: int = 0) -> float | None:

@@ -1,19 +1,15 @@
-"""Ray for construction: started quietly where nobody has, with errors that are the library's own."""
+"""Ray for construction: the running cluster, or one of this machine, with errors that are the library's own."""
 
 import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from persona_rm.errors import HostError, PersonaRMError
+from persona_rm.construct.job.ray_start import connect, local_ray, ray_address
+from persona_rm.errors import PersonaRMError
 
 PACKAGE = Path(__file__).parents[3]
-
-console = Console(stderr=True)
 
 
 @contextmanager
@@ -25,35 +21,29 @@ def cluster() -> Iterator[Any]:
     import ray
     import ray.data
 
-    ours = not ray.is_initialized()
-    if ours:
-        environment = {"env_vars": {"PYTHONPATH": str(PACKAGE), "HF_HUB_OFFLINE": "1"}}
-        start_ray(logging_level=logging.ERROR, runtime_env=environment)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.raise_original_map_exception = True
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
+    with nullcontext() if ray.is_initialized() else _started():
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.raise_original_map_exception = True
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield ray
-    finally:
-        if ours:
-            ray.shutdown()
 
 
-def start_ray(tries: int = 3, **options: Any) -> None:
-    """A cluster of this machine, or the one that `options` name. Ray gives its first process a fixed 30 seconds, which
-    a busy machine can miss: hence several tries. Raises `HostError`."""
+def _started() -> AbstractContextManager[Any]:
+    environment = {"env_vars": {"PYTHONPATH": str(PACKAGE), "HF_HUB_OFFLINE": "1"}}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "runtime_env": environment}
+    return local_ray(**options) if ray_address() is None else _joined(options)
+
+
+@contextmanager
+def _joined(options: dict[str, Any]) -> Iterator[None]:
     import ray
 
-    warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
-    for left in reversed(range(tries)):
-        try:
-            ray.init(include_dashboard=False, log_to_driver=False, **options)
-            return
-        except Exception as error:
-            if left == 0 or "timed out during startup" not in str(error):
-                raise HostError(f"no Ray cluster could be started here: {error}") from error
-            console.print(f"Ray did not start within its 30 seconds on this busy machine; {left} tries left")
+    connect(**options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def own(error: BaseException | None) -> PersonaRMError | OSError | None:

@@ -19,7 +19,6 @@ from persona_rm.construct.card.data_card import DataCard, PiiCard, RowFlow, Sour
 from persona_rm.construct.card.figure_counts import ExampleTally, LevelTally
 from persona_rm.construct.card.readme import readme
 from persona_rm.construct.cleaning.limits import NOT_CAUGHT
-from persona_rm.construct.job.cluster import console
 from persona_rm.construct.job.ending import (
     CELLS,
     DROPS,
@@ -30,6 +29,7 @@ from persona_rm.construct.job.ending import (
     need_examples,
 )
 from persona_rm.construct.job.order import BuildJob, BuildResult, universal_sources
+from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.read import COUNTS, quarantine
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.worker_progress import peaks
@@ -330,6 +330,7 @@ def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: BuildJo
         short = sum(chosen < job.config.testset.per_cell for *_, chosen in table_)
         if short:
             console.print(
-                f"[dim]AlignX_test: {short} of {len(table_)} (dimension, direction) cells have fewer than "
-                f"{job.config.testset.per_cell} cases; stages/split/{CELLS} lists them[/dim]"
+                f"AlignX_test: {short} of {len(table_)} (dimension, direction) cells have fewer than "
+                f"{job.config.testset.per_cell} cases; stages/split/{CELLS} lists them",
+                style="dim",
             )

@@ -24,7 +24,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from persona_rm.construct import records
-from persona_rm.construct.job.cluster import console, own
+from persona_rm.construct.job.cluster import own
+from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.worker_progress import shown
 from persona_rm.construct.job.workers import Map, RowsToOutcomes
 from persona_rm.errors import DataError, PersonaRMError
@@ -94,7 +95,7 @@ class Stages:
         folder = self.folder / name
         if self.resume and self.is_done(name, key):
             self.seconds[name] = float(json.loads((folder / DONE).read_text())["seconds"])
-            console.print(f"[dim]construct {name}: done before, skipped[/dim]")
+            console.print(f"construct {name}: done before, skipped", style="dim")
             return
         goes_on = self.resume and keeps and _key_in(folder / KEY) == key and not (folder / DONE).exists()
         if not goes_on:

@@ -12,36 +12,39 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from persona_rm.construct.job import start_ray
+from persona_rm.construct.job import local_ray
 from persona_rm.hosts.common.env import Device
+from persona_rm.interpreter import worker_python
 from persona_rm.serving.pool.pool import NAMESPACE
 
+HOST_ONLY = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+"""Variables for the host's own `ray.init`. They would change the cluster that is started here."""
 TAG = "PERSONA_RM_CLUSTER"
 """The variable in the environment of every process of a cluster; its value is unique to the cluster."""
 
 
 @contextmanager
-def cluster(env: Mapping[str, str], on: Device, gpus: int, n_actors: int) -> Iterator[str]:
-    """The address of the cluster to use: the one that RAY_ADDRESS names, or else a new one that ends with this block.
+def cluster(env: Mapping[str, str], on: Device, gpus: int, n_actors: int) -> Iterator[Mapping[str, str]]:
+    """The variables by which another process joins the cluster.
 
-    Workers inherit the environment of the process that starts the cluster, so `env` is in place while it starts. A new
-    cluster gets its own folder, because several clusters can share a machine.
+    If RAY_ADDRESS names a cluster it is joined as it is. Otherwise one is started that ends with this block and that
+    only the processes of this system user can reach (`local_ray`). Its workers get `env`, without the variables that
+    only the host's own `ray.init` may see. It has its own folder, because several clusters can share a machine.
     """
-    import ray
-
-    if address := os.environ.get("RAY_ADDRESS"):
+    if (address := os.environ.get("RAY_ADDRESS")) and address != "local":
         with _connected(address):
-            yield address
+            yield {"RAY_ADDRESS": address}
         return
     folder, tag = tempfile.mkdtemp(prefix="prm-"), uuid.uuid4().hex
-    resources = {"num_gpus": gpus, "num_cpus": gpus + 3 + n_actors} if on == "cpu" else {}
+    resources: dict[str, Any] = {"num_gpus": gpus, "num_cpus": gpus + 3 + n_actors} if on == "cpu" else {}
+    workers = {k: v for k, v in env.items() if k not in HOST_ONLY} | {TAG: tag}
+    options: dict[str, Any] = {"namespace": NAMESPACE, "_temp_dir": folder, "logging_level": "warning", **resources}
     try:
-        with _environ({**env, TAG: tag}):
-            start_ray(address="local", namespace=NAMESPACE, _temp_dir=folder, logging_level="warning", **resources)
-        yield ray.get_runtime_context().gcs_address
+        with local_ray(workers, **options) as access:
+            yield access
     finally:
-        ray.shutdown()
         end_leftovers(tag)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -80,24 +83,9 @@ def _connected(address: str) -> Iterator[None]:
 
     started_here = not ray.is_initialized()
     if started_here:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, runtime_env=worker_python() or None)
     try:
         yield
     finally:
         if started_here:
             ray.shutdown()
-
-
-@contextmanager
-def _environ(env: Mapping[str, str]) -> Iterator[None]:
-    """`os.environ` is `env` inside the block."""
-    before = dict(os.environ)
-    # These two are for the host's own `ray.init`. Here they would change the cluster that is being started.
-    hidden = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")
-    os.environ.clear()
-    os.environ.update({k: v for k, v in env.items() if k not in hidden})
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from persona_rm.interpreter import worker_python
+
 Device = Literal["gpu", "cpu"]
 _TRAVELS = ("PERSONA_RM_", "PYTHONPATH", "HF_HUB_OFFLINE", "VLLM_CPU_KVCACHE_SPACE", "DS_ACCELERATOR")
 
@@ -100,4 +102,4 @@ def _single_process(env: Mapping[str, str]) -> dict[str, str]:
 def job_config(env: Mapping[str, str]) -> dict[str, Any]:
     """The runtime environment that `ray job submit --runtime-env-json` takes, wrapped as Ray's job configuration."""
     travels = {k: v for k, v in env.items() if k.startswith(_TRAVELS)}
-    return {"runtime_env": {"env_vars": travels}, "metadata": {}}
+    return {"runtime_env": {"env_vars": travels, **worker_python()}, "metadata": {}}

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from persona_rm.errors import HostError
 from persona_rm.hosts.common.locks import remove_stale_locks
+from persona_rm.io.terminal import make_console
 
 REFUSED = {r"persona_rm\.errors\.\w+: ": "a plugin refused to go on"}
 """The failure that every host can show: pattern of a log line -> meaning. Hosts add their own. After such a failure
@@ -51,9 +52,8 @@ def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> s
     its own line."""
     added = {k: v for k, v in (env or {}).items() if k.startswith(_SHOWN) and os.environ.get(k) != v}
     exports = [f"{k}={shlex.quote(v)}" for k, v in sorted(added.items())]
-    words = [shlex.quote(a) for a in argv]
-    lines = " ".join(words).replace(" --", " \\\n  --")
-    return " \\\n".join([*exports, lines])
+    words = [f"\\\n  {word}" if word.startswith("--") else word for word in map(shlex.quote, argv)]
+    return " \\\n".join([*exports, " ".join(words)])
 
 
 def silent_failure(text: str, silent: Mapping[str, str] = REFUSED) -> str | None:
@@ -82,7 +82,7 @@ def run_host(
     Raises `HostError` with the last lines and the path of the log if the exit code is not 0, or if a line matches a
     pattern of `silent` (pattern -> meaning). An interrupt ends the whole process group.
     """
-    console = console or Console(stderr=True)
+    console = console or make_console(stderr=True)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     command = command_line(argv, env)
     with (log_path.parent / "commands.sh").open("a") as file:

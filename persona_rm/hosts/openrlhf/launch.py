@@ -64,7 +64,7 @@ def run_ppo(
     # An actor that hangs is restarted after a third of the deadline, so that a caller's last retry meets the new one.
     most = options.max_actors or options.n_actors
     policy = Policy(options.n_actors, most, stuck_after=max(options.deadline / 3, 10.0))
-    with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as address:
+    with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as access:
         pool = start_pool(
             bundle,
             options.n_actors,
@@ -74,7 +74,7 @@ def run_ppo(
             policy=policy,
         )
         try:
-            seconds = _train(args, {**env, "RAY_ADDRESS": address}, run_dir, echo)
+            seconds = _train(args, {**env, **access}, run_dir, echo)
         finally:
             pool.stop()
     logs = tuple(sorted((run_dir / LOG_FOLDER).glob("*.jsonl")))

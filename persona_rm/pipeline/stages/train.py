@@ -83,7 +83,8 @@ def run_build(run: RunFolder) -> str:
 def planned(job: BuildJob) -> Table:
     """What `build(job)` would do: stages, rows and cost."""
     stages = Stages(job.out / STAGES, job.resume)
-    shown = Table("stage, rows, cost", "", title=f"Plan of {job.out}")
+    shown = Table("stage, rows, cost", "", title="Plan")
+    shown.add_row("folder", str(job.out))
     for name, key in keys_of(job, stages).items():
         shown.add_row(f"stage {name}", "done before, skipped" if job.resume and stages.is_done(name, key) else "to do")
     found = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config)
@@ -96,7 +97,7 @@ def print_result(run: RunFolder, result: BuildResult) -> None:
     """Where the data is, and what is wrong with it."""
     run.console.print(f"{sum(s['rows'] for s in result.card['splits'].values()):,} examples in {result.folder}")
     for problem in result.card["errors"]:
-        run.console.print(f"[yellow]{problem}[/]")
+        run.console.print(problem, style="yellow")
 
 
 def examples_of(run: RunFolder, evaluation: bool = False) -> list[Example]:

@@ -62,4 +62,4 @@ def _needed(study: Study, kind: PopulationKind, how: str, lost: Sequence[Figure]
             study.sheet.add([Figure(f"questions_to_{word}_{OBSERVED}{name}", n, n, n, goal.n)])
     if found["match"] is None:
         last = f"{lost[-1].value:.3f} short after {len(lost) - 1} questions"
-        study.run.console.print(f"[yellow]{kind}, {how}: {last}; observed items give {goal.value:.3f}[/]")
+        study.run.console.print(f"{kind}, {how}: {last}; observed items give {goal.value:.3f}", style="yellow")

@@ -8,8 +8,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
+from persona_rm.backends.logprob.vllm_logprob import VllmLogProb, VllmOptions
 from persona_rm.backends.tokens import token_ids
 from persona_rm.errors import HostError, MissingExtra, RecipeError, ScoreError
 
@@ -86,7 +87,7 @@ def toy(monkeypatch):
     sys.modules["vllm.v1.engine.exceptions"].EngineDeadError = type("EngineDeadError", (Exception,), {})
 
     def make(policy: ToyEngine, reference: ToyEngine | None = None, **more: Any) -> VllmLogProb:
-        made = VllmLogProb("policy", "reference" if reference else None, **more)
+        made = VllmLogProb("policy", "reference" if reference else None, options=VllmOptions(**more))
         made.__dict__.update(_policy=policy, _reference=reference)
         return made
 
@@ -280,10 +281,13 @@ def test_engines_share_the_memory_and_get_what_is_extra(toy, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     asked = []
     sys.modules["vllm"].LLM = lambda **given: asked.append(given) or ToyEngine()
-    backend = VllmLogProb(tmp_path, tmp_path, dtype="float32", gpu_memory_utilization=0.8, extra={"block_size": 64})
+    options = VllmOptions(gpu_memory_utilization=0.8, block_size=64)
+    backend = VllmLogProb(tmp_path, tmp_path, dtype="float32", options=options)
     assert backend.limit == 63
     assert [one["gpu_memory_utilization"] for one in asked] == [0.4, 0.4]
-    assert {**asked[0], "block_size": 64, "dtype": "float32", "enable_prefix_caching": True} == asked[0]
+    told = {"block_size": 64, "dtype": "float32", "enable_prefix_caching": True, "trust_remote_code": False}
+    assert {**asked[0], **told} == asked[0]
+    assert not {"max_length", "share_prompts", "max_model_len", "tensor_parallel"} & asked[0].keys()
     alone = VllmLogProb(tmp_path)
     assert alone.limit == 63
     assert asked[2]["gpu_memory_utilization"] == 0.9
@@ -291,8 +295,9 @@ def test_engines_share_the_memory_and_get_what_is_extra(toy, tmp_path):
 
 def test_what_would_be_no_log_probability_is_refused(toy, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(RecipeError, match="logprobs_mode"):
-        _ = VllmLogProb(tmp_path, extra={"logprobs_mode": "raw_logits"}).limit
+    for key in ("logprobs_mode", "extra", "trust_remote_code"):
+        with pytest.raises(ValidationError, match=rf"{key}\n.*[Ee]xtra"):
+            VllmOptions(**{key: True})
     with pytest.raises(RecipeError, match="no dtype float64: use one of auto"):
         _ = VllmLogProb(tmp_path, dtype="float64").limit
     with pytest.raises(RecipeError, match=r"no policy model at .*nowhere.*config\.json"):

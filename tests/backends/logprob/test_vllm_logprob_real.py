@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from persona_rm.backends.base import SequenceLogProb
-from persona_rm.backends.logprob.vllm_logprob import VllmLogProb, tail_sum
+from persona_rm.backends.logprob.vllm_logprob import VllmLogProb, VllmOptions, tail_sum
 from persona_rm.backends.tokens import Encoded, token_ids
 from persona_rm.errors import ScoreError
 
@@ -22,6 +22,7 @@ PER_TOKEN = 1e-5
 BLOCK = 32
 SHAPE = {"hidden_size": 64, "num_attention_heads": 2}
 SMALL_ENGINE = {
+    "gpu_memory_utilization": 0.3,
     "enforce_eager": True,
     "block_size": BLOCK,
     "num_gpu_blocks_override": 200,
@@ -58,8 +59,7 @@ def real(tiny_model):
         patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         patch.setenv("OMP_NUM_THREADS", "1")
         policy, reference = tiny_model(0, **SHAPE), tiny_model(1, **SHAPE)
-        memory = {"gpu_memory_utilization": 0.3}
-        made = VllmLogProb(policy, reference, dtype="float32", extra=SMALL_ENGINE, **memory)
+        made = VllmLogProb(policy, reference, dtype="float32", options=VllmOptions(**SMALL_ENGINE))
         yield made
         made.close()
 

@@ -20,10 +20,3 @@ def test_only_processes_with_the_clusters_tag_are_ended():
         for process in (ours, others):
             process.kill()
             process.wait()
-
-
-def test_the_environment_comes_back_after_the_cluster_started():
-    before = dict(os.environ)
-    with cluster._environ({"ONLY": "this", "RAY_OVERRIDE_RESOURCES": "{}"}):
-        assert dict(os.environ) == {"ONLY": "this"}
-    assert dict(os.environ) == before

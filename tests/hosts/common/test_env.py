@@ -31,9 +31,10 @@ def test_a_free_port_can_be_listened_on():
         listening.bind(("127.0.0.1", free_port()))
 
 
-def test_only_named_variables_travel_in_the_job_configuration():
+def test_only_named_variables_travel_in_the_job_configuration(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/opt/rm/bin/python")
     found = job_config({"PERSONA_RM_BUNDLE": "/b", "SECRET": "x", "HF_HUB_OFFLINE": "1"})
-    assert found["runtime_env"]["env_vars"] == {"PERSONA_RM_BUNDLE": "/b", "HF_HUB_OFFLINE": "1"}
+    assert found["runtime_env"] == {"env_vars": {"PERSONA_RM_BUNDLE": "/b", "HF_HUB_OFFLINE": "1"}}
 
 
 def test_the_patches_of_a_host_come_first_on_the_path_once(tmp_path):
@@ -41,3 +42,10 @@ def test_the_patches_of_a_host_come_first_on_the_path_once(tmp_path):
     env = host_environment(tmp_path, "cpu", base={"PYTHONPATH": path}, gpus=1)
     assert env["PYTHONPATH"] == f"{tmp_path}:/a:/b"
     assert host_environment(tmp_path, "gpu", base={"PYTHONPATH": path})["PYTHONPATH"] == path
+
+
+def test_a_python_at_a_path_with_spaces_is_quoted_for_rays_shell(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/opt/rm/bin/python")
+    assert "py_executable" not in job_config({})["runtime_env"]
+    monkeypatch.setattr(sys, "executable", "/my projects/.venv/bin/python")
+    assert job_config({})["runtime_env"]["py_executable"] == "'/my projects/.venv/bin/python'"

@@ -1,5 +1,6 @@
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -117,3 +118,9 @@ def _runs(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_path_with_dashes_behind_a_space_is_one_word_of_the_command():
+    argv = ["run", "--out", "/my data/a --b", "--fast"]
+    text = command_line(argv, {})
+    assert shlex.split(text.replace("\\\n", "")) == argv

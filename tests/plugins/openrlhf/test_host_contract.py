@@ -21,7 +21,7 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.bundle import User, load_bundle, write_bundle
-from persona_rm.construct.job import start_ray
+from persona_rm.construct.job import local_ray
 from persona_rm.hosts.common import where
 from persona_rm.hosts.openrlhf.queries import sigmoid
 from persona_rm.serving import client
@@ -275,7 +275,7 @@ def test_a_prompt_that_was_cut_inside_a_character(local, bundle):
 @pytest.fixture
 def pool(tmp_path, tmp_path_factory, space, monkeypatch):
     """Two real reward actors in a real cluster whose workers have the host's environment, over the packaged model."""
-    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray")
     people = [
         User(Persona(f"p{i}", directions=tuple(int(j in (i, 2 * i + 1)) - int(j == i + 3) for j in range(len(space)))))
         for i in range(12)
@@ -289,15 +289,12 @@ def pool(tmp_path, tmp_path_factory, space, monkeypatch):
     }  # fmt: skip
     for key, value in environ.items():
         monkeypatch.setenv(key, value)
-    start_ray(address="local", num_cpus=4, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
-    actors = None
-    try:
+    with local_ray(num_cpus=4, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))):
         actors = start_pool(folder, 2, namespace="contract")
-        yield folder
-    finally:
-        if actors is not None:
+        try:
+            yield folder
+        finally:
             actors.stop()
-        ray.shutdown()
 
 
 @pytest.mark.slow

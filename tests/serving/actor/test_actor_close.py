@@ -10,7 +10,7 @@ import pytest
 from persona_rm.backends.base import Backends, SequenceLogProb
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.bundle import User, write_bundle
-from persona_rm.construct.job import start_ray
+from persona_rm.construct.job import local_ray
 from persona_rm.errors import Full, ScoreError
 from persona_rm.methods.base import Method
 from persona_rm.serving.actor import reward_actor as module
@@ -153,9 +153,8 @@ def test_vllms_engines_are_among_what_is_closed(made, monkeypatch):
 def cluster(tmp_path_factory):
     """A cluster that ends with this module."""
     ray = pytest.importorskip("ray")
-    start_ray(address="local", num_cpus=4, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
-    yield ray
-    ray.shutdown()
+    with local_ray(num_cpus=4, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))):
+        yield ray
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from persona_rm.construct.job import start_ray
+from persona_rm.construct.job import local_ray
 from persona_rm.errors import DataError, HostError
 from persona_rm.serving.__main__ import _run, parse
 from persona_rm.serving.client import RayTransport, RewardClient
@@ -33,9 +33,8 @@ print(json.dumps([[one.text for one in found], [one.directions for one in known]
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A cluster that ends with this module; its workers find the library by PYTHONPATH as installed."""
-    start_ray(address="local", num_cpus=3, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r")))
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    with local_ray(num_cpus=3, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))) as access:
+        yield access["RAY_ADDRESS"]
 
 
 @pytest.fixture

@@ -1,0 +1,139 @@
+"""A Ray cluster of this machine that only processes of this user can reach.
+
+By default Ray listens on every address of the machine and answers whoever connects, so another process could read the
+users' preferences or run code. A cluster that is started here is closed in two ways:
+
+- Its node address is 127.0.0.1, and then every server of Ray (GCS, raylet, object manager, workers, agents, metrics)
+  binds to the loopback interface. Ray replaces a loopback address by the machine's outer one unless it is told that
+  this machine has no cluster of several nodes; the switch is named after Windows and OSX but works everywhere.
+- Ray's token authentication is on. The token is random, belongs to one cluster, and lies in a file that only the user
+  can read. The environment holds the path of that file, never the token.
+
+What remains: Ray's Prometheus exporters and its agents' health pages answer without the token, on loopback only. They
+hold measurements of the machine and of Ray, and no text of users. Sockets that a job opens beside Ray (the trainer's
+process groups of torch and NCCL) are the trainer's; torch's rendezvous store listens on every address.
+
+A cluster that already runs is joined as it is: its owner decides about addresses and tokens.
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from persona_rm.errors import HostError
+from persona_rm.interpreter import worker_python
+from persona_rm.io.terminal import make_console
+
+LOOPBACK = "127.0.0.1"
+console = make_console(stderr=True)
+
+
+def ray_address() -> str | None:
+    """The address of the cluster that a process without one joins: `RAY_ADDRESS`, or what `ray start` left on this
+    machine. None if there is none, and a cluster must be started."""
+    from ray._private.services import get_ray_address_from_environment
+
+    address = get_ray_address_from_environment(None, None)
+    return None if address in (None, "local") else str(address)
+
+
+@contextmanager
+def local_ray(
+    environ: Mapping[str, str] | None = None, *, tries: int = 3, **options: Any
+) -> Iterator[Mapping[str, str]]:
+    """A cluster that lives as long as this block; `options` are those of `ray.init`.
+
+    Workers inherit the environment of the process that starts the cluster: `environ` replaces this process's while it
+    starts. Yields the variables that another process needs in order to join; inside the block this process has them
+    too. Raises `HostError` if Ray does not start.
+    """
+    import ray
+
+    folder = Path(tempfile.mkdtemp(prefix="prm-"))
+    access = _access(folder / "token")
+    started = {"address": "local", "_node_ip_address": LOOPBACK, "_temp_dir": str(folder), **options}
+    try:
+        with environment({**os.environ, **access}), _closed_mode():
+            try:
+                with environment({**(os.environ if environ is None else environ), **access}):
+                    connect(tries, **started)
+                yield {**access, "RAY_ADDRESS": str(ray.get_runtime_context().gcs_address)}
+            finally:
+                ray.shutdown()
+    finally:
+        _read_again()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def connect(tries: int = 3, **options: Any) -> None:
+    """`ray.init`, quietly. Ray gives its first process a fixed 30 seconds, which a busy machine can miss: hence
+    several tries. Raises `HostError` if Ray does not start or the cluster does not answer."""
+    import ray
+
+    if python := worker_python():
+        options["runtime_env"] = {**python, **options.get("runtime_env", {})}
+    warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
+    for left in reversed(range(tries)):
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, **options)
+            return
+        except Exception as error:
+            if left == 0 or "timed out during startup" not in str(error):
+                raise HostError(f"no Ray cluster could be started here: {error}") from error
+            console.print(f"Ray did not start within its 30 seconds on this busy machine; {left} tries left")
+
+
+@contextmanager
+def environment(env: Mapping[str, str]) -> Iterator[None]:
+    """`os.environ` is `env` inside the block."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _access(token: Path) -> dict[str, str]:
+    """Write a new token, and return the variables by which Ray, and vLLM inside it, use it and stay on loopback."""
+    handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(32))
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_TOKEN": "",  # a token of another cluster would win over the file
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "VLLM_HOST_IP": LOOPBACK,  # vLLM looks for a Ray node with its own address
+    }
+
+
+@contextmanager
+def _closed_mode() -> Iterator[None]:
+    """Ray reads its switches once per process, perhaps before this module was asked: it reads them again here, and
+    `local_ray` does so at its end, so that a later connection to another cluster is not affected."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    _read_again()
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _read_again() -> None:
+    import ray
+
+    compiled: Any = ray._raylet
+    compiled.Config.initialize("")
+    compiled.AuthenticationTokenLoader.instance().reset_cache()

@@ -1,0 +1,53 @@
+"""The consoles that the library prints to. Texts reach them as they are: names of users and paths are no markup."""
+
+from typing import IO, Any
+
+from rich.console import Console, ConsoleDimensions
+from rich.text import Text
+
+UNBOUNDED = 100_000
+"""Columns of a console that is no terminal: more than any line has, so that nothing is wrapped or cut."""
+RULE = 80
+"""Columns of a rule there."""
+
+
+class PlainConsole(Console):
+    """Rich's console, without markup and emoji codes, and as wide as its lines if its output is no terminal.
+
+    Logs and pipes are read by programs and copied from: a path that was wrapped at 80 columns is broken in both.
+    """
+
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, **settings: Any) -> None:
+        super().__init__(stderr=stderr, file=file, markup=False, emoji=False, **settings)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Is there a terminal, with a last column? (`is_terminal` asks for colours, and FORCE_COLOR sets it.)"""
+        try:
+            return self.file.isatty()
+        except (AttributeError, ValueError):  # a stand-in for a file, or a closed one
+            return False
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines."""
+        size = super().size
+        return size if self.is_bounded else ConsoleDimensions(UNBOUNDED, size.height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+
+def make_console(*, stderr: bool = False, file: IO[str] | None = None, **settings: Any) -> PlainConsole:
+    """The console for standard output, standard error or `file`; `settings` are rich's (`quiet`, `force_terminal`)."""
+    return PlainConsole(stderr=stderr, file=file, **settings)
+
+
+def print_head(console: Console, title: str, note: str = "") -> None:
+    """A line that opens a section: the title, a note behind it, and a rule to the end of the line."""
+    text = Text.assemble((title, "bold"), note)
+    if console.width < UNBOUNDED:
+        console.rule(text, align="left")
+    else:
+        console.print(text, Text("─" * max(3, RULE - 1 - text.cell_len), style="rule.line"))
