@@ -1,9 +1,9 @@
 """What a client does if no reward is available: it stops the job, or lets the host leave out the group of samples.
 
-The first policy, `stop`, ends the job with the reason. The second, `skip_group`, needs a host that can drop all samples
-of a prompt before anything is computed from them; the package of each host says how it does that and checks the job's
-flags before it starts. What was left out is reported by a warning with a running count, in `skipped.jsonl` beside the
-run, and by the metric `skipped`.
+The policy `stop` ends the job with the reason. The policy `skip_group` needs a host that can drop all samples of a
+prompt before anything is computed from them; the package of each host says how it does that and checks the job's flags
+before it starts. What was left out is reported by a warning with a running count, in `skipped.jsonl` beside the run,
+and by the metric `skipped`.
 """
 
 import json
@@ -25,7 +25,7 @@ OnFailure = Literal["stop", "skip_group"]
 WINDOW, ALLOWED = 100, 10
 """At most `ALLOWED` of the last `WINDOW` rewards may fail; more means a broken service, not a bad sample."""
 FAILURES, SKIPPED = "failures.jsonl", "skipped.jsonl"
-"""Files in the folder of a run (PERSONA_RM_RUN): why the job was stopped, and what was left out. They hold no texts."""
+"""Files in the folder of a run (PERSONA_RM_RUN): why the job was stopped, what was left out. They hold no texts."""
 
 
 class SkipGroup(ScoreError):
@@ -44,10 +44,10 @@ def read_policy(text: str) -> OnFailure:
 class Failures:
     """Counts failures, and turns an error into what the policy says.
 
-    Each client counts its own. A host has one client per rollout engine, so one engine with more than 10 failures among
-    its last 100 rewards ends the job, whatever the others saw. With k engines up to 10 k failures can pass before the
-    first window is full. `about` is what was asked, that is, user and prompt: its samples count once, because one bad
-    prompt of 16 samples would otherwise look like 16 failures. Without `about` each call counts.
+    Each client counts its own. A host has one client per rollout engine, so one engine with more than 10 failures
+    among its last 100 rewards ends the job, whatever the others saw. With k engines up to 10 k failures can pass before
+    the first window is full. `about` is what was asked, that is, user and prompt: its samples count once, because one
+    bad prompt of 16 samples would otherwise look like 16 failures. Without `about` each call counts.
     """
 
     def __init__(self, policy: OnFailure = "stop") -> None:

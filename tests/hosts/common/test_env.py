@@ -1,4 +1,5 @@
 import socket
+import sys
 
 import pytest
 
