@@ -45,9 +45,9 @@ class Failures:
     """Counts failures, and turns an error into what the policy says.
 
     Each client counts its own. A host has one client per rollout engine, so one engine with more than 10 failures
-    among its last 100 rewards ends the job, whatever the others saw. With k engines up to 10 k failures can pass before
-    the first window is full. `about` is what was asked, that is, user and prompt: its samples count once, because one
-    bad prompt of 16 samples would otherwise look like 16 failures. Without `about` each call counts.
+    among its last 100 rewards ends the job, whatever the others saw. With k engines up to 10 k failures can pass
+    before the first window is full. `about` is what was asked, that is, user and prompt: its samples count once,
+    because one bad prompt of 16 samples would otherwise look like 16 failures. Without `about` each call counts.
     """
 
     def __init__(self, policy: OnFailure = "stop") -> None:

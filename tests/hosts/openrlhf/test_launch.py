@@ -19,11 +19,6 @@ def sample(i, empty=False):
     return {"time": float(i), "reward": 0.0, "empty": empty}
 
 
-def test_samples_come_in_the_order_of_time(tmp_path):
-    run = make_run(tmp_path, [sample(2), sample(1), sample(3)])
-    assert [row["time"] for row in run.samples()] == [1.0, 2.0, 3.0]
-
-
 def test_rollouts_that_turn_empty_are_a_failure_although_the_host_ended_well(tmp_path):
     rows = [sample(i, empty=i >= 8) for i in range(16)]
     with pytest.raises(HostError, match="did the weights reach vLLM"):
