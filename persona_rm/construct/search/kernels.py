@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from persona_rm.types import MIDDLE
+
 PER_WORD, PER_TWO = 32, 64
 HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
 FOUR, ONE = np.uint64(4), np.uint64(1)
-MIDDLE = 2
-"""The level that a response alone is compared with."""
 FIRST_BLOCK, BLOCK = 32, 512
 """Rows of the first block of a scan, doubled until the largest, whose counts stay in the nearest cache."""
 

@@ -13,8 +13,9 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from persona_rm.construct.search.kernels import FOUR, HALVES, MIDDLE, ONE, PER_WORD, kernels, place
+from persona_rm.construct.search.kernels import FOUR, HALVES, ONE, PER_WORD, kernels, place
 from persona_rm.errors import DataError
+from persona_rm.types import MIDDLE
 
 Packed = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
