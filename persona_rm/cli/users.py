@@ -1,6 +1,5 @@
 """Verbs about people: infer, ask, profile."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,30 +55,6 @@ def ask(
             if not desk.interview.open or not _question(desk, number, questions):
                 break
         _known(desk)
-
-
-@app.command()
-def profile(
-    store: Annotated[str, typer.Argument(help="arrow:FILE, sqlite:FILE or redis://HOST.")],
-    user: Annotated[str, typer.Argument(help="Whose.")],
-    export: Annotated[Path | None, typer.Option(help="Write all that is held about them here (JSON).")] = None,
-    erase: Annotated[bool, typer.Option("--erase", help="Remove them; a tombstone keeps them out.")] = False,
-) -> None:
-    """Show, export or erase what a profile store holds about a person."""
-    with told():
-        from persona_rm.profiles import open_store
-
-        with open_store(store) as held:
-            if not erase or export:
-                text = json.dumps(held.export(user), ensure_ascii=False, indent=1)
-                if export:
-                    export.write_text(text + "\n", encoding="utf-8")
-                    console.print(f"Written: {export}")
-                else:
-                    console.print_json(text)
-            if erase:
-                found = held.erase([user])
-                console.print("Erased." if found else "There was nothing; a tombstone keeps them out.")
 
 
 def _with_infer(recipe: Path, overrides: list[str] | None) -> Any:
