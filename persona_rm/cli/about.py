@@ -1,6 +1,9 @@
 """Verbs that say what there is: where, space, recipes, zoo, version; and fit-annotator."""
 
+import json
 import sys
+from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +12,17 @@ from rich.table import Table
 
 from persona_rm import __version__
 from persona_rm.cli.app import app, console, recipe_files, told
+from persona_rm.cli.listing import ZooMember, listing, zoo_member
+from persona_rm.errors import UnknownName
+
+ZOO_TITLES = {
+    "source": "source: reads a raw data set into threads",
+    "universal": "universal: pairs that were chosen for values that all users share, mixed in at construction",
+    "annotator": "annotator: reads how strongly a text shows each dimension",
+    "inferrer": "inferrer: turns a user's evidence into preference directions",
+    "method": "method: rewards a response for a user",
+    "benchmark": "benchmark: measures a method, with intervals by user",
+}
 
 
 @app.command()
@@ -78,23 +92,65 @@ def fit_annotator(
 
 @app.command()
 def recipes() -> None:
-    """List the packaged recipes with what each does."""
-    table = Table("recipe", "what it does")
-    for path in recipe_files():
-        head = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        table.add_row(str(path), head)
-    console.print(table)
+    """List the packaged recipes: what each does, on which hardware and in what time.
+
+    A name from this list can be given to every verb that takes a recipe. Example: `persona-rm run quickstart`
+    """
+    rows = [(path.stem, _about_recipe(path)) for path in recipe_files()]
+    _print_lines(listing(rows, console.width))
+    if rows:
+        console.print(f"\nThe files are in {recipe_files()[0].parent}", highlight=False)
+
+
+def _about_recipe(path: Path) -> list[str]:
+    """The comment at the top of a recipe: what it does, and the line about hardware and time."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
+    hardware = next((number for number, line in enumerate(comment) if line.startswith("Hardware:")), len(comment))
+    about = " ".join(takewhile(bool, comment[:hardware]))
+    return [about, *comment[hardware : hardware + 1]]
 
 
 @app.command()
-def zoo() -> None:
-    """List every zoo member: sources, universal-value sets, annotators, inferrers, methods, benchmarks."""
-    from persona_rm.recipe import ZOOS
+def zoo(
+    name: Annotated[
+        str | None, typer.Argument(help="Only this zoo: source, universal, annotator, inferrer, method or benchmark.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with the settings of each member as recipes write them.")
+    ] = False,
+) -> None:
+    """List the members of every zoo, with a sentence each, what a method needs and which controls apply to it.
 
-    table = Table("zoo", "members")
-    for name, registry in ZOOS.items():
-        table.add_row(name, ", ".join(registry.names()))
-    console.print(table)
+    Recipes and bundles name members: `method: {name: pba, beta: 0.1}`. A member of your own stands in a file:
+    `name: ./my_method.py:MyMethod`. Example: `persona-rm zoo method`
+    """
+    with told():
+        from persona_rm.recipe import ZOOS
+
+        if name is not None and name not in ZOOS:
+            raise UnknownName(f"there is no zoo {name!r}; the zoos are: {', '.join(ZOOS)}")
+        chosen = {key: registry for key, registry in ZOOS.items() if name in (None, key)}
+        members = [zoo_member(key, registry, one) for key, registry in chosen.items() for one in registry.names()]
+        if as_json:
+            sys.stdout.write(json.dumps([asdict(member) for member in members], ensure_ascii=False, indent=1) + "\n")
+            return
+        for key in chosen:
+            rows = [(member.name, _about_member(member)) for member in members if member.zoo == key]
+            console.print(ZOO_TITLES.get(key, key), style="bold", highlight=False)
+            _print_lines([*listing(rows, console.width), ""])
+
+
+def _about_member(member: ZooMember) -> list[str]:
+    if member.problem:
+        return [f"It cannot be imported: {member.problem}"]
+    lists = (("Needs", member.needs), ("Controls", member.controls))
+    return [member.sentence, " ".join(f"{what}: {', '.join(names)}." for what, names in lists if names)]
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
