@@ -1,4 +1,4 @@
-"""Verbs that say what there is: where, space, recipes, zoo, version; and fit-annotator."""
+"""Verbs that list what is there (where, space, recipes, zoo, version), and fit-annotator."""
 
 import json
 import sys
@@ -27,11 +27,16 @@ ZOO_TITLES = {
 
 @app.command()
 def where(
-    host: Annotated[str, typer.Argument(help="The host: openrlhf.")] = "openrlhf",
-    agent: Annotated[bool, typer.Option("--agent", help="The agent file, for --train.agent_func_path.")] = False,
-    rehearsal: Annotated[bool, typer.Option("--rehearsal", help="The folder of CPU patches, for PYTHONPATH.")] = False,
+    host: Annotated[str, typer.Argument(help="The host that the plugin is for: openrlhf.")] = "openrlhf",
+    agent: Annotated[bool, typer.Option("--agent", help="Print the agent file, for --train.agent_func_path.")] = False,
+    rehearsal: Annotated[
+        bool, typer.Option("--rehearsal", help="Print the folder of CPU patches, for PYTHONPATH.")
+    ] = False,
 ) -> None:
-    """Print the path of the plugin file: `--reward.remote_url "$(persona-rm where openrlhf)"`."""
+    """Print the path of a host's plugin file.
+
+    Example: `--reward.remote_url "$(persona-rm where openrlhf)"`
+    """
     with told():
         from persona_rm.hosts.common import where as find
 
@@ -41,21 +46,28 @@ def where(
 
 @app.command()
 def space(
-    name: Annotated[str, typer.Argument(help="A packaged space or a YAML file.")] = "alignx90",
-    parse: Annotated[str | None, typer.Option(help="Read this text of labels into a direction vector.")] = None,
+    name: Annotated[str, typer.Argument(help="The name of a packaged space, or a YAML file.")] = "alignx90",
+    parse: Annotated[str | None, typer.Option(help="Print the direction vector of this text of labels.")] = None,
 ) -> None:
-    """List the dimensions of a preference space with their poles; positive is the first pole, not the nicer one."""
+    """List the dimensions of a preference space with their poles.
+
+    The positive pole is the first one of the annotation question, not the nicer one.
+
+    Example: `persona-rm space alignx90 --parse "Older, Likes humor"`
+    """
     with told():
         from persona_rm.space import load_space
         from persona_rm.space import table as rows_of
 
-        found = load_space(name)
+        dimensions = load_space(name)
         if parse is not None:
-            directions = found.parse(parse)
-            console.print({found.ids[i]: d for i, d in enumerate(directions) if d})
+            directions = dimensions.parse(parse)
+            console.print(
+                {id_: direction for id_, direction in zip(dimensions.ids, directions, strict=True) if direction}
+            )
             return
-        rows = rows_of(found)
-        table = Table(*rows[0].keys(), title=f"{found.name}: {len(found)} dimensions")
+        rows = rows_of(dimensions)
+        table = Table(*rows[0].keys(), title=f"{dimensions.name}: {len(dimensions)} dimensions")
         for row in rows:
             table.add_row(*row.values())
         console.print(table)
@@ -64,13 +76,20 @@ def space(
 @app.command(name="fit-annotator")
 def fit_annotator(
     statements: Annotated[
-        Path, typer.Argument(help="Statements that people of a trait would make: JSON lines, gzip.")
+        Path, typer.Argument(help="Statements that people with a trait would make (JSON lines, gzip).")
     ],
-    threads: Annotated[Path, typer.Argument(help="Real threads, for what unrelated text scores: JSON lines, gzip.")],
-    out: Annotated[Path, typer.Argument(help="Where the thresholds go (YAML).")],
-    comments: Annotated[int, typer.Option(help="So many comments, spread evenly over the threads.")] = 3000,
+    threads: Annotated[
+        Path, typer.Argument(help="Real threads, for the scores of unrelated text (JSON lines, gzip).")
+    ],
+    out: Annotated[Path, typer.Argument(help="The file for the thresholds (YAML).")],
+    comments: Annotated[
+        int, typer.Option(help="The number of comments to read, spread evenly over the threads.")
+    ] = 3000,
 ) -> None:
-    """Fit the encoder annotator's thresholds on half of the statements, and print how they do on the other half."""
+    """Fit the encoder annotator's thresholds on half of the statements and print figures for the other half.
+
+    Example: `persona-rm fit-annotator statements.jsonl.gz threads.jsonl.gz thresholds.yaml`
+    """
     with told():
         from dataclasses import asdict
 
@@ -79,11 +98,11 @@ def fit_annotator(
         from persona_rm.space import load_space
 
         encoder = MiniLM(MiniLMConfig())
-        found, checks = fit_thresholds(
+        thresholds, checks = fit_thresholds(
             read_statements(statements), read_comments(threads, comments), load_space(), encoder
         )
         about = f"made by `persona-rm fit-annotator` from {statements.name} (the half that fits) and {threads.name}"
-        write_thresholds(found, out, about)
+        write_thresholds(thresholds, out, about)
         table = Table(*asdict(checks[0]))
         for check in checks:
             table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in asdict(check).values()))
@@ -155,5 +174,8 @@ def _print_lines(lines: list[str]) -> None:
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    Example: `persona-rm version`, which is the same as `persona-rm --version`
+    """
     sys.stdout.write(f"{__version__}\n")

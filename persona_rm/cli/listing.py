@@ -6,8 +6,8 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 
+from persona_rm.errors import PersonaRMError
 from persona_rm.registry import Registry
 
 SENTENCE = re.compile(r".*?[.!?](?=\s+[A-Z`\"(]|\s*$)")
@@ -38,10 +38,11 @@ def zoo_member(zoo: str, registry: Registry, name: str) -> ZooMember:
     """
     try:
         cls = registry.load(name)
-    except Exception as error:
+    except (ImportError, AttributeError, SyntaxError, PersonaRMError) as error:
         return ZooMember(zoo, name, "", problem=f"{type(error).__name__}: {error}")
-    module = sys.modules.get(cls.__module__) or import_module(cls.__module__)
-    sentence = first_sentence(module.__doc__ or "", name) or first_sentence(cls.__doc__ or "", name)
+    sentence = first_sentence(sys.modules[cls.__module__].__doc__ or "", name) or first_sentence(
+        cls.__doc__ or "", name
+    )
     config = getattr(cls, "Config", None)
     return ZooMember(
         zoo,
