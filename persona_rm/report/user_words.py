@@ -5,14 +5,16 @@ of `infer/directions.jsonl`. A stored state alone holds votes but no probabiliti
 inferrer learned from its population.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import Posterior
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.inferrers.tally import Answered, Entry, Tally, read_tally
+from persona_rm.io.json_rows import read_rows
 from persona_rm.io.text import shorten
 from persona_rm.space import Dimension, PreferenceSpace
 from persona_rm.types import Persona, Ugc, UserState
@@ -126,6 +128,19 @@ def user_in_words(
         return _of_state(state, given, space)
     note = f"A state of {state.method!r} holds no preference directions. Use --json to see all of it."
     return _of_state(state, (), space, note)
+
+
+def read_directions(path: Path, space: PreferenceSpace) -> Iterator[UserInWords]:
+    """The users of a run's `infer/directions.jsonl`. Raises `DataError` naming file, row and key for a bad row."""
+    for row in read_rows(path):
+        directions, probabilities = row.required("directions", list), row.required("probabilities", list)
+        if not len(directions) == len(probabilities) == len(space):
+            raise row.error(f"{len(directions)} directions; the space {space.name} has {len(space)}", "directions")
+        if unknown := [direction for direction in directions if direction not in (-1, 0, 1)]:
+            raise row.error(f"a direction is -1, 0 or 1, found {unknown[0]!r}", "directions")
+        evidence = row.required("evidence", dict)
+        words = directions_in_words(space, directions, probabilities, evidence)
+        yield UserInWords(row.text("user_id"), "infer", 0, row.required("items", int), words, len(space))
 
 
 def notes_of(persona: Persona) -> dict[str, EvidenceNote]:
