@@ -8,10 +8,10 @@ inferrer learned from its population.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from persona_rm.errors import DataError
-from persona_rm.inferrers.base import Posterior
+from persona_rm.inferrers.base import Inferrer
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.inferrers.tally import Answered, Entry, Tally, read_tally
 from persona_rm.io.json_rows import read_rows
@@ -25,15 +25,6 @@ SHORT_ID = 8
 """Characters of an item's id on the console; JSON holds the whole id."""
 KINDS = {"ugc": "a text that the user wrote", "pair": "a choice between two texts", "demo": "a self-description",
          "critique": "a reason that the user gave", "answer": "an answer to a question"}  # fmt: skip
-
-
-@runtime_checkable
-class StateReader(Protocol):
-    """An inferrer that can read the states it wrote."""
-
-    def resume(self, state: UserState) -> Tally: ...
-
-    def of(self, tally: Tally, *, explain: bool = False) -> Posterior: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +90,24 @@ def directions_in_words(
 
 
 def user_in_words(
-    state: UserState, space: PreferenceSpace, inferrer: object = None, persona: Persona | None = None
+    state: UserState, space: PreferenceSpace, inferrer: Inferrer | None = None, persona: Persona | None = None
 ) -> UserInWords:
     """What a stored state says. `inferrer` is the one that wrote it, if it is at hand; `persona` has the texts.
 
     Raises `DataError` if the inferrer cannot read the state, for example because it was fitted on another space.
     """
-    notes = notes_of(persona) if persona else {}
-    if isinstance(inferrer, StateReader):
-        tally = inferrer.resume(state)
-        posterior = inferrer.of(tally, explain=True)
+    notes = {**_kinds(state.payload), **(notes_of(persona) if persona else {})}
+    reader = inferrer.stateful() if inferrer else None
+    if reader is not None:
+        posterior = reader.of(reader.resume(state), explain=True)
         evidence = {space.ids[place]: ids for place, ids in posterior.evidence.items()}
-        known = {**_kinds(tally), **notes}
-        words = directions_in_words(space, posterior.directions, posterior.probabilities, evidence, known)
+        words = directions_in_words(space, posterior.directions, posterior.probabilities, evidence, notes)
         return _of_state(state, words, space)
     if "sources" in state.payload:
         payload = state.payload
         tally = read_tally(state, len(space), tuple(payload["sources"]), None)
         note = "These are votes of items. Probabilities need the fitted inferrer: add --model or --bundle."
-        return _of_state(state, _voted(space, tally, {**_kinds(tally), **notes}), space, note)
+        return _of_state(state, _voted(space, tally, notes), space, note)
     directions = state.payload.get("directions")
     if isinstance(directions, list) and len(directions) == len(space):
         given = tuple(
@@ -201,10 +191,11 @@ def _of_state(
     return UserInWords(str(state.user_id), state.method, state.version, state.n_items, words, len(space), note)
 
 
-def _kinds(tally: Tally) -> dict[str, EvidenceNote]:
-    """The kind of each item, by its id: known for every item, also where its text is not."""
-    kinds = {id_: tally.sources[entry.source] for id_, entry in tally.entries.items()}
-    kinds |= dict.fromkeys(tally.answers, "answer")
+def _kinds(payload: Mapping[str, Any]) -> dict[str, EvidenceNote]:
+    """The kind of each item in a state, by its id. It is known for every item, also if the text is not."""
+    sources = payload.get("sources", ())
+    kinds = {id_: sources[item[0]] for id_, item in payload.get("items", {}).items()} if sources else {}
+    kinds |= dict.fromkeys(payload.get("answers", ()), "answer")
     return {id_: EvidenceNote(id_, KINDS.get(kind, f"an item of {kind!r}")) for id_, kind in kinds.items()}
 
 
