@@ -38,9 +38,7 @@ def ask(
     overrides: Overrides = None,
     user: Annotated[str, typer.Option(help="The id of the user. A known user goes on where they stopped.")] = "me",
     questions: Annotated[int, typer.Option(min=1, help="The largest number of questions to ask.")] = 10,
-    store: Annotated[
-        str, typer.Option(help="The store of user states. The default is users.sqlite in the run.")
-    ] = "",
+    store: Annotated[str, typer.Option(help="The store of user states. The default is users.sqlite in the run.")] = "",
     readmit: Annotated[
         bool, typer.Option("--readmit", help="Ask a user who was erased, and store them again.")
     ] = False,

@@ -96,18 +96,19 @@ def user_in_words(
 
     Raises `DataError` if the inferrer cannot read the state, for example because it was fitted on another space.
     """
-    notes = {**_kinds(state.payload), **(notes_of(persona) if persona else {})}
     reader = inferrer.stateful() if inferrer else None
     if reader is not None:
         posterior = reader.of(reader.resume(state), explain=True)
         evidence = {space.ids[place]: ids for place, ids in posterior.evidence.items()}
-        words = directions_in_words(space, posterior.directions, posterior.probabilities, evidence, notes)
+        words = directions_in_words(
+            space, posterior.directions, posterior.probabilities, evidence, _notes(state, persona)
+        )
         return _of_state(state, words, space)
     if "sources" in state.payload:
         payload = state.payload
         tally = read_tally(state, len(space), tuple(payload["sources"]), None)
         note = "These are votes of items. Probabilities need the fitted inferrer: add --model or --bundle."
-        return _of_state(state, _voted(space, tally, notes), space, note)
+        return _of_state(state, _voted(space, tally, _notes(state, persona)), space, note)
     directions = state.payload.get("directions")
     if isinstance(directions, list) and len(directions) == len(space):
         given = tuple(
@@ -191,12 +192,13 @@ def _of_state(
     return UserInWords(str(state.user_id), state.method, state.version, state.n_items, words, len(space), note)
 
 
-def _kinds(payload: Mapping[str, Any]) -> dict[str, EvidenceNote]:
-    """The kind of each item in a state, by its id. It is known for every item, also if the text is not."""
-    sources = payload.get("sources", ())
-    kinds = {id_: sources[item[0]] for id_, item in payload.get("items", {}).items()} if sources else {}
-    kinds |= dict.fromkeys(payload.get("answers", ()), "answer")
-    return {id_: EvidenceNote(id_, KINDS.get(kind, f"an item of {kind!r}")) for id_, kind in kinds.items()}
+def _notes(state: UserState, persona: Persona | None) -> dict[str, EvidenceNote]:
+    """What each item in a state is: its text if `persona` has it, else its kind, which every state knows."""
+    sources = state.payload.get("sources", ())
+    kinds = {id_: sources[item[0]] for id_, item in state.payload.get("items", {}).items()}
+    kinds |= dict.fromkeys(state.payload.get("answers", ()), "answer")
+    notes = {id_: EvidenceNote(id_, KINDS.get(kind, f"an item of {kind!r}")) for id_, kind in kinds.items()}
+    return {**notes, **(notes_of(persona) if persona else {})}
 
 
 def _voted(space: PreferenceSpace, tally: Tally, notes: Mapping[str, EvidenceNote]) -> tuple[DirectionInWords, ...]:
