@@ -1,19 +1,25 @@
-"""Stage demo: P_DEMO for the examples of a row, by the template or by an LLM in an actor of ours."""
+"""Stage demo: P_DEMO for the examples of a row, by the template or by a language model."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from persona_rm.annotators.base import Annotator
+from persona_rm.backends.base import Generator
 from persona_rm.construct import records
-from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.demo import describe
-from persona_rm.construct.job.workers import AnnotatorSpec, Map, Outcome, annotator
 from persona_rm.construct.pairing.rules import demo
+from persona_rm.construct.stages.outcome import Outcome
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example
 
+if TYPE_CHECKING:
+    from persona_rm.construct.config import DemoConfig
+
 
 def template(row: dict[str, Any], space: PreferenceSpace, empty: bool) -> Outcome:
-    """The pair's directions in words; with `empty`, no description."""
+    """The examples of a row with their directions in words as description; with `empty`, without one."""
     made = []
     for entry in row["examples"]:
         example = records.to_example(entry)
@@ -21,28 +27,21 @@ def template(row: dict[str, Any], space: PreferenceSpace, empty: bool) -> Outcom
     return Outcome({"examples": made})
 
 
-class Describe(Map):
-    """LLM descriptions, read back by the construction's annotator; the template where they do not agree."""
+class Describe:
+    """Descriptions by a language model, read back by the construction's annotator; the template if they disagree."""
 
-    def __init__(self, told: Path, spec: AnnotatorSpec, config: ConstructConfig, space: PreferenceSpace) -> None:
-        from persona_rm.backends.openai_http import HttpConfig, HttpGenerator
-        from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator
+    def __init__(self, annotator: Annotator, generator: Generator, config: DemoConfig, space: PreferenceSpace) -> None:
+        self.annotator, self.generator, self.config, self.space = annotator, generator, config, space
 
-        super().__init__(told, self.described)
-        self.config, self.space = config.demo, space
-        self.annotator = annotator(spec, self.space, 1)
-        made: Any = (VllmGenerator, VllmConfig) if config.demo.by == "llm" else (HttpGenerator, HttpConfig)
-        self.generator = made[0](made[1](**config.demo.generator))
-
-    def described(self, rows: list[dict[str, Any] | None]) -> list[Outcome]:
-        """All examples of a batch in one call of the model."""
+    def __call__(self, rows: list[dict[str, Any] | None]) -> list[Outcome]:
+        """The rows with descriptions; all examples of a batch are described in one call of the model."""
         entries = [entry for row in rows if row for entry in row["examples"]]
         examples: list[Example] = [records.to_example(entry) for entry in entries]
-        told = describe(examples, self.config, self.space, self.generator, self.annotator) if examples else []
-        texts = iter(told)
+        described = describe(examples, self.config, self.space, self.generator, self.annotator) if examples else []
+        texts = iter(described)
         return [self._outcome(row, texts) for row in rows]
 
-    def _outcome(self, row: dict[str, Any] | None, texts: Any) -> Outcome:
+    def _outcome(self, row: dict[str, Any] | None, texts: Iterator[tuple[str, str]]) -> Outcome:
         if row is None:
             return Outcome()
         made, counts = [], dict[str, float]()
