@@ -5,12 +5,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 from persona_rm.errors import RecipeError
+from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
+from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
-from persona_rm.recipe import Member, Recipe, member
+from persona_rm.recipe import Recipe
+from persona_rm.registry import Member
+from persona_rm.simulator.simulator import Simulator
+from persona_rm.sources import SOURCES
 from persona_rm.sources.base import Source
 from persona_rm.space import PreferenceSpace, load_space
 
@@ -32,7 +38,7 @@ def space_of(recipe: Recipe) -> PreferenceSpace:
 
 def source_of(recipe: Recipe) -> Source:
     """The recipe's source; nothing is opened."""
-    cls, config = member("source", recipe.source)
+    cls, config = SOURCES.member(recipe.source)
     source: Source = cls(config, space_of(recipe))
     return source
 
@@ -43,31 +49,49 @@ def annotator_of(recipe: Recipe) -> Member:
 
 
 def text_annotator_of(recipe: Recipe) -> Member | None:
-    """The annotator of texts that came without intensities. `given` reads none: the embedded world's texts are read by
-    its own wordings, and for other data the recipe has to name another."""
+    """The annotator of texts that came without levels, or None if the recipe has to name one.
+
+    An annotator that only passes on the levels of its texts (`given`) cannot read such texts; then the source's own
+    `text_annotator` does.
+    """
     given = annotator_of(recipe)
-    if given["name"] != "given":
+    cls, _ = ANNOTATORS.member(given)
+    if cls.reads_text:
         return given
-    return {"name": "simulator"} if recipe.source["name"] == "simulator" else None
+    own = source_of(recipe).text_annotator
+    return None if own is None else {"name": own}
+
+
+def truth_of(recipe: Recipe) -> Simulator | None:
+    """The simulator behind the recipe's source, or None for real data."""
+    return source_of(recipe).truth()
+
+
+def simulator_of(recipe: Recipe) -> Simulator:
+    """The simulator behind the recipe's source. Raises `RecipeError` for real data."""
+    simulator = truth_of(recipe)
+    if simulator is None:
+        raise RecipeError(f"this needs known truth (source: simulator); the source is {recipe.source['name']!r}")
+    return simulator
 
 
 def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends | None = None) -> Inferrer:
     """An inferrer by its name and settings; nothing is learned yet."""
-    cls, config = member("inferrer", given)
+    cls, config = INFERRERS.member(given)
     inferrer: Inferrer = cls(config, space, backends or Backends())
     return inferrer
 
 
 def with_prompts(recipe: Recipe, given: Member) -> Member:
     """The method with the recipe's prompt format, where it has one and names none itself."""
-    cls, _ = member("method", given)
+    cls, _ = METHODS.member(given)
     takes = "prompts" in cls.Config.model_fields and "prompts" not in given
     return {**given, "prompts": recipe.prompts} if takes else dict(given)
 
 
 def method_of(recipe: Recipe, given: Member, backends: Backends) -> Method:
     """A method by its name and settings, handed its backends."""
-    cls, config = member("method", with_prompts(recipe, given))
+    cls, config = METHODS.member(with_prompts(recipe, given))
     method: Method = cls(config, space_of(recipe), backends)
     return method
 

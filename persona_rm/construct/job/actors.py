@@ -29,9 +29,9 @@ class AnnotatorSpec:
 
 def annotator(spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> Any:
     """The annotator that a spec names, with an encoder of `threads` CPU threads."""
-    cls = ANNOTATORS.load(spec.name)
+    cls, config = ANNOTATORS.member({**spec.params, "name": spec.name})
     encoder = MiniLM(spec.encoder.model_copy(update={"threads": threads}))
-    return cls(cls.Config(**spec.params), space, Backends(encoder=encoder))
+    return cls(config, space, Backends(encoder=encoder))
 
 
 def generator_class(config: DemoConfig) -> tuple[Any, Any]:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.annotators.base import Annotator
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
+from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.controls import longer_wins, no_persona, shuffled_personas, truncate_history, without_golden
 from persona_rm.benchmarks.evaluation import Evaluation
@@ -15,12 +17,22 @@ from persona_rm.benchmarks.metrics import direction_figures
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods.base import Method
-from persona_rm.pipeline.members import annotator_of, inferrer_of, method_of, model_folder, policies, space_of
+from persona_rm.pipeline.members import (
+    annotator_of,
+    inferrer_of,
+    method_of,
+    model_folder,
+    policies,
+    simulator_of,
+    space_of,
+    truth_of,
+)
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.dpo_rows import held_out
-from persona_rm.pipeline.stages.train import MODEL, examples_of, world_of
-from persona_rm.recipe import EvalConfig, Member, Recipe, member
+from persona_rm.pipeline.stages.train import MODEL, examples_of
+from persona_rm.recipe import EvalConfig, Recipe
+from persona_rm.registry import Member
 
 HISTORY_CASES = 500
 """History sizes are compared on so many cases: long prompts are slow on a CPU."""
@@ -30,19 +42,19 @@ def cases_of(recipe: Recipe, config: EvalConfig) -> list[Case]:
     """The cases: of the named benchmark, of the embedded world, or of what was built from real data: its test side, or
     its held-out share."""
     given = config.benchmark or _own(recipe)
-    if given["name"] == "simulator" and "world" not in given:
-        given = {**given, "world": world_of(recipe).model_dump()}
-    cls, settings = member("benchmark", given)
+    cls, settings = BENCHMARKS.member(given)
+    if "world" in cls.Config.model_fields and "world" not in given:
+        _, settings = BENCHMARKS.member({**given, "world": simulator_of(recipe).config.model_dump()})
     benchmark: Benchmark = cls(settings, space_of(recipe))
     cases = benchmark.cases()
-    if config.benchmark is None and recipe.source["name"] != "simulator":
+    if config.benchmark is None and not truth_of(recipe):
         own = cases if "test-*" in str(given["path"]) else [case for case in cases if held_out(case.example)]
         cases = sorted(own, key=lambda case: case.example.id)
     return cases
 
 
 def _own(recipe: Recipe) -> Member:
-    if recipe.source["name"] == "simulator":
+    if truth_of(recipe):
         return {"name": "simulator"}
     data = recipe.build_folder / "data"
     name = "test-*.parquet" if list(data.glob("test-*.parquet")) else "train-*.parquet"
@@ -83,7 +95,7 @@ def evaluate(run: RunFolder, config: EvalConfig, sheet: Evaluation, cases: Seque
         sheet.bayes(cases)
     encoder = MiniLM(MiniLMConfig())
     annotator = {"name": "simulator"} if truth else annotator_of(recipe)
-    cls, settings = member("annotator", annotator)
+    cls, settings = ANNOTATORS.member(annotator)
     reader: Annotator = cls(settings, space_of(recipe), Backends(encoder=encoder))
     backed = Backends(encoder=encoder, reader=reader)
     annotated = annotate_items(cases, backed)

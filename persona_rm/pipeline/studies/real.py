@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.annotators.base import Annotator
 from persona_rm.annotators.fit import read_statements
 from persona_rm.annotators.rates import TraitRates, error_rates
@@ -24,7 +25,7 @@ from persona_rm.pipeline.studies.real_people import cobbler, ukp
 from persona_rm.pipeline.studies.real_psoups import psoups
 from persona_rm.pipeline.studies.real_study import RealStudy
 from persona_rm.pipeline.studies.study import StudyResults
-from persona_rm.recipe import RealConfig, Recipe, member
+from persona_rm.recipe import RealConfig, Recipe
 
 PARTS = (ukp, cobbler, psoups)
 
@@ -68,11 +69,12 @@ def files_of(config: RealConfig) -> dict[str, Path]:
 
 
 def _annotator(recipe: Recipe) -> Annotator:
-    """The recipe's. Raises `RecipeError` where that is `given`: real text carries no levels."""
+    """The recipe's annotator. Raises `RecipeError` if it does not read texts: real text carries no levels."""
     given = annotator_of(recipe)
-    if given["name"] == "given":
-        raise RecipeError("real text carries no levels that annotator 'given' could take; name one: annotator=encoder")
-    cls, config = member("annotator", given)
+    cls, config = ANNOTATORS.member(given)
+    if not cls.reads_text:
+        problem = f"real text carries no levels that annotator {given['name']!r} could take"
+        raise RecipeError(f"{problem}; name one: annotator=encoder")
     annotator: Annotator = cls(config, space_of(recipe), Backends(encoder=MiniLM(MiniLMConfig())))
     return annotator
 
