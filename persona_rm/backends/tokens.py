@@ -1,11 +1,17 @@
-"""The token ids that OpenRLHF's DPO trains on (0.11.2, datasets/reward_dataset.py and trainer/dpo_trainer.py).
+"""The token ids of a prompt and a response, as DPO trains on them and as rewards are computed from them.
 
-Scoring a text by other ids than those it was trained on is a silent error of whole nats, so the host's rules are
-repeated: prompt + response joined as text, trailing newlines cut, " " + EOS added unless it ends with EOS, tokenised
-as one string without special tokens, the last id set to EOS. The response begins where the prompt's own ids end; a
-token across the border counts as the host counts it. Unlike there nothing is cut: `logprob` refuses what is too long,
-and newlines are cut from the response only, so that an empty answer, which a rollout can be, is the EOS after a whole
-prompt.
+A reward that is computed from other token ids than those of the training is wrong by whole nats, without any error. So
+training and scoring share these rules, which are those of the DPO trainers that this library drives (a test of each
+host compares the ids):
+
+1. Newlines at the end of the response are cut, and " " + EOS is added unless the response ends with EOS.
+2. Prompt and response are joined as text and tokenised as one string without special tokens. The last id is set to
+   EOS.
+3. The response begins at the index that equals the number of the prompt's own ids. If a token spans the border between
+   the two texts, it belongs to the side on which that index puts it.
+
+Nothing is truncated: `LogProb` refuses rows that are too long. Newlines are cut from the response only, so that an
+empty response, which a rollout can produce, becomes EOS after the complete prompt.
 """
 
 from collections.abc import Sequence
@@ -16,13 +22,13 @@ from persona_rm.backends.pretrained import from_folder
 from persona_rm.errors import RecipeError
 
 Encoded = tuple[tuple[int, ...], int]
-"""Token ids of prompt and response, and the index of the first response token."""
+"""Token ids of prompt and response together, and the index of the first response token."""
 
 
-def host_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -> list[Encoded]:
-    """The host's ids and border per row. Raises `RecipeError` for a tokenizer without an EOS token."""
+def encode_rows(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -> list[Encoded]:
+    """Ids and border of each row. Raises `RecipeError` if the tokenizer has no EOS token."""
     if tokenizer.eos_token is None:
-        raise RecipeError("the policy's tokenizer has no EOS token; OpenRLHF's DPO ends every response with one")
+        raise RecipeError("the policy's tokenizer has no EOS token, but every response ends with one: set `eos_token`")
     starts = {text: len(ids) for text, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
     whole = [
         prompt + ended(response, tokenizer.eos_token) for prompt, response in zip(prompts, responses, strict=True)
@@ -31,9 +37,9 @@ def host_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -
     return [(ids, starts[prompt]) for ids, prompt in zip(rows, prompts, strict=True)]
 
 
-def host_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
-    """How many tokens each row has for the host's DPO with the tokenizer in this folder."""
-    return [len(ids) for ids, _ in host_ids(load_tokenizer(model), prompts, responses)]
+def row_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
+    """Number of tokens of each row, with the tokenizer in this folder."""
+    return [len(ids) for ids, _ in encode_rows(load_tokenizer(model), prompts, responses)]
 
 
 def load_tokenizer(model: Path) -> Any:
@@ -44,7 +50,7 @@ def load_tokenizer(model: Path) -> Any:
 
 
 def ended(text: str, eos: str) -> str:
-    """The response as the host ends it."""
+    """The response with its end: newlines cut, EOS added."""
     text = text.rstrip("\n")
     return text if text.endswith(eos) else f"{text} {eos}"
 

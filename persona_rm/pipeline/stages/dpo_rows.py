@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from persona_rm.backends.base import Backends
-from persona_rm.backends.tokens import host_lengths
+from persona_rm.backends.tokens import row_lengths
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.vote import VoteConfig, VoteInferrer
 from persona_rm.methods.base import Method
@@ -134,7 +134,7 @@ def write_dpo_rows(
     most = int(str(config.args.get("data.max_len", HOST_MAX_LEN)))
     rows = list(dpo_rows(recipe, config, examples, mirrored))
     prompts, chosen, rejected = ([row[key] for row in rows] for key in KEYS)
-    lengths = host_lengths(base, prompts * 2, chosen + rejected)
+    lengths = row_lengths(base, prompts * 2, chosen + rejected)
     longest = [max(both) for both in zip(lengths[: len(rows)], lengths[len(rows) :], strict=True)]
     fit = [row for row, n in zip(rows, longest, strict=True) if n <= most]
     if not fit:

@@ -194,7 +194,7 @@ def test_what_cannot_be_shared_is_read_whole(rope: str, caplog: pytest.LogCaptur
     found = inspect(net.double().eval())
     assert (found.shares, found.net.config._attn_implementation) == (False, "sdpa")
     assert found.head is not None
-    assert "read again" in caplog.text
+    assert "computed again for every row" in caplog.text
     draw = Random(0)
     rows = [((*ids_of(draw, 80 + n), 7, n), 79 + n) for n in (3, 9, 40)]
     with torch.no_grad():
