@@ -1,17 +1,13 @@
-"""The token ids of a prompt and a response, as DPO trains on them and as rewards are computed from them.
+"""The token ids of a prompt and a response, by the rules of the DPO trainer that aligned the policy.
 
-A reward that is computed from other token ids than those of the training is wrong by whole nats, without any error. So
-training and scoring share these rules, which are those of the DPO trainers that this library drives (a test of each
-host compares the ids):
+Scoring a text by other ids than those it was trained on is a silent error of whole nats, so scoring and training use
+the same rules: prompt and response are joined as text, trailing newlines are cut, " " and EOS are added unless the
+text ends with EOS, the whole is tokenised as one string without special tokens, and the last id is EOS. The response
+begins after as many ids as the prompt has alone; the trainer counts a token that spans the border in the same way.
 
-1. Newlines at the end of the response are cut, and " " + EOS is added unless the response ends with EOS.
-2. Prompt and response are joined as text and tokenised as one string without special tokens. The last id is set to
-   EOS.
-3. The response begins at the index that equals the number of the prompt's own ids. If a token spans the border between
-   the two texts, it belongs to the side on which that index puts it.
-
-Nothing is truncated: `LogProb` refuses rows that are too long. Newlines are cut from the response only, so that an
-empty response, which a rollout can produce, becomes EOS after the complete prompt.
+There are two differences. Nothing is truncated: `logprob` refuses a text that is too long. And newlines are cut from
+the response only, so that an empty answer, which a rollout can give, is the EOS after a whole prompt. The tests of
+each host compare these ids with those of its own data set.
 """
 
 from collections.abc import Sequence
@@ -22,24 +18,26 @@ from persona_rm.backends.pretrained import from_folder
 from persona_rm.errors import RecipeError
 
 Encoded = tuple[tuple[int, ...], int]
-"""Token ids of prompt and response together, and the index of the first response token."""
+"""The token ids of prompt and response together, and the index of the first response token."""
 
 
-def encode_rows(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -> list[Encoded]:
-    """Ids and border of each row. Raises `RecipeError` if the tokenizer has no EOS token."""
+def token_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -> list[Encoded]:
+    """The ids and the border of each row. Raises `RecipeError` if the tokenizer has no EOS token."""
     if tokenizer.eos_token is None:
-        raise RecipeError("the policy's tokenizer has no EOS token, but every response ends with one: set `eos_token`")
-    starts = {text: len(ids) for text, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
-    whole = [
+        raise RecipeError("the policy's tokenizer has no EOS token; DPO ends every response with one")
+    starts = {prompt: len(ids) for prompt, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
+    texts = [
         prompt + ended(response, tokenizer.eos_token) for prompt, response in zip(prompts, responses, strict=True)
     ]
-    rows = [(*ids[:-1], tokenizer.eos_token_id) for _, ids in _encode(tokenizer, whole)]
-    return [(ids, starts[prompt]) for ids, prompt in zip(rows, prompts, strict=True)]
+    rows = []
+    for prompt, (_, ids) in zip(prompts, _encode(tokenizer, texts), strict=True):
+        rows.append(((*ids[:-1], tokenizer.eos_token_id), starts[prompt]))
+    return rows
 
 
-def row_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
-    """Number of tokens of each row, with the tokenizer in this folder."""
-    return [len(ids) for ids, _ in encode_rows(load_tokenizer(model), prompts, responses)]
+def token_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
+    """How many tokens each row has with the tokenizer in this folder."""
+    return [len(ids) for ids, _ in token_ids(load_tokenizer(model), prompts, responses)]
 
 
 def load_tokenizer(model: Path) -> Any:
@@ -50,7 +48,7 @@ def load_tokenizer(model: Path) -> Any:
 
 
 def ended(text: str, eos: str) -> str:
-    """The response with its end: newlines cut, EOS added."""
+    """The response with EOS at its end, once."""
     text = text.rstrip("\n")
     return text if text.endswith(eos) else f"{text} {eos}"
 

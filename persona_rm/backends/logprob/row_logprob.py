@@ -8,7 +8,7 @@ from typing import Any
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.logprob.memory import NoRoom, in_halves
-from persona_rm.backends.tokens import Encoded, encode_rows
+from persona_rm.backends.tokens import Encoded, token_ids
 from persona_rm.errors import RecipeError, ScoreError
 
 
@@ -25,7 +25,7 @@ class RowLogProb(ABC):
         """
         if len(prompts) != len(responses):
             raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
-        return self._score(encode_rows(self._tokenizer, prompts, responses)) if prompts else []
+        return self._score(token_ids(self._tokenizer, prompts, responses)) if prompts else []
 
     def logprob_ids(
         self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]
