@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from persona_rm.extras import extra_needed
 from persona_rm.inferrers.model import Floats
 
 CalibrationKind = Literal["none", "temperature", "isotonic"]
@@ -46,8 +47,9 @@ def fit_calibration(kind: CalibrationKind, probabilities: Floats, labels: npt.ND
 
 
 def _temperature(probabilities: Floats, classes: npt.NDArray[np.int64]) -> float:
-    from scipy.optimize import minimize_scalar
-    from sklearn.metrics import log_loss
+    with extra_needed("calibration"):
+        from scipy.optimize import minimize_scalar
+        from sklearn.metrics import log_loss
 
     def loss(log_temperature: float) -> float:
         tempered = Calibration(temperature=float(np.exp(log_temperature)))(probabilities)
@@ -57,7 +59,8 @@ def _temperature(probabilities: Floats, classes: npt.NDArray[np.int64]) -> float
 
 
 def _curve(scores: Floats, right: npt.NDArray[np.bool_]) -> Floats:
-    from sklearn.isotonic import IsotonicRegression
+    with extra_needed("calibration"):
+        from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=TINY, y_max=1 - TINY, out_of_bounds="clip").fit(scores, right)
     return np.stack([fitted.X_thresholds_, fitted.y_thresholds_]).astype(np.float64)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from persona_rm.bundle import Known
 from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError
+from persona_rm.extras import extra_needed
 from persona_rm.serving.actor.reward_actor import Profile
 from persona_rm.serving.curves import Ask, Reply
 from persona_rm.serving.failures import Failures, OnFailure, read_policy
@@ -264,7 +265,8 @@ def _seconds(env: Mapping[str, str], key: str, default: str = "300") -> float:
 
 
 def _connect() -> None:
-    import ray
+    with extra_needed("asking reward actors", "train"):
+        import ray
 
     if not ray.is_initialized():
         try:

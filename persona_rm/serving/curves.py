@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from persona_rm.extras import extra_needed
 from persona_rm.types import Status
 
 PREFIX = "persona_rm/"
@@ -85,7 +86,8 @@ def group_curves(tags: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, l
 
 def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
     """Every scalar that the host wrote under `--logger.tensorboard_dir`: tag -> [(step, value)], by step."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    with extra_needed("reading the host's curves"):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out: dict[str, dict[int, float]] = defaultdict(dict)
     for part in sorted({file.parent for file in Path(folder).rglob("events.out.tfevents*")}):
