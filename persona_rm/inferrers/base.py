@@ -36,7 +36,7 @@ class Posterior:
 
     @property
     def cold(self) -> bool:
-        """True where nothing was read: the prior speaks."""
+        """True if nothing was read: the prior speaks."""
         return self.n_items == 0
 
     def intervals(self, mass: float = 0.95) -> tuple[tuple[int, int], ...]:
