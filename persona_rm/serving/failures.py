@@ -1,12 +1,12 @@
-"""What a client does when a reward cannot be had: stop, or where the host can, leave out the group of samples.
+"""What a client does if no reward is available: stop, or if the host can, leave out the group of samples.
 
 OpenRLHF 0.11.2 has one way to leave something out without a made-up number: dynamic filtering. A group whose mean
 score is not strictly between two bounds is dropped and another prompt takes its place; NaN is between no bounds. So a
-plugin that meets `SkipGroup` gives `reward=None, scores=nan` for that sample: the host drops all samples of its prompt
+plugin that catches `SkipGroup` gives `reward=None, scores=nan` for that sample: the host drops all samples of its prompt
 before anything is computed or logged from them. When the prompts are exhausted the last rollout is smaller, or there
-is none. Without dynamic filtering, and in the host's evaluation, nothing is dropped, and None breaks the job off:
-`recipe.cannot_skip` refuses such a job before. What was left out is said by a warning with a running count, in
-`skipped.jsonl` beside the run, and by the curve `persona_rm/skipped`.
+is none. Without dynamic filtering, and in the host's evaluation, nothing is dropped, and None ends the job with an
+error: `recipe.cannot_skip` refuses such a job before it starts. What was left out is reported by a warning with a
+running count, in `skipped.jsonl` beside the run, and by the curve `persona_rm/skipped`.
 """
 
 import json
@@ -26,18 +26,18 @@ from persona_rm.serving.curves import PREFIX
 logger = logging.getLogger(__name__)
 OnFailure = Literal["stop", "skip_group"]
 WINDOW, ALLOWED = 100, 10
-"""Of the last so many at most so many may fail; more is a broken service, not a bad sample."""
+"""At most ALLOWED of the last WINDOW may fail; more is a broken service, not a bad sample."""
 FAILURES, SKIPPED = "failures.jsonl", "skipped.jsonl"
 """In the folder of a run (PERSONA_RM_RUN): why the job was stopped, and what was left out. No texts."""
 
 
 class SkipGroup(ScoreError):
-    """No reward for this sample, and the job's policy is to train without its group. A plugin that knows no such
-    policy stops, as for every `ScoreError`."""
+    """No reward for this sample, and the job's policy is to train without its group. A plugin without such a policy
+    stops, as for every `ScoreError`."""
 
 
 def read_policy(text: str) -> OnFailure:
-    """PERSONA_RM_ON_FAILURE. Raises `HostError` naming the policies there are."""
+    """The value of PERSONA_RM_ON_FAILURE. Raises `HostError` naming the policies."""
     for policy in get_args(OnFailure):
         if text == policy:
             return policy  # type: ignore[no-any-return]
@@ -45,7 +45,7 @@ def read_policy(text: str) -> OnFailure:
 
 
 class Failures:
-    """Counts, and turns an error into what the policy says.
+    """Counts failures, and turns an error into the one that the policy demands.
 
     Each client has its own, that is, each rollout engine of the host: one engine with more than 10 failures of its
     last 100 ends the job, whatever the others saw. All samples of a prompt go to one engine and prompts go to all in
@@ -65,8 +65,8 @@ class Failures:
             self._count(about, False)
 
     def failed(self, error: ScoreError, about: Hashable = None) -> ScoreError:
-        """The error to raise: `SkipGroup` where the policy is to skip and failures are rare, else the error itself or
-        one that says that they are not."""
+        """The error to raise: `SkipGroup` if the policy is to skip and failures are rare, else the error itself or one
+        that says that they are not rare."""
         with self._lock:
             self._count(about, True)
             self.total += 1
@@ -79,16 +79,16 @@ class Failures:
         return SkipGroup(error.problem, error.rows, error.kind)
 
     def logs(self) -> dict[str, float]:
-        """For the host's curves, beside a reward that was given: the failed share of the last 100. Empty where the
-        policy is to stop."""
+        """For the host's curves, beside a reward that was given: the failed share of the last 100. Empty if the policy
+        is to stop."""
         if self.policy == "stop":
             return {}
         with self._lock:
             return {f"{PREFIX}skipped": sum(self._recent.values()) / max(len(self._recent), 1)}
 
     def leave_out(self, error: ScoreError, user: str | None) -> None:
-        """Say that a sample is left out, how many were in this process, and why. Raises `OSError` where the run's
-        folder cannot be written: nothing is left out in silence."""
+        """Log that a sample is left out, how many were in this process, and why. Raises `OSError` if the run's folder
+        cannot be written: nothing is left out in silence."""
         with self._lock:
             self.skipped += 1
             logger.warning("persona_rm: sample left out, %d in this process: %s", self.skipped, error.problem)
