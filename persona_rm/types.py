@@ -272,7 +272,18 @@ class RewardTrace:
     def from_row(cls, row: Mapping[str, Any]) -> "RewardTrace":
         """The inverse of `to_row`; other keys of the row are ignored. Raises `KeyError` or `TypeError` for another
         layout."""
-        plain = ("request_id", "user", "user_known", "group", "status", "state_version", "raw", "parts", "std", "inputs")
+        plain = (
+            "request_id",
+            "user",
+            "user_known",
+            "group",
+            "status",
+            "state_version",
+            "raw",
+            "parts",
+            "std",
+            "inputs",
+        )
         steps = tuple(RewardStep(**step) for step in row["steps"])
         return cls(**{name: row[name] for name in plain}, steps=steps, evidence=tuple(row["evidence"]))
 

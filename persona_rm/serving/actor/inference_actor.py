@@ -35,7 +35,9 @@ class InferenceActor:
 
     def __init__(self, bundle: str, name: str = "inference-0", max_rows: int = 64, max_wait: float = 0.002) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
-        self.batcher: MicroBatcher[Sequence[ProfileKey], list[UserState]] = MicroBatcher(self._find, max_rows, max_wait)
+        self.batcher: MicroBatcher[Sequence[ProfileKey], list[UserState]] = MicroBatcher(
+            self._find, max_rows, max_wait
+        )
         self.counts: Counter[str] = Counter()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._alone = Lock()

@@ -92,9 +92,7 @@ class RewardActor:
         if self._statistics is not None and self.postprocess.config.on and self._statistics.is_file():
             self.postprocess.load(self._statistics)
 
-    async def score(
-        self, request: RewardRequest, *, caller: str = "", deadline: float | None = None
-    ) -> RewardResult:
+    async def score(self, request: RewardRequest, *, caller: str = "", deadline: float | None = None) -> RewardResult:
         """One reward. Raises what the method raised for this request; other requests of its batch are not affected.
 
         If the bundle has groups, it waits for the other samples of this user's prompt. `caller`: who asks, so that one
