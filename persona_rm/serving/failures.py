@@ -1,11 +1,11 @@
 """What a client does if no reward is available: stop, or if the host can, leave out the group of samples.
 
 OpenRLHF 0.11.2 has one way to leave something out without a made-up number: dynamic filtering. A group whose mean
-score is not strictly between two bounds is dropped and another prompt takes its place; NaN is between no bounds. So a
-plugin that catches `SkipGroup` gives `reward=None, scores=nan` for that sample: the host drops all samples of its prompt
-before anything is computed or logged from them. When the prompts are exhausted the last rollout is smaller, or there
-is none. Without dynamic filtering, and in the host's evaluation, nothing is dropped, and None ends the job with an
-error: `recipe.cannot_skip` refuses such a job before it starts. What was left out is reported by a warning with a
+score is not strictly between two bounds is dropped and another prompt takes its place; NaN is between no bounds. A
+plugin that catches `SkipGroup` gives `reward=None, scores=nan` for that sample: the host drops all samples of its
+prompt before anything is computed or logged from them. When the prompts are exhausted the last rollout is smaller, or
+there is none. Without dynamic filtering, and in the host's evaluation, nothing is dropped, and None ends the job with
+an error: `recipe.cannot_skip` refuses such a job before it starts. What was left out is reported by a warning with a
 running count, in `skipped.jsonl` beside the run, and by the curve `persona_rm/skipped`.
 """
 
