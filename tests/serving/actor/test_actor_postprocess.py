@@ -144,8 +144,8 @@ def test_the_log_line_leads_from_the_parts_of_the_methods_reward_to_the_reward_t
     results = ask(actor, *requests)
     rows = [json.loads(line) for line in actor.log.read_text().splitlines()]
     assert rows[0].keys() == {
-        "time", "request_id", "user", "user_known", "group", "status", "state_version", "raw", "parts", "std", "inputs",
-        "steps", "evidence", "reward", "finished", "erased", "bad_label", "empty", "ms",
+        "time", "request_id", "user", "user_known", "group", "status", "state_version", "raw", "parts", "std",
+        "inputs", "steps", "evidence", "reward", "finished", "erased", "bad_label", "empty", "ms",
     }  # fmt: skip
     for row, result in zip(rows, results, strict=True):
         assert row["raw"] == sum(row["parts"].values())
@@ -156,7 +156,7 @@ def test_the_log_line_leads_from_the_parts_of_the_methods_reward_to_the_reward_t
         assert row["inputs"].keys() == {"n_items", "universal", "length"}
         assert RewardTrace.from_row(row) == replace(result.trace, metrics={}, parts=row["parts"])
     assert rows[0]["raw"] == 14.0 != rows[0]["reward"], "clipped, so that the test says something"
-    assert [row["request_id"] for row in rows][0] == "mine"
+    assert rows[0]["request_id"] == "mine"
     assert len({row["request_id"] for row in rows}) == 3
     assert [row["finished"] for row in rows] == [False, True, True]
     assert [(row["bad_label"], row["empty"]) for row in rows] == [(False, False), (False, False), (True, True)]
