@@ -14,7 +14,7 @@ from functools import partial
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.errors import PersonaRMError, ScoreError
-from persona_rm.hosts.openrlhf.queries import sigmoid
+from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
 from persona_rm.serving.labels import LabelPolicy
