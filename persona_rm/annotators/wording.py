@@ -54,7 +54,7 @@ class WordingFile(Config):
 
 
 def read_wording(path: Path) -> WordingFile:
-    """The file at `path`. Raises `DataError`."""
+    """The file at `path`. Raises DataError."""
     if not path.is_file():
         raise DataError("no wording here; the packaged one is annotators/prompted.yaml", file=path)
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def words(number: int, dimension: Dimension) -> dict[str, str]:
 
 
 def fill(text: str, fields: Mapping[str, str]) -> str:
-    """Fields in braces, in one pass. Raises `DataError` for one that is unknown here."""
+    """Fields in braces, in one pass. Raises DataError for one that is unknown here."""
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in fields:
@@ -148,8 +148,10 @@ def fill(text: str, fields: Mapping[str, str]) -> str:
 
 
 def shorten(text: str, limit: int) -> tuple[str, int]:
-    """(text of `limit` characters or fewer, how many were left out). The middle goes: people open and end with what
-    they mean; two thirds of what stays are the beginning."""
+    """(text of at most `limit` characters, number of characters left out).
+
+    The middle is left out, because comments open and end with their message; two thirds of the rest are the beginning.
+    """
     if len(text) <= limit:
         return text, 0
     room = max(0, limit - len(GAP))
