@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from persona_rm.construct.search.packing import FOUR, HALVES, MIDDLE, ONE, place
+from persona_rm.construct.search.packing import FOUR, HALVES, ONE, place
+from persona_rm.types import MIDDLE
 
 FIRST_BLOCK, BLOCK = 32, 512
 """Rows of the first block of a scan. Blocks double up to `BLOCK` rows, whose counts (4 KiB) stay in the first-level
