@@ -37,7 +37,7 @@ def numbers_in(text: bytes) -> set[str]:
 
 
 def write_many(path, name, together) -> None:
-    """Runs in another process: 40 puts of own people, each also raising the version of one that all share."""
+    """Runs in another process: 40 puts of own users, each of which also raises the version of a shared user."""
     together.wait(30)
     with SqliteStore(path) as store:
         for i in range(40):

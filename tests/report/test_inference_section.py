@@ -60,7 +60,7 @@ def dimensions() -> list[dict[str, object]]:
 def alignment() -> list[dict[str, object]]:
     named = [("Bayes-optimal", 0.98, "best"), ("PBA, vote", 0.78, "main"), ("PBA, golden", 0.92, "main")]
     named += [("PBA, posterior", 0.88, "main"), ("no persona", 0.5, "control")]
-    named += [("posterior of somebody else", 0.51, "control")]
+    named += [("posterior of another user", 0.51, "control")]
     return [measured(value, name=name, kind=kind) for name, value, kind in named]
 
 
@@ -144,7 +144,7 @@ def test_the_whole_section_says_what_was_found(tmp_path):
     page = inferred(run(tmp_path, example())).replace("\N{NO-BREAK SPACE}", " ")
     check(page)
     assert len(pictures(page)) == 2 + 1 + 3 + 4
-    assert "from 8 items, 79 % are right, and it finds 66 % of those that people hold (negative 80 % and 57 %" in page
+    assert "from 8 items, 79 % are right, and it finds 66 % of those that users hold (negative 80 % and 57 %" in page
     assert "wins back 71 % (62 % to 81 %) of the accuracy that the vote loses" in page
     assert "7 chosen questions tell as much as 16 observed items" in page
     assert "calibrated on 80, classes 3, temperature 0.9312" in page
@@ -228,7 +228,7 @@ def test_what_is_not_a_number_or_not_there_is_refused_by_key(tmp_path, content, 
     assert "inference.json" in str(caught.value)
 
 
-def test_a_class_that_nobody_claimed_has_no_number(tmp_path):
+def test_a_class_that_was_never_claimed_has_no_number(tmp_path):
     found = {"table": [{"inferrer": "vote", "class": "positive", "precision": None, "recall": [0.0, 0.0, 0.0]}]}
     page = inferred(run(tmp_path, found, []))
     assert "\N{EN DASH}" in page
@@ -320,5 +320,5 @@ def test_long_names_of_a_dot_chart_are_cut_and_said_in_full_to_a_pointer():
     assert next(t.text for t in root.iter("text") if t.get("class") == "label").endswith("…")
 
 
-def test_keys_that_nobody_knows_are_ignored():
+def test_unknown_keys_are_ignored():
     assert parse({"later": 1, "gap": None}) == parse({})
