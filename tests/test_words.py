@@ -72,7 +72,7 @@ def findings() -> list[str]:
 
 
 def is_in(finding: str, folder: str) -> bool:
-    return finding.startswith(f"{folder}/") or finding.startswith(f"{folder}:")
+    return finding.startswith((f"{folder}/", f"{folder}:"))
 
 
 def test_documents_docstrings_and_messages_use_the_vocabulary():

@@ -113,7 +113,7 @@ def need_file(path: Path) -> Path:
 
 
 def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
-    """The objects of a JSON array or of JSON lines, compressed or not. The first character decides which of them it is."""
+    """The objects of a JSON array or of JSON lines, compressed or not. The first character tells which."""
     file = need_file(Path(path))
     try:
         with _open(file) as stream:

@@ -124,7 +124,7 @@ def test_a_tombstone_file_that_cannot_be_read_stops_everything(path):
             lambda: store.erase(["b"]),
             ArrowSnapshot(path).open,
         ):
-            with pytest.raises(DataError, match=r"erased, row \d: no tombstone"):
+            with pytest.raises(DataError, match=r"erased, row \d: not a tombstone"):
                 call()
     stones.write_bytes(good[:-1])
     assert store.erase(["b"]) == 1
