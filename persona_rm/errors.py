@@ -68,4 +68,4 @@ class Full(ScoreError):
 
 
 class HostError(PersonaRMError):
-    """The host (OpenRLHF) is missing, has an unsupported version, or its job failed."""
+    """The host (the trainer) is missing, has an unsupported version, or its job failed."""

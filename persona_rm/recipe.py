@@ -5,7 +5,6 @@ A recipe names what to run, section by section; a section that is left out is no
 class. `name: ./my_method.py:MyMethod` is a class in a file beside the recipe.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +19,8 @@ from persona_rm.bundle.bundle_file import RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
 from persona_rm.config import Config, explain
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.errors import PersonaRMError, RecipeError
+from persona_rm.errors import HostError, PersonaRMError, RecipeError
+from persona_rm.hosts import load_host
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
@@ -115,37 +115,11 @@ class PpoConfig(Section):
 
     @model_validator(mode="after")
     def _can_skip(self) -> Self:
-        problem = cannot_skip(self.args) if self.on_failure == "skip_group" else None
-        if problem:
-            raise ValueError(f"on_failure is skip_group, and {problem}, or on_failure to stop")
+        try:
+            load_host().check(self.args, self.on_failure)
+        except HostError as error:
+            raise ValueError(str(error)) from error
         return self
-
-
-def cannot_skip(args: Mapping[str, Any]) -> str | None:
-    """Why OpenRLHF 0.11.2 could not leave out a group under these flags, and what to set; None where it can.
-
-    Its filter keeps a group whose mean score lies strictly between two bounds. NaN lies between none, so no bounds let
-    a missing reward pass; but scores are a sigmoid, 0 to 1, and bounds beside that keep nothing. That filtering needs
-    two samples of a prompt the host says itself when it starts.
-    """
-    if not args.get("algo.dynamic_filtering_enable"):
-        return "algo.dynamic_filtering_enable is off: only this makes OpenRLHF drop a group. Set it to true"
-    if args.get("eval.dataset"):
-        return "eval.dataset is set: the host's evaluation drops nothing. Remove it"
-    low, high = _bounds(args.get("algo.dynamic_filtering_range", (0, 1)))
-    if not (low < high and low < 1 and high > 0):
-        found = f"algo.dynamic_filtering_range is {args['algo.dynamic_filtering_range']!r}"
-        return f"{found}: scores lie between 0 and 1. Set it to two numbers around the scores to keep, such as [0, 1]"
-    return None
-
-
-def _bounds(given: Any) -> tuple[float, float]:
-    """NaN for what is not two numbers."""
-    try:
-        low, high = map(float, given)
-    except (TypeError, ValueError):
-        return math.nan, math.nan
-    return low, high
 
 
 class EvalConfig(Section):
