@@ -61,7 +61,8 @@ LABELS: Mapping[str, str] = {
     "pba_linear_vote": "PBA linear, by vote",
     "ica": "ICA, history in the prompt",
     "ica_shuffled": "ICA, shuffled history",
-    "contrast": "Contrast",
+    "contrast_golden": "Contrast, golden directions",
+    "contrast_vote": "Contrast, directions by vote",
     "bradley_terry": "Bradley-Terry, one for all",
     "gap_golden_minus_vote": "Gap, golden minus vote",
     "control_no_persona": "Control: no persona",
@@ -108,7 +109,7 @@ def label(name: str) -> str:
 
 def is_control(name: str) -> bool:
     """Does this figure belong at chance, or with the impersonal scorers, rather than among the methods?"""
-    return name.startswith(("control_", "bradley_terry", "longer")) or "shuffled" in name
+    return name.startswith(("control_", "bradley_terry", "longer")) or "shuffled" in name or name.endswith("_no_user")
 
 
 def verdict(figure: Figure, goals: Mapping[str, Goal], figures: Sequence[Figure], notes: Mapping[str, str]) -> Verdict:

@@ -28,7 +28,7 @@ from persona_rm.pipeline.members import (
     truth_of,
 )
 from persona_rm.pipeline.run import RunFolder, code_hash, file_hash
-from persona_rm.pipeline.stages.annotate_evidence import annotated
+from persona_rm.pipeline.stages.annotate_evidence import annotated_cases
 from persona_rm.pipeline.stages.dpo_rows import held_out
 from persona_rm.pipeline.stages.method_figures import MethodFigures
 from persona_rm.pipeline.stages.train import MODEL, examples_of
@@ -127,8 +127,7 @@ def evaluate(
     cls, settings = ANNOTATORS.member({"name": "simulator"} if truth else annotator_of(recipe))
     reader: Annotator = cls(settings, space_of(recipe), Backends(encoder=encoder))
     backends = Backends(encoder=encoder, reader=reader)
-    personas = annotated([case.example.persona for case in cases], backends)
-    cases = [case.with_persona(persona) for case, persona in zip(cases, personas, strict=True)]
+    cases = annotated_cases(cases, backends)
     figures = MethodFigures(sheet, config, cases, inferrer_of({"name": "vote"}, space_of(recipe)), truth, recipe.seed)
     if truth:
         _direction_figures(figures)
