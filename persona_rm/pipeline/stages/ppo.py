@@ -119,8 +119,11 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
         models["annotator"] = text_annotator_of(run.recipe)
     if "fit" in needs:
         backends = replace(backends_of(run.recipe), logprob=policies(policy, start if trained else None).logprob)
-        learner = method_of(run.recipe, method, backends)
-        learner.fit([example.comparison() for example in examples_of(run)])
+        learner, examples = method_of(run.recipe, method, backends), examples_of(run)
+        if not examples:
+            problem = f"{config.reward} is fitted on built comparisons, and none were built"
+            raise RecipeError(f"{problem}: add a build section, or name another reward")
+        learner.fit([example.comparison() for example in examples])
         learner.save(folder / "bundle" / LEARNED_METHOD)
         models["method_dir"] = LEARNED_METHOD
     inferrer = fitted(run, config.inferrer)
