@@ -68,7 +68,7 @@ def test_a_host_flag_of_several_values_is_a_list(written):
         ("pbo", r"ppo.p.reward: 'pbo' is neither a section of dpo \(mine\) nor a method: bradley_terry, .*pba"),
         (
             "pba",
-            "ppo.p.reward: pba must be trained, and dpo has no section of this name; these need no training: contrast,",
+            "ppo.p.reward: pba must be trained, and dpo has no section of this name; these need no training: con",
         ),
     ],
 )
