@@ -17,6 +17,7 @@ import yaml
 from persona_rm.annotators.base import Annotator, Reading
 from persona_rm.backends.base import Generation, Generator
 from persona_rm.construct.pairing.rules import demo, lone
+from persona_rm.io.text import fill
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Directions, Example
 
@@ -52,16 +53,7 @@ def question(example: Example, space: PreferenceSpace) -> str:
     keywords = ", ".join(d.name for d in space.dimensions if d.id.startswith("likes_"))
     listed = "\n".join(f"{n}. {d.name}: ({d.positive.answer}, {d.negative.answer})" for n, d in enumerate(named, 1))
     texts = {"post": example.prompt, "first": example.chosen, "second": example.rejected}
-    return _filled(_question(), {"dimensions": listed, "keywords": keywords, **texts})
-
-
-def _filled(template: str, values: dict[str, str]) -> str:
-    """Fills {names} in one pass, so that braces in people's texts stay what they are."""
-    out, rest = [], template
-    for name in ("dimensions", "keywords", "post", "first", "second"):
-        before, _, rest = rest.partition("{" + name + "}")
-        out += [before, values[name]]
-    return "".join([*out, rest])
+    return fill(_question(), {"dimensions": listed, "keywords": keywords, **texts})
 
 
 def described(generation: Generation) -> tuple[str, str]:

@@ -6,9 +6,7 @@ import numpy as np
 
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comment, Directions, Levels
-
-MIDDLE = 2
+from persona_rm.types import MIDDLE, Comment, Directions, Levels
 
 
 def contrast(chosen: Levels, rejected: Levels) -> Directions:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from persona_rm.construct.search.packing import FOUR, HALVES, MIDDLE, ONE, place
+from persona_rm.construct.search.packing import FOUR, HALVES, ONE, place
+from persona_rm.types import MIDDLE
 
 FIRST_BLOCK, BLOCK = 32, 512
 """Rows of the first block of a scan, doubled until the largest, whose counts stay in the nearest cache."""

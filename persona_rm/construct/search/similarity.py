@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from persona_rm.construct.search.kernels import kernels
-from persona_rm.construct.search.packing import FOUR, HALVES, MIDDLE, ONE, PER_WORD, Ints, Packed, place
+from persona_rm.construct.search.packing import FOUR, HALVES, ONE, PER_WORD, Ints, Packed, place
 from persona_rm.errors import DataError
+from persona_rm.types import MIDDLE
 
 CHUNK = 4096
 """Rows that numpy compares at once; a scan begins with an eighth of it."""
