@@ -2,11 +2,13 @@ import math
 
 import pytest
 
-from persona_rm.serving.curves import Ask, Curves, group_curves, read_scalars
+from persona_rm.serving.curves import Curves, group_curves, read_scalars
+from persona_rm.types import RewardRequest, RewardResult, RewardTrace
 
 
 def sample(curves, group, reward, *, known=True, response="text", bad=False, dims=None):
-    return curves.logs(Ask("u", "p", response, bad), reward, dims or {}, known, group)
+    request = RewardRequest("u", "p", response, bad_label=bad)
+    return curves.logs(request, RewardResult(reward, RewardTrace(reward, dims or {}, user_known=known, group=group)))
 
 
 def test_every_sample_has_the_same_keys_and_finite_numbers():
