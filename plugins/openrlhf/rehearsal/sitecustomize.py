@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def run_shadowed() -> None:
-    """Run the `sitecustomize` that this one hides, where there is one."""
+    """Run the `sitecustomize` that this one hides, if there is one."""
     rest = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
     spec = PathFinder.find_spec("sitecustomize", rest)
     if spec is not None and spec.loader is not None:

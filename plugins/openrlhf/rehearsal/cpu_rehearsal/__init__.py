@@ -1,4 +1,5 @@
-"""What OpenRLHF 0.11.2 needs to run without a GPU: one file per patch, and what forces it in that file's docstring."""
+"""What OpenRLHF 0.11.2 needs to run without a GPU: one file per patch, whose docstring says what forces
+it."""
 
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def _torch(torch: ModuleType) -> None:
 
 
 def _without_cuda(patch: Patch) -> Patch:
-    """`patch` where torch has no CUDA, nothing elsewhere."""
+    """`patch` if torch has no CUDA, else nothing."""
 
     def patched(module: ModuleType) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""Run a function right after a module was imported, whoever imports it."""
+"""Run a function right after a module was imported, wherever the import stands."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder

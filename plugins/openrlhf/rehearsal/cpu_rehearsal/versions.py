@@ -1,5 +1,5 @@
-"""The patches name functions of one release. On another they could fail silently (every rollout `<pad>`), so it is
-refused."""
+"""The patches name functions of one release. On another release they could fail silently (every rollout is `<pad>`),
+so it is refused."""
 
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -10,12 +10,12 @@ SUPPORTED = ("0.11.2",)
 def check(_module: ModuleType) -> None:
     """Runs when `openrlhf` is imported. Raises `ImportError` for a version that was not rehearsed."""
     try:
-        found = version("openrlhf")
+        installed = version("openrlhf")
     except PackageNotFoundError:
-        found = "unknown (imported from a source tree without metadata)"
-    if found not in SUPPORTED:
+        installed = "unknown (imported from a source tree without metadata)"
+    if installed not in SUPPORTED:
         raise ImportError(
-            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {found}. On another "
+            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {installed}. On another "
             "version a patch can miss, and training then goes on with wrong weights and exit code 0. "
             f"Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}, or leave the rehearsal folder off PYTHONPATH."
         )

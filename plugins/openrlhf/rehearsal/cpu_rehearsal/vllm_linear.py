@@ -1,8 +1,8 @@
 """vLLM's CPU linear layers keep their weights where `load_weights` can reach them.
 
-Forced by: vllm/model_executor/layers/utils.py, `dispatch_cpu_unquantized_gemm`, which prepacks for oneDNN where the
-CPU has AVX-512 or AMX and drops the weight, its loader with it. Not needed on AVX2, where it changes nothing but the
-call path.
+Forced by: vllm/model_executor/layers/utils.py, `dispatch_cpu_unquantized_gemm`, which prepacks for oneDNN on a
+CPU with AVX-512 or AMX and drops the weight together with its loader. On AVX2 it is not needed and changes nothing but
+the call path.
 """
 
 from types import ModuleType

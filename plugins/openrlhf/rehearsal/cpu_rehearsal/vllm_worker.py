@@ -1,4 +1,4 @@
-"""The buffer in which a vLLM worker receives a weight: on the CPU where the host says "cuda".
+"""The buffer in which a vLLM worker receives a weight is on the CPU, although the host says "cuda".
 
 Forced by: trainer/ray/vllm_worker_wrap.py:40, `torch.empty(shape, dtype=dtype, device="cuda")`.
 Without it: an AssertionError in the worker, and the driver waits for ever.
