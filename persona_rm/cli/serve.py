@@ -84,10 +84,10 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
     except ImportError as error:
         raise MissingExtra(f"serving over HTTP needs {error.name}: pip install persona_rm[serve]") from error
     from persona_rm.serving.http.settings import Settings, token_from
+    from persona_rm.serving.labels import LabelPolicy
 
-    strict = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
     token = token_from(token_file)
-    return Settings(host, port, token, body_limit=body_limit, deadline=deadline, strict=strict)
+    return Settings(host, port, token, body_limit=body_limit, deadline=deadline, labels=LabelPolicy.from_env())
 
 
 @contextmanager

@@ -10,16 +10,16 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn, Self
 
 from persona_rm.errors import DataError
-from persona_rm.types import UserState
+from persona_rm.types import STORED, UserState
 
 SCHEMA = 1
 """The layout of a store; written into it, and checked at opening."""
-FIELDS = tuple(field.name for field in fields(UserState))
+FIELDS = STORED
 NAMES = frozenset(FIELDS)
 DECODER = json.JSONDecoder()
 LARGEST = 2**53

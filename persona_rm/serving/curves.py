@@ -1,40 +1,13 @@
-"""What goes to a reward actor and what comes back: plain records, and the numbers that reach the host's logs."""
+"""The numbers of a reward that reach the host's logs."""
 
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from persona_rm.types import Status
+from persona_rm.bundle import UNKNOWN
+from persona_rm.types import RewardRequest, RewardResult
 
 PREFIX = "persona_rm/"
-UNKNOWN = "unknown"
-"""The group of samples that belong to nobody we know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Score this response to this prompt for this user (None: for nobody in particular)."""
-
-    user: str | None
-    prompt: str
-    response: str
-    bad_label: bool = False
-    group: str | None = None
-    """Whose samples are compared: those of this person, prompt and name. None is a name too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One reward. `logs` are the host's `extra_logs`: the same keys for every sample of a bundle, finite numbers
-    all."""
-
-    reward: float
-    dims: Mapping[str, float]
-    status: Status
-    user_known: bool
-    group: str
-    logs: Mapping[str, float] = field(default_factory=dict)
 
 
 class Curves:
@@ -49,24 +22,29 @@ class Curves:
         scored
 
     sum / share is the exact mean of the step (`group_curves` computes it); the third is a curve to look at while the
-    job runs. Before its first sample a group shows the mean of everybody.
+    job runs. Before its first sample a group shows the mean of all samples.
     """
 
     def __init__(self, groups: Sequence[str], dims: Sequence[str], window: int = 64) -> None:
         self.groups, self.dims = [*groups, UNKNOWN], list(dims)
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=window))
 
-    def logs(self, ask: Ask, reward: float, dims: Mapping[str, float], known: bool, group: str) -> dict[str, float]:
-        """The `extra_logs` of one sample."""
-        self._recent[group].append(reward)
+    def logs(self, request: RewardRequest, result: RewardResult) -> dict[str, float]:
+        """The numbers of one sample for the host's logs."""
+        reward, trace = result.reward, result.trace
+        self._recent[trace.group].append(reward)
         self._recent[""].append(reward)
-        out = {"cold": float(not known), "bad_label": float(ask.bad_label), "empty": float(not ask.response.strip())}
+        out = {
+            "cold": float(not trace.user_known),
+            "bad_label": float(request.bad_label),
+            "empty": float(not request.response.strip()),
+        }
         for name in self.groups:
-            mine = float(name == group)
+            mine = float(name == trace.group)
             out[f"sum/{name}"], out[f"share/{name}"] = mine * reward, mine
             recent = self._recent[name] or self._recent[""]
             out[f"reward/{name}"] = sum(recent) / len(recent)
-        out |= {f"dim/{name}": dims.get(name, 0.0) for name in self.dims}
+        out |= {f"dim/{name}": trace.parts.get(name, 0.0) for name in self.dims}
         return {PREFIX + key: value for key, value in out.items()}
 
 

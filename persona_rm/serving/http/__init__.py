@@ -1,12 +1,12 @@
-"""The HTTP face of the reward service: FastAPI and uvicorn in one process, over whatever gives rewards (`Service`).
+"""The HTTP API of the reward service: FastAPI and uvicorn in one process, over a `Service` that gives rewards.
 
     POST /get_reward          what OpenRLHF 0.11.2 posts: query, prompts, labels -> rewards, scores, extra_logs
-    POST /v1/score, /score    typed: user, prompt, responses -> reward, dims, status, user_known, logs of each
-    GET  /health /ready       the process lives; a reward can be had (else 503 with the reason)
+    POST /v1/score, /score    typed: user, prompt, responses -> reward, parts, status, user_known, logs, trace
+    GET  /health /ready       the process lives; rewards are available (else 503 with the reason)
     GET  /metrics /info       Prometheus text; what is served
     GET  /openapi.json        the schema, with examples
 
-A call has all its rewards or an error `{"error", "kind"}`: 4xx for what is wrong with the call, 5xx for the service's
+A call gets all its rewards or an error `{"error", "kind"}`: 4xx for what is wrong with the call, 5xx for the service's
 own failure, 503 with Retry-After while it loads, is full or hangs. No text and no user id is in an error, log or label
 of a metric.
 
@@ -21,6 +21,6 @@ client rotates, and a shard may be empty, which is accepted. It sends no headers
 
 Why not Ray Serve: of 64 callers it answered a tenth as many (156 against 1,542 calls a second with kept sessions, 99
 against 863 with new ones; a trivial answer behind both, 2 shared cores, `tests/perf/http_face.py`), as its proxy and
-replica hand every call through two more processes, while the work behind this face is a pool of Ray actors already,
-routed by person. And 2.55 deploys nothing beside protobuf 7, which the CPU set pins.
+replica hand every call through two more processes, while the work behind this API is a pool of Ray actors already,
+routed by user. And 2.55 deploys nothing beside protobuf 7, which the CPU set pins.
 """
