@@ -27,7 +27,6 @@ from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.types import Directions, Persona, RewardRequest, RewardResult, RewardTrace, Status, UserState
 from persona_rm.users.users_file import NO_GROUP, User
 
-
 UNKNOWN = "unknown"
 """The group in which the rewards of unknown and erased users, and of requests without a user, are logged."""
 
