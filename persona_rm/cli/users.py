@@ -36,7 +36,7 @@ def ask(
     overrides: Overrides = None,
     user: Annotated[str, typer.Option(help="Who is asked; somebody known goes on where they stopped.")] = "me",
     questions: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
-    store: Annotated[str, typer.Option(help="Where states are kept; default: people.sqlite of the run.")] = "",
+    store: Annotated[str, typer.Option(help="Where states are kept; default: users.sqlite of the run.")] = "",
     readmit: Annotated[bool, typer.Option("--readmit", help="Ask somebody who was erased, and keep them.")] = False,
 ) -> None:
     """Get to know somebody by asking: each question is the pair of texts whose comparison would tell most.

@@ -97,13 +97,9 @@ class Retrieval(Inferrer):
         self.rule.save(folder)
         super().save(folder)
 
-    @classmethod
-    def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
-        """The inverse of `save`."""
-        found = super().load(folder, space, backends)
-        if isinstance(found.rule, PosteriorInferrer):
-            found.rule.load_model(folder)
-        return found
+    def load_learned(self, folder: Path) -> None:
+        """What the rule learned."""
+        self.rule.load_learned(folder)
 
 
 def recall(persona: Persona, prompt: str, config: RetrievalConfig, encoder: Encoder | None = None) -> Persona:

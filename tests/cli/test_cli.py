@@ -92,7 +92,9 @@ def test_prepare_builds_what_is_missing_and_mirrors_histories(tmp_path, monkeypa
 
 def small_toy(tmp_path, *lines):
     path = tmp_path / "small.yaml"
-    path.write_text("\n".join(["name: small", "source: {name: toy, people: 30, test_users: 4, posts: 120}", *lines]))
+    path.write_text(
+        "\n".join(["name: small", "source: {name: simulator, users: 30, test_users: 4, posts: 120}", *lines])
+    )
     return str(path)
 
 

@@ -57,7 +57,7 @@ def test_somebody_new_is_asked_and_goes_on_the_next_day(tmp_path):
     assert code == 0, said
     assert "1 to 5, w and a reason" in said
     assert "understood as 1 preference;" in said
-    url = f"sqlite:{tmp_path / 'run' / 'people.sqlite'}"
+    url = f"sqlite:{tmp_path / 'run' / 'users.sqlite'}"
     with open_store(url) as held:
         state = held.get(["ann"])["ann"]
     assert (state.version, len(state.payload["answers"]), len(state.payload["items"])) == (3, 2, 1)

@@ -131,7 +131,7 @@ def test_the_labels_are_asked_for_by_schema():
         ("High d0", r"user 'ann': .*answer \(7 characters\) is not JSON"),
         ('{"labels": "High d0"}', "no object with a list of 'labels'"),
         ('["High d0"]', "no object"),
-        (labels("secret", "secret 2"), "none of the 2 labels .* space toy"),
+        (labels("secret", "secret 2"), "none of the 2 labels .* space simulator"),
         (Generation(error="too long"), "user 'ann': the model gave no labels: too long"),
     ],
 )

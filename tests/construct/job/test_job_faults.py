@@ -23,7 +23,7 @@ KILLS = 10
 RECIPE = """\
 name: killed
 seed: 3
-source: {name: toy, people: 60, test_users: 10, posts: 240}
+source: {name: simulator, users: 60, test_users: 10, posts: 240}
 build: {threshold: 0.95, mirror: true, split: {test: 0.2}, shard: 16, annotate_batch: 8}
 """
 ENVIRONMENT = {**os.environ, "PERSONA_RM_SALT": "the same in every run", "PYTHONWARNINGS": "ignore"}
