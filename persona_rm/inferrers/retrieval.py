@@ -1,4 +1,4 @@
-"""`retrieval`: episodic memory. Only the items that come to mind at this prompt speak, under a rule for few items.
+"""`retrieval`: episodic memory, in which only the items that resemble the prompt speak, under a rule for few items.
 
 The paper sums a person up once for all prompts; CIPHER (Gao et al. 2024) keeps episodes instead, and recalls those
 whose context is like the one at hand. Recall here is by likeness and by time:

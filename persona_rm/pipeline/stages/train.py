@@ -12,11 +12,11 @@ from persona_rm.backends.logprob.weights import moved
 from persona_rm.backends.pretrain import PretrainConfig, pretrain
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job import AnnotatorSpec, BuildJob, BuildResult, build
-from persona_rm.construct.job.build import keys_of
+from persona_rm.construct.job.actors import annotator
 from persona_rm.construct.job.order import STAGES
 from persona_rm.construct.job.plan import estimated, lines
 from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.job.workers import annotator
+from persona_rm.construct.job.stage_keys import keys_of
 from persona_rm.errors import HostError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.common.env import Device, device
@@ -76,7 +76,7 @@ def planned(job: BuildJob) -> Table:
     stages = Stages(job.out / STAGES, job.resume)
     shown = Table("stage, rows, cost", "", title="Plan")
     shown.add_row("folder", str(job.out))
-    for name, key in keys_of(job, stages).items():
+    for name, key in keys_of(job).items():
         shown.add_row(f"stage {name}", "done before, skipped" if job.resume and stages.is_done(name, key) else "to do")
     found = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config)
     for line in lines(found, job.config.prices):
