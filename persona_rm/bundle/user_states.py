@@ -1,8 +1,9 @@
 """The state of each user at this moment: from the profile store if it has the user, else from users.jsonl.
 
 The store wins, because later evidence goes there. A state that cannot be read raises an error, and the prior never
-replaces it. An erased user is unknown, whatever users.jsonl says. A state is kept for `refresh` seconds and then looked
-up again, also in a snapshot that was written again: a reader, and an erasure, may lag behind the writer for that long.
+replaces it. An erased user is unknown, whatever users.jsonl says. A state is kept for `refresh` seconds and then
+looked up again, also in a snapshot that was written again: a reader, and an erasure, may lag behind the writer for
+that long.
 """
 
 import time
@@ -26,7 +27,7 @@ UserPrompt = tuple[str | None, str]
 CHUNK = 1000
 """Users in one computation."""
 NAMED = 64
-"""At most this many items are named as the evidence of a state, the last ones: every reward's log line repeats them."""
+"""At most this many items are named as the evidence of a state, the last ones: every log line repeats them."""
 
 
 class UserStates:

@@ -69,7 +69,7 @@ def serve(
         routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
 
         def say(url: str) -> None:
-            line = f"Serving {folder} at {url}   try: {curl_example(url, user, token=token, route=routes[0])}"
+            line = f"Serving {folder} at {url}   try: {curl_example(url, user, token=token, route=next(iter(routes), None))}"
             console.print(line, highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:

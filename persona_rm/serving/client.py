@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 RETRIED: tuple[ErrorKind, ...] = ("busy", "down")
-"""Kinds of errors that say something about an actor and nothing about the request: another actor may answer it."""
+"""Kinds of errors that say something about an actor and nothing about the request: another may answer it."""
 
 
 class Unreachable(Exception):
@@ -41,8 +41,8 @@ class Unreachable(Exception):
 
 
 class Transport(Protocol):
-    """Carries calls to actors. Raises `Unreachable` if an actor does not answer, and `ScoreError` of the kind, and with
-    the rows, of the actor's own."""
+    """Carries calls to actors. Raises `Unreachable` if an actor does not answer, and `ScoreError` of the kind and with
+    the rows of the actor's own."""
 
     def names(self) -> list[str]: ...
 
@@ -75,7 +75,7 @@ class RayTransport:
         return inference_name(self.namespace)
 
     def call(self, name: str, method: str, args: tuple[Any, ...], timeout: float) -> Any:
-        """One call and its answer. A call that reaches its timeout is cancelled, so that it leaves the actor's queue."""
+        """One call and its answer. A call that reaches its timeout is cancelled and leaves the actor's queue."""
         import ray
         from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
@@ -272,10 +272,11 @@ def _key(request: RewardRequest) -> str:
     return request.user or request.prompt
 
 
-def _check_finite(results: Sequence[Any], requests: Sequence[RewardRequest]) -> None:
+def _check_finite(results: Sequence[Any] | None, requests: Sequence[RewardRequest]) -> None:
     """Raises `ScoreError` with the first row whose reward is not a finite number."""
-    if len(results) != len(requests):
-        raise ScoreError(f"an actor gave {len(results)} results for {len(requests)} requests")
+    if results is None or len(results) != len(requests):
+        given = "no" if results is None else len(results)
+        raise ScoreError(f"an actor gave {given} results for {len(requests)} requests")
     for i, (result, request) in enumerate(zip(results, requests, strict=True)):
         reward, row = getattr(result, "reward", None), (i,) if len(requests) > 1 else ()
         if not isinstance(reward, Real):

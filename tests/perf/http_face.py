@@ -29,16 +29,18 @@ PAYLOAD = {"query": ["Hello? " + "Yes. " * 200], "prompts": ["Hello?"], "labels"
 CALLERS = 64
 FACE = """
 import sys
-from persona_rm.serving.curves import Reply
 from persona_rm.serving.http.server import run_server
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
+from persona_rm.types import RewardResult, RewardTrace
+
+TRACE = RewardTrace(0.5, user_known=True, group="all", metrics={"cold": 0.0})
 
 class Trivial:
     async def warm(self): return 0.0
     async def info(self): return {}
     async def close(self): pass
-    async def score(self, ask, caller, deadline): return Reply(0.5, {}, "ok", True, "all", {"cold": 0.0})
+    async def score(self, request, caller, deadline): return RewardResult(0.5, TRACE)
 
 run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print)
 """
@@ -46,7 +48,7 @@ run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print)
 
 @contextmanager
 def face() -> Iterator[str]:
-    """The address of the HTTP face, in a process of its own."""
+    """The address of the HTTP API, in a process of its own."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", FACE, str(port)], stdout=subprocess.DEVNULL)
     try:

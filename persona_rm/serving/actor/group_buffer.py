@@ -2,8 +2,8 @@
 
 Some rewards exist only in a group: win rates of methods without a scalar, and whatever is normalised over the samples
 of a prompt. The host asks for one sample at a time, so the buffer holds each call until its group is whole, or until
-the time limit, after which the configured fallback applies. All calls of a group must reach the same buffer and wait at
-the same time: a host that has fewer calls open than a group has samples never completes one.
+the time limit, after which the configured fallback applies. All calls of a group must reach the same buffer and wait
+at the same time: a host that has fewer calls open than a group has samples never completes one.
 """
 
 import asyncio
@@ -48,8 +48,8 @@ class _Group(Generic[Item, Result]):
     timer: asyncio.TimerHandle | None = None
 
     def prune(self) -> int:
-        """Remove callers that were cancelled; returns how many remain. A cancelled future is seen before its caller wakes
-        up."""
+        """Remove callers that were cancelled, and return how many remain. A cancelled future is seen before its caller
+        wakes up."""
         self.members = [member for member in self.members if not member[1].done()]
         return len(self.members)
 

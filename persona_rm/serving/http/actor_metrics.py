@@ -18,7 +18,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 class ActorMetrics(Collector):
-    """The last figures of each actor. A restarted actor counts from 0, so the counts of its previous process are kept."""
+    """The last figures of each actor. A restarted actor counts from 0, so the counts before are added."""
 
     def __init__(self) -> None:
         self._now: dict[str, tuple[object, Counter[tuple[str, str]]]] = {}

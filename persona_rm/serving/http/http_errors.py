@@ -61,7 +61,7 @@ _ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
 
 
 def request_error_of(error: BaseException) -> RequestError:
-    """What a caller is told about an error. The error's own message is not passed on: it may name a user or a folder."""
+    """What a caller is told about an error. The error's own message stays here: it may name a user or a folder."""
     if isinstance(error, RequestError):
         return error
     kind = "late" if isinstance(error, TimeoutError) else error.kind if isinstance(error, ScoreError) else "failed"

@@ -34,11 +34,10 @@ _ONE: dict[str, JsonValue] = {
     "user_known": True,
     "group": "all",
     "logs": {"persona_rm/cold": 0.0},
-    "trace": None,
 }
 _TRACE: dict[str, JsonValue] = {
     "request_id": "5f0c7a", "user": "u17", "user_known": True, "group": "all", "status": "ok", "state_version": 3,
-    "raw": 0.62, "parts": {"tea": 0.62}, "std": None, "inputs": {"n_items": 4},
+    "raw": 0.62, "parts": {"tea": 0.62}, "std": 0.1, "inputs": {"n_items": 4},
     "steps": [{"name": "clip", "before": 0.62, "after": 0.31}], "evidence": ["91b3c0d2e4f5a687"],
 }  # fmt: skip
 

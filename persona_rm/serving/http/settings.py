@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from persona_rm.errors import RecipeError
@@ -29,7 +29,7 @@ class Settings:
     """Seconds that a call may take. It is below the timeouts of trainers, so that they get the reason."""
     body_seconds: float = 30.0
     """Seconds in which a body must be complete."""
-    labels: LabelPolicy = LabelPolicy()
+    labels: LabelPolicy = field(default_factory=LabelPolicy)
     """What happens to samples without a user that the bundle knows."""
 
     def __post_init__(self) -> None:

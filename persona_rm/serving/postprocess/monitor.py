@@ -9,8 +9,8 @@ every other step) with it, over all samples so far: 0 if agreeing pays nothing, 
 
 *Drift* of a user is (their mean - the mean of all samples) / the standard deviation of all samples, of the reward
 that was given (`drift`) and of the method's (`drift_raw`; standardising by user hides it in the other). It is 0 until
-the user has `minimum` samples, and for unknown users. The host averages each log over samples, where signs cancel: read the
-`_abs` ones there.
+the user has `minimum` samples, and for unknown users. The host averages each log over samples, where signs cancel:
+read the `_abs` ones there.
 """
 
 from collections.abc import Mapping

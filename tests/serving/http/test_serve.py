@@ -15,6 +15,7 @@ from persona_rm.errors import RecipeError
 from persona_rm.recipe import load_recipe, save_recipe
 from persona_rm.serving.http.server import curl_example, listen, url_of
 from persona_rm.serving.http.settings import Settings, token_from
+from persona_rm.types import RewardRequest
 from tests.serving.serving_samples import users_bundle
 
 QUICKSTART = Path(__file__).parents[3] / "recipes" / "quickstart.yaml"
@@ -106,8 +107,8 @@ def test_ppos_bundle_is_served_where_the_recipe_is_the_same_and_another_made_whe
     user = next(iter(bundle.users))
     assert bundle.file.postprocess.monitor
     assert verb._somebody(other) == user
-    (score,) = bundle.score([(user, "Hello?", "I like tea.")])
-    assert score.rewards[0] != 0, "the starting model's own"
+    (result,) = bundle.score([RewardRequest(user, "Hello?", "I like tea.")])
+    assert result.reward != 0, "the starting model's own"
 
 
 @pytest.mark.slow

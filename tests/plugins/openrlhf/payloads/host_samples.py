@@ -145,7 +145,7 @@ class Local:
 
     def __init__(self, folder: Path, n: int = 2) -> None:
         self.actors = {f"reward-{i}": make_actor(folder, f"reward-{i}") for i in range(n)}
-        self.loop, self.asks = asyncio.new_event_loop(), []
+        self.loop, self.requests = asyncio.new_event_loop(), []
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
 
@@ -166,8 +166,8 @@ class Local:
         return None
 
     def call(self, name, method, args, timeout):
-        if method == "score":
-            self.asks.extend(args)
+        if method == "score_batch":
+            self.requests.extend(args[0])
         work = asyncio.run_coroutine_threadsafe(getattr(self.actors[name], method)(*args), self.loop)
         try:
             return work.result(timeout)
