@@ -69,8 +69,8 @@ def serve(
         routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
 
         def say(url: str) -> None:
-            line = f"Serving {folder} at {url}   try: {curl_example(url, user, token=token, route=next(iter(routes), None))}"
-            console.print(line, highlight=False, soft_wrap=True)
+            example = curl_example(url, user, token=token, route=next(iter(routes), None))
+            console.print(f"Serving {folder} at {url}   try: {example}", highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:
             run_server(service, settings, say, routes)

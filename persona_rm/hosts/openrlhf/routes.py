@@ -2,8 +2,8 @@
 extra_logs.
 
 `reward_func.py` is the better entry point: it can stop the job with the reason, which this route cannot. The route is
-for trainers that do not run on the Ray cluster of the reward actors. The host's HTTP client (utils/agent.py:327-363) posts
-one row per call, each in a session of its own, waits at most 180 s, tries five times a second apart whatever the
+for trainers that do not run on the Ray cluster of the reward actors. The host's HTTP client (utils/agent.py:327-363)
+posts one row per call, each in a session of its own, waits at most 180 s, tries five times a second apart whatever the
 status was (it reads neither Retry-After nor 4xx as final), and then raises "Request error for 5 times, returning
 None". The rollout catches that, writes one line at INFO (utils/agent.py:304), and goes on with `reward=None`. The
 trainer fails later and elsewhere: "reward_model_group is required" (trainer/ppo_utils/experience_maker.py:142), or an
