@@ -18,6 +18,8 @@ UserStatus = Literal["ok", "cold", "erased"]
 Status = Literal["ok", "cold", "erased", "abstained"]
 STORED = ("method", "user_id", "payload", "n_items", "version")
 """The fields of a `UserState` that are written to a profile store. The others are derived when it is read."""
+MIDDLE = 2
+"""The level of a text that says nothing about a dimension."""
 
 
 def content_id(*parts: str) -> str:

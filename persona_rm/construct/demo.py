@@ -1,7 +1,7 @@
-"""P_DEMO: who prefers the chosen response over the rejected one, in words (paper, section 4.2 and appendix A.3).
+"""P_DEMO: a description of the user who prefers the chosen response (paper, section 4.2 and appendix A.3).
 
-An LLM compares the two responses and answers in the paper's JSON; its description is read back by the annotator of the
-construction, and kept only where what it says agrees with the pair. Else the template speaks: the directions in words.
+An LLM compares the two responses and answers in the paper's JSON. Its description is read back by the annotator of the
+construction and kept only if it agrees with the pair. Otherwise the template is used: the directions in words.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import yaml
 from persona_rm.annotators.base import Annotator, Reading
 from persona_rm.backends.base import Generation, Generator
 from persona_rm.construct.pairing.rules import demo, lone
+from persona_rm.io.text import fill
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Directions, Example
 
@@ -52,20 +53,11 @@ def question(example: Example, space: PreferenceSpace) -> str:
     keywords = ", ".join(d.name for d in space.dimensions if d.id.startswith("likes_"))
     listed = "\n".join(f"{n}. {d.name}: ({d.positive.answer}, {d.negative.answer})" for n, d in enumerate(named, 1))
     texts = {"post": example.prompt, "first": example.chosen, "second": example.rejected}
-    return _filled(_question(), {"dimensions": listed, "keywords": keywords, **texts})
-
-
-def _filled(template: str, values: dict[str, str]) -> str:
-    """Fills {names} in one pass, so that braces in people's texts stay what they are."""
-    out, rest = [], template
-    for name in ("dimensions", "keywords", "post", "first", "second"):
-        before, _, rest = rest.partition("{" + name + "}")
-        out += [before, values[name]]
-    return "".join([*out, rest])
+    return fill(_question(), {"dimensions": listed, "keywords": keywords, **texts})
 
 
 def described(generation: Generation) -> tuple[str, str]:
-    """(description, "") of an answer, or ("", why there is none)."""
+    """(description, "") of an answer, or ("", the reason why there is none)."""
     if generation.error:
         return "", "the model gave no answer"
     try:
@@ -77,10 +69,11 @@ def described(generation: Generation) -> tuple[str, str]:
 
 
 def agrees(text: Directions, pair: Directions, least: float) -> bool:
-    """Does a description speak about the pair, and of what it speaks about, does a share of `least` point its way?"""
-    spoken = [(a, b) for a, b in zip(text, pair, strict=True) if a]
-    same = sum(a == b for a, b in spoken)
-    return same > 0 and same >= least * len(spoken)
+    """Whether a description with the directions `text` supports a pair: it mentions dimensions, and at least the share
+    `least` of them (one or more) points the pair's way."""
+    mentioned = [(a, b) for a, b in zip(text, pair, strict=True) if a]
+    same = sum(a == b for a, b in mentioned)
+    return same > 0 and same >= least * len(mentioned)
 
 
 def describe(

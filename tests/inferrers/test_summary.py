@@ -9,8 +9,9 @@ import pytest
 from persona_rm.backends.base import Backends, Generation
 from persona_rm.backends.openai_http import HttpConfig, HttpGenerator
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.inferrers.item_reader import BOTH_POLES, NO_LABEL, shorten
+from persona_rm.inferrers.item_reader import BOTH_POLES, NO_LABEL
 from persona_rm.inferrers.summary import CUT, PACKAGED, in_time
+from persona_rm.io.text import shorten
 from persona_rm.types import Pair, Persona, Ugc
 from tests.http_samples import Server, chat
 from tests.inferrers.inferrer_samples import make, toy_space

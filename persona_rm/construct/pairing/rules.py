@@ -6,9 +6,7 @@ import numpy as np
 
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comment, Directions, Levels
-
-MIDDLE = 2
+from persona_rm.types import MIDDLE, Comment, Directions, Levels
 
 
 def contrast(chosen: Levels, rejected: Levels) -> Directions:
@@ -22,7 +20,7 @@ def lone(levels: Levels) -> Directions:
 
 
 def levels_of(comment: Comment) -> Levels:
-    """The comment's levels. Raises `DataError` where it was not annotated."""
+    """The comment's levels. Raises DataError if it was not annotated."""
     if comment.levels is None:
         raise DataError(f"comment {comment.id!r} carries no levels: annotate before pairing")
     return comment.levels

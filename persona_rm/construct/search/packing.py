@@ -17,8 +17,6 @@ PER_WORD, PER_TWO = 32, 64
 HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
 """The lower half of every byte: one bit per dimension after both halves of a differing word are joined."""
 FOUR, ONE = np.uint64(4), np.uint64(1)
-MIDDLE = 2
-"""The level to which a lone response is compared."""
 
 
 def place(dimension: int, words: int) -> tuple[int, int, int, int]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from persona_rm.backends.base import Backends
-from persona_rm.inferrers.item_reader import MIDDLE, PromptAndText, texts_in, votes_of
-from persona_rm.types import Directions, Levels, Pair, Persona, Ugc
+from persona_rm.inferrers.item_reader import PromptAndText, texts_in, votes_of
+from persona_rm.types import MIDDLE, Directions, Levels, Pair, Persona, Ugc
 
 
 def annotated(personas: Sequence[Persona], backends: Backends) -> list[Persona]:

@@ -27,13 +27,13 @@ class Stopped(BaseException):
 
 
 class Picky(Actors):
-    """Fails in `method` ("score_batch" or "profile") for the user bob."""
+    """Has no `method` ("score_batch" or "profile") for bob."""
 
     method = "score_batch"
 
     def call(self, name, method, args, timeout):
-        users = [request.user for request in args[0]] if method == "score_batch" else args[:1]
-        if method == self.method and "bob" in users:
+        asked = [request.user for request in args[0]] if method == "score_batch" else args[:1]
+        if method == self.method and "bob" in asked:
             raise ScoreError(REASON)
         return super().call(name, method, args, timeout)
 

@@ -204,19 +204,19 @@ def test_the_kind_of_an_error_and_a_full_actor_in_a_real_cluster(cluster, ask):
             def score(items):
                 raise error
 
-            actor.scorers.score = score
+            actor.bundle.score = score
 
         return work
 
     try:
         one = client(pool, deadline=3)
         cluster.get(inside("kinds", home, refuse(Full("4096 rows wait"))), timeout=60)
-        assert one.reward(*ask[1]).status == "ok"
+        assert one.reward(RewardRequest(*ask[1])).status == "ok"
         for name, error in ((neighbour, Full("as many")), (home, ScoreError("9 tokens", (0,), "too_long"))):
             cluster.get(inside("kinds", name, refuse(error)), timeout=60)
             with pytest.raises(ScoreError) as caught:
-                one.reward(*ask[1])
+                one.reward(RewardRequest(*ask[1]))
             assert caught.value.kind == error.kind
-        assert str(caught.value) == f"{home} could not score: 9 tokens"
+        assert str(caught.value) == f"{home} could not score_batch: 9 tokens"
     finally:
         pool.stop()

@@ -1,5 +1,4 @@
-"""The patches name functions of one release. On another release they could fail silently (every rollout is `<pad>`),
-so it is refused."""
+"""Checks OpenRLHF's version: on another release a patch can miss its function without an error."""
 
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -8,14 +7,14 @@ SUPPORTED = ("0.11.2",)
 
 
 def check(_module: ModuleType) -> None:
-    """Runs when `openrlhf` is imported. Raises `ImportError` for a version that was not rehearsed."""
+    """Runs when `openrlhf` is imported. Raises `ImportError` for a version that the patches were not made for."""
     try:
-        installed = version("openrlhf")
+        found = version("openrlhf")
     except PackageNotFoundError:
-        installed = "unknown (imported from a source tree without metadata)"
-    if installed not in SUPPORTED:
+        found = "unknown (imported from a source tree without metadata)"
+    if found not in SUPPORTED:
         raise ImportError(
-            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {installed}. On another "
+            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {found}. On another "
             "version a patch can miss, and training then goes on with wrong weights and exit code 0. "
             f"Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}, or leave the rehearsal folder off PYTHONPATH."
         )
