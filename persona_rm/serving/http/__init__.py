@@ -13,7 +13,7 @@ The routes of trainers are added by the packages of hosts (`HostRoute`), which s
 with an error.
 
 Why not Ray Serve: of 64 callers it answered a tenth as many (156 against 1,542 calls a second with kept sessions, 99
-against 863 with new ones; a trivial answer behind both, 2 shared cores, `tests/perf/http_face.py`), as its proxy and
+against 863 with new ones; a trivial answer behind both, 2 shared cores, `tests/perf/http_api.py`), as its proxy and
 replica hand every call through two more processes, while the work behind this API is a pool of Ray actors already,
 routed by user. And 2.55 deploys nothing beside protobuf 7, which the CPU set pins.
 """
