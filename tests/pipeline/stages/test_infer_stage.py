@@ -99,7 +99,7 @@ def test_people_of_a_file_are_read_where_they_carry_no_directions(tmp_path, spac
     assert [(row["user_id"], row["items"], row["cold"]) for row in rows_of(run)] == [
         ("bare", 6, False), ("given", 1, False), ("nobody", 0, True)
     ]  # fmt: skip
-    assert "3 people (1 cold)" in run.console.file.getvalue()
+    assert "3 users (1 cold)" in run.console.file.getvalue()
     kept = states_of(run)
     assert [entry[2:] for entry in kept["given"].payload["items"].values()] == [[[0], []]]
     spoken = {dim for entry in kept["bare"].payload["items"].values() for dim in (*entry[2], *entry[3])}
