@@ -1,4 +1,4 @@
-"""Search for personas: an index of every response on one side of the split, and exact similarity over it."""
+"""Search for personas: packed levels, an index of the responses of one side of the split, and exact similarity."""
 
 from persona_rm.extras import require
 
