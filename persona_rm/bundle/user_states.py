@@ -26,7 +26,7 @@ UserPrompt = tuple[str | None, str]
 CHUNK = 1000
 """Users in one computation."""
 NAMED = 64
-"""At most this many items are named as the evidence of a state, the last ones: every log line repeats them."""
+"""At most this many items are named as the evidence of a state, the newest: every log line repeats them."""
 
 
 class UserStates:

@@ -145,7 +145,7 @@ class Evidence(Protocol):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of the items and of the answered questions."""
+        """The ids of the items and of the answered questions, the newest items last."""
         ...
 
     def __len__(self) -> int: ...

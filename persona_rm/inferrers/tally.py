@@ -119,8 +119,9 @@ class Tally:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of the items, then those of the answered questions."""
-        return (*self.entries, *self.answers)
+        """The ids of the items, those without a date first and the newest last, then of the answered questions."""
+        items = sorted(self.entries.items(), key=lambda item: item[1].when or 0.0)
+        return (*(id_ for id_, _ in items), *self.answers)
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.answers)
