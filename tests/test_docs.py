@@ -199,7 +199,9 @@ def record_types() -> set[str]:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_path_that_is_named_exists(document: str) -> None:
     """A path has a suffix or a slash at its end; `persona_rm/cold` and `persona_rm/postprocess/*` are keys of logs."""
-    names = set(re.findall(r"\b(?:persona_rm|recipes|tests|plugins)/(?:[\w.-]+/)*(?!\*)(?:[\w-]+\.\w+)?", read(document)))
+    names = set(
+        re.findall(r"\b(?:persona_rm|recipes|tests|plugins)/(?:[\w.-]+/)*(?!\*)(?:[\w-]+\.\w+)?", read(document))
+    )
     assert names
     assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
 

@@ -62,16 +62,18 @@ def serve(
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
         folder = bundle or _bundle_of(recipe, overrides, section)
+        from persona_rm.hosts import HOSTS, load_host
         from persona_rm.serving.http.server import curl_example, run_server
 
         user, token = _first_user(folder), settings.token is not None
+        routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
 
         def say(url: str) -> None:
-            line = f"Serving {folder} at {url}   try: {curl_example(url, user, token=token)}"
-            console.print(line, highlight=False, soft_wrap=True)
+            example = curl_example(url, user, token=token, route=next(iter(routes), None))
+            console.print(f"Serving {folder} at {url}   try: {example}", highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:
-            run_server(service, settings, say)
+            run_server(service, settings, say, routes)
 
 
 def _first_user(folder: Path) -> str:

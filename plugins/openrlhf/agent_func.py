@@ -14,6 +14,7 @@ from functools import partial
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.errors import PersonaRMError, ScoreError
+from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
@@ -60,7 +61,7 @@ class AgentExecutor(SingleTurnAgentExecutor):
             self.client.failures.leave_out(error, asked.user)
             return (output or await generate(prompt)) | {"reward": None, "scores": math.nan, "extra_logs": {}}
         whole = len(tokenizer(text=profile.prompt, add_special_tokens=False)["input_ids"])
-        logs = {**result.trace.metrics, **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < whole)}
+        logs = {**extra_logs(result), **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < whole)}
         return output | {"reward": result.reward, "scores": sigmoid(result.reward), "extra_logs": logs}
 
     async def _profile(self, request):

@@ -16,6 +16,7 @@ import os
 import sys
 
 from persona_rm.errors import PersonaRMError
+from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
@@ -51,7 +52,7 @@ def _rewards(rows):
         LABELS.check_known(result.trace.user, result.trace.user_known, result.status)
     rewards = [result.reward for result in results]
     scores = [sigmoid(reward) for reward in rewards]
-    logs = [{**result.trace.metrics, **CLIENT.failures.logs()} for result in results]
+    logs = [{**extra_logs(result), **CLIENT.failures.logs()} for result in results]
     if len(results) == 1:
         return {"rewards": rewards[0], "scores": scores[0], "extra_logs": logs[0]}
     keys = logs[0] if logs else ()

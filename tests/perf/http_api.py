@@ -29,6 +29,7 @@ PAYLOAD = {"query": ["Hello? " + "Yes. " * 200], "prompts": ["Hello?"], "labels"
 CALLERS = 64
 API = """
 import sys
+from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.serving.http.server import run_server
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
@@ -42,7 +43,7 @@ class Trivial:
     async def close(self): pass
     async def score(self, request, caller, deadline): return RewardResult(0.5, TRACE)
 
-run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print)
+run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print, [GET_REWARD])
 """
 
 

@@ -33,10 +33,10 @@ from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.hosts.base import PpoJob, PpoOptions
 from persona_rm.hosts.common import where
 from persona_rm.hosts.openrlhf import rehearse
+from persona_rm.hosts.openrlhf.curves import read_scalars
 from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.pipeline.members import model_folder
-from persona_rm.serving.curves import read_scalars
 from persona_rm.space import load_space
 from persona_rm.types import Persona, RewardRequest
 

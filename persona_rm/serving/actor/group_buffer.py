@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from persona_rm.bundle.postprocess_config import Fallback, GroupConfig
 from persona_rm.errors import Full, ScoreError
-from persona_rm.serving.curves import PREFIX
+from persona_rm.serving.sample_metrics import PREFIX
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -22,9 +22,9 @@ from persona_rm.bundle.group_scores import NORMALISE
 from persona_rm.errors import ErrorKind, Late, ScoreError
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.group_buffer import GroupBuffer
-from persona_rm.serving.curves import PREFIX, Curves
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
+from persona_rm.serving.sample_metrics import PREFIX, SampleMetrics
 from persona_rm.types import RewardRequest, RewardResult, RewardStep, UserState, UserStatus
 
 LOG_FOLDER, STATISTICS = "rewards", "postprocess"
@@ -67,7 +67,7 @@ class RewardActor:
         self, bundle: str, name: str, run_dir: str | None = None, max_rows: int = 64, max_wait: float = 0.003
     ) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
-        self.curves = Curves(self.bundle.groups, self.bundle.log_dims)
+        self.metrics = SampleMetrics(self.bundle.groups, self.bundle.log_dims)
         self.inputs, self.postprocess = PostprocessInputs(self.bundle), Postprocessor(self.bundle.file.postprocess)
         self.inputs.check()
         self.batcher: MicroBatcher[RewardRequest, RewardResult] = MicroBatcher(
@@ -266,7 +266,7 @@ class RewardActor:
             self.postprocess.forget(trace.user)
         result = self.postprocess.apply(result)
         self._save_statistics()
-        metrics = {**self.curves.logs(request, result), **result.trace.metrics, **group_metrics}
+        metrics = {**self.metrics.of(request, result), **result.trace.metrics, **group_metrics}
         if self.bundle.file.profiles is not None:
             metrics[f"{PREFIX}erased"] = float(trace.status == "erased")
         # Equal requests share one computation, so the id belongs to the request and not to the computation.

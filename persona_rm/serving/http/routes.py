@@ -1,28 +1,28 @@
 """The routes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 
 from persona_rm import __version__
 from persona_rm.serving.http.guard import OPEN, Guard
 from persona_rm.serving.http.http_errors import KINDS, RequestError
 from persona_rm.serving.http.metrics import HttpMetrics
-from persona_rm.serving.http.payloads import check_rows, requests_of, results_of, rewards_out, score_out
-from persona_rm.serving.http.schemas import Problem, RewardsIn, RewardsOut, ScoreIn, ScoreOut, State
+from persona_rm.serving.http.payloads import check_rows, results_of, score_out
+from persona_rm.serving.http.schemas import Problem, ScoreIn, ScoreOut, State
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import Settings
 from persona_rm.serving.request_ids import with_id
 from persona_rm.types import RewardRequest, RewardResult
 
-LONG = 100_000
-"""Characters of a call beyond which its texts are read in a thread, so that other calls go on."""
-ROUTES = frozenset({"/get_reward", "/score", "/v1/score", "/health", "/ready", "/metrics", "/info", "/openapi.json"})
+ROUTES = frozenset({"/score", "/v1/score", "/health", "/ready", "/metrics", "/info", "/openapi.json"})
 _SAID = {
     400: "The body is no JSON.", 401: "The token is missing or wrong.", 408: "The body came too slowly.",
     413: "Too many bytes or rows.", 415: "The body is not declared as JSON.",
@@ -35,8 +35,26 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 _GUARDED: dict[int | str, dict[str, Any]] = {401: ERRORS[401]}
 
 
-def make_app(service: Service, settings: Settings) -> FastAPI:
-    """The application. The caller opens and closes the service."""
+Scorer = Callable[[Request, Sequence[RewardRequest]], Awaitable[list[RewardResult]]]
+"""Gives all results of a call, or raises `RequestError`. It cancels its work if the caller goes away."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route for the payload of one trainer. The package of that host defines it."""
+
+    path: str
+    body: type[BaseModel]
+    """The schema of a call; errors name its fields."""
+    example: Callable[[str], Mapping[str, JsonValue]]
+    """The body of an example call for a user."""
+    add: Callable[[FastAPI, Settings, Scorer], None]
+    """Adds the route to the application."""
+
+
+def make_app(service: Service, settings: Settings, routes: Sequence[HostRoute] = ()) -> FastAPI:
+    """The application, with the routes of hosts beside its own. The caller opens and closes the service."""
+    paths = ROUTES | {route.path for route in routes}
     app = FastAPI(
         title="persona_rm reward service",
         version=__version__,
@@ -46,26 +64,23 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     metrics = HttpMetrics()
-    _add_rewards(app, service, settings, metrics)
+    _add_rewards(app, service, settings, metrics, routes)
     _add_probes(app, service)
     _add_figures(app, service, metrics)
-    _add_errors(app, metrics)
-    app.add_middleware(Guard, settings=settings, metrics=metrics, routes=ROUTES)
+    bodies: list[type[BaseModel]] = [ScoreIn, *(route.body for route in routes)]
+    fields = {name for body in bodies for name in body.model_fields}
+    _add_errors(app, metrics, paths, fields)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, routes=paths)
     return app
 
 
-def _add_rewards(app: FastAPI, service: Service, settings: Settings, metrics: HttpMetrics) -> None:
+def _add_rewards(
+    app: FastAPI, service: Service, settings: Settings, metrics: HttpMetrics, routes: Sequence[HostRoute]
+) -> None:
     async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         metrics.rows.observe(len(requests))
         caller = call.client.host if call.client else "unknown"
         return await unless_gone(call, results_of(service, requests, caller, settings))
-
-    @app.post("/get_reward", responses=ERRORS, operation_id="get_reward")
-    async def get_reward(body: RewardsIn, request: Request) -> RewardsOut:
-        """OpenRLHF's route: one reward per row of query, prompts and labels."""
-        long = sum(map(len, body.query)) + sum(map(len, body.prompts)) > LONG
-        requests = await asyncio.to_thread(requests_of, body, settings) if long else requests_of(body, settings)
-        return rewards_out(await scored(request, requests))
 
     async def score(body: ScoreIn, request: Request, trace: bool = False) -> ScoreOut:
         """A user's reward of each response to a prompt; with `trace`, how each came about."""
@@ -78,6 +93,8 @@ def _add_rewards(app: FastAPI, service: Service, settings: Settings, metrics: Ht
 
     for path, name in (("/v1/score", "score_v1"), ("/score", "score")):
         app.post(path, responses=ERRORS, operation_id=name)(score)
+    for route in routes:
+        route.add(app, settings, scored)
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
@@ -133,7 +150,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _add_errors(app: FastAPI, metrics: HttpMetrics) -> None:
+def _add_errors(app: FastAPI, metrics: HttpMetrics, paths: Collection[str], fields: Collection[str]) -> None:
     def answer(request: Request, refused: RequestError, headers: Mapping[str, str] | None = None) -> Response:
         if request.url.path not in OPEN:
             metrics.failures.labels(refused.kind).inc()
@@ -145,13 +162,13 @@ def _add_errors(app: FastAPI, metrics: HttpMetrics) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(request, _invalid(error.errors()))
+        return answer(request, _invalid(error.errors(), fields))
 
     async def other(request: Request, error: Exception) -> Response:
         """Errors of the framework: no such route, no such method, a body that is no JSON."""
         assert isinstance(error, HTTPException)
         kind = next((kind for kind, status in KINDS.items() if status == error.status_code), "malformed")
-        said = {"not_found": f"there is no such route; there is: {', '.join(sorted(ROUTES))}"}
+        said = {"not_found": f"there is no such route; there is: {', '.join(sorted(paths))}"}
         return answer(
             request,
             RequestError(kind, said.get(kind, _FRAMEWORK.get(kind, "the call could not be read"))),
@@ -166,15 +183,14 @@ def _add_errors(app: FastAPI, metrics: HttpMetrics) -> None:
 
 
 _FRAMEWORK = {"method": "this route does not take that method", "malformed": "the body is no JSON"}
-_FIELDS = frozenset(name for model in (RewardsIn, ScoreIn) for name in model.model_fields)
 
 
-def _invalid(errors: Sequence[Mapping[str, Any]]) -> RequestError:
+def _invalid(errors: Sequence[Mapping[str, Any]], fields: Collection[str]) -> RequestError:
     """The first fault: its place in the schema's names and what is wrong, without the value that was sent."""
     first = errors[0]
     if first["type"] == "json_invalid":
         return RequestError("malformed", "the body is no JSON")
-    where = [str(part) for part in first["loc"][1:] if isinstance(part, int) or part in _FIELDS]
+    where = [str(part) for part in first["loc"][1:] if isinstance(part, int) or part in fields]
     words = (
         "there is no such key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
     )

@@ -1,6 +1,6 @@
 """The bodies of calls and answers."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
@@ -26,7 +26,6 @@ def is_sound(text: str) -> bool:
 
 
 Text = Annotated[str, AfterValidator(_sound)]
-_HOST: dict[str, JsonValue] = {"query": ["Hello? Yes.</s>"], "prompts": ["Hello?"], "labels": [{"user": "u17"}]}
 _CALL: dict[str, JsonValue] = {"user": "u17", "prompt": "Hello?", "responses": ["Yes.", "Who is it?"]}
 _ONE: dict[str, JsonValue] = {
     "reward": 0.31,
@@ -36,37 +35,11 @@ _ONE: dict[str, JsonValue] = {
     "group": "all",
     "logs": {"persona_rm/cold": 0.0},
 }
-
-
 _TRACE: dict[str, JsonValue] = {
     "request_id": "5f0c7a", "user": "u17", "user_known": True, "group": "all", "status": "ok", "state_version": 3,
     "raw": 0.62, "parts": {"tea": 0.62}, "std": 0.1, "inputs": {"n_items": 4},
     "steps": [{"name": "clip", "before": 0.62, "after": 0.31}], "evidence": ["91b3c0d2e4f5a687"],
 }  # fmt: skip
-
-
-class RewardsIn(BaseModel):
-    """What OpenRLHF posts: three lists of one length, empty ones too. Other keys are ignored."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_HOST]})
-    query: list[Text]
-    """Prompt and answer as they were decoded, special tokens kept."""
-    prompts: list[Text]
-    labels: list[Any]
-    """The user of each sample: a user id, or an object with `user` and perhaps the bare `prompt`."""
-
-
-class RewardsOut(BaseModel):
-    """One number per row in every list. `scores` are the rewards through a sigmoid."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"rewards": [0.31], "scores": [0.577], "extra_logs": {"persona_rm/cold": [0.0]}}]
-        }
-    )
-    rewards: list[float]
-    scores: list[float]
-    extra_logs: dict[str, list[float]]
 
 
 class ScoreIn(BaseModel):

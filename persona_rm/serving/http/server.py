@@ -5,14 +5,15 @@ import json
 import shlex
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
+from pydantic import JsonValue
 
 from persona_rm.errors import RecipeError
-from persona_rm.serving.http.routes import make_app
+from persona_rm.serving.http.routes import HostRoute, make_app
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import TOKEN, Settings
 
@@ -41,7 +42,9 @@ class Server(uvicorn.Server):
         self.handle_exit(number, frame)
 
 
-def run_server(service: Service, settings: Settings, told: Callable[[str], None]) -> None:
+def run_server(
+    service: Service, settings: Settings, told: Callable[[str], None], routes: Sequence[HostRoute] = ()
+) -> None:
     """Serve until a signal; `told` is called with the address when rewards are available.
 
     The probes answer while the service loads. Raises `RecipeError` if the port is taken, and what opening the
@@ -49,8 +52,8 @@ def run_server(service: Service, settings: Settings, told: Callable[[str], None]
     """
     listening = listen(settings)
     config = uvicorn.Config(
-        make_app(service, settings), lifespan="off", log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
+        make_app(service, settings, routes), lifespan="off", log_level="warning", access_log=False,
+        server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     with listening:
         asyncio.run(_serve(Server(config), service, listening, lambda: told(url_of(listening))))
@@ -98,8 +101,9 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def curl_example(url: str, user: str, *, token: bool) -> str:
-    """An example call, as OpenRLHF sends it."""
-    body = json.dumps({"query": ["Hello? Yes."], "prompts": ["Hello?"], "labels": [{"user": user}]})
+def curl_example(url: str, user: str, *, token: bool, route: HostRoute | None = None) -> str:
+    """An example call of this route, or of `/score`."""
+    own: Mapping[str, JsonValue] = {"user": user, "prompt": "Hello?", "responses": ["Yes."]}
+    path, body = (route.path, json.dumps(route.example(user))) if route else ("/score", json.dumps(own))
     auth = f'-H "Authorization: Bearer ${TOKEN}" ' if token else ""
-    return f"curl -s {url}/get_reward {auth}-H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    return f"curl -s {url}{path} {auth}-H 'Content-Type: application/json' -d {shlex.quote(body)}"

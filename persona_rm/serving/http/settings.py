@@ -26,7 +26,7 @@ class Settings:
     row_limit: int = 1024
     """Rows of one call."""
     deadline: float = 150.0
-    """Seconds that a call may take. OpenRLHF's client waits 180."""
+    """Seconds that a call may take. It is below the timeouts of trainers, so that they get the reason."""
     body_seconds: float = 30.0
     """Seconds in which a body must be complete."""
     labels: LabelPolicy = field(default_factory=LabelPolicy)

@@ -11,9 +11,9 @@ from typing import Any
 from persona_rm.bundle.postprocess_config import LARGEST, Floor, Length, Mix, PostprocessConfig, Shrinkage
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.io.json_rows import atomic
-from persona_rm.serving.curves import PREFIX
 from persona_rm.serving.postprocess.monitor import Monitor, part
 from persona_rm.serving.postprocess.running_statistics import Running, RunningTable
+from persona_rm.serving.sample_metrics import PREFIX
 from persona_rm.types import RewardResult, RewardStep, RewardTrace
 
 LOGS = f"{PREFIX}postprocess/"

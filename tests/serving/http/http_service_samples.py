@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import httpx
 
 from persona_rm.errors import ScoreError
+from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.serving.http.routes import make_app
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
@@ -75,7 +76,7 @@ class Api:
         self.service = ActorService(lambda: self.actor, limit, stuck_timeout)
         self.service._actor, self.service.opened = self.actor, opened
         self.settings = Settings(**settings)
-        self.app = make_app(self.service, self.settings)
+        self.app = make_app(self.service, self.settings, [GET_REWARD])
 
     def client(self, **headers):
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
@@ -113,5 +114,8 @@ if __name__ == "__main__":
     from persona_rm.serving.http.server import run_server
 
     run_server(
-        ActorService(FakeActor), Settings(port=0), lambda url: (sys.stdout.write(f"{url}\n"), sys.stdout.flush())
+        ActorService(FakeActor),
+        Settings(port=0),
+        lambda url: (sys.stdout.write(f"{url}\n"), sys.stdout.flush()),
+        [GET_REWARD],
     )

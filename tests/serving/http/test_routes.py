@@ -6,38 +6,11 @@ import httpx
 import pytest
 
 from persona_rm.errors import RecipeError
-from persona_rm.maths import sigmoid
 from persona_rm.serving.http.settings import Settings
 from persona_rm.serving.labels import LabelPolicy
 from tests.serving.http.http_service_samples import HOST, SECRET, Api
 
 ASK = {"user": "ann", "prompt": "Hello?", "responses": [" Yes.", " No"]}
-
-
-def test_openrlhfs_payload_gets_one_number_per_row_in_every_list():
-    found = Api().post("/get_reward", HOST)
-    assert found.status_code == 200
-    assert found.json() == {"rewards": [0.5], "scores": [sigmoid(0.5)], "extra_logs": {"persona_rm/cold": [0.0]}}
-
-
-def test_empty_lists_are_accepted():
-    found = Api().post("/get_reward", {"query": [], "prompts": [], "labels": []})
-    assert (found.status_code, found.json()) == (200, {"rewards": [], "scores": [], "extra_logs": {}})
-
-
-def test_rows_keep_their_order_and_labels_say_who_they_are_for():
-    api = Api()
-    labels = ["ann", {"user": "bob", "prompt": "bare"}, 7, '{"user": "ann"}', None]
-    body = {"query": [f"Q{'x' * i}" for i in range(5)], "prompts": ["Q"] * 5, "labels": labels, "images": None}
-    assert api.post("/get_reward", body).json()["rewards"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
-    asks = [(ask.user, ask.prompt, ask.bad_label) for ask in api.actor.requests]
-    assert asks == [
-        ("ann", "Q", False),
-        ("bob", "bare", False),
-        (None, "Q", True),
-        ("ann", "Q", False),
-        (None, "Q", False),
-    ]
 
 
 @pytest.mark.parametrize("path", ["/score", "/v1/score"])
@@ -131,13 +104,6 @@ def test_bodies_that_are_none(content, status, kind):
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     assert SECRET not in found.text
     assert "ud800" not in found.text
-
-
-def test_half_a_surrogate_pair_in_a_label_reaches_nobody():
-    api = Api()
-    content = b'{"query": ["Q a"], "prompts": ["Q"], "labels": [{"user": "\\ud800"}]}'
-    found = api.call("POST", "/get_reward", {"content-type": "application/json"}, content=content)
-    assert (found.status_code, found.json()["kind"], api.actor.requests) == (422, "label", [])
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,10 @@ def api(tmp_path, space):
 
 
 def rebuilt(api):
+    from persona_rm.hosts.openrlhf.routes import GET_REWARD
     from persona_rm.serving.http.routes import make_app
 
-    api.app = make_app(api.service, api.settings)
+    api.app = make_app(api.service, api.settings, [GET_REWARD])
     return api
 
 

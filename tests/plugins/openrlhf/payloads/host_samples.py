@@ -23,6 +23,7 @@ from persona_rm.backends.base import Backends
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import PersonaRMError, ScoreError
 from persona_rm.hosts.common import where
+from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.serving import client
 from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.http.routes import make_app
@@ -181,7 +182,7 @@ class Local:
 def face(folder: Path) -> Iterator[str]:
     """The address of the HTTP face over a real reward actor."""
     service = ActorService(lambda: make_actor(folder))
-    config = uvicorn.Config(make_app(service, Settings()), port=0, log_level="error")
+    config = uvicorn.Config(make_app(service, Settings(), [GET_REWARD]), port=0, log_level="error")
     server = uvicorn.Server(config)
 
     async def main():
