@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -56,9 +56,43 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+SHARED_SERVERS = ("engine", "shared_ray")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that use the shared cluster come last, and those of the shared engine after them: neither is alive, and
+    holds memory, while the trainers of other tests run. The order is the same in every process of pytest-xdist."""
+    uses: dict[str, list[bool]] = {}
+    for item in items:
+        asked = [name in getattr(item, "fixturenames", ()) for name in SHARED_SERVERS]
+        before = uses.get(item.location[0], [False, False])
+        uses[item.location[0]] = [old or new for old, new in zip(before, asked, strict=True)]
+    items.sort(key=lambda item: uses[item.location[0]])
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[Mapping[str, str]]:
+    """The session's Ray cluster, of 4 CPUs: the variables by which another process joins it. Tests keep apart by
+    namespaces, and leave the cluster as they found it. A test that ends a cluster starts one of its own."""
+    pytest.importorskip("ray")
+    from tests.shared_ray import shared_cluster
+
+    with shared_cluster() as access:
+        yield access
+
+
 @pytest.fixture(scope="module")
+def cluster(shared_ray: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """This process, and those it starts, are connected to the session's cluster until the end of the module."""
+    from tests.shared_ray import joined
+
+    with joined(shared_ray) as access:
+        yield access
+
+
+@pytest.fixture(scope="session")
 def engine() -> Iterator[VllmGenerator]:
-    """Real vLLM with the packaged model, for slow tests; it ends with the test file."""
+    """Real vLLM with the packaged model, for slow tests: one for the whole session."""
     pytest.importorskip("vllm")
     model = str(files("persona_rm") / "assets" / "simulator_lm")
     small = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2}
