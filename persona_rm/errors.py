@@ -24,8 +24,16 @@ class DataError(PersonaRMError):
         self.problem, self.file, self.row, self.key = problem, file, row, key
 
 
-class UnknownName(PersonaRMError):
-    """A zoo has no member of that name. The message lists those it has."""
+class MemberError(RecipeError):
+    """A zoo member that a recipe or a bundle names does not exist or has wrong settings. `key` is the key at fault."""
+
+    def __init__(self, problem: str, key: str | None = None) -> None:
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.problem, self.key = problem, key
+
+
+class UnknownName(MemberError):
+    """There is no member, store or file of that name. The message lists the names that exist."""
 
 
 class MissingExtra(PersonaRMError):
@@ -60,4 +68,4 @@ class Full(ScoreError):
 
 
 class HostError(PersonaRMError):
-    """The host (OpenRLHF) is missing, has an unsupported version, or its job failed."""
+    """The host (the trainer) is missing, has an unsupported version, or its job failed."""

@@ -1,16 +1,16 @@
 """Recipes: YAML read into strict models, with `a.b=c` overrides; the resolved recipe is saved beside every artefact.
 
 A recipe names what to run, section by section; a section that is left out is not run. Zoo members are written as
-`{name: toy, kind: independent}`, or as their bare name; their keys are checked against the member's own config class.
+`{name: simulator, kind: independent}`, or as their bare name; their keys are checked against the member's own config
+class. `name: ./my_method.py:MyMethod` is a class in a file beside the recipe.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.pretrain import PretrainConfig
@@ -19,10 +19,11 @@ from persona_rm.bundle.bundle_file import RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
 from persona_rm.config import Config, explain
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.errors import PersonaRMError, RecipeError
+from persona_rm.errors import HostError, PersonaRMError, RecipeError
+from persona_rm.hosts import load_host
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
-from persona_rm.registry import Registry
+from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
 from persona_rm.simulator.simulated_users import PopulationKind
 from persona_rm.sources import SOURCES
 from persona_rm.sources.universal import UNIVERSAL
@@ -30,7 +31,8 @@ from persona_rm.sources.universal import UNIVERSAL
 Scalar = str | int | float | bool | None
 HostArgs = dict[str, Scalar | list[str | int | float]]
 """Flags of the host as it writes them, dotted, without dashes: {train.batch_size: 32}; a list is several values."""
-Member = dict[str, Any]
+FOLDER = "folder"
+"""The key of the validation context that holds the recipe's folder: member files are relative to it."""
 ZOOS: Mapping[str, Registry] = {
     "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS,
     "benchmark": BENCHMARKS,
@@ -42,24 +44,15 @@ class Section(Config):
 
     @field_validator("source", "annotator", "inferrer", "method", "benchmark", mode="before", check_fields=False)
     @classmethod
-    def _known(cls, given: Any, info: Any) -> Any:
-        if given is None:
-            return None
-        given = {"name": given} if isinstance(given, str) else given
-        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-            raise ValueError("a zoo member is its name, or a mapping with `name` and its settings")
-        member(info.field_name, given)
-        return given
+    def _known(cls, given: Any, info: ValidationInfo) -> Any:
+        return None if given is None else _checked(str(info.field_name), given, info)
 
 
-def member(zoo: str, given: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The class behind a member and its checked config. Raises `RecipeError` naming what is wrong with which key."""
-    settings = {key: value for key, value in given.items() if key != "name"}
-    try:
-        cls = ZOOS[zoo].load(given["name"])
-        return cls, cls.Config(**settings)
-    except ValidationError as error:
-        raise RecipeError(f"{zoo} {given['name']!r}: {explain(error, type_of=cls.Config)}") from error
+def _checked(zoo: str, given: Any, info: ValidationInfo, where: str | None = None) -> dict[str, Any]:
+    """The member with an absolute name, after its settings were checked. Raises `MemberError`."""
+    named = absolute_member(as_mapping(given), (info.context or {}).get(FOLDER))
+    ZOOS[zoo].member(named, where=where or zoo)
+    return named
 
 
 class DpoConfig(Section):
@@ -113,39 +106,20 @@ class PpoConfig(Section):
     """For `postprocess.floor`."""
     args: HostArgs = Field(default_factory=dict)
 
+    @field_validator("universal", "safety")
+    @classmethod
+    def _known_model(cls, given: RewardModelSpec | None, info: ValidationInfo) -> RewardModelSpec | None:
+        if given is None:
+            return None
+        return given.model_copy(update={"method": _checked("method", given.method, info, f"{info.field_name}.method")})
+
     @model_validator(mode="after")
     def _can_skip(self) -> Self:
-        problem = cannot_skip(self.args) if self.on_failure == "skip_group" else None
-        if problem:
-            raise ValueError(f"on_failure is skip_group, and {problem}, or on_failure to stop")
+        try:
+            load_host().check(self.args, self.on_failure)
+        except HostError as error:
+            raise ValueError(str(error)) from error
         return self
-
-
-def cannot_skip(args: Mapping[str, Any]) -> str | None:
-    """Why OpenRLHF 0.11.2 could not leave out a group under these flags, and what to set; None where it can.
-
-    Its filter keeps a group whose mean score lies strictly between two bounds. NaN lies between none, so no bounds let
-    a missing reward pass; but scores are a sigmoid, 0 to 1, and bounds beside that keep nothing. That filtering needs
-    two samples of a prompt the host says itself when it starts.
-    """
-    if not args.get("algo.dynamic_filtering_enable"):
-        return "algo.dynamic_filtering_enable is off: only this makes OpenRLHF drop a group. Set it to true"
-    if args.get("eval.dataset"):
-        return "eval.dataset is set: the host's evaluation drops nothing. Remove it"
-    low, high = _bounds(args.get("algo.dynamic_filtering_range", (0, 1)))
-    if not (low < high and low < 1 and high > 0):
-        found = f"algo.dynamic_filtering_range is {args['algo.dynamic_filtering_range']!r}"
-        return f"{found}: scores lie between 0 and 1. Set it to two numbers around the scores to keep, such as [0, 1]"
-    return None
-
-
-def _bounds(given: Any) -> tuple[float, float]:
-    """NaN for what is not two numbers."""
-    try:
-        low, high = map(float, given)
-    except (TypeError, ValueError):
-        return math.nan, math.nan
-    return low, high
 
 
 class EvalConfig(Section):
@@ -249,9 +223,17 @@ class Recipe(Section):
     ppo: dict[str, PpoConfig] = Field(default_factory=dict)
     report: bool = True
 
+    @field_validator("build")
+    @classmethod
+    def _known_sets(cls, build: ConstructConfig | None, info: ValidationInfo) -> ConstructConfig | None:
+        if not build or not build.universal:
+            return build
+        sets = tuple(_checked("universal", entry, info, "build.universal") for entry in build.universal)
+        return build.model_copy(update={"universal": sets})
+
     @field_validator("real")
     @classmethod
-    def _one_folder(cls, real: RealConfig | None, info: Any) -> RealConfig | None:
+    def _one_folder(cls, real: RealConfig | None, info: ValidationInfo) -> RealConfig | None:
         if real and info.data.get("inference"):
             raise RecipeError("`inference` and `real` write the same files; give each a recipe of its own")
         return real
@@ -295,7 +277,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(raw, override)
     try:
-        return Recipe(**raw)
+        return Recipe.model_validate(raw, context={FOLDER: path.parent})
     except ValidationError as error:
         raise RecipeError(f"{path}: {explain(error, type_of=Recipe)}") from error
     except PersonaRMError as error:
@@ -309,7 +291,8 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
-    """`source=reddit` replaces a member by its name; `source.path=FILE` then sets a key of it.
+    """`source=reddit` replaces a member by its name; `source.path=FILE` then sets a key of it. A member in a file,
+    `source=./my_source.py:MySource`, is relative to the working directory.
 
     Host flags are dotted themselves: everything after `args.` is one key.
     """
@@ -326,4 +309,5 @@ def _override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(below, dict):
             raise RecipeError(f"override {override!r}: {part!r} is {below!r}, not a section")
         node = below
-    node[parts[-1]] = yaml.safe_load(value)
+    new = yaml.safe_load(value)
+    node[parts[-1]] = absolute_name(new) if isinstance(new, str) else new

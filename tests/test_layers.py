@@ -1,8 +1,11 @@
-"""Who may import whom. The order is house law: a lower layer never imports a higher one, and zoos never meet."""
+"""Who may import whom: a lower layer never imports a higher one, and zoos never meet. And who may name a host."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -11,24 +14,25 @@ from tests.source import PACKAGE, ROOT, Import, imports, module_name, python_fil
 ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "config", "interpreter", "maths", "io"),
-    ("registry",),
-    ("space",),
-    ("prompts", "simulator", "profiles"),
+    ("registry", "space", "prompts", "simulator", "profiles"),
     ("backends",),
     ZOOS,
-    ("construct", "users"),
-    ("recipe", "bundle"),
-    ("report",),
+    ("construct", "users", "bundle", "report"),
     ("serving",),
     ("hosts",),
-    ("pipeline",),
+    ("recipe", "pipeline"),
     ("cli", "__main__"),
+    ("plugins",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = ("torch", "transformers", "sentence_transformers", "ray", "vllm", "openrlhf", "deepspeed")
 MODELS = ("torch", "transformers", "sentence_transformers", "tokenizers")
 RAY_AT = ("persona_rm.serving", "persona_rm.hosts", "persona_rm.construct.job")
-HOSTS = ("openrlhf", "vllm", "deepspeed", "trl", "verl")
+TRAINERS = ("openrlhf", "trl", "verl")
+HOST_PACKAGES = (*TRAINERS, "vllm", "deepspeed")
+NAMES_A_HOST = re.compile(r"openrlhf|\b(?:trl|verl)\b", re.IGNORECASE)
+TABLES = ("hosts/__init__.py", "cli/")
+"""Where the library names its hosts: the table of them, and the command line, whose help says which there are."""
 
 
 def all_imports() -> list[Import]:
@@ -69,6 +73,21 @@ def test_nothing_imports_upwards_and_zoos_never_meet():
     assert upward(all_imports()) == []
 
 
+def test_parts_of_one_layer_do_not_import_one_another_in_a_circle():
+    below: dict[str, set[str]] = {}
+    for importer, module, _ in all_imports():
+        here, there = part(importer), part(module)
+        if here is not None and there is not None and here != there:
+            below.setdefault(here, set()).add(there)
+    assert tuple(TopologicalSorter(below).static_order())
+
+
+def test_a_plugin_imports_the_library_below_the_command_line():
+    for path in python_files("plugins"):
+        found = imports(ast.parse(path.read_text(encoding="utf-8")), module_name(path))
+        assert [i for i in found if is_under(i.module, "persona_rm.cli", "persona_rm.pipeline", "tests")] == [], path
+
+
 @pytest.mark.parametrize(
     ("importer", "module"),
     [("space.load", "methods.base"), ("methods.pba", "inferrers.vote"), ("types", "registry"), ("report.html", "cli")],
@@ -101,8 +120,45 @@ def test_ray_only_in_serving_and_the_construction_job():
 
 
 def test_no_host_package_and_no_plugin_in_the_library():
-    found = [i for i in all_imports() if is_under(i.module, *HOSTS, "plugins")]
+    found = [i for i in all_imports() if is_under(i.module, *HOST_PACKAGES, "plugins")]
     assert [i for i in found if not may_name_host(i)] == []
+
+
+def hosts_named(path: Path) -> list[str]:
+    """The lines of a file that name a host although this is not its place."""
+    inside = path.relative_to(PACKAGE).as_posix()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    named = [
+        (number, match.group().lower())
+        for number, line in enumerate(lines, 1)
+        for match in NAMES_A_HOST.finditer(line)
+    ]
+    if inside.startswith(TABLES):
+        return []
+    return [f"{inside}:{number}: {name}" for number, name in named if not inside.startswith(f"hosts/{name}/")]
+
+
+def test_only_the_package_of_a_host_names_it():
+    texts = [p for p in PACKAGE.rglob("*") if p.suffix in {".py", ".yaml", ".css"} and "_plugins" not in p.parts]
+    assert [line for path in texts for line in hosts_named(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "count"),
+    [
+        ("serving/client.py", "# as OpenRLHF does\nx = 1  # openrlhf_version\n", 2),
+        ("recipe.py", '"""A trainer such as TRL or veRL; vLLM is an engine, and control is a word."""\n', 2),
+        ("hosts/common/env.py", "where('openrlhf')\n", 1),
+        ("hosts/trl/host.py", "# unlike openrlhf\n", 1),
+        ("hosts/openrlhf/host.py", "# OpenRLHF 0.11.2\n", 0),
+        ("cli/about.py", "# openrlhf\n", 0),
+    ],
+)
+def test_the_search_for_names_of_hosts(tmp_path, monkeypatch, place, text, count):
+    monkeypatch.setattr("tests.test_layers.PACKAGE", tmp_path)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text(text)
+    assert len(hosts_named(tmp_path / place)) == count
 
 
 def may_name_host(found: Import) -> bool:
@@ -124,7 +180,7 @@ def test_a_plugin_names_only_its_own_host():
     for path in python_files("plugins"):
         own = path.relative_to(ROOT / "plugins").parts[0]
         found = imports(ast.parse(path.read_text(encoding="utf-8")), module_name(path))
-        others = [host for host in ("openrlhf", "trl", "verl") if host != own]
+        others = [host for host in TRAINERS if host != own]
         bad += [i for i in found if is_under(i.module, *others)]
     assert bad == []
 

@@ -12,6 +12,7 @@ ANNOTATORS = Registry(
         "llm": "persona_rm.annotators.llm:LlmAnnotator",
         "simulator": "persona_rm.annotators.simulator:SimulatorAnnotator",
     },
+    "persona_rm.annotators.base:Annotator",
 )
 
 __all__ = ["ANNOTATORS", "Annotator"]

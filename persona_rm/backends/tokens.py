@@ -1,11 +1,13 @@
-"""The token ids that OpenRLHF's DPO trains on (0.11.2, datasets/reward_dataset.py and trainer/dpo_trainer.py).
+"""The token ids of a prompt and a response, by the rules of the DPO trainer that aligned the policy.
 
-Scoring a text by other ids than those it was trained on is a silent error of whole nats, so the host's rules are
-repeated: prompt + response joined as text, trailing newlines cut, " " + EOS added unless it ends with EOS, tokenised
-as one string without special tokens, the last id set to EOS. The response begins where the prompt's own ids end; a
-token across the border counts as the host counts it. Unlike there nothing is cut: `logprob` refuses what is too long,
-and newlines are cut from the response only, so that an empty answer, which a rollout can be, is the EOS after a whole
-prompt.
+Scoring a text by other ids than those it was trained on is a silent error of whole nats, so scoring and training use
+the same rules: prompt and response are joined as text, trailing newlines are cut, " " and EOS are added unless the
+text ends with EOS, the whole is tokenised as one string without special tokens, and the last id is EOS. The response
+begins after as many ids as the prompt has alone; the trainer counts a token that spans the border in the same way.
+
+There are two differences. Nothing is truncated: `logprob` refuses a text that is too long. And newlines are cut from
+the response only, so that an empty answer, which a rollout can give, is the EOS after a whole prompt. The tests of
+each host compare these ids with those of its own data set.
 """
 
 from collections.abc import Sequence
@@ -16,24 +18,26 @@ from persona_rm.backends.pretrained import from_folder
 from persona_rm.errors import RecipeError
 
 Encoded = tuple[tuple[int, ...], int]
-"""Token ids of prompt and response, and the index of the first response token."""
+"""The token ids of prompt and response together, and the index of the first response token."""
 
 
-def host_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -> list[Encoded]:
-    """The host's ids and border per row. Raises `RecipeError` for a tokenizer without an EOS token."""
+def token_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -> list[Encoded]:
+    """The ids and the border of each row. Raises `RecipeError` if the tokenizer has no EOS token."""
     if tokenizer.eos_token is None:
-        raise RecipeError("the policy's tokenizer has no EOS token; OpenRLHF's DPO ends every response with one")
-    starts = {text: len(ids) for text, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
-    whole = [
+        raise RecipeError("the policy's tokenizer has no EOS token; DPO ends every response with one")
+    starts = {prompt: len(ids) for prompt, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
+    texts = [
         prompt + ended(response, tokenizer.eos_token) for prompt, response in zip(prompts, responses, strict=True)
     ]
-    rows = [(*ids[:-1], tokenizer.eos_token_id) for _, ids in _encode(tokenizer, whole)]
-    return [(ids, starts[prompt]) for ids, prompt in zip(rows, prompts, strict=True)]
+    rows = []
+    for prompt, (_, ids) in zip(prompts, _encode(tokenizer, texts), strict=True):
+        rows.append(((*ids[:-1], tokenizer.eos_token_id), starts[prompt]))
+    return rows
 
 
-def host_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
-    """How many tokens each row has for the host's DPO with the tokenizer in this folder."""
-    return [len(ids) for ids, _ in host_ids(load_tokenizer(model), prompts, responses)]
+def token_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
+    """How many tokens each row has with the tokenizer in this folder."""
+    return [len(ids) for ids, _ in token_ids(load_tokenizer(model), prompts, responses)]
 
 
 def load_tokenizer(model: Path) -> Any:
@@ -44,7 +48,7 @@ def load_tokenizer(model: Path) -> Any:
 
 
 def ended(text: str, eos: str) -> str:
-    """The response as the host ends it."""
+    """The response with EOS at its end, once."""
     text = text.rstrip("\n")
     return text if text.endswith(eos) else f"{text} {eos}"
 

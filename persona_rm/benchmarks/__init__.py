@@ -5,10 +5,11 @@ from persona_rm.registry import Registry
 BENCHMARKS = Registry(
     "persona_rm.benchmarks",
     {
-        "simulator": "persona_rm.benchmarks.simulator:ToyBenchmark",
+        "simulator": "persona_rm.benchmarks.simulator:SimulatorBenchmark",
         "psoups": "persona_rm.benchmarks.psoups:PSoups",
         "alignx": "persona_rm.benchmarks.alignx:AlignX",
         "ukp": "persona_rm.benchmarks.ukp:Ukp",
         "cobbler": "persona_rm.benchmarks.cobbler:Cobbler",
     },
+    "persona_rm.benchmarks.base:Benchmark",
 )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from persona_rm.config import Config
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Example, Persona, Score, ScoreRequest, UserState
+from persona_rm.types import Example, Persona, RewardRequest, RewardResult, UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Case:
 class CaseScorer(Protocol):
     """What a benchmark needs of a reward method: `methods.base.Method` is one."""
 
-    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState: ...
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState: ...
 
-    def score(self, requests: Sequence[ScoreRequest]) -> list[Score]: ...
+    def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]: ...
 
 
 class Benchmark(ABC):

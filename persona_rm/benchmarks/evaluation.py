@@ -15,7 +15,7 @@ from persona_rm.benchmarks.controls import reversed_directions, truncate_history
 from persona_rm.benchmarks.metrics import Figure, Floats, accuracy, flips, mean_figure
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.io.progress_bar import progress_bar
-from persona_rm.types import Persona, ScoreRequest, UserState
+from persona_rm.types import Persona, RewardRequest, UserState
 
 SIZES = (2, 4, 8, 16)
 
@@ -47,20 +47,27 @@ class Rewards:
 def evaluate(
     method: CaseScorer, cases: Sequence[Case], batch: int = 16, *, label: str = "", console: Console | None = None
 ) -> Rewards:
-    """Adapt `method` to each case's persona and score its pair, `batch` a call, with a progress bar on `console`.
+    """Adapt `method` to each case's persona and score its pair, `batch` cases a call; a progress bar is on `console`.
 
-    A `ScoreError` costs the requests it names and no others: the rest of the batch is scored again without them, and
-    where it names none each request is tried alone. Failures are kept with their reason. Raises `ScoreError` when
-    every case failed.
+    A `ScoreError` costs the cases it names and no others: the rest of the batch is scored again without them, and
+    if it names none, each case is tried alone. Failures are kept with their reason. Raises `ScoreError` if every case
+    failed.
     """
-    values, failures, states = np.full((len(cases), 2), np.nan), {}, {}  # type: ignore[var-annotated]
+    values, failures, states = np.full((len(cases), 2), np.nan), dict[int, str](), dict[Persona, UserState]()
     with progress_bar(console, label or "scoring", len(cases)) as update:
         for start in range(0, len(cases), batch):
             rows = list(range(start, min(start + batch, len(cases))))
-            requests = {
-                row: request for row in rows if (request := _request(method, cases[row], states, row, failures))
-            }
-            _score(method, requests, values, failures)
+            pairs = {}
+            for row in rows:
+                persona = cases[row].example.persona
+                try:
+                    if persona not in states:
+                        states[persona] = method.adapt(persona)
+                except ScoreError as error:
+                    failures[row] = str(error)
+                else:
+                    pairs[row] = (states[persona], cases[row])
+            _score(method, pairs, values, failures)
             update(start + len(rows))
     if cases and len(failures) == len(cases):
         raise ScoreError(
@@ -74,32 +81,28 @@ def evaluate(
     return Rewards(tuple(cases), values, failures)
 
 
-def _request(
-    method: CaseScorer, case: Case, states: dict[Persona, UserState], row: int, failures: dict[int, str]
-) -> ScoreRequest | None:
-    example = case.example
-    if example.persona not in states:
-        try:
-            states[example.persona] = method.adapt(example.persona)
-        except ScoreError as error:
-            failures[row] = str(error)
-            return None
-    return ScoreRequest(states[example.persona], example.prompt, (example.chosen, example.rejected))
-
-
-def _score(method: CaseScorer, requests: dict[int, ScoreRequest], values: Floats, failures: dict[int, str]) -> None:
-    """Fill `values` for every request that can be scored and `failures` for the others."""
-    rows = list(requests)
+def _score(
+    method: CaseScorer, pairs: dict[int, tuple[UserState, Case]], values: Floats, failures: dict[int, str]
+) -> None:
+    """Fill `values` for every case that can be scored and `failures` for the others."""
+    rows, states, requests = list(pairs), [], []
     if not rows:
         return
+    for state, case in pairs.values():
+        user, prompt = case.example.persona.user_id, case.example.prompt
+        for response in (case.example.chosen, case.example.rejected):
+            states.append(state)
+            requests.append(RewardRequest(user, prompt, response))
     try:
-        values[rows] = [score.rewards for score in method.score([requests[row] for row in rows])]
+        rewards = [result.reward for result in method.score(states, requests)]
+        values[rows] = np.reshape(rewards, (-1, 2))
     except ScoreError as error:
-        bad = {rows[i] for i in error.rows if i < len(rows)} or (set(rows) if len(rows) == 1 else set())
+        # The error names requests, and a case has two of them.
+        bad = {rows[i // 2] for i in error.rows if i < len(requests)} or (set(rows) if len(rows) == 1 else set())
         failures.update(dict.fromkeys(bad, str(error)))
         rest = [row for row in rows if row not in bad]
         for group in [rest] if bad else [[row] for row in rest]:
-            _score(method, {row: requests[row] for row in group}, values, failures)
+            _score(method, {row: pairs[row] for row in group}, values, failures)
 
 
 class Evaluation:
@@ -136,7 +139,7 @@ class Evaluation:
         """Accuracy of the true utilities on these very cases, and what theory expects of it: mean of max(p, 1 - p)."""
         if any(case.utilities is None or case.p_choice is None for case in cases):
             raise DataError(
-                "the Bayes-optimal scorer needs true utilities and choice probabilities: the toy world has them"
+                "the Bayes-optimal scorer needs true utilities and choice probabilities: the simulator has them"
             )
         best = np.array([max(case.p_choice or 0.0, 1 - (case.p_choice or 0.0)) for case in cases])
         expected = self._keep(self._mean(f"{name}_expected", best, [case.unit for case in cases]))

@@ -32,10 +32,10 @@ class SimulatorBenchmark(Benchmark):
         return [self._case(world, choice) for choice in world.choices(self.config.per_person)]
 
     def _case(self, world: Simulator, choice: Choice) -> Case:
-        evidence = world.persona(choice.person, "test", self.config.n_ugc, self.config.n_pairs, avoid=choice.post.id)
+        evidence = world.persona(choice.user, "test", self.config.n_ugc, self.config.n_pairs, avoid=choice.post.id)
         chosen, rejected = choice.chosen, choice.rejected
         example = Example(
-            id=content_id(choice.person.id, choice.post.id),
+            id=content_id(choice.user.id, choice.post.id),
             prompt=choice.post.text,
             chosen=chosen.text,
             rejected=rejected.text,
@@ -44,7 +44,7 @@ class SimulatorBenchmark(Benchmark):
             source=self.name,
             group=choice.post.id,
         )
-        return Case(example, choice.person.group, choice.p, choice.utilities)
+        return Case(example, choice.user.group, choice.p, choice.utilities)
 
 
 def _between(chosen: tuple[int, ...], rejected: tuple[int, ...]) -> Directions:

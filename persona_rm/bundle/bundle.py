@@ -11,7 +11,7 @@ from persona_rm.backends.base import Backends, LogProb
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.minilm import MiniLM
-from persona_rm.bundle.bundle_file import YAML, BundleFile, load_member
+from persona_rm.bundle.bundle_file import YAML, BundleFile
 from persona_rm.bundle.user_states import Known, UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
@@ -60,7 +60,7 @@ class Bundle:
         return self._method(given.method, given.method_dir, "safety.method") if given else None
 
     def _method(self, given: Mapping[str, Any], learned_in: str | None, key: str) -> Method:
-        cls, config = load_member(METHODS, given, self.folder / YAML, key)
+        cls, config = METHODS.member(given, self.folder, key)
         if learned_in is not None:
             learned: Method = cls.load(self.path(learned_in), self.space, self._backends)
             return learned
@@ -74,7 +74,7 @@ class Bundle:
         if self.file.inferrer is None:
             return None
         path = self.folder / YAML
-        cls, config = load_member(INFERRERS, self.file.inferrer, path, "inferrer")
+        cls, config = INFERRERS.member(self.file.inferrer, self.folder)
         if self.file.inferrer_dir is None:
             new: Inferrer = cls(config, self.space, self._backends)
             return new
@@ -222,7 +222,7 @@ class Bundle:
     def _backends(self) -> Backends:
         encoder, reader = MiniLM(), None
         if self.file.annotator is not None:
-            cls, config = load_member(ANNOTATORS, self.file.annotator, self.folder / YAML, "annotator")
+            cls, config = ANNOTATORS.member(self.file.annotator, self.folder)
             reader = cls(config, self.space, Backends(encoder=encoder))
         logprob = self._logprob(self.file.policy) if self.file.policy is not None else None
         return Backends(encoder=encoder, reader=reader, logprob=logprob)

@@ -9,24 +9,22 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from persona_rm.backends.logprob.transformers_logprob import Dtype, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmOptions
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config, explain
-from persona_rm.errors import DataError, UnknownName
-from persona_rm.registry import Registry
+from persona_rm.config import Config, explain, problems
+from persona_rm.errors import DataError
+from persona_rm.registry import Member
 
 YAML = "bundle.yaml"
 OPTIONS: Mapping[str, type[TransformersOptions | VllmOptions]] = {
     "transformers": TransformersOptions,
     "vllm": VllmOptions,
 }
-Member = Mapping[str, Any]
-"""A zoo member: its `name`, and beside it the keys of its config."""
 PolicyPrompt = Literal["pba", "ica", "plain"]
 
 
 class RewardModelSpec(Config):
     """A reward model beside the method, the same for everybody: it is asked with its prior state."""
 
-    method: dict[str, Any]
+    method: Member
     method_dir: str | None = None
     """What it learned (`Method.save`)."""
 
@@ -34,7 +32,7 @@ class RewardModelSpec(Config):
 class BundleFile(Config):
     """bundle.yaml. `policy` and `reference` are model folders for methods that score by log-probability."""
 
-    method: dict[str, Any]
+    method: Member
     space: str = "alignx90"
     method_dir: str | None = None
     policy: str | None = None
@@ -44,7 +42,7 @@ class BundleFile(Config):
     engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
     """The options of that engine."""
     prompts: str = "released"
-    inferrer: dict[str, Any] | None = Field(default_factory=lambda: {"name": "posterior"})
+    inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
     """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
     inferrer_dir: str | None = None
     """What the inferrer learned (`Inferrer.save`), with its config. Without: the inferrer as nobody has fitted it."""
@@ -52,7 +50,7 @@ class BundleFile(Config):
     """The store of people's states (`persona_rm.profiles.open_store`). States there win over the users file."""
     refresh: float = Field(60, ge=0)
     """Seconds after which a person's state is looked up in the store again."""
-    annotator: dict[str, Any] | None = None
+    annotator: Member | None = None
     users: str = "users.jsonl"
     policy_prompt: PolicyPrompt = "pba"
     """How `agent_func.py` puts the person into the policy's prompt."""
@@ -84,23 +82,7 @@ class BundleFile(Config):
             raise ValueError(f"engine {engine}: {explain(error, OPTIONS[engine])}") from error
 
 
-def load_member(zoo: Registry, given: Member, path: Path, key: str) -> tuple[Any, Any]:
-    """The class of a member and its config. Raises `DataError` naming the key."""
-    config = {k: v for k, v in given.items() if k != "name"}
-    name = given.get("name")
-    try:
-        cls = zoo.load(str(name))
-        return cls, cls.Config(**config)
-    except UnknownName as error:
-        raise DataError(str(error), file=path, key=key) from error
-    except ValidationError as error:
-        raise invalid(error, path, cls.Config, key) from error
-
-
-def invalid(error: ValidationError, path: Path, model: type[Config], *inside: str) -> DataError:
-    """The first fault that pydantic found, with its key and the keys that there are."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in (*inside, *first["loc"]))
-    problem = str(first["msg"]).removeprefix("Value error, ")
-    keys = "" if first["type"] == "value_error" else f"; keys are: {', '.join(model.model_fields)}"
-    return DataError(problem + keys, file=path, key=key or None)
+def invalid(error: ValidationError, path: Path) -> DataError:
+    """The first problem that pydantic found in bundle.yaml, with its key."""
+    first = problems(error, BundleFile)[0]
+    return DataError(first.text, file=path, key=first.key or None)

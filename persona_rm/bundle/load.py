@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.bundle.bundle import Bundle
-from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, load_member
-from persona_rm.errors import DataError
+from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid
+from persona_rm.errors import DataError, MemberError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.io.json_rows import open_atomic
@@ -34,7 +34,7 @@ def read_file(folder: str | Path) -> BundleFile:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"not YAML: {error}", file=path) from error
     except ValidationError as error:
-        raise invalid(error, path, BundleFile) from error
+        raise invalid(error, path) from error
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -61,7 +61,7 @@ def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: An
     try:
         file = BundleFile(**keys)
     except ValidationError as error:
-        raise invalid(error, folder / YAML, BundleFile) from error
+        raise invalid(error, folder / YAML) from error
     with open_atomic(folder / file.users) as stream:
         for user in users:
             stream.write((json.dumps(user_row(user), ensure_ascii=False) + "\n").encode())
@@ -73,11 +73,19 @@ def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: An
 def _check_members(bundle: Bundle, path: Path) -> None:
     """Names and configs of the members, the space and the folders, before a cluster is taken."""
     file = bundle.file
-    load_member(METHODS, file.method, path, "method")
-    if file.inferrer is not None:
-        load_member(INFERRERS, file.inferrer, path, "inferrer")
-    if file.annotator is not None:
-        load_member(ANNOTATORS, file.annotator, path, "annotator")
+    members = (
+        (METHODS, file.method, "method"),
+        (INFERRERS, file.inferrer, "inferrer"),
+        (ANNOTATORS, file.annotator, "annotator"),
+        (METHODS, file.universal.method if file.universal else None, "universal.method"),
+        (METHODS, file.safety.method if file.safety else None, "safety.method"),
+    )
+    for zoo, given, key in members:
+        try:
+            if given is not None:
+                zoo.member(given, bundle.folder, key)
+        except MemberError as error:
+            raise DataError(error.problem, file=path, key=error.key) from error
     for key in ("method_dir", "inferrer_dir", "policy", "reference"):
         value = getattr(file, key)
         if value is not None and not bundle.path(value).is_dir():

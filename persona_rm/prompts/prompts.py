@@ -10,7 +10,6 @@ Fields in braces are filled in one pass, so a brace in a user's text stays a bra
 directions without a direction, render as `plain`: the same text that a stranger gets.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,13 +21,13 @@ from pydantic import ValidationError
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError, RecipeError, UnknownName
+from persona_rm.io.text import FIELD, fill
 from persona_rm.types import Persona
 
 Chat = Literal["none", "llama3", "template"]
 Messages = list[dict[str, str]]
 
 PACKAGED = Path(__file__).parent
-FIELD = re.compile(r"\{([a-z_]+)\}")
 FIELDS = {
     "task": {"prompt"},
     "ugc.item": {"number", "prompt", "comment"},
@@ -100,7 +99,7 @@ class PromptFormat:
         blocks = {
             "ugc": _items(self.text.ugc, ugc),
             "pairs": _items(self.text.pairs, pairs),
-            "demo": _fill(self.text.demo, {"demo": persona.demo}) if persona.demo else "",
+            "demo": fill(self.text.demo, {"demo": persona.demo}) if persona.demo else "",
         }
         return self._render(self.text.system.ica, self.text.ica, prompt, blocks)
 
@@ -115,12 +114,12 @@ class PromptFormat:
         return self._render(self.text.system.plain, self.text.plain, prompt, {})
 
     def _render(self, system: str, body: str, prompt: str, blocks: Mapping[str, str]) -> str:
-        task = _fill(self.text.task, {"prompt": prompt})
-        return self._wrap(system, _fill(body, {**blocks, "task": task, "response": self.text.response}))
+        task = fill(self.text.task, {"prompt": prompt})
+        return self._wrap(system, fill(body, {**blocks, "task": task, "response": self.text.response}))
 
     def _wrap(self, system: str, user: str) -> str:
         if self.chat != "template":
-            return _fill(WRAPS[self.chat], {"system": system, "user": user})
+            return fill(WRAPS[self.chat], {"system": system, "user": user})
         if self.apply is None:
             raise RecipeError("chat 'template' needs the tokenizer's chat template: call with_template() first")
         return self.apply([{"role": "system", "content": system}, {"role": "user", "content": user}])
@@ -177,9 +176,4 @@ def _check_fields(text: FormatFile, path: Path) -> None:
 
 def _items(block: Items, items: Sequence[Mapping[str, str]]) -> str:
     numbered = ({"number": str(number), **item} for number, item in enumerate(items, start=1))
-    return block.head + "".join(_fill(block.item, fields) for fields in numbered) if items else ""
-
-
-def _fill(template: str, fields: Mapping[str, str]) -> str:
-    """One pass over the template only: what a user wrote is never read as a template."""
-    return FIELD.sub(lambda match: fields[match[1]], template)
+    return block.head + "".join(fill(block.item, fields) for fields in numbered) if items else ""

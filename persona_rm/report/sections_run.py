@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from persona_rm.io.text import shorten
 from persona_rm.report import markup as html
 from persona_rm.report import svg
 from persona_rm.report.report_data import Json, PpoFigures, ReportData, Stat
 
 MAX_ROWS = 26
+ANSWER_LENGTH = 240
+"""Characters of an answer in the table of two users."""
 PPO = "a `ppo` section"
 LEVELS = {"low": "low", "none": "cannot reflect", "high": "high"}
 
@@ -106,7 +109,13 @@ def people(data: ReportData) -> str:
     answers = data.people.get("answers", ())
     if answers:
         head: list[html.TableCell] = ["the same answer", *((f"reward for {name}", "num") for name in labels)]
-        rows = [[(_short(a["text"]), "text"), *(html.num(float(r), 2) for r in a["rewards"][:2])] for a in answers]
+        rows = [
+            [
+                (shorten(str(a["text"]), ANSWER_LENGTH, keep_end=False), "text"),
+                *(html.num(float(r), 2) for r in a["rewards"][:2]),
+            ]
+            for a in answers
+        ]
         parts.append(html.table(head, rows))
     return html.section("Two people", *parts)
 
@@ -202,8 +211,3 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((f"{prefix}{key}", str(value)))
     return rows
-
-
-def _short(text: object, limit: int = 240) -> str:
-    whole = str(text)
-    return whole if len(whole) <= limit else whole[: limit - 1] + "…"

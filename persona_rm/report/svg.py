@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from persona_rm.io.text import shorten
+
 Axis = Callable[[float], float]
 Point = tuple[float, float, float, str]
 """x, y, weight, and what a pointer over it is told."""
@@ -128,7 +130,7 @@ def _dot_row(row: Dot, y: float, at: Axis, letters: int) -> list[str]:
     tip = f"<title>{escape(row.label)}: {row.value:.4f} ({row.low:.4f} to {row.high:.4f})</title>"
     return [
         f'<g class="dot {escape(row.kind)}">{tip}',
-        text(14, y + 4, _fit(row.label, letters), "label"),
+        text(14, y + 4, shorten(row.label, letters, keep_end=False), "label"),
         line(at(row.low), y, at(row.high), y, "whisker"),
         f'<circle cx="{at(row.value):.1f}" cy="{y:.1f}" r="5"/>',
         text(WIDTH - RIGHT + 16, y + 4, row.note or f"{row.value:.3f}", "value"),
@@ -256,7 +258,7 @@ def heat_map(
     parts += [text(at(j) + cell / 2, 38, name, "tick", "middle") for j, name in enumerate(columns)]
     for i, (name, values) in enumerate(rows):
         y = top + i * high
-        parts.append(text(0, y + 16, _fit(name, 38), "label"))
+        parts.append(text(0, y + 16, shorten(name, 38, keep_end=False), "label"))
         parts += [_cell(at(j), y, cell - 3, high - 3, value) for j, value in enumerate(values)]
     return picture(at(len(columns) - 1) + cell, top + high * len(rows) + 4, title, parts)
 
@@ -277,11 +279,7 @@ def bars(rows: Sequence[tuple[str, float]], title: str) -> str:
     for i, (name, n) in enumerate(rows):
         y, width = step * i, (right - left) * n / most
         shown = f"{n:,}  ({n / total:.1%})" if isinstance(n, int) else f"{n / total:.1%}"
-        parts += [text(0, y + 17, _fit(name, 36), "label")]
+        parts += [text(0, y + 17, shorten(name, 36, keep_end=False), "label")]
         parts.append(f'<rect x="{left}" y="{y + 5}" width="{max(width, 1):.1f}" height="16" rx="2" class="bar"/>')
         parts.append(text(left + width + 10, y + 17, shown, "value"))
     return picture(WIDTH, step * len(rows) + 4, title, parts)
-
-
-def _fit(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: length - 1].rstrip() + "…"

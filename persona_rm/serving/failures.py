@@ -1,12 +1,9 @@
-"""What a client does when a reward cannot be had: stop, or where the host can, leave out the group of samples.
+"""What a client does if no reward is available: it stops the job, or lets the host leave out the group of samples.
 
-OpenRLHF 0.11.2 has one way to leave something out without a made-up number: dynamic filtering. A group whose mean
-score is not strictly between two bounds is dropped and another prompt takes its place; NaN is between no bounds. So a
-plugin that meets `SkipGroup` gives `reward=None, scores=nan` for that sample: the host drops all samples of its prompt
-before anything is computed or logged from them. When the prompts are exhausted the last rollout is smaller, or there
-is none. Without dynamic filtering, and in the host's evaluation, nothing is dropped, and None breaks the job off:
-`recipe.cannot_skip` refuses such a job before. What was left out is said by a warning with a running count, in
-`skipped.jsonl` beside the run, and by the curve `persona_rm/skipped`.
+The policy `stop` ends the job with the reason. The policy `skip_group` needs a host that can drop all samples of a
+prompt before anything is computed from them; the package of each host says how it does that and checks the job's flags
+before it starts. What was left out is reported by a warning with a running count, in `skipped.jsonl` beside the run,
+and by the metric `skipped`.
 """
 
 import json
@@ -26,18 +23,18 @@ from persona_rm.serving.curves import PREFIX
 logger = logging.getLogger(__name__)
 OnFailure = Literal["stop", "skip_group"]
 WINDOW, ALLOWED = 100, 10
-"""Of the last so many at most so many may fail; more is a broken service, not a bad sample."""
+"""At most `ALLOWED` of the last `WINDOW` rewards may fail; more means a broken service, not a bad sample."""
 FAILURES, SKIPPED = "failures.jsonl", "skipped.jsonl"
-"""In the folder of a run (PERSONA_RM_RUN): why the job was stopped, and what was left out. No texts."""
+"""Files in the folder of a run (PERSONA_RM_RUN): why the job was stopped, what was left out. They hold no texts."""
 
 
 class SkipGroup(ScoreError):
-    """No reward for this sample, and the job's policy is to train without its group. A plugin that knows no such
-    policy stops, as for every `ScoreError`."""
+    """There is no reward for this sample, and the job's policy is to train without its group. A plugin that does not
+    know this policy stops the job, as for every `ScoreError`."""
 
 
 def read_policy(text: str) -> OnFailure:
-    """PERSONA_RM_ON_FAILURE. Raises `HostError` naming the policies there are."""
+    """The policy that PERSONA_RM_ON_FAILURE names. Raises `HostError` for another text."""
     for policy in get_args(OnFailure):
         if text == policy:
             return policy  # type: ignore[no-any-return]
@@ -45,13 +42,12 @@ def read_policy(text: str) -> OnFailure:
 
 
 class Failures:
-    """Counts, and turns an error into what the policy says.
+    """Counts failures, and turns an error into what the policy says.
 
-    Each client has its own, that is, each rollout engine of the host: one engine with more than 10 failures of its
-    last 100 ends the job, whatever the others saw. All samples of a prompt go to one engine and prompts go to all in
-    turn, so a share that is too large shows in each; but with k engines up to 10 k failures can pass before the first
-    window is full. `about` is what was asked (user and prompt): its samples count once, or one bad prompt of 16
-    samples would look like 16 failures; without it each call counts.
+    Each client counts its own. A host has one client per rollout engine, so one engine with more than 10 failures
+    among its last 100 rewards ends the job, whatever the others saw. With k engines up to 10 k failures can pass
+    before the first window is full. `about` is what was asked, that is, user and prompt: its samples count once,
+    because one bad prompt of 16 samples would otherwise look like 16 failures. Without `about` each call counts.
     """
 
     def __init__(self, policy: OnFailure = "stop") -> None:
@@ -65,8 +61,8 @@ class Failures:
             self._count(about, False)
 
     def failed(self, error: ScoreError, about: Hashable = None) -> ScoreError:
-        """The error to raise: `SkipGroup` where the policy is to skip and failures are rare, else the error itself or
-        one that says that they are not."""
+        """The error to raise: `SkipGroup` if the policy is to skip and failures are rare, else the error itself or
+        one that says how frequent failures are."""
         with self._lock:
             self._count(about, True)
             self.total += 1
@@ -79,23 +75,23 @@ class Failures:
         return SkipGroup(error.problem, error.rows, error.kind)
 
     def logs(self) -> dict[str, float]:
-        """For the host's curves, beside a reward that was given: the failed share of the last 100. Empty where the
-        policy is to stop."""
+        """A metric beside a reward that was given: the failed share of the last 100. Empty if the policy is to
+        stop."""
         if self.policy == "stop":
             return {}
         with self._lock:
             return {f"{PREFIX}skipped": sum(self._recent.values()) / max(len(self._recent), 1)}
 
     def leave_out(self, error: ScoreError, user: str | None) -> None:
-        """Say that a sample is left out, how many were in this process, and why. Raises `OSError` where the run's
-        folder cannot be written: nothing is left out in silence."""
+        """Report that a sample is left out, why, and how many were in this process. Raises `OSError` if the run's
+        folder cannot be written, so that nothing is left out without a message."""
         with self._lock:
             self.skipped += 1
             logger.warning("persona_rm: sample left out, %d in this process: %s", self.skipped, error.problem)
             _write(SKIPPED, {"user": user, "reason": error.problem, "pid": os.getpid(), "total": self.skipped})
 
     def _count(self, about: Hashable, bad: bool) -> None:
-        """One bad sample makes its prompt bad."""
+        """One failed sample makes its prompt a failure."""
         key = object() if about is None else hash(about)
         self._recent[key] = self._recent.pop(key, False) or bad
         if len(self._recent) > WINDOW:
@@ -103,7 +99,7 @@ class Failures:
 
 
 def note_stop(reason: str) -> None:
-    """Put the reason beside the run, so that it comes before the host's own lines."""
+    """Write the reason beside the run, so that it can be shown before the host's own messages."""
     with suppress(OSError):
         _write(FAILURES, {"reason": reason})
 

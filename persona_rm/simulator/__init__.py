@@ -1,1 +1,1 @@
-"""The embedded world: a simulated forum whose truth is known, on which every claim is checked first."""
+"""The simulator: a forum of simulated users whose true preferences are known, so that every claim can be checked."""

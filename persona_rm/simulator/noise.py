@@ -1,4 +1,4 @@
-"""What an annotator makes of true levels: one confusion matrix per dimension, and draws from it."""
+"""Annotation noise: one confusion matrix of levels per dimension, and draws from it."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Range = tuple[float, float]
 
 
 def check_confusion(confusion: Confusion) -> Confusion:
-    """The matrix itself. Raises `ValueError` where a row is no distribution."""
+    """The matrix itself. Raises ValueError if a row is not a distribution."""
     for row in confusion:
         if min(row) < 0 or abs(sum(row) - 1) > 1e-6:
             raise ValueError(f"a row of `confusion` is a distribution over levels 1..3; {list(row)} is not")
@@ -23,7 +23,7 @@ def check_confusion(confusion: Confusion) -> Confusion:
 
 
 def check_overclaim(rates: Range) -> Range:
-    """The range itself. Raises `ValueError` where no log-uniform rate can be drawn from it."""
+    """The range itself. Raises ValueError if no log-uniform rate can be drawn from it."""
     low, high = rates
     if not 0 <= low <= high <= 1:
         raise ValueError(f"`overclaim` is (lowest, highest) rate with 0 <= lowest <= highest <= 1, not {list(rates)}")
@@ -36,8 +36,11 @@ def check_overclaim(rates: Range) -> Range:
 
 
 def confusions_of(confusion: Confusion, overclaim: Range, seed: int, ids: Sequence[str]) -> tuple[Confusion, ...]:
-    """One matrix per dimension. Where annotators overclaim, the middle row is this dimension's rate of reading 1 or 3
-    (evenly) into silence, a function of the seed and the dimension's id; the outer rows stay."""
+    """One matrix per dimension.
+
+    With overclaims the middle row holds this dimension's rate of reading 1 or 3 (evenly) although a text is silent,
+    drawn from the seed and the dimension's id; the outer rows stay as they are.
+    """
     if not any(overclaim):
         return (confusion,) * len(ids)
     rates = (_log_uniform(overclaim, Random(f"{seed}/overclaim/{id}")) for id in ids)
@@ -45,7 +48,7 @@ def confusions_of(confusion: Confusion, overclaim: Range, seed: int, ids: Sequen
 
 
 def cumulated(confusion: Confusion) -> tuple[NoiseRow, ...]:
-    """The running sums of each row: what `misread` compares its draws with."""
+    """The running sums of each row, with which `misread` compares its draws."""
     return tuple((a, b, c) for a, b, c in map(accumulate, confusion))
 
 

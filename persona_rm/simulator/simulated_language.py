@@ -1,9 +1,9 @@
-"""The words of the embedded world: how intensities become text, and how text is read back.
+"""The language of the simulator: how intensities become text, and how text is read back.
 
 A pole has seven wordings. "train" text uses the first five, "test" text the last two, "any" text all of them, so that
 a method can be tested on wordings that no preference example ever showed. `read_levels` recovers the intensities of
-any text, a generated answer too: a wording counts once however often it is repeated, and what is no wording counts
-for nothing.
+any text, generated answers included: a wording counts once however often it is repeated, and text that is not a
+wording is ignored.
 """
 
 import re
@@ -52,7 +52,7 @@ class Language:
 
     @cached_property
     def active(self) -> tuple[int, ...]:
-        """The dimensions that this world can express, in the order of the space."""
+        """The dimensions that this language can express, in the order of the space."""
         return tuple(sorted({dim for dim, _ in self.wordings}))
 
     def say(self, dim: int, sign: int, split: Split, rng: Random) -> str:
@@ -93,7 +93,7 @@ def _sign(x: float) -> int:
 
 @cache
 def load_language(space: PreferenceSpace) -> Language:
-    """The packaged lexicon over `space`. Raises `DataError` where a label of it is not one of the space's."""
+    """The packaged lexicon over `space`. Raises DataError if the space lacks a label of it."""
     raw = yaml.safe_load((files("persona_rm.simulator") / "lexicon.yaml").read_text(encoding="utf-8"))
     wordings = {_pole(space, label): tuple(clauses) for label, clauses in raw["poles"].items()}
     poles = {clause: pole for pole, clauses in wordings.items() for clause in clauses}

@@ -1,4 +1,4 @@
-"""The people of the embedded world: hidden preference directions, drawn by kind."""
+"""Simulated users: hidden preference directions, drawn by the kind of population."""
 
 import math
 from collections import Counter
@@ -17,29 +17,29 @@ N_CLUSTERS = 4
 CAMP_SIZE = 8
 MAJORITY = 0.51
 FOLLOWS = 0.8
-"""How likely a person of a cluster holds each view of it, and how likely one view brings a correlated one along."""
+"""Probability that a user of a cluster holds each of its views, and that a view implies a correlated one."""
 
 RANK = 2
-"""How many numbers a person of a `low_rank` world is made of."""
+"""Number of latent factors behind a user of a `low_rank` population."""
 
 N_SECTORS = 4
 TURNS = (date(2024, 4, 1), date(2024, 9, 30))
-"""The first and the last day on which somebody of a `drift` world changes their mind."""
+"""The first and the last day on which a user of a `drift` population changes views."""
 
 Loadings = dict[int, tuple[float, ...]]
-"""dimension -> what each of the RANK numbers of a person adds to the score there."""
+"""dimension -> what each of the `RANK` latent factors of a user adds to the score there."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedUser:
-    """Someone with hidden directions; `group` (cluster, camp, sector, or where most views lie) is for curves and
+    """A user with hidden directions. `group` (cluster, camp, sector, or where most views lie) is used by curves and
     reports."""
 
     id: str
     directions: Directions
     group: str
     other: Directions | None = None
-    """A second set of directions, of those who have one (`plural`, `drift`)."""
+    """A second set of directions, for the populations that have one (`plural`, `drift`)."""
     topics: frozenset[str] = frozenset()
     """Under posts of these topics `other` holds instead of `directions`."""
     until: str = ""
@@ -47,12 +47,12 @@ class SimulatedUser:
 
     @property
     def held(self) -> tuple[int, ...]:
-        """The dimensions that this person has a view on."""
+        """The dimensions on which this user has a view."""
         return _held(self.directions)
 
     def at(self, topic: str, created: str = "") -> "SimulatedUser":
-        """This person as they are under a post of that topic at that time (ISO; empty: now), with one set of
-        directions."""
+        """This user with the one set of directions that holds under a post of that topic at that time (ISO; empty:
+        now)."""
         if self.other is None:
             return self
         earlier = bool(created) and created < self.until
@@ -60,8 +60,12 @@ class SimulatedUser:
         return SimulatedUser(self.id, directions, self.group)
 
 
-def draw_people(language: Language, kind: PopulationKind, n: int, seed: int, split: str) -> list[SimulatedUser]:
-    """`n` people with 6 to 12 directions each that are not neutral; the same seed gives the same people."""
+def draw_users(language: Language, kind: PopulationKind, n: int, seed: int, split: str) -> list[SimulatedUser]:
+    """`n` users with 6 to 12 non-neutral directions each; the same seed gives the same users.
+
+    User ids are "<split>-0000", "<split>-0001", ...; each user is drawn from a generator of its own, so that a larger
+    population contains a smaller one.
+    """
     draw = _drawing(language, kind, seed)
     return [draw(f"{split}-{i:04d}", Random(f"{seed}/person/{split}/{i}")) for i in range(n)]
 
@@ -73,7 +77,7 @@ def _drawing(language: Language, kind: PopulationKind, seed: int) -> Callable[[s
         return partial(_plural, language)
     if kind == "drift":
         return partial(_drifting, language)
-    return partial(_person, language, kind, _shared_views(language, kind, seed))
+    return partial(_draw_user, language, kind, _shared_views(language, kind, seed))
 
 
 def _shared_views(language: Language, kind: PopulationKind, seed: int) -> list[dict[int, int]]:
@@ -86,7 +90,7 @@ def _shared_views(language: Language, kind: PopulationKind, seed: int) -> list[d
     return []
 
 
-def _person(
+def _draw_user(
     language: Language, kind: PopulationKind, shared: list[dict[int, int]], name: str, rng: Random
 ) -> SimulatedUser:
     views: dict[int, int] = {}
@@ -108,7 +112,7 @@ def _loadings(language: Language, seed: int) -> Loadings:
 
 
 def _of_low_rank(language: Language, loadings: Loadings, name: str, rng: Random) -> SimulatedUser:
-    """Views where |loading . z| is largest, with its sign: all of them are made of the RANK numbers z."""
+    """Views where |loading . z| is largest, with its sign: all views follow from the `RANK` latent factors z."""
     z = [rng.gauss(0, 1) for _ in range(RANK)]
     scores = {dim: sum(a * b for a, b in zip(loading, z, strict=True)) for dim, loading in loadings.items()}
     held = sorted(scores, key=lambda dim: -abs(scores[dim]))[: rng.randint(6, 12)]
@@ -118,16 +122,16 @@ def _of_low_rank(language: Language, loadings: Loadings, name: str, rng: Random)
 
 
 def _plural(language: Language, name: str, rng: Random) -> SimulatedUser:
-    """Two tastes that know nothing of each other; the second one holds under half of the topics."""
-    first, second = (_person(language, "independent", [], name, rng) for _ in range(2))
+    """Two independent sets of directions; the second one holds under half of the topics."""
+    first, second = (_draw_user(language, "independent", [], name, rng) for _ in range(2))
     names = [topic.name for topic in language.topics]
     topics = frozenset(rng.sample(names, len(names) // 2))
     return replace(first, other=second.directions, topics=topics)
 
 
 def _drifting(language: Language, name: str, rng: Random) -> SimulatedUser:
-    """Somebody who changes their mind about half of what they hold, on one day."""
-    old = _person(language, "independent", [], name, rng)
+    """A user who changes half of the views held, on one day."""
+    old = _draw_user(language, "independent", [], name, rng)
     views = _turned(language, old, rng)
     first, last = TURNS
     day = first + timedelta(rng.randint(0, (last - first).days))
@@ -158,7 +162,7 @@ def _directions(language: Language, views: dict[int, int]) -> Directions:
 
 
 def _bent(language: Language, views: dict[int, int]) -> str:
-    """Where most views lie: a group for people who belong to none."""
+    """The part of the space in which most views lie: a group for users of populations without groups."""
     sources = Counter(language.space.dimensions[dim].source for dim in views)
     return f"mostly {min(sources, key=lambda source: (-sources[source], source))}"
 

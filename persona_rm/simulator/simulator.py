@@ -1,13 +1,12 @@
-"""The embedded world: people with hidden directions, their posts, replies, choices and evidence, all known.
+"""The simulator: users with hidden directions, and their posts, replies, choices and evidence, all with known truth.
 
-Truth. utility(person, response) = sum over dimensions of direction x (level - 2). A choice between two responses adds
-Gumbel noise of temperature `temperature` to each, so P(i over j) = sigmoid((u_i - u_j) / temperature): the accuracy of
-the Bayes-optimal scorer is known. Every draw is a function of (seed, what it is for), so a world of another size
-agrees with this one wherever they overlap.
+Truth. utility(user, response) = sum over dimensions of direction x (level - 2). A choice between two responses adds
+Gumbel noise of temperature `temperature` to each, so P(i over j) = sigmoid((u_i - u_j) / temperature), and the
+accuracy of the Bayes-optimal scorer is known. Every draw depends on (seed, its purpose) only, so simulators of
+different sizes agree wherever they overlap.
 
-Held out. "train" and "test" differ in people, in posts (by their questions) and in wordings. The evidence about a
-test person uses all wordings, the responses that a method must judge for them only wordings that training never
-showed.
+Held out. "train" and "test" differ in users, in posts (by their questions) and in wordings. The evidence about a
+test user uses all wordings; the responses that a method must judge use only wordings that training never showed.
 """
 
 import math
@@ -32,24 +31,24 @@ from persona_rm.simulator.noise import (
     misread,
 )
 from persona_rm.simulator.simulated_language import N_TRAIN_QUESTIONS, Language, Split, Topic, load_language
-from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser, draw_people
+from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser, draw_users
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Directions, Levels, Pair, Persona, Thread, Ugc, content_id
 
 Side = Literal["train", "test"]
 CLAUSES = (3, 5)
-"""How many clauses a reply has, fewest and most; those that fall on the same dimension are one."""
+"""Smallest and largest number of clauses of a reply; clauses on the same dimension are merged into one."""
 
 OWN, TOPICAL = 0.8, 0.1
 """Shares of a reply's clauses about its author's own views and about the post's topic; the rest is about anything.
-Whoever speaks about a view of theirs speaks for it."""
+Authors always speak in favour of their own views."""
 
 SHARED = 0.6
-"""Share of a person's views that somebody else in the same thread speaks about too, for or against."""
+"""Share of a user's views on which another author in the same thread has a view too, for or against."""
 
 
 class SimulatorConfig(Config):
-    """Size and noise of a world. Defaults are the ones that the README's figures use."""
+    """Size and noise of the simulation. The figures in the README use the defaults."""
 
     kind: PopulationKind = "independent"
     seed: int = 0
@@ -59,14 +58,14 @@ class SimulatorConfig(Config):
     replies: int = Field(6, ge=2)
     temperature: float = Field(0.6, gt=0)
     non_attitudes: float = Field(0.05, ge=0, le=1)
-    """Share of evidence items that say nothing about the person."""
+    """Share of evidence items that carry no information about the user."""
     confusion: Confusion = ((0.95, 0.05, 0.0), (0.0025, 0.995, 0.0025), (0.0, 0.05, 0.95))
     """P(annotated level | true level), rows and columns in the order 1, 2, 3."""
     overclaim: tuple[float, float] = (0.0, 0.0)
-    """Lowest and highest rate at which an annotator reads 1 or 3 (evenly) where a text is silent: drawn log-uniform
-    for each dimension of the space, in place of the middle row of `confusion`. (0, 0): that row, everywhere."""
+    """Lowest and highest rate at which an annotator reads 1 or 3 (evenly) although a text is silent: drawn log-uniform
+    for each dimension of the space, in place of the middle row of `confusion`. (0, 0) keeps that row everywhere."""
     evidence_clauses: tuple[int, int] = CLAUSES
-    """How many clauses the texts of evidence have, fewest and most; threads and what is judged keep theirs."""
+    """Smallest and largest number of clauses of an evidence text; threads and judged responses are not affected."""
 
     _is_stochastic = field_validator("confusion")(check_confusion)
     _has_rates = field_validator("overclaim")(check_overclaim)
@@ -81,7 +80,7 @@ class SimulatorConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class SimulatedPost:
-    """A question about a noun of a topic."""
+    """A post: a question about a noun of a topic."""
 
     id: str
     text: str
@@ -90,9 +89,9 @@ class SimulatedPost:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Two responses to a post and what the person chose; `p` is the probability that they would choose so again."""
+    """Two responses to a post and the user's choice; `p` is the probability that the user would choose so again."""
 
-    person: SimulatedUser
+    user: SimulatedUser
     post: SimulatedPost
     chosen: Comment
     rejected: Comment
@@ -101,7 +100,7 @@ class Choice:
 
 
 class Simulator:
-    """A world over a space. Constructors store; everything is drawn when asked."""
+    """Simulated users and a forum over a space. The constructor draws nothing; everything is drawn on demand."""
 
     def __init__(self, config: SimulatorConfig, space: PreferenceSpace) -> None:
         self.config, self.space = config, space
@@ -109,21 +108,24 @@ class Simulator:
 
     @cached_property
     def language(self) -> Language:
-        """The lexicon of this world."""
+        """The lexicon over this simulator's space."""
         return load_language(self.space)
 
     def users(self, side: Side) -> list[SimulatedUser]:
-        """Everybody on one side."""
+        """All users of one side."""
         n = self.config.users if side == "train" else self.config.test_users
-        return draw_people(self.language, self.config.kind, n, self.config.seed, side)
+        return draw_users(self.language, self.config.kind, n, self.config.seed, side)
 
     def posts(self, side: Side, n: int | None = None) -> list[SimulatedPost]:
-        """The first `n` posts of one side (all of them by default), each with its own text."""
+        """The first `n` posts of one side (all of them by default), each with its own text.
+
+        Raises RecipeError if the side has fewer posts.
+        """
         if side not in self._posts:
             self._posts[side] = self._draw_posts(side)
         every = self._posts[side]
         if n is not None and n > len(every):
-            raise RecipeError(f"the embedded world has {len(every)} {side} posts, {n} were asked for")
+            raise RecipeError(f"the simulator has {len(every)} {side} posts, {n} were asked for")
         return list(every[:n])
 
     def _draw_posts(self, side: Side) -> tuple[SimulatedPost, ...]:
@@ -139,10 +141,10 @@ class Simulator:
         return tuple(every)
 
     def threads(self, side: Side = "train") -> Iterator[Thread]:
-        """Posts with the replies of `replies` people each; every comment carries its true levels."""
-        people = self.users(side)
+        """Posts with replies of `replies` users each; every comment carries its true levels."""
+        users = self.users(side)
         for post in self.posts(side, self.config.posts if side == "train" else None):
-            authors = self._rng("authors", post.id).sample(people, min(self.config.replies, len(people)))
+            authors = self._rng("authors", post.id).sample(users, min(self.config.replies, len(users)))
             replies = tuple(self.reply(author, post, side) for author in authors)
             yield Thread(id=post.id, source="simulator", prompt=post.text, comments=replies)
 
@@ -155,9 +157,9 @@ class Simulator:
         own: float = OWN,
         clauses: tuple[int, int] = CLAUSES,
     ) -> Comment:
-        """What this person writes under this post; `own` is the share of clauses about their own views.
+        """What this user writes under this post; `own` is the share of clauses about the author's own views.
 
-        Who changes with time writes as they were when they wrote.
+        A user whose views change with time writes with the views of the comment's date.
         """
         rng = self._rng("reply", post.id, author.id, salt)
         when = self._when(author, post, salt)
@@ -167,9 +169,9 @@ class Simulator:
         levels = self.language.levels(intensities)
         return Comment(content_id(post.id, author.id, salt), text, author=author.id, created=created, levels=levels)
 
-    def _when(self, person: SimulatedUser, post: SimulatedPost, salt: str) -> str:
-        """The date of what somebody who changes with time does: it decides who they are. Empty for all others."""
-        return _date(self._rng("when", person.id, post.id, salt)) if person.until else ""
+    def _when(self, user: SimulatedUser, post: SimulatedPost, salt: str) -> str:
+        """The date of an action of a user whose views change with time: it decides which views hold. Else empty."""
+        return _date(self._rng("when", user.id, post.id, salt)) if user.until else ""
 
     def _intensities(
         self, author: SimulatedUser, topic: Topic, own: float, clauses: tuple[int, int], rng: Random
@@ -182,33 +184,34 @@ class Simulator:
             said.setdefault(dim, author.directions[dim] or rng.choice((-1, 1)))
         return said
 
-    def utility(self, person: SimulatedUser, levels: Levels, post: SimulatedPost | None = None) -> float:
-        """How much this person likes a text of these levels: the truth that rewards are held against.
+    def utility(self, user: SimulatedUser, levels: Levels, post: SimulatedPost | None = None) -> float:
+        """How much this user likes a text of these levels: the truth to which rewards are compared.
 
-        People with two tastes like by the one that holds under `post`; without a post, by the main one.
+        For users with two sets of directions the one that holds under `post` counts; without a post, the main one.
         """
-        here = person.at(post.topic.name) if post else person
+        here = user.at(post.topic.name) if post else user
         return float(sum(here.directions[dim] * (levels[dim] - 2) for dim in here.held))
 
     def choose(
         self,
-        person: SimulatedUser,
+        user: SimulatedUser,
         post: SimulatedPost,
         split: Split,
         salt: str,
         created: str = "",
         clauses: tuple[int, int] = CLAUSES,
     ) -> Choice | None:
-        """A noisy choice between the two of six replies of others that this person likes most and least.
+        """A noisy choice between two of six replies of other authors: those that this user likes most and least.
 
-        People read threads about what they care about: the others speak about much of it too, for or against. None
-        where they like all six alike. `created`: when (ISO; empty: now), for those who change with time.
+        Users read threads about what they care about, so the other authors have views on much of it too, for or
+        against. Returns None if the user likes all six equally. `created` is the date (ISO; empty: now) for users
+        whose views change with time.
         """
-        here = person.at(post.topic.name, created)
-        rng = self._rng("choice", person.id, post.id, salt)
-        strangers = draw_people(self.language, "independent", 6, rng.randrange(2**30), "stranger")
-        others = [_in_thread_with(here, stranger, rng) for stranger in strangers]
-        replies = [self.reply(other, post, split, f"{person.id}/{salt}", clauses=clauses) for other in others]
+        here = user.at(post.topic.name, created)
+        rng = self._rng("choice", user.id, post.id, salt)
+        drawn = draw_users(self.language, "independent", 6, rng.randrange(2**30), "stranger")
+        others = [_in_thread_with(here, author, rng) for author in drawn]
+        replies = [self.reply(other, post, split, f"{user.id}/{salt}", clauses=clauses) for other in others]
         liked = [self.utility(here, reply.levels or ()) for reply in replies]
         best, worst = liked.index(max(liked)), liked.index(min(liked))
         if liked[best] == liked[worst]:
@@ -217,41 +220,39 @@ class Simulator:
         won = rng.random() < p
         first, second = (best, worst) if won else (worst, best)
         utilities = liked[first], liked[second]
-        return Choice(person, post, replies[first], replies[second], p if won else 1 - p, utilities)
+        return Choice(user, post, replies[first], replies[second], p if won else 1 - p, utilities)
 
-    def persona(
-        self, person: SimulatedUser, side: Side, n_ugc: int = 16, n_pairs: int = 16, avoid: str = ""
-    ) -> Persona:
-        """The evidence about a person: what they wrote, what they chose, and a line about them.
+    def persona(self, user: SimulatedUser, side: Side, n_ugc: int = 16, n_pairs: int = 16, avoid: str = "") -> Persona:
+        """The evidence about a user: comments, choices, and a one-line description.
 
-        `avoid` is the post that they will be asked about: none of the evidence comes from it.
+        `avoid` is the post on which the user will be judged: no evidence comes from it.
         """
         split: Split = "train" if side == "train" else "any"
-        rng = self._rng("evidence", person.id, avoid)
+        rng = self._rng("evidence", user.id, avoid)
         posts = [post for post in self.posts(side) if post.id != avoid]
         rng.shuffle(posts)
-        ugc = [self._ugc(person, post, split, i) for i, post in enumerate(posts[:n_ugc])]
+        ugc = [self._ugc(user, post, split, i) for i, post in enumerate(posts[:n_ugc])]
         pairs: list[Pair] = []
         for post in posts[n_ugc:]:
             if len(pairs) == n_pairs:
                 break
-            if pair := self._pair(person, post, split):
+            if pair := self._pair(user, post, split):
                 pairs.append(pair)
-        return Persona(person.id, tuple(ugc), tuple(pairs), self._demo(person, rng), person.directions)
+        return Persona(user.id, tuple(ugc), tuple(pairs), self._demo(user, rng), user.directions)
 
-    def _ugc(self, person: SimulatedUser, post: SimulatedPost, split: Split, i: int) -> Ugc:
-        author = self._nobody(person, post) if self._non_attitude(person, post) else person
-        comment = self.reply(author, post, split, f"ugc/{person.id}/{i}", clauses=self.config.evidence_clauses)
+    def _ugc(self, user: SimulatedUser, post: SimulatedPost, split: Split, i: int) -> Ugc:
+        author = self._unrelated(user, post) if self._non_attitude(user, post) else user
+        comment = self.reply(author, post, split, f"ugc/{user.id}/{i}", clauses=self.config.evidence_clauses)
         return Ugc(post.text, comment.text, self._annotate(comment), comment.created)
 
-    def _pair(self, person: SimulatedUser, post: SimulatedPost, split: Split) -> Pair | None:
-        when = self._when(person, post, "evidence")
-        choice = self.choose(person, post, split, "evidence", when, self.config.evidence_clauses)
+    def _pair(self, user: SimulatedUser, post: SimulatedPost, split: Split) -> Pair | None:
+        when = self._when(user, post, "evidence")
+        choice = self.choose(user, post, split, "evidence", when, self.config.evidence_clauses)
         if choice is None:
             return None
         chosen, rejected = choice.chosen, choice.rejected
-        coin = self._rng("coin", person.id, post.id)
-        if self._non_attitude(person, post) and coin.random() < 0.5:
+        coin = self._rng("coin", user.id, post.id)
+        if self._non_attitude(user, post) and coin.random() < 0.5:
             chosen, rejected = rejected, chosen
         pairs = zip(self.noisy_levels(chosen), self.noisy_levels(rejected), strict=True)
         directions = tuple((a > b) - (a < b) for a, b in pairs)
@@ -261,7 +262,7 @@ class Simulator:
         return tuple((level > 2) - (level < 2) for level in self.noisy_levels(comment))
 
     def noisy_levels(self, comment: Comment) -> Levels:
-        """The comment's levels as an annotator with this world's `confusions` reads them."""
+        """The comment's levels as an annotator with the confusion matrices `confusions` reads them."""
         return misread(comment.levels, self._sums, self._rng("annotator", comment.id)) if comment.levels else ()
 
     @cached_property
@@ -273,29 +274,30 @@ class Simulator:
     def _sums(self) -> tuple[tuple[NoiseRow, ...], ...]:
         return tuple(map(cumulated, self.confusions))
 
-    def _non_attitude(self, person: SimulatedUser, post: SimulatedPost) -> bool:
-        return self._rng("attitude", person.id, post.id).random() < self.config.non_attitudes
+    def _non_attitude(self, user: SimulatedUser, post: SimulatedPost) -> bool:
+        return self._rng("attitude", user.id, post.id).random() < self.config.non_attitudes
 
-    def _nobody(self, person: SimulatedUser, post: SimulatedPost) -> SimulatedUser:
-        return draw_people(self.language, "independent", 1, self.config.seed, f"nobody-{person.id}-{post.id}")[0]
+    def _unrelated(self, user: SimulatedUser, post: SimulatedPost) -> SimulatedUser:
+        """An author with other views: what this author writes says nothing about the user."""
+        return draw_users(self.language, "independent", 1, self.config.seed, f"nobody-{user.id}-{post.id}")[0]
 
-    def _demo(self, person: SimulatedUser, rng: Random) -> str:
-        told = sorted(rng.sample(person.held, min(len(person.held), rng.randint(2, 4))))
+    def _demo(self, user: SimulatedUser, rng: Random) -> str:
+        told = sorted(rng.sample(user.held, min(len(user.held), rng.randint(2, 4))))
         poles = (self.space.dimensions[dim] for dim in told)
         words = [
-            (p.positive if person.directions[d] > 0 else p.negative).wording for d, p in zip(told, poles, strict=True)
+            (p.positive if user.directions[d] > 0 else p.negative).wording for d, p in zip(told, poles, strict=True)
         ]
         return f"A person who {', '.join(words[:-1])} and {words[-1]}."
 
-    def choices(self, per_person: int) -> Iterator[Choice]:
-        """The test: `per_person` choices of each test person under test posts, in test wordings."""
+    def choices(self, per_user: int) -> Iterator[Choice]:
+        """The test set: `per_user` choices of each test user under test posts, in test wordings."""
         posts = self.posts("test")
-        for person in self.users("test"):
+        for user in self.users("test"):
             made = 0
-            for post in self._rng("asked", person.id).sample(posts, len(posts)):
-                if made == per_person:
+            for post in self._rng("asked", user.id).sample(posts, len(posts)):
+                if made == per_user:
                     break
-                if choice := self.choose(person, post, "test", "asked"):
+                if choice := self.choose(user, post, "test", "asked"):
                     made += 1
                     yield choice
 
@@ -303,13 +305,13 @@ class Simulator:
         return Random("/".join((str(self.config.seed), *what)))
 
 
-def _in_thread_with(person: SimulatedUser, stranger: SimulatedUser, rng: Random) -> SimulatedUser:
-    """The stranger with opinions on some of what the person cares about, and half as many on other things."""
+def _in_thread_with(user: SimulatedUser, author: SimulatedUser, rng: Random) -> SimulatedUser:
+    """The author with views on some of what the user cares about, and on half as many other things as before."""
     views = tuple(
         rng.choice((-1, 1)) if held and rng.random() < SHARED else other * (not held and rng.random() < 0.5)
-        for held, other in zip(person.directions, stranger.directions, strict=True)
+        for held, other in zip(user.directions, author.directions, strict=True)
     )
-    return replace(stranger, directions=views)
+    return replace(author, directions=views)
 
 
 def _date(rng: Random) -> str:

@@ -14,6 +14,7 @@ SOURCES = Registry(
         "jsonl": "persona_rm.sources.jsonl:JsonlSource",
         "hf": "persona_rm.sources.hf:HfSource",
     },
+    "persona_rm.sources.base:Source",
 )
 
 __all__ = ["SOURCES", "OnBad", "Source"]

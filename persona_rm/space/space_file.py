@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError, UnknownName
+from persona_rm.io.text import fill
 from persona_rm.space.space import Dimension, Pole, PreferenceSpace
 
 PACKAGED = Path(__file__).parent
@@ -124,32 +125,29 @@ def _dimension(raw: RawDimension, templates: dict[str, RawTemplate], path: Path)
         raise DataError(f"no template {raw.template!r}; there is: {known}", file=path, key=f"{raw.id}.template")
     template = templates.get(raw.template, RawTemplate())
     words = {"name": raw.name, "topic": raw.topic or raw.name}
-    dimension = Dimension(
-        id=raw.id,
-        name=raw.name,
-        source=raw.source or template.source,
-        question=raw.question or _fill(template.question, words),
-        positive=_pole(raw.positive, template.positive, words),
-        negative=_pole(raw.negative, template.negative, words),
-    )
+    try:
+        dimension = Dimension(
+            id=raw.id,
+            name=raw.name,
+            source=raw.source or template.source,
+            question=raw.question or fill(template.question, words),
+            positive=_pole(raw.positive, template.positive, words),
+            negative=_pole(raw.negative, template.negative, words),
+        )
+    except DataError as error:
+        raise DataError(error.problem, file=path, key=f"templates.{raw.template}") from error
     _check_complete(dimension, path)
     return dimension
 
 
 def _pole(raw: RawPole, template: RawPole, words: dict[str, str]) -> Pole:
     return Pole(
-        answer=raw.answer or _fill(template.answer, words),
-        label=raw.label or _fill(template.label, words),
-        wording=raw.wording or _fill(template.wording, words),
-        descriptions=raw.descriptions + tuple(_fill(text, words) for text in template.descriptions),
-        aliases=raw.aliases + tuple(_fill(text, words) for text in template.aliases),
+        answer=raw.answer or fill(template.answer, words),
+        label=raw.label or fill(template.label, words),
+        wording=raw.wording or fill(template.wording, words),
+        descriptions=raw.descriptions + tuple(fill(text, words) for text in template.descriptions),
+        aliases=raw.aliases + tuple(fill(text, words) for text in template.aliases),
     )
-
-
-def _fill(text: str, words: dict[str, str]) -> str:
-    for name, value in words.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
 
 
 def _check_complete(dimension: Dimension, path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from persona_rm.benchmarks.base import Case
 from persona_rm.errors import ScoreError
-from persona_rm.types import Example, Pair, Persona, Score, ScoreRequest, Ugc, UserState
+from persona_rm.types import Example, Pair, Persona, RewardRequest, RewardResult, RewardTrace, Ugc, UserState
 
 
 def persona(user: str, directions: tuple[int, ...] | None, n_ugc: int = 8, n_pairs: int = 8) -> Persona:
@@ -34,26 +34,28 @@ class Directed:
     def __init__(self) -> None:
         self.adapted = self.calls = 0
 
-    def adapt(self, persona: Persona, state: UserState | None = None) -> UserState:
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
         self.adapted += 1
-        return UserState("directed", persona.user_id, {"d": (persona.directions or (0,))[0]}, persona.n_items)
+        return UserState("directed", evidence.user_id, {"d": (evidence.directions or (0,))[0]}, evidence.n_items)
 
-    def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+    def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         self.calls += 1
-        return [
-            Score(tuple(r.state.payload["d"] * (1.0 if "good" in t else -1.0) for t in r.responses)) for r in requests
-        ]
+        results = []
+        for state, request in zip(states, requests, strict=True):
+            reward = state.payload["d"] * (1.0 if "good" in request.response else -1.0)
+            results.append(RewardResult(reward, RewardTrace(reward)))
+        return results
 
 
 class Failing(Directed):
-    """Fails on chosen prompts; `named` says whether the error names the rows."""
+    """Fails on chosen prompts; `named` says whether the error names the requests."""
 
     def __init__(self, prompts: set[str], named: bool) -> None:
         super().__init__()
         self.prompts, self.named = prompts, named
 
-    def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
-        bad = tuple(i for i, r in enumerate(requests) if r.prompt in self.prompts)
+    def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        bad = tuple(i for i, request in enumerate(requests) if request.prompt in self.prompts)
         if bad:
             raise ScoreError("too long for the model", bad if self.named else ())
-        return super().score(requests)
+        return super().score(states, requests)

@@ -33,10 +33,10 @@ def test_a_failed_score_is_counted_with_its_reason_and_costs_no_other_case(named
 
 def test_a_person_who_cannot_be_adapted_to_costs_their_own_cases_only():
     class Choosy(Directed):
-        def adapt(self, persona, state=None):
-            if persona.user_id == "a0":
+        def adapt(self, evidence, state=None):
+            if evidence.user_id == "a0":
                 raise ScoreError("a history longer than the context")
-            return super().adapt(persona, state)
+            return super().adapt(evidence, state)
 
     rewards = evaluate(Choosy(), cases(users=3, each=2))
     assert rewards.failures == dict.fromkeys((0, 1), "a history longer than the context")
@@ -66,8 +66,8 @@ def test_the_controls_are_where_theory_says():
 
 def test_flip_is_zero_where_the_persona_is_ignored():
     class Deaf(Directed):
-        def adapt(self, persona, state=None):
-            return super().adapt(persona.with_directions((1, 0, 0)), state)
+        def adapt(self, evidence, state=None):
+            return super().adapt(evidence.with_directions((1, 0, 0)), state)
 
     run, some = Evaluation(resamples=50), cases()
     run.accuracy("deaf", Deaf(), some)

@@ -213,11 +213,11 @@ def test_two_tastes_beat_one_vector_where_there_are_two_and_lose_nothing_elsewhe
     evidence = {one.id: world.persona(one, "test") for one in world.users("test")}
     gains, who = [], []
     for choice in world.choices(8):
-        persona = evidence[choice.person.id]
+        persona = evidence[choice.user.id]
         if choice.post.text in {item.prompt for item in persona.items}:
             continue
         one, two = inferrer.posterior.infer(persona), inferrer.infer(persona, choice.post.text)
         gains.append(right(two.directions, choice) - right(one.directions, choice))
-        who.append(choice.person.id)
+        who.append(choice.user.id)
     found = mean_figure("gain", np.array(gains), who)
     assert found.low > (0 if kind == "plural" else -0.005), found

@@ -1,8 +1,9 @@
-"""Toy backends that answer by the letters of a text, and two people: fast, deterministic, with a fault on demand."""
+"""Small backends that answer by the letters of a text, and two users: fast, deterministic, with a fault on demand."""
 
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from persona_rm.backends.base import Backends, SequenceLogProb, Vectors
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comparison, Levels, Pair, Persona, ScoreRequest, Ugc, UserState
+from persona_rm.types import Comparison, Levels, Pair, Persona, RewardRequest, RewardResult, Ugc, UserState
 
 FAULT = "@fault@"
 COMPARISONS = [Comparison(f"u{i % 3}", f"post {i}", f"good {i} good", f"bad {i}") for i in range(12)]
@@ -22,7 +23,7 @@ def number(*texts: str) -> float:
     return int(hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:8], 16) / 2**32
 
 
-class ToyLogProb:
+class LetterLogProb:
     """Negative sums; NaN where the response carries FAULT."""
 
     def __init__(self, reference: bool = True) -> None:
@@ -42,7 +43,7 @@ class ToyLogProb:
         )
 
 
-class ToyEncoder:
+class LetterEncoder:
     """16 numbers per text, unit norm; NaN where the text carries FAULT."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -52,7 +53,7 @@ class ToyEncoder:
         return rows
 
 
-class ToyReader:
+class LetterReader:
     """A level per dimension; one of them NaN where the text carries FAULT."""
 
     def __init__(self, space: PreferenceSpace) -> None:
@@ -68,14 +69,14 @@ class ToyReader:
         return tuple([math.nan, *found[1:]] if FAULT in text else found)
 
 
-def toy_backends(space: PreferenceSpace) -> Backends:
-    return Backends(ToyEncoder(), ToyLogProb(), ToyReader(space))
+def letter_backends(space: PreferenceSpace) -> Backends:
+    return Backends(LetterEncoder(), LetterLogProb(), LetterReader(space))
 
 
 def make(name: str, space: PreferenceSpace, backends: Backends | None = None, **config: Any) -> Method:
-    """A method of the zoo on toy backends, fitted."""
+    """A method of the zoo on letter backends, fitted."""
     member = METHODS.load(name)
-    method: Method = member(member.Config(**config), space, backends or toy_backends(space))
+    method: Method = member(member.Config(**config), space, backends or letter_backends(space))
     method.fit(COMPARISONS)
     return method
 
@@ -87,5 +88,25 @@ def persona(space: PreferenceSpace, user: str = "ann", sign: int = 1) -> Persona
     return Persona(user, ugc, pairs, f"{user} is a person.", directions)
 
 
-def ask(state: UserState, *responses: str, prompt: str = "the post") -> ScoreRequest:
-    return ScoreRequest(state, prompt, responses)
+@dataclass(frozen=True)
+class SampleGroup:
+    """Responses to one prompt, to be scored for one user state."""
+
+    state: UserState
+    requests: tuple[RewardRequest, ...]
+
+
+def ask(state: UserState, *responses: str, prompt: str = "the post") -> SampleGroup:
+    return SampleGroup(state, tuple(RewardRequest(state.user_id, prompt, response) for response in responses))
+
+
+def score(method: Method, *groups: SampleGroup) -> list[list[RewardResult]]:
+    """The results of each group, all scored in one batch."""
+    states = [group.state for group in groups for _ in group.requests]
+    results = iter(method.score(states, [request for group in groups for request in group.requests]))
+    return [[next(results) for _ in group.requests] for group in groups]
+
+
+def rewards(method: Method, *groups: SampleGroup) -> list[tuple[float, ...]]:
+    """The rewards of each group, all scored in one batch."""
+    return [tuple(result.reward for result in results) for results in score(method, *groups)]

@@ -1,4 +1,4 @@
-"""The fit is the maximum of its likelihood, and the reward is everybody's."""
+"""The fit is the maximum of its likelihood, and all users share the reward."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,17 @@ from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.bradley_terry import BradleyTerry, newton
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comparison
-from tests.methods.method_samples import COMPARISONS, FAULT, ToyEncoder, ask, make, persona, toy_backends
+from tests.methods.method_samples import (
+    COMPARISONS,
+    FAULT,
+    LetterEncoder,
+    ask,
+    letter_backends,
+    make,
+    persona,
+    rewards,
+    score,
+)
 
 
 def test_newton_finds_the_zero_of_the_gradient() -> None:
@@ -37,7 +47,7 @@ def test_newton_that_does_not_arrive_says_so() -> None:
 
 def test_recovers_a_planted_reward(space: PreferenceSpace) -> None:
     """Preferences drawn from a hidden linear reward on the embeddings: the fit ranks held-out texts as it does."""
-    rng, encoder = np.random.default_rng(1), ToyEncoder()
+    rng, encoder = np.random.default_rng(1), LetterEncoder()
     hidden = rng.normal(size=16) * 8
     texts = [f"text {i}" for i in range(1200)]
     truth = encoder.encode(texts) @ hidden
@@ -47,29 +57,30 @@ def test_recovers_a_planted_reward(space: PreferenceSpace) -> None:
             for pair, won in zip(pairs, first, strict=True)]  # fmt: skip
     method = BradleyTerry(BradleyTerry.Config(text="response"), space, Backends(encoder))
     method.fit(rows)
-    [score] = method.score([ask(method.prior(), *texts[1000:])])
-    assert np.corrcoef(score.rewards, truth[1000:])[0, 1] > 0.9
+    [given] = rewards(method, ask(method.prior(), *texts[1000:]))
+    assert np.corrcoef(given, truth[1000:])[0, 1] > 0.9
 
 
 def test_the_order_of_the_data_does_not_matter(space: PreferenceSpace) -> None:
     one, two = make("bradley_terry", space), make("bradley_terry", space)
     two.fit(COMPARISONS[::-1])
     state = one.prior()
-    assert one.score([ask(state, "a", "b")])[0].rewards == pytest.approx(two.score([ask(state, "a", "b")])[0].rewards)
+    [first], [second] = (rewards(method, ask(state, "a", "b")) for method in (one, two))
+    assert first == pytest.approx(second)
 
 
-def test_everybody_gets_the_same(space: PreferenceSpace) -> None:
+def test_all_users_get_the_same(space: PreferenceSpace) -> None:
     method = make("bradley_terry", space)
     ann, bob = (method.adapt(persona(space, user, sign)) for user, sign in (("ann", 1), ("bob", -1)))
-    a, b, cold = method.score([ask(ann, "x"), ask(bob, "x"), ask(method.prior(), "x")])
-    assert a.rewards == b.rewards == cold.rewards
+    [a], [b], [cold] = score(method, ask(ann, "x"), ask(bob, "x"), ask(method.prior(), "x"))
+    assert a.reward == b.reward == cold.reward
     assert (a.status, cold.status) == ("ok", "cold")
 
 
 def test_what_is_embedded(space: PreferenceSpace) -> None:
     seen: list[str] = []
 
-    class Spy(ToyEncoder):
+    class Spy(LetterEncoder):
         def encode(self, texts: Sequence[str]) -> Vectors:
             seen.extend(texts)
             return super().encode(texts)
@@ -81,9 +92,9 @@ def test_what_is_embedded(space: PreferenceSpace) -> None:
 
 
 def test_before_fit_and_after_a_bad_fit(space: PreferenceSpace) -> None:
-    method = BradleyTerry(BradleyTerry.Config(), space, toy_backends(space))
+    method = BradleyTerry(BradleyTerry.Config(), space, letter_backends(space))
     with pytest.raises(ScoreError, match="call fit"):
-        method.score([ask(method.prior(), "x")])
+        score(method, ask(method.prior(), "x"))
     with pytest.raises(DataError, match="given none"):
         method.fit([])
     with pytest.raises(ScoreError, match="not finite") as caught:
@@ -103,13 +114,13 @@ def test_broken_or_foreign_weights(space: PreferenceSpace, tmp_path: Path) -> No
     method = make("bradley_terry", space)
     method.save(tmp_path)
 
-    class Wider(ToyEncoder):
+    class Wider(LetterEncoder):
         def encode(self, texts: Sequence[str]) -> Vectors:
             return np.hstack([super().encode(texts)] * 2)
 
     again = BradleyTerry.load(tmp_path, space, Backends(Wider()))
     with pytest.raises(ScoreError, match="32 numbers, the saved weights are 16"):
-        again.score([ask(again.prior(), "x")])
+        score(again, ask(again.prior(), "x"))
     (tmp_path / "weights.safetensors").write_bytes(b"\x00" * 9)
     with pytest.raises(DataError, match=r"weights\.safetensors"):
         BradleyTerry.load(tmp_path, space, Backends())

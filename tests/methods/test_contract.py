@@ -1,7 +1,9 @@
 """What every reward method promises, run over the whole zoo."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,10 +11,20 @@ from persona_rm.backends.base import Backends
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 from persona_rm.errors import DataError, RecipeError, ScoreError
 from persona_rm.methods import METHODS
-from persona_rm.methods.base import Method
+from persona_rm.methods.base import Method, Need
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import ScoreRequest, UserState
-from tests.methods.method_samples import FAULT, ask, make, persona, toy_backends
+from persona_rm.types import RewardRequest, UserState
+from tests.methods.method_samples import (
+    FAULT,
+    LetterLogProb,
+    SampleGroup,
+    ask,
+    letter_backends,
+    make,
+    persona,
+    rewards,
+    score,
+)
 
 CASES = {
     "ica": ("ica", {}),
@@ -40,8 +52,8 @@ def method(case: str, space: PreferenceSpace) -> Method:
 
 
 @pytest.fixture
-def requests(method: Method, space: PreferenceSpace) -> list[ScoreRequest]:
-    """Two people and a stranger, one to three responses, one request without any, one asked twice."""
+def groups(method: Method, space: PreferenceSpace) -> list[SampleGroup]:
+    """Two users and an unknown one, one to three responses, one group without any, one response twice."""
     ann, bob = method.adapt(persona(space, "ann")), method.adapt(persona(space, "bob", -1))
     return [
         ask(ann, "one", "two words", "three words here"),
@@ -59,48 +71,65 @@ def test_every_member_is_covered() -> None:
         assert METHODS.load(name).name == name
 
 
-def test_same_length_same_order(method: Method, requests: list[ScoreRequest]) -> None:
-    scores = method.score(requests)
-    assert [len(score.rewards) for score in scores] == [3, 2, 3, 0, 1, 2]
-    assert scores[5].rewards == (scores[0].rewards[0],) * 2
-    for score in scores:
-        assert all(len(values) == len(score.rewards) for values in score.dims.values())
-    assert method.score([]) == []
-    assert len({value for score in scores for value in score.rewards}) > 1
+def test_same_length_same_order(method: Method, groups: list[SampleGroup]) -> None:
+    results = score(method, *groups)
+    assert [len(each) for each in results] == [3, 2, 3, 0, 1, 2]
+    assert [result.reward for result in results[5]] == [results[0][0].reward] * 2
+    assert method.score([], []) == []
+    flat = [result for each in results for result in each]
+    assert len({result.reward for result in flat}) > 1
+    for result in flat:
+        assert result.reward == result.trace.raw
+        if result.trace.parts:
+            assert sum(result.trace.parts.values()) == pytest.approx(result.trace.raw)
 
 
-def test_scoring_together_equals_one_by_one(method: Method, requests: list[ScoreRequest]) -> None:
-    for request, together in zip(requests, method.score(requests), strict=True):
-        [alone] = method.score([request])
-        assert together.rewards == pytest.approx(alone.rewards, abs=1e-5)
-        assert together.status == alone.status
-        backwards = method.score([ScoreRequest(request.state, request.prompt, request.responses[::-1])])[0]
-        assert backwards.rewards[::-1] == pytest.approx(together.rewards, abs=1e-5)
+def test_the_trace_names_the_request_and_the_version_of_the_state(method: Method, space: PreferenceSpace) -> None:
+    ann = persona(space, "ann")
+    state = method.adapt(ann, method.adapt(ann))
+    [result] = method.score([state], [RewardRequest("ann", "the post", "one", request_id="r1")])
+    assert (result.trace.request_id, result.trace.state_version) == ("r1", 2)
 
 
-def test_the_person_matters_except_in_controls(case: str, method: Method, requests: list[ScoreRequest]) -> None:
-    ann, _, bob = method.score(requests)[:3]
-    assert (ann.rewards == pytest.approx(bob.rewards)) is (case in IMPERSONAL)
+def test_as_many_states_as_requests(method: Method) -> None:
+    with pytest.raises(ScoreError, match="2 states for 1 requests"):
+        method.score([method.prior()] * 2, [RewardRequest(None, "the post", "one")])
 
 
-def test_prior_is_defined_and_cold(method: Method, requests: list[ScoreRequest]) -> None:
+def test_scoring_together_equals_one_by_one(method: Method, groups: list[SampleGroup]) -> None:
+    for group, together in zip(groups, score(method, *groups), strict=True):
+        [alone] = score(method, group)
+        values = [result.reward for result in together]
+        assert values == pytest.approx([result.reward for result in alone], abs=1e-5)
+        assert [result.status for result in together] == [result.status for result in alone]
+        [backwards] = rewards(method, SampleGroup(group.state, group.requests[::-1]))
+        assert list(backwards[::-1]) == pytest.approx(values, abs=1e-5)
+
+
+def test_the_user_matters_except_in_controls(case: str, method: Method, groups: list[SampleGroup]) -> None:
+    ann, _, bob = rewards(method, *groups)[:3]
+    assert (ann == pytest.approx(bob)) is (case in IMPERSONAL)
+
+
+def test_prior_is_defined_and_cold(method: Method, groups: list[SampleGroup]) -> None:
     prior = method.prior()
     assert prior.cold
     assert prior.user_id is None
     assert prior.method == method.name
-    assert method.score(requests)[1].status == "cold"
+    assert {result.status for result in score(method, *groups)[1]} == {"cold"}
 
 
 def test_adapt_is_deterministic_and_changes_no_score(method: Method, space: PreferenceSpace) -> None:
     ann = persona(space, "ann")
     first = method.adapt(ann)
-    before = method.score([ask(first, "one", "two words"), ask(method.prior(), "one")])
+    asked = ask(first, "one", "two words"), ask(method.prior(), "one")
+    before = score(method, *asked)
     assert method.adapt(ann) == first
     method.adapt(persona(space, "bob", -1))
-    assert method.score([ask(first, "one", "two words"), ask(method.prior(), "one")]) == before
+    assert score(method, *asked) == before
 
 
-def test_adapt_adds_to_a_state_of_the_same_person_only(method: Method, space: PreferenceSpace) -> None:
+def test_adapt_adds_to_a_state_of_the_same_user_only(method: Method, space: PreferenceSpace) -> None:
     ann = persona(space, "ann")
     state = method.adapt(ann)
     assert (state.version, state.user_id) == (1, "ann")
@@ -116,25 +145,26 @@ def test_state_survives_json(method: Method, space: PreferenceSpace) -> None:
     state = method.adapt(persona(space, "ann"))
     back = UserState.from_json(state.to_json())
     assert back == state
-    assert method.score([ask(back, "one", "two words")]) == method.score([ask(state, "one", "two words")])
+    assert score(method, ask(back, "one", "two words")) == score(method, ask(state, "one", "two words"))
 
 
-def test_nan_is_an_error_that_names_the_request(method: Method, requests: list[ScoreRequest]) -> None:
-    broken = [*requests, ask(requests[0].state, "fine", f"not {FAULT}"), requests[0]]
+def test_nan_is_an_error_that_names_the_request(method: Method, groups: list[SampleGroup]) -> None:
+    broken = [*groups, ask(groups[0].state, "fine", f"not {FAULT}"), groups[0]]
     with pytest.raises(ScoreError) as caught:
-        method.score(broken)
-    assert caught.value.rows == (len(requests),)
+        score(method, *broken)
+    assert caught.value.rows == (sum(len(group.requests) for group in groups) + 1,)
 
 
 def test_a_state_of_another_method_is_refused(method: Method) -> None:
     with pytest.raises(ScoreError, match="'other'") as caught:
-        method.score([ask(method.prior(), "one"), ask(UserState("other", "ann"), "one")])
+        score(method, ask(method.prior(), "one"), ask(UserState("other", "ann"), "one"))
     assert caught.value.rows == (1,)
 
 
-def test_compare_is_a_probability(method: Method, requests: list[ScoreRequest]) -> None:
-    for request, table in zip(requests, method.compare(requests), strict=True):
-        n = len(request.responses)
+def test_compare_is_a_probability(method: Method, groups: list[SampleGroup]) -> None:
+    tables = method.compare([group.state for group in groups], [group.requests for group in groups])
+    for group, table in zip(groups, tables, strict=True):
+        n = len(group.requests)
         assert [len(row) for row in table] == [n] * n
         for i in range(n):
             assert table[i][i] == pytest.approx(0.5)
@@ -144,31 +174,64 @@ def test_compare_is_a_probability(method: Method, requests: list[ScoreRequest]) 
 
 
 def test_save_load_round_trip(
-    method: Method, requests: list[ScoreRequest], space: PreferenceSpace, tmp_path: Path
+    method: Method, groups: list[SampleGroup], space: PreferenceSpace, tmp_path: Path
 ) -> None:
     method.save(tmp_path / "saved")
-    again = type(method).load(tmp_path / "saved", space, toy_backends(space))
+    again = type(method).load(tmp_path / "saved", space, letter_backends(space))
     assert again.config == method.config
-    assert again.score(requests) == method.score(requests)
+    assert score(again, *groups) == score(method, *groups)
     assert {path.suffix for path in (tmp_path / "saved").iterdir()} <= {".json", ".safetensors"}
 
 
 def test_load_refuses_what_another_method_saved(method: Method, space: PreferenceSpace, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"config\.json"):
-        type(method).load(tmp_path, space, toy_backends(space))
+        type(method).load(tmp_path, space, letter_backends(space))
     (tmp_path / "config.json").write_text('{"method": "other", "config": {}}')
     with pytest.raises(DataError, match="'other'"):
-        type(method).load(tmp_path, space, toy_backends(space))
+        type(method).load(tmp_path, space, letter_backends(space))
 
 
-def test_a_missing_backend_is_named_and_is_what_the_member_says_it_needs(case: str, space: PreferenceSpace) -> None:
+BACKEND_OF: dict[Need, str] = {"policy": "logprob", "annotator": "reader", "encoder": "encoder"}
+
+
+def test_the_declared_needs_are_exactly_what_scoring_asks_for(
+    case: str, method: Method, space: PreferenceSpace, tmp_path: Path
+) -> None:
+    """A fitted method scores with the backends that it declares alone, and names each one that is missing."""
+    every = letter_backends(space)
+    declared = {field: getattr(every, field) for need, field in BACKEND_OF.items() if need in method.needs}
+    method.save(tmp_path)
+
+    def again(backends: dict[str, Any]) -> Method:
+        return type(method).load(tmp_path, space, Backends(**backends))
+
+    enough = again(declared)
+    assert score(enough, ask(enough.prior(), "one")) == score(method, ask(method.prior(), "one"))
+    words = {"logprob": "a log-prob", "reader": "an annotator", "encoder": "a text encoder"}
+    for field in declared:
+        bare = again({key: value for key, value in declared.items() if key != field})
+        with pytest.raises(RecipeError, match=f"{method.name} needs {words[field]}"):
+            score(bare, ask(bare.prior(), "one"))
+
+
+def test_a_reference_is_declared_if_it_is_needed(method: Method, space: PreferenceSpace) -> None:
+    method.backends = replace(letter_backends(space), logprob=LetterLogProb(reference=False))
+    if "reference" not in method.needs:
+        assert score(method, ask(method.prior(), "one"))
+        return
+    with pytest.raises(RecipeError, match=f"{method.name} compares a policy with a reference model"):
+        score(method, ask(method.prior(), "one"))
+
+
+def test_fit_is_declared_if_it_is_needed(case: str, space: PreferenceSpace) -> None:
     name, config = CASES[case]
-    kinds = {"policy": "log-prob", "trained policy": "log-prob", "annotator": "annotator", "fitting": "text encoder"}
     member = METHODS.load(name)
-    bare = member(member.Config(**config), space, Backends())
-    bare.weights = getattr(bare, "weights", None) or [0.0]
-    with pytest.raises(RecipeError, match=rf"{name} needs an? {kinds[member.needs]}"):
-        bare.score([ask(bare.prior(), "one")])
+    bare: Method = member(member.Config(**config), space, letter_backends(space))
+    if "fit" not in bare.needs:
+        assert score(bare, ask(bare.prior(), "one"))
+        return
+    with pytest.raises(ScoreError, match=f"{name} has learned nothing yet"):
+        score(bare, ask(bare.prior(), "one"))
 
 
 def test_constructor_touches_nothing(case: str, space: PreferenceSpace) -> None:
@@ -180,15 +243,15 @@ def test_constructor_touches_nothing(case: str, space: PreferenceSpace) -> None:
 
 @pytest.mark.parametrize("name", ["ica", "pba", "contrast"])
 def test_on_a_real_model(name: str, space: PreferenceSpace, tiny_model: Callable[..., Path]) -> None:
-    """Two tiny Llamas: the batch equals one by one, people differ, the order of a person's responses is kept."""
+    """Two tiny Llamas: the batch equals one by one, users differ, the order of a user's responses is kept."""
     models = TransformersLogProb(tiny_model(0), tiny_model(1), batch_tokens=4096)
     method = make(name, space, Backends(logprob=models))
-    people = [method.adapt(persona(space, user, sign).first(1, 1)) for user, sign in (("ann", 1), ("bob", -1))]
-    requests = [ask(state, "I like the law.", "No, and again no, never.") for state in (*people, method.prior())]
-    scores = method.score(requests)
-    assert len({score.rewards for score in scores}) == 3
-    for request, score in zip(requests, scores, strict=True):
-        assert method.score([request])[0].rewards == pytest.approx(score.rewards, abs=1e-5)
+    users = [method.adapt(persona(space, user, sign).first(1, 1)) for user, sign in (("ann", 1), ("bob", -1))]
+    groups = [ask(state, "I like the law.", "No, and again no, never.") for state in (*users, method.prior())]
+    together = rewards(method, *groups)
+    assert len(set(together)) == 3
+    for group, values in zip(groups, together, strict=True):
+        assert rewards(method, group)[0] == pytest.approx(values, abs=1e-5)
     with pytest.raises(ScoreError, match="limit of 1024 tokens") as caught:
-        method.score([requests[0], ask(people[0], "far too long " * 999)])
-    assert caught.value.rows == (1,)
+        score(method, groups[0], ask(users[0], "far too long " * 999))
+    assert caught.value.rows == (2,)

@@ -7,24 +7,24 @@ from persona_rm.errors import DataError, RecipeError
 from persona_rm.prompts import load_prompts
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
-from tests.methods.method_samples import ToyEncoder, ToyLogProb, ask, make, persona
+from tests.methods.method_samples import LetterEncoder, LetterLogProb, ask, make, persona, rewards, score
 
 
 def test_reward_is_beta_times_the_log_ratio(space: PreferenceSpace) -> None:
-    toy = ToyLogProb()
-    method = make("ica", space, Backends(logprob=toy), beta=0.25)
+    backend = LetterLogProb()
+    method = make("ica", space, Backends(logprob=backend), beta=0.25)
     state = method.adapt(persona(space))
-    [score] = method.score([ask(state, "one", "two words")])
-    for reward, response in zip(score.rewards, ("one", "two words"), strict=True):
-        value = toy.one(method.render(state, "the post"), response)
+    [given] = rewards(method, ask(state, "one", "two words"))
+    for reward, response in zip(given, ("one", "two words"), strict=True):
+        value = backend.one(method.render(state, "the post"), response)
         assert reward == pytest.approx(0.25 * (value.policy - (value.reference or 0)))
 
 
 def test_per_token_divides_by_the_response(space: PreferenceSpace) -> None:
     sums, means = (make("ica", space, normalise=mode) for mode in ("sum", "token"))
     state = sums.adapt(persona(space))
-    [a], [b] = (method.score([ask(state, "a b c d")]) for method in (sums, means))
-    assert b.rewards[0] == pytest.approx(a.rewards[0] / 5)
+    [[a]], [[b]] = (rewards(method, ask(state, "a b c d")) for method in (sums, means))
+    assert b == pytest.approx(a / 5)
 
 
 def test_the_published_setting_is_the_default(space: PreferenceSpace) -> None:
@@ -49,11 +49,11 @@ def test_render_is_the_format_on_the_kept_items(space: PreferenceSpace) -> None:
 
 
 def test_all_prompts_of_a_batch_go_in_one_call(space: PreferenceSpace) -> None:
-    toy = ToyLogProb()
-    method = make("ica", space, Backends(logprob=toy))
+    backend = LetterLogProb()
+    method = make("ica", space, Backends(logprob=backend))
     state = method.adapt(persona(space))
-    method.score([ask(state, "a", "b"), ask(method.prior(), "c")])
-    assert [len(call) for call in toy.calls] == [3]
+    score(method, ask(state, "a", "b"), ask(method.prior(), "c"))
+    assert [len(call) for call in backend.calls] == [3]
 
 
 def test_no_persona_is_the_plain_prompt_and_keeps_nothing(space: PreferenceSpace) -> None:
@@ -94,13 +94,13 @@ def test_a_payload_that_is_not_ours_is_refused(space: PreferenceSpace) -> None:
 
 
 def test_without_a_reference_model(space: PreferenceSpace) -> None:
-    method = make("ica", space, Backends(ToyEncoder(), ToyLogProb(reference=False)))
+    method = make("ica", space, Backends(LetterEncoder(), LetterLogProb(reference=False)))
     with pytest.raises(RecipeError, match="no reference"):
-        method.score([ask(method.prior(), "one")])
+        score(method, ask(method.prior(), "one"))
 
 
 def test_the_tokenizers_own_chat_template(space: PreferenceSpace) -> None:
-    class Chatty(ToyLogProb):
+    class Chatty(LetterLogProb):
         def chat(self, messages: list[dict[str, str]]) -> str:
             return "".join(f"[{m['role']}]{m['content']}" for m in messages)
 

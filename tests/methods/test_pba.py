@@ -8,19 +8,19 @@ from persona_rm.inferrers.vote import VoteConfig, VoteInferrer
 from persona_rm.prompts import load_prompts
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
-from tests.methods.method_samples import ToyLogProb, ask, make, persona
+from tests.methods.method_samples import LetterLogProb, ask, make, persona, score
 
 
 def test_reward_is_beta_times_the_log_ratio_on_the_described_directions(space: PreferenceSpace) -> None:
-    toy = ToyLogProb()
-    method = make("pba", space, Backends(logprob=toy))
+    backend = LetterLogProb()
+    method = make("pba", space, Backends(logprob=backend))
     ann = persona(space)
     assert ann.directions is not None
     text = load_prompts().pba(space.describe(ann.directions), "the post")
-    value = toy.one(text, "one")
-    [score] = method.score([ask(method.adapt(ann), "one")])
-    assert score.rewards[0] == pytest.approx(0.1 * (value.policy - (value.reference or 0)))
-    assert score.status == "ok"
+    value = backend.one(text, "one")
+    [[result]] = score(method, ask(method.adapt(ann), "one"))
+    assert result.reward == pytest.approx(0.1 * (value.policy - (value.reference or 0)))
+    assert result.status == "ok"
     assert text.count(space.dimensions[0].positive.label) == 1
 
 
@@ -39,12 +39,12 @@ def test_inferred_directions_replace_earlier_ones(space: PreferenceSpace) -> Non
     assert state.version == 2
 
 
-def test_all_neutral_is_a_stranger(space: PreferenceSpace) -> None:
+def test_all_neutral_is_the_prior(space: PreferenceSpace) -> None:
     method = make("pba", space)
     state = method.adapt(persona(space).with_directions(space.neutral))
     assert state.cold
     assert method.render(state, "x") == method.render(method.prior(), "x") == load_prompts().plain("x")
-    assert method.score([ask(state, "one")])[0].status == "cold"
+    assert score(method, ask(state, "one"))[0][0].status == "cold"
 
 
 def test_golden_directions_without_items_are_not_cold(space: PreferenceSpace) -> None:

@@ -9,7 +9,7 @@ from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Levels, Persona
-from tests.methods.method_samples import ToyReader, ask, make, persona
+from tests.methods.method_samples import LetterReader, ask, make, persona, rewards, score
 
 
 class Told:
@@ -30,30 +30,31 @@ def test_the_sum_and_its_terms(space: PreferenceSpace) -> None:
     reader = Told(full(space, 3, 3, 1, rest=3), full(space, 1, 2, 3, rest=1))
     method = make("pba_linear", space, Backends(reader=reader), scale=0.5, weights={space.ids[1]: 4.0})
     state = method.adapt(Persona("ann", directions=full(space, 1, -1, 0, rest=0)))
-    [score] = method.score([ask(state, "a", "b")])
-    assert score.dims == {space.ids[0]: (0.5, -0.5), space.ids[1]: (-2.0, 0.0)}
-    assert score.rewards == (-1.5, -0.5)
+    [[a, b]] = score(method, ask(state, "a", "b"))
+    assert a.trace.parts == {space.ids[0]: 0.5, space.ids[1]: -2.0}
+    assert b.trace.parts == {space.ids[0]: -0.5, space.ids[1]: 0.0}
+    assert (a.reward, b.reward) == (a.trace.raw, b.trace.raw) == (-1.5, -0.5)
 
 
-def test_opposite_people_get_opposite_rewards(space: PreferenceSpace) -> None:
+def test_opposite_users_get_opposite_rewards(space: PreferenceSpace) -> None:
     method = make("pba_linear", space)
     ann, bob = (method.adapt(persona(space, user, sign)) for user, sign in (("ann", 1), ("bob", -1)))
-    a, b = method.score([ask(ann, "one", "two words"), ask(bob, "one", "two words")])
-    assert a.rewards == tuple(-value for value in b.rewards)
-    assert any(a.rewards)
+    a, b = rewards(method, ask(ann, "one", "two words"), ask(bob, "one", "two words"))
+    assert a == tuple(-value for value in b)
+    assert any(a)
 
 
-def test_a_stranger_gets_zero(space: PreferenceSpace) -> None:
+def test_an_unknown_user_gets_zero(space: PreferenceSpace) -> None:
     method = make("pba_linear", space)
-    [score] = method.score([ask(method.prior(), "one")])
-    assert (score.rewards, score.status, score.dims) == ((0.0,), "cold", {})
+    [[result]] = score(method, ask(method.prior(), "one"))
+    assert (result.reward, result.status, result.trace.parts) == (0.0, "cold", {})
 
 
 def test_the_same_text_is_read_once(space: PreferenceSpace) -> None:
-    reader = ToyReader(space)
+    reader = LetterReader(space)
     method = make("pba_linear", space, Backends(reader=reader))
     ann, bob = (method.adapt(persona(space, user)) for user in ("ann", "bob"))
-    method.score([ask(ann, "one", "two", "one"), ask(bob, "one"), ask(bob, "one", prompt="else")])
+    score(method, ask(ann, "one", "two", "one"), ask(bob, "one"), ask(bob, "one", prompt="else"))
     assert reader.asked == [("the post", "one"), ("the post", "two"), ("else", "one")]
 
 
@@ -61,20 +62,20 @@ def test_the_same_text_is_read_once(space: PreferenceSpace) -> None:
 def test_odd_levels_are_refused(space: PreferenceSpace, levels: Levels) -> None:
     method = make("pba_linear", space, Backends(reader=Told((2,) * len(space), levels)))
     with pytest.raises(ScoreError, match="90 levels of 1, 2 or 3") as caught:
-        method.score([ask(method.prior(), "fine"), ask(method.prior(), "odd")])
+        score(method, ask(method.prior(), "fine"), ask(method.prior(), "odd"))
     assert caught.value.rows == (1,)
 
 
 def test_an_annotator_that_loses_texts_is_caught(space: PreferenceSpace) -> None:
     method = make("pba_linear", space, Backends(reader=Told((2,) * len(space))))
     with pytest.raises(ScoreError, match="1 of 2"):
-        method.score([ask(method.prior(), "a", "b")])
+        score(method, ask(method.prior(), "a", "b"))
 
 
 def test_weights_name_dimensions(space: PreferenceSpace) -> None:
     method = make("pba_linear", space, weights={"nonsense": 1.0})
     with pytest.raises(DataError, match="nonsense"):
-        method.score([ask(method.prior(), "a")])
+        score(method, ask(method.prior(), "a"))
     with pytest.raises(ValidationError):
         make("pba_linear", space, persona="mine")
 

@@ -30,8 +30,10 @@ from statistics import median
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from persona_rm.bundle import User, load_bundle, write_bundle
-from persona_rm.hosts.common import rehearse, where
-from persona_rm.hosts.openrlhf.launch import PpoJob, run_ppo
+from persona_rm.hosts.base import PpoJob, PpoOptions
+from persona_rm.hosts.common import where
+from persona_rm.hosts.openrlhf import rehearse
+from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.pipeline.members import model_folder
 from persona_rm.serving.curves import read_scalars
@@ -107,7 +109,7 @@ def train(folder: Path, tokens: int, actors: int, layers: int) -> tuple[PpoJob, 
     }
     args, _, _ = rehearse(team, model=policy_of(folder, layers), out=folder / "run")
     args |= {"reward.remote_url": str(between), "rollout.max_new_tokens": tokens}
-    return run_ppo(args, bundle, folder / "run", n_actors=actors, echo=False), bundle
+    return run_ppo(args, bundle, folder / "run", PpoOptions(n_actors=actors), echo=False), bundle
 
 
 def union(spans: Iterable[Span]) -> float:

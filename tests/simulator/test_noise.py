@@ -11,10 +11,10 @@ from persona_rm.types import Comment
 SMALL = {"users": 10, "test_users": 10, "posts": 20, "replies": 3}
 
 
-def annotated(world, level, n):
+def annotated(simulator, level, n):
     """How often (of n silent or loud comments) each dimension is read as 1, 2, 3."""
-    comments = [Comment(str(i), "", levels=(level,) * len(world.space)) for i in range(n)]
-    read = list(zip(*map(world.noisy_levels, comments), strict=True))
+    comments = [Comment(str(i), "", levels=(level,) * len(simulator.space)) for i in range(n)]
+    read = list(zip(*map(simulator.noisy_levels, comments), strict=True))
     return [tuple(dim.count(k) / n for k in (1, 2, 3)) for dim in read]
 
 
@@ -26,12 +26,12 @@ def test_the_number_of_clauses_changes_evidence_and_nothing_else(space):
     assert list(usual.choices(3)) == list(brief.choices(3)) == list(long.choices(3))
     assert list(usual.threads()) == list(brief.threads()) == list(long.threads())
 
-    def mentions(world):
+    def mentions(simulator):
         """How many dimensions UGC and both texts of pairs mention."""
-        evidence = [world.persona(person, "test") for person in world.users("test")]
+        evidence = [simulator.persona(user, "test") for user in simulator.users("test")]
         texts = [[u.comment for e in evidence for u in e.ugc]]
         texts += [[getattr(pair, side) for e in evidence for pair in e.pairs] for side in ("chosen", "rejected")]
-        return [[sum(x != 2 for x in world.language.read_levels(text)) for text in kind] for kind in texts]
+        return [[sum(x != 2 for x in simulator.language.read_levels(text)) for text in kind] for kind in texts]
 
     assert all(set(counts) == {1} for counts in mentions(brief))
     for few, many in zip(mentions(usual), mentions(long), strict=True):
@@ -46,37 +46,39 @@ def test_a_range_of_clauses_that_is_none_is_an_error(clauses):
 
 
 def test_without_overclaims_every_dimension_has_the_one_confusion_matrix(space):
-    world = Simulator(SimulatorConfig(), space)
-    assert world.confusions == (world.config.confusion,) * len(space)
+    simulator = Simulator(SimulatorConfig(), space)
+    assert simulator.confusions == (simulator.config.confusion,) * len(space)
 
 
 def test_rates_of_overclaims_are_log_uniform_per_dimension_and_seed_and_leave_the_outer_rows(space):
     low, high = 0.001, 0.3
     every = []
     for seed in range(12):
-        world = Simulator(SimulatorConfig(overclaim=(low, high), seed=seed), space)
-        assert {(c[0], c[2]) for c in world.confusions} == {(world.config.confusion[0], world.config.confusion[2])}
-        assert all(left == right and left + silent + right == pytest.approx(1) for _, (left, silent, right), _ in world.confusions)  # fmt: skip # noqa: E501
-        every.append([1 - c[1][1] for c in world.confusions])
-    rates = sorted(math.log(rate / low) / math.log(high / low) for world in every for rate in world)
+        simulator = Simulator(SimulatorConfig(overclaim=(low, high), seed=seed), space)
+        assert {(c[0], c[2]) for c in simulator.confusions} == {
+            (simulator.config.confusion[0], simulator.config.confusion[2])
+        }
+        assert all(left == right and left + silent + right == pytest.approx(1) for _, (left, silent, right), _ in simulator.confusions)  # fmt: skip # noqa: E501
+        every.append([1 - c[1][1] for c in simulator.confusions])
+    rates = sorted(math.log(rate / low) / math.log(high / low) for simulator in every for rate in simulator)
     assert len(set(rates)) > 0.99 * 12 * len(space)
     assert max(abs(rate - i / len(rates)) for i, rate in enumerate(rates)) < 1.63 / math.sqrt(len(rates))
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
-def test_levels_are_misread_at_the_rates_that_the_world_states(space, level):
-    world = Simulator(SimulatorConfig(overclaim=(0.01, 0.4)), space)
+def test_levels_are_misread_at_the_rates_that_the_simulator_states(space, level):
+    simulator = Simulator(SimulatorConfig(overclaim=(0.01, 0.4)), space)
     n = 800
-    found = annotated(world, level, n)
-    for matrix, shares in zip(world.confusions, found, strict=True):
+    found = annotated(simulator, level, n)
+    for matrix, shares in zip(simulator.confusions, found, strict=True):
         for p, share in zip(matrix[level - 1], shares, strict=True):
             assert abs(share - p) <= 4.5 * math.sqrt(p * (1 - p) / n) + 1 / n
 
 
 def test_overclaims_show_in_the_evidence(space):
     def votes(**config):
-        world = Simulator(SimulatorConfig(**SMALL, **config), space)
-        evidence = [world.persona(person, "test") for person in world.users("test")]
+        simulator = Simulator(SimulatorConfig(**SMALL, **config), space)
+        evidence = [simulator.persona(user, "test") for user in simulator.users("test")]
         return statistics.mean(sum(map(abs, u.directions)) for e in evidence for u in e.ugc)
 
     assert votes(overclaim=(0.2, 0.2)) > votes() + 0.15 * len(space)
@@ -98,8 +100,8 @@ def test_a_row_that_is_no_distribution_is_an_error():
         SimulatorConfig(confusion=((0.9, 0.2, 0.0), (0.0, 1.0, 0.0), (0.0, 0.1, 0.9)))
 
 
-def test_who_shuffles_their_posts_does_no_harm_to_the_world(space):
-    world = Simulator(SimulatorConfig(), space)
-    before = world.posts("train")
-    world.posts("train").reverse()
-    assert world.posts("train") == before != world.posts("test")
+def test_the_list_of_posts_is_a_copy(space):
+    simulator = Simulator(SimulatorConfig(), space)
+    before = simulator.posts("train")
+    simulator.posts("train").reverse()
+    assert simulator.posts("train") == before != simulator.posts("test")

@@ -186,6 +186,14 @@ def own_dimension(id_: str, **changes: object) -> dict[str, object]:
         ({"name": "x", "dimensions": [own_dimension("a", positive=POLE | {"descriptions": ["x"]})]}, "1 descriptions"),
         ({"name": "x", "dimensions": [own_dimension("a", question="")]}, "key 'a.question': missing"),
         ({"name": "x", "dimensions": [own_dimension("a", template="t")]}, "no template 't'; there is: none"),
+        (
+            {
+                "name": "x",
+                "templates": {"t": {"question": "{nmae}?"}},
+                "dimensions": [{"id": "a", "name": "a", "template": "t"}],
+            },
+            "key 'templates.t': the template names {nmae}",
+        ),
         ({"name": "x", "dimensions": []}, "no dimensions"),
         ({"name": "x", "extends": "bad.yaml"}, "extends itself"),
         ({"dimensions": []}, "key 'name'"),

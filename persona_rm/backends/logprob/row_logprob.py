@@ -8,7 +8,7 @@ from typing import Any
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.logprob.memory import NoRoom, in_halves
-from persona_rm.backends.tokens import Encoded, host_ids
+from persona_rm.backends.tokens import Encoded, token_ids
 from persona_rm.errors import RecipeError, ScoreError
 
 
@@ -22,7 +22,7 @@ class RowLogProb(ABC):
         token, not finite; and `HostError` where an engine died or cannot give what is asked."""
         if len(prompts) != len(responses):
             raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
-        return self._score(host_ids(self._tokenizer, prompts, responses)) if prompts else []
+        return self._score(token_ids(self._tokenizer, prompts, responses)) if prompts else []
 
     def logprob_ids(
         self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]

@@ -45,7 +45,7 @@ class TransformersOptions(Config):
 class TransformersLogProb(RowLogProb):
     """sum log p(response | prompt) under `policy` and `reference` (folders), in nats. One thread per instance.
 
-    Text is tokenised by the policy's tokenizer exactly as OpenRLHF's DPO does (`host_tokens`); the sum includes EOS.
+    Text is tokenised by the policy's tokenizer exactly as the DPO trainer does (`token_ids`); the sum includes EOS.
     Rows longer than the model's context or `max_length` are treated as `truncate` says; NaN and infinities raise
     `ScoreError`. Models load on first use. A policy may be a LoRA adapter (peft): then a reference that is its base
     takes no memory of its own. `batch_tokens` bounds rows x longest row of one forward pass. `share_prompts` False

@@ -62,7 +62,7 @@ class VllmOptions(EngineOptions):
 class VllmLogProb(RowLogProb):
     """sum log p(response | prompt) under `policy` and `reference` (folders), in nats, by vLLM 0.29.
 
-    Token ids (`host_tokens`) and refusals are those of `TransformersLogProb`. Each model has an engine, started on
+    Token ids (`token_ids`) and refusals are those of `TransformersLogProb`. Each model has an engine, started on
     first use. A row may have one token less than the engine's context, because vLLM samples one after it. One thread
     per instance.
     """

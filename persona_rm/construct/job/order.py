@@ -7,12 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job.stage import hash_of
 from persona_rm.construct.job.workers import AnnotatorSpec
-from persona_rm.errors import RecipeError
 from persona_rm.sources.base import Source
 from persona_rm.sources.universal import UNIVERSAL
 from persona_rm.space import PreferenceSpace
@@ -90,13 +87,6 @@ class BuildJob:
 
 
 def universal_sources(job: BuildJob) -> list[Any]:
-    """The universal-value sets that the recipe names. Raises `RecipeError` for settings that a set does not have."""
-    found = []
-    for entry in job.config.universal:
-        cls = UNIVERSAL.load(entry["name"])
-        try:
-            found.append(cls(cls.Config(**{key: value for key, value in entry.items() if key != "name"})))
-        except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise RecipeError(f"build.universal {entry['name']!r}: {wrong}") from error
-    return found
+    """The universal-value sets that the recipe names. Raises `MemberError` for settings that a set does not have."""
+    members = [UNIVERSAL.member(entry, where="build.universal") for entry in job.config.universal]
+    return [cls(config) for cls, config in members]

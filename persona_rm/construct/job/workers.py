@@ -175,9 +175,9 @@ class Annotate:
 
 def annotator(spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> Any:
     """The annotator that a spec names, with what it asks for."""
-    cls = ANNOTATORS.load(spec.name)
+    cls, config = ANNOTATORS.member({**spec.params, "name": spec.name})
     encoder = MiniLM(spec.encoder.model_copy(update={"threads": threads}))
-    return cls(cls.Config(**spec.params), space, Backends(encoder=encoder))
+    return cls(config, space, Backends(encoder=encoder))
 
 
 def pair_rows(config: ConstructConfig, seed: int) -> RowsToOutcomes:

@@ -1,4 +1,4 @@
-"""The environment in which the host runs: GPU machine or laptop, and what must reach its Ray actors."""
+"""The environment in which a host runs: with or without a GPU, and the variables that must reach its Ray actors."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from persona_rm.hosts.common.finder import where
 from persona_rm.interpreter import worker_python
 
 Device = Literal["gpu", "cpu"]
@@ -16,12 +15,12 @@ _TRAVELS = ("PERSONA_RM_", "PYTHONPATH", "HF_HUB_OFFLINE", "VLLM_CPU_KVCACHE_SPA
 
 
 def device(environ: Mapping[str, str] | None = None) -> Device:
-    """ "gpu" where a GPU is visible and torch was built for one. Reads files, imports nothing; PERSONA_RM_DEVICE
-    overrides."""
+    """ "gpu" if a GPU is visible and torch was built with CUDA; PERSONA_RM_DEVICE overrides. Imports nothing: torch
+    would take seconds."""
     environ = os.environ if environ is None else environ
-    told = environ.get("PERSONA_RM_DEVICE")
-    if told in ("gpu", "cpu"):
-        return "gpu" if told == "gpu" else "cpu"
+    chosen = environ.get("PERSONA_RM_DEVICE")
+    if chosen in ("gpu", "cpu"):
+        return "gpu" if chosen == "gpu" else "cpu"
     hidden = environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() in ("", "-1")
     return "gpu" if not hidden and _nvidia_devices() and _torch_has_cuda() else "cpu"
 
@@ -39,33 +38,14 @@ def _torch_has_cuda() -> bool:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on right now."""
+    """A TCP port that is not in use now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
-def gpus_needed(args: Mapping[str, Any]) -> int:
-    """How many GPUs (real, or pretended in a rehearsal) a PPO job reserves: engines, actor, reference, critic,
-    reward."""
-
-    def size(role: str) -> int:
-        return int(args.get(f"{role}.num_nodes") or 1) * int(args.get(f"{role}.num_gpus_per_node") or 8)
-
-    engines = int(args.get("vllm.num_engines") or 0) * int(args.get("vllm.tensor_parallel_size") or 1)
-    if args.get("train.colocate_all"):
-        return max(size("actor"), engines)
-    need = engines + size("actor")
-    if float(args.get("algo.kl.init_coef", 0.01) or 0) > 0 and not args.get("train.colocate_actor_ref"):
-        need += size("ref")
-    if (args.get("algo.advantage.estimator") or "gae") == "gae":
-        need += size("critic")
-    if not (args.get("reward.remote_url") or args.get("train.agent_func_path")):
-        need += size("reward")
-    return need
-
-
-def environment(
+def host_environment(
+    patches: Path,
     on: Device | None = None,
     *,
     job: Literal["dpo", "ppo"] = "ppo",
@@ -73,16 +53,17 @@ def environment(
     base: Mapping[str, str] | None = None,
     gpus: int = 4,
 ) -> dict[str, str]:
-    """The whole environment of a host process on this device.
+    """The whole environment of a host's process on this device.
 
-    `extra` (the bundle, the label policy, the namespace of the reward actors) is put in last. Variables that the
-    rollout actors need also go into Ray's job configuration: a cluster that was started elsewhere does not see our
-    shell's.
+    `patches` is the folder of the host's CPU patches; it is put first on PYTHONPATH on a machine without a GPU.
+    `extra` (the bundle, the label policy, the namespace of the reward actors) is added last. Variables that the
+    rollout actors need also go into Ray's job configuration, because a cluster that was started elsewhere does not see
+    the variables of our shell.
     """
     env = dict(os.environ if base is None else base)
     env["TOKENIZERS_PARALLELISM"] = "false"
     if (on or device(env)) == "cpu":
-        env.update(_rehearsal(env, gpus))
+        env.update(_without_gpu(env, patches, gpus))
     if job == "dpo":
         env.update(_single_process(env))
     env.update(extra or {})
@@ -91,17 +72,17 @@ def environment(
     return env
 
 
-def _rehearsal(env: Mapping[str, str], gpus: int) -> dict[str, str]:
-    """Ray would start one Python per pretended CPU at once, which a laptop feels for a minute: switched off.
+def _without_gpu(env: Mapping[str, str], patches: Path, gpus: int) -> dict[str, str]:
+    """Ray is told that `gpus` GPUs exist, so that the placement groups of the host can be reserved.
 
-    CUDA_VISIBLE_DEVICES names as many devices as are pretended, none of which exists: Ray refuses a list that is
-    shorter, and a real GPU stays hidden from every worker.
+    CUDA_VISIBLE_DEVICES names as many devices, none of which exists: Ray refuses a shorter list, and a real GPU stays
+    hidden from every worker. Ray would also start one Python process per CPU at once, which takes a laptop a minute,
+    so that is switched off.
     """
-    folder = str(where("openrlhf", "rehearsal"))
-    path = [folder, *(p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p and p != folder)]
+    rest = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(patches)]
     cpus = max(8, gpus + 4)
     return {
-        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONPATH": os.pathsep.join([str(patches), *rest]),
         "RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": gpus, "CPU": cpus}),
         "VLLM_CPU_KVCACHE_SPACE": env.get("VLLM_CPU_KVCACHE_SPACE", "1"),
         "HF_HUB_OFFLINE": env.get("HF_HUB_OFFLINE", "1"),
@@ -112,7 +93,7 @@ def _rehearsal(env: Mapping[str, str], gpus: int) -> dict[str, str]:
 
 
 def _single_process(env: Mapping[str, str]) -> dict[str, str]:
-    """What a launcher would set: the host's DPO trainer is run as one process."""
+    """The variables that a launcher such as torchrun would set for a job of one process."""
     threads = env.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     return rank | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": threads}

@@ -1,8 +1,9 @@
 """Locks that a killed build of a torch extension left behind.
 
-DeepSpeed compiles its operators when they are first needed, under a file lock (`torch.utils.file_baton`): the builder
-holds it open, everybody else waits for it to go. A builder that was killed leaves it, and then the next job waits for
-ever without a word. Linux tells who holds a file open: nobody, then nobody builds.
+DeepSpeed compiles its operators when they are first needed, under a file lock (`torch.utils.file_baton`): the process
+that builds keeps the lock file open, and the others wait until it is deleted. If the builder is killed, the file stays
+and every later job waits for ever without a message. Linux tells which files are open: a lock file that no process
+holds open belongs to no build.
 """
 
 import os
@@ -11,8 +12,11 @@ from pathlib import Path
 
 
 def remove_stale_locks(env: Mapping[str, str]) -> list[Path]:
-    """Remove our user's locks that no process of this machine holds, and return them. A folder shared with other
-    machines, where a build may run elsewhere, is named by TORCH_EXTENSIONS_DIR: it is left alone."""
+    """Remove the locks of this system user that no process of this machine holds, and return their paths.
+
+    If TORCH_EXTENSIONS_DIR is set nothing is removed: that folder may be shared with other machines, where a build can
+    be running.
+    """
     if "TORCH_EXTENSIONS_DIR" in env:
         return []
     cache = Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "~")).expanduser() / ".cache")
@@ -25,9 +29,9 @@ def remove_stale_locks(env: Mapping[str, str]) -> list[Path]:
 
 
 def _open_files() -> Iterator[str]:
-    """Paths that processes hold open, as far as we may see: those of our user."""
+    """Paths that processes hold open, as far as permissions let us see: those of this system user."""
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             yield str(descriptor.readlink())
-        except OSError:  # the process, or the file, is gone by now
+        except OSError:  # the process ended or closed the file meanwhile
             continue

@@ -1,4 +1,8 @@
-"""Run the unmodified host as a process, show what it does, and believe neither its silence nor its exit code alone."""
+"""Run an unmodified host as a process and show its output.
+
+An exit code of 0 is not enough: a host can swallow an error and go on, or hang. While the job runs, its log is
+searched for lines that show such a failure.
+"""
 
 import os
 import re
@@ -18,18 +22,13 @@ from persona_rm.errors import HostError
 from persona_rm.hosts.common.locks import remove_stale_locks
 from persona_rm.io.terminal import make_console
 
-SILENT = {
-    r"Failed to fetch reward from remote RM": "a reward raised; the host logs that as information and trains on",
-    r"reward_model_group is required": "no sample had a reward",
-    r"persona_rm\.errors\.\w+: ": "a plugin refused to go on",
-    r"(<pad>\s*){8}": "rollouts are padding: the trained weights did not reach vLLM",
-    r"'(?:rollout/reward_mean|policy_loss|actor_grad_norm|loss)': nan": "training has become NaN",
-}
-"""Failures after which the host may still exit with 0, or wait for minutes: the job is ended at the first of them."""
+REFUSED = {r"persona_rm\.errors\.\w+: ": "a plugin refused to go on"}
+"""The failure that every host can show: pattern of a log line -> meaning. Hosts add their own. After such a failure
+the process may still exit with 0, or wait for minutes, so the job is ended at the first of them."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ACTOR = re.compile(r"^\(\w+ pid=\d+[^()]*\)")
-"""What Ray puts before a line of an actor."""
+"""The prefix that Ray writes before a line of an actor."""
 
 _SHOWN = (
     "PYTHONPATH",
@@ -49,20 +48,21 @@ _SHOWN = (
 
 
 def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
-    """The exact command, ready to paste: what we add to the environment, then the arguments, each flag on its line."""
+    """The exact command, ready to be pasted: variables that differ from this process, then the arguments, each flag on
+    its own line."""
     added = {k: v for k, v in (env or {}).items() if k.startswith(_SHOWN) and os.environ.get(k) != v}
     exports = [f"{k}={shlex.quote(v)}" for k, v in sorted(added.items())]
     words = [f"\\\n  {word}" if word.startswith("--") else word for word in map(shlex.quote, argv)]
     return " \\\n".join([*exports, " ".join(words)])
 
 
-def silent_failure(text: str) -> str | None:
-    """What a log line betrays that the exit code may not, or None."""
-    return next((meaning for pattern, meaning in SILENT.items() if re.search(pattern, text)), None)
+def silent_failure(text: str, silent: Mapping[str, str] = REFUSED) -> str | None:
+    """The meaning of the first pattern of `silent` that a log line matches, or None."""
+    return next((meaning for pattern, meaning in silent.items() if re.search(pattern, text)), None)
 
 
 def plain(line: str) -> str:
-    """What a line of the host says, without colours, cursor moves and the name of the Ray actor that said it."""
+    """A line of the host's output without colours, cursor moves and the prefix of a Ray actor."""
     return _ACTOR.sub("", _COLOUR.sub("", line)).strip()
 
 
@@ -74,12 +74,13 @@ def run_host(
     *,
     cwd: Path | None = None,
     console: Console | None = None,
+    silent: Mapping[str, str] = REFUSED,
 ) -> float:
-    """Run it to the end and return the seconds it took. Output goes to `log_path`, the command to `commands.sh` beside
-    it.
+    """Run a command to its end and return the seconds it took. The output goes to `log_path`, the command to
+    `commands.sh` beside it.
 
-    Raises `HostError` with the last lines and the path of the log when the exit code is not 0, or when the log shows
-    one of the failures in `SILENT`. An interrupt ends the whole process group.
+    Raises `HostError` with the last lines and the path of the log if the exit code is not 0, or if a line matches a
+    pattern of `silent` (pattern -> meaning). An interrupt ends the whole process group.
     """
     console = console or make_console(stderr=True)
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,9 +90,9 @@ def run_host(
     if echo:
         console.print(Text(command, style="dim"), soft_wrap=True)
     for lock in remove_stale_locks(env):
-        console.print(f"removed {lock}: a build that was killed had left it, and the host would have waited for it")
+        console.print(f"removed {lock}: a killed build had left it, and the host would have waited for it")
     started = time.monotonic()
-    code, tail, hidden = _stream(argv, env, log_path, cwd, console if echo else None)
+    code, tail, hidden = _stream(argv, env, log_path, cwd, console if echo else None, silent)
     if code != 0 or hidden:
         why = hidden or f"exit code {code}"
         lines = "\n".join(tail)
@@ -100,7 +101,12 @@ def run_host(
 
 
 def _stream(
-    argv: Sequence[str], env: Mapping[str, str], log_path: Path, cwd: Path | None, console: Console | None
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    log_path: Path,
+    cwd: Path | None,
+    console: Console | None,
+    silent: Mapping[str, str],
 ) -> tuple[int, deque[str], str | None]:
     """Copy the output line by line; returns the exit code, the last lines and the failure that ended it early."""
     tail: deque[str] = deque(maxlen=25)
@@ -122,30 +128,30 @@ def _stream(
             for line in process.stdout:
                 log.write(line)
                 log.flush()
-                if said := plain(line):
-                    tail.append(said)
+                if shown := plain(line):
+                    tail.append(shown)
                     view.show(tail)
-                    if hidden := silent_failure(line):
+                    if hidden := silent_failure(line, silent):
                         break
         return (0 if hidden else process.wait()), tail, hidden
     finally:
         _end(process)
 
 
-def _end(process: "subprocess.Popen[str]", patience: float = 15.0) -> None:
-    """Terminate the process group that we started, if it still runs."""
+def _end(process: "subprocess.Popen[str]", timeout: float = 15.0) -> None:
+    """Terminate the process group that was started here, if it still runs."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
         os.killpg(process.pid, sign)
         try:
-            process.wait(patience)
+            process.wait(timeout)
         except subprocess.TimeoutExpired:
             continue
 
 
 class _View:
-    """The last lines, live on a terminal; elsewhere one line now and then."""
+    """Shows the last lines: live on a terminal, elsewhere one line every 20 seconds."""
 
     def __init__(self, console: Console | None, every: float = 20.0) -> None:
         self.console, self.every = console, every

@@ -1,15 +1,18 @@
-"""OpenRLHF's dotted flags from a YAML mapping, and the version of it that is installed."""
+"""The commands of OpenRLHF 0.11.2: its dotted flags, its environment, the GPUs it reserves, and its version."""
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from persona_rm.errors import HostError, RecipeError
+from persona_rm.hosts.common.env import Device, host_environment
+from persona_rm.hosts.common.finder import where
 
 SUPPORTED = ("0.11.2",)
-"""Versions whose code was read and run. The rehearsal patches carry the same list."""
+"""The releases whose code was read and run. The rehearsal patches carry the same list."""
 
 CommandArgs = Mapping[str, Any]
 _KEY = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*", re.IGNORECASE)
@@ -18,8 +21,9 @@ _KEY = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*", re.IGNORECASE)
 def flags(args: CommandArgs) -> list[str]:
     """`{"train.batch_size": 8, "vllm.enforce_eager": true}` -> `["--train.batch_size", "8", "--vllm.enforce_eager"]`.
 
-    True is a bare flag; False and None leave the flag out (the host has no negative flags); a list is several values.
-    Raises `RecipeError` for a key that is no flag name and for a value that no flag can carry.
+    True is a flag without a value; False and None leave the flag out, because the host's switches are all
+    `store_true`; a list is several values. Raises `RecipeError` if a key is not a flag's name or a flag cannot carry a
+    value.
     """
     out: list[str] = []
     for key, value in args.items():
@@ -31,12 +35,9 @@ def flags(args: CommandArgs) -> list[str]:
             continue
         out.append(f"--{key}")
         if value is not True:
-            out += [_text(key, one) for one in _values(value)]
+            values = value if isinstance(value, list | tuple) else [value]
+            out += [_text(key, one) for one in values]
     return out
-
-
-def _values(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else [value]
 
 
 def _text(key: str, value: Any) -> str:
@@ -48,7 +49,7 @@ def _text(key: str, value: Any) -> str:
 
 
 def host_version() -> str | None:
-    """The installed version of openrlhf, or None. Reads metadata; imports nothing."""
+    """The installed version of openrlhf, or None. Reads its metadata only: an import would load torch."""
     try:
         return version("openrlhf")
     except PackageNotFoundError:
@@ -56,17 +57,17 @@ def host_version() -> str | None:
 
 
 def require_host() -> str:
-    """The version of the host, or `HostError` saying why it will not do."""
-    found = host_version()
-    if found is None:
+    """The installed version. Raises `HostError` if there is none, or one that was not read."""
+    installed = host_version()
+    if installed is None:
         raise HostError(f"openrlhf is not installed here. Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}")
-    if found not in SUPPORTED:
+    if installed not in SUPPORTED:
         raise HostError(
-            f"openrlhf {found} is installed; plugins and rehearsal were read against {', '.join(SUPPORTED)}, and "
+            f"openrlhf {installed} is installed; plugins and rehearsal were read against {', '.join(SUPPORTED)}, and "
             "what they rely on (how a reward is called, which errors are swallowed, how weights reach vLLM) changes "
             f"between versions without an error. Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}"
         )
-    return found
+    return installed
 
 
 def dpo_command(args: CommandArgs) -> list[str]:
@@ -77,3 +78,43 @@ def dpo_command(args: CommandArgs) -> list[str]:
 def ppo_command(args: CommandArgs) -> list[str]:
     """The unmodified PPO trainer (REINFORCE++, GAE, GRPO, ...) with these flags."""
     return [sys.executable, "-m", "openrlhf.cli.train_ppo_ray", *flags(args)]
+
+
+def environment(
+    on: Device | None = None,
+    *,
+    job: Literal["dpo", "ppo"] = "ppo",
+    extra: Mapping[str, str] | None = None,
+    base: Mapping[str, str] | None = None,
+    gpus: int = 4,
+) -> dict[str, str]:
+    """The environment of the trainer on this device, with the CPU patches on a machine without a GPU.
+
+    The host puts TOKENIZERS_PARALLELISM, NCCL_DEBUG and RAY_ENABLE_ZERO_COPY_TORCH_TENSORS into the runtime
+    environment of its own `ray.init` (cli/train_ppo_ray.py:25-31). Ray refuses a variable that our job configuration
+    sets too, so `job_config` never carries these three.
+    """
+    patches: Path = where("openrlhf", "rehearsal")
+    return host_environment(patches, on, job=job, extra=extra, base=base, gpus=gpus)
+
+
+def gpus_needed(args: CommandArgs) -> int:
+    """How many GPUs (real, or pretended in a rehearsal) a PPO job reserves: engines, actor, reference, critic, reward.
+
+    These are the placement groups of `cli/train_ppo_ray.py:48-140`, with its defaults of 1 node and 8 GPUs per node.
+    """
+
+    def size(role: str) -> int:
+        return int(args.get(f"{role}.num_nodes") or 1) * int(args.get(f"{role}.num_gpus_per_node") or 8)
+
+    engines = int(args.get("vllm.num_engines") or 0) * int(args.get("vllm.tensor_parallel_size") or 1)
+    if args.get("train.colocate_all"):
+        return max(size("actor"), engines)
+    need = engines + size("actor")
+    if float(args.get("algo.kl.init_coef", 0.01) or 0) > 0 and not args.get("train.colocate_actor_ref"):
+        need += size("ref")
+    if (args.get("algo.advantage.estimator") or "gae") == "gae":
+        need += size("critic")
+    if not (args.get("reward.remote_url") or args.get("train.agent_func_path")):
+        need += size("reward")
+    return need

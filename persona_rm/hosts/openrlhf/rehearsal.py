@@ -1,7 +1,8 @@
-"""A team's recipe, made small enough for a laptop, with a list of what was changed and why.
+"""The flags of any OpenRLHF 0.11.2 job, made small enough for a laptop, with a list of what was changed and why.
 
-The rules below are data: a flag, what it becomes, and the reason that a person reads. A rule changes nothing where the
-recipe already fits, so rehearsing a rehearsal changes nothing.
+The rules below are data: a flag, its new value, and the reason for the reader of the log. A rule changes nothing if
+the flag already fits, so rehearsing a rehearsal changes nothing. Defaults are those of cli/train_ppo_ray.py and
+cli/train_dpo.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from persona_rm.hosts.common.env import Device, device, environment, gpus_needed
+from persona_rm.hosts.common.env import Device, device
+from persona_rm.hosts.openrlhf.commands import environment, gpus_needed
 
 TrainerKind = Literal["ppo", "dpo"]
 _DROP = object()
@@ -17,8 +19,8 @@ _DROP = object()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`key` becomes `to` (a value, a function of the old one, or nothing at all). `cpu`: only where there is no
-    GPU."""
+    """`key` becomes `to`: a value, a function of the old value, or `_DROP`, which removes the flag. A rule with `cpu`
+    applies only without a GPU."""
 
     key: str
     to: Any
@@ -26,7 +28,7 @@ class Rule:
     jobs: tuple[TrainerKind, ...] = ("ppo", "dpo")
     cpu: bool = True
     default: Any = None
-    """What the host takes when the recipe is silent; None: the rule acts only on recipes that name the flag."""
+    """The host's default. None: the rule acts only if the recipe names the flag."""
 
 
 def _at_most(limit: int) -> Callable[[Any], Any]:
@@ -90,10 +92,10 @@ RULES: tuple[Rule, ...] = (
 def rehearse(
     args: Mapping[str, Any], *, model: Path | None = None, out: Path | None = None, on: Device | None = None
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """Flags of any PPO or DPO job -> (flags that run here, environment, what changed and why).
+    """The flags of any PPO or DPO job -> (flags that run here, environment, what changed and why).
 
-    `model` replaces every model of the recipe; `out` every output folder, so that a rehearsal never writes over a real
-    run.
+    `model` replaces every model of the job; `out` replaces every output folder, so that a rehearsal never writes over
+    a real run.
     """
     on = on or device()
     job: TrainerKind = "ppo" if any(k.startswith(("actor.", "rollout.", "vllm.")) for k in args) else "dpo"
@@ -133,7 +135,7 @@ def _note(changes: list[str], key: str, old: Any, default: Any, new: Any, why: s
 
 
 def _paths(args: dict[str, Any], changes: list[str], job: TrainerKind, model: Path | None, out: Path | None) -> None:
-    """The model, and every folder that the host writes to."""
+    """Replace the models, and every folder that the host writes to."""
     models = ["actor", "critic", "reward"] if job == "ppo" else ["model", "ref"]
     for role in models if model else []:
         key = f"{role}.model_name_or_path"
@@ -163,7 +165,8 @@ def _paths(args: dict[str, Any], changes: list[str], job: TrainerKind, model: Pa
 
 
 def _fit_batches(args: dict[str, Any], changes: list[str], job: TrainerKind) -> None:
-    """The host needs whole micro-batches, and no training batch larger than a rollout."""
+    """Keep batches whole: the host needs them to be multiples of a micro-batch, and a training batch no larger than a
+    rollout."""
     if job == "ppo":
         rollout = int(args["rollout.batch_size"]) * int(args.get("rollout.n_samples_per_prompt") or 1)
         _shrink(args, changes, "rollout.micro_batch_size", rollout)

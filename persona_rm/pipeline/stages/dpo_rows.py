@@ -17,8 +17,8 @@ from random import Random
 from typing import Any
 
 from persona_rm.backends.base import Backends
-from persona_rm.backends.tokens import host_lengths
 from persona_rm.errors import DataError, RecipeError
+from persona_rm.hosts import load_host
 from persona_rm.inferrers.vote import VoteConfig, VoteInferrer
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import method_of, space_of
@@ -26,8 +26,6 @@ from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Directions, Example, Persona
 
 KEYS = ("prompt", "chosen", "rejected")
-HOST_MAX_LEN = 512
-"""What the host takes where `data.max_len` is not given."""
 HOLD_OUT = 20
 """On real data one post in so many is kept from training, to be evaluated on."""
 
@@ -131,23 +129,13 @@ def write_dpo_rows(
 
     Returns how many there are of each. Raises `DataError` where none is short enough.
     """
-    most = int(str(config.args.get("data.max_len", HOST_MAX_LEN)))
     rows = list(dpo_rows(recipe, config, examples, mirrored))
-    prompts, chosen, rejected = ([row[key] for row in rows] for key in KEYS)
-    lengths = host_lengths(base, prompts * 2, chosen + rejected)
-    longest = [max(both) for both in zip(lengths[: len(rows)], lengths[len(rows) :], strict=True)]
-    fit = [row for row, n in zip(rows, longest, strict=True) if n <= most]
-    if not fit:
-        raise DataError(
-            f"each of {len(rows)} rows has more than data.max_len = {most} tokens: raise it in this section's args, "
-            "or lower max_items or build.max_chars",
-            file=out,
-        )
-    too_long = out.with_name(f"{out.stem}_too_long{out.suffix}")
-    too_long.unlink(missing_ok=True)
-    if len(fit) < len(rows):
-        write_rows(too_long, (row for row, n in zip(rows, longest, strict=True) if n > most))
-    return write_rows(out, iter(fit)), len(rows) - len(fit)
+    fit, too_long = load_host().dpo_rows(rows, config.args, base)
+    beside = out.with_name(f"{out.stem}_too_long{out.suffix}")
+    beside.unlink(missing_ok=True)
+    if too_long:
+        write_rows(beside, iter(too_long))
+    return write_rows(out, iter(fit)), len(too_long)
 
 
 def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> int:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.annotators.base import Annotator
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
+from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.controls import longer_wins, no_persona, shuffled_personas, truncate_history, without_golden
 from persona_rm.benchmarks.evaluation import Evaluation
@@ -20,7 +22,8 @@ from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.dpo_rows import held_out
 from persona_rm.pipeline.stages.train import MODEL, examples_of, world_of
-from persona_rm.recipe import EvalConfig, Member, Recipe, member
+from persona_rm.recipe import EvalConfig, Recipe
+from persona_rm.registry import Member
 
 HISTORY_CASES = 500
 """History sizes are compared on so many cases: long prompts are slow on a CPU."""
@@ -32,7 +35,7 @@ def cases_of(recipe: Recipe, config: EvalConfig) -> list[Case]:
     given = config.benchmark or _own(recipe)
     if given["name"] == "simulator" and "world" not in given:
         given = {**given, "world": world_of(recipe).model_dump()}
-    cls, settings = member("benchmark", given)
+    cls, settings = BENCHMARKS.member(given)
     benchmark: Benchmark = cls(settings, space_of(recipe))
     cases = benchmark.cases()
     if config.benchmark is None and recipe.source["name"] != "simulator":
@@ -83,7 +86,7 @@ def evaluate(run: RunFolder, config: EvalConfig, sheet: Evaluation, cases: Seque
         sheet.bayes(cases)
     encoder = MiniLM(MiniLMConfig())
     annotator = {"name": "simulator"} if truth else annotator_of(recipe)
-    cls, settings = member("annotator", annotator)
+    cls, settings = ANNOTATORS.member(annotator)
     reader: Annotator = cls(settings, space_of(recipe), Backends(encoder=encoder))
     backed = Backends(encoder=encoder, reader=reader)
     annotated = annotate_items(cases, backed)

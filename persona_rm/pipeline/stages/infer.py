@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.bundle import read_users
@@ -26,7 +27,8 @@ from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.train import examples_of, world_of
 from persona_rm.profiles import open_store
 from persona_rm.profiles.arrow import write_snapshot
-from persona_rm.recipe import InferConfig, Member, Recipe, member
+from persona_rm.recipe import InferConfig, Recipe
+from persona_rm.registry import Member
 from persona_rm.simulator.simulator import Simulator
 from persona_rm.types import Persona, UserState
 
@@ -57,7 +59,7 @@ def backends_of(recipe: Recipe) -> Backends:
     encoder, given = MiniLM(MiniLMConfig()), text_annotator_of(recipe)
     if given is None:
         return Backends(encoder=encoder)
-    cls, config = member("annotator", given)
+    cls, config = ANNOTATORS.member(given)
     return Backends(encoder=encoder, reader=cls(config, space_of(recipe), Backends(encoder=encoder)))
 
 

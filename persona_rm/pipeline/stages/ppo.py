@@ -8,7 +8,7 @@ reported.
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +19,8 @@ from persona_rm.backends.generate import answers
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import RecipeError
-from persona_rm.hosts.openrlhf.launch import PpoJob, run_ppo
+from persona_rm.hosts import load_host
+from persona_rm.hosts.base import LabelledPrompt, PpoJob, PpoOptions
 from persona_rm.methods import METHODS
 from persona_rm.pipeline.members import model_folder, space_of, text_annotator_of, with_prompts
 from persona_rm.pipeline.run import RunFolder, file_hash
@@ -43,20 +44,23 @@ def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, st
         raise RecipeError(f"ppo.{name}: the agent takes prompt and reward from one user; shuffled needs agent: false")
     if config.groups and not config.agent:
         raise RecipeError(f"ppo.{name}: reward_func has too few calls open to fill a group; groups need agent: true")
-    on = device_of(run.recipe)
+    on, host = device_of(run.recipe), load_host()
 
     def work(folder: Path) -> None:
         users, asked = users_of(run, config)
         bundle = bundle_of(run, config, folder, users)
         prompts = folder / "prompts.jsonl"
-        write_rows(prompts, _prompts(bundle, users, asked, config, run.recipe.seed))
-        args = ppo_args(config, model_folder(run.recipe.model), prompts, folder)
-        done = run_ppo(
-            args, bundle, folder, plugin="agent" if config.agent else "reward", n_actors=config.actors, on=on,
-            max_actors=config.max_actors, on_failure=config.on_failure,
-        )  # fmt: skip
+        write_rows(prompts, host.labels(_prompts(bundle, users, asked, config, run.recipe.seed)))
+        args = host.ppo_args(model_folder(run.recipe.model), prompts, folder, config.args)
+        options = PpoOptions(
+            plugin="agent" if config.agent else "reward",
+            n_actors=config.actors,
+            max_actors=config.max_actors,
+            on_failure=config.on_failure,
+        )
+        done = host.run_ppo(args, bundle, folder, options, on=on)
         _commands(run, folder)
-        _curve(folder, done, samples_per_step(args))
+        _curve(folder, done, host.samples_per_step(args))
         if config.judged and run.recipe.source["name"] == "simulator":
             judge(run, config, folder)
 
@@ -132,8 +136,10 @@ def _beside(config: PpoConfig) -> dict[str, Any]:
     return given
 
 
-def _prompts(bundle: Path, users: Sequence[User], asked: Sequence[UserPost], config: PpoConfig, seed: int) -> Any:
-    """Rows of the host's prompt data: bare posts for the agent, posts with the person before them for reward_func."""
+def _prompts(
+    bundle: Path, users: Sequence[User], asked: Sequence[UserPost], config: PpoConfig, seed: int
+) -> Iterator[LabelledPrompt]:
+    """Bare posts for the agent plugin, posts with the user's profile before them for the reward plugin."""
     loaded = load_bundle(bundle)
     ids = [user.persona.user_id for user in users]
     rewarder = dict(zip(ids, ids, strict=True))
@@ -142,22 +148,7 @@ def _prompts(bundle: Path, users: Sequence[User], asked: Sequence[UserPost], con
         rewarder = {ids[i]: ids[j] for i, j in enumerate(order)}
     for user, post in asked:
         prompt = post if config.agent else loaded.render(user, post)
-        yield {"prompt": prompt, "label": {"user": rewarder[user], "prompt": post}}
-
-
-def ppo_args(config: PpoConfig, base: Path, prompts: Path, folder: Path) -> dict[str, Any]:
-    """The host's flags: what follows from the run, then what the recipe says."""
-    return {
-        "actor.model_name_or_path": str(base), "data.prompt_dataset": str(prompts.resolve()),
-        "data.input_key": "prompt", "data.label_key": "label",
-        "ckpt.output_dir": str((folder / MODEL).resolve()), "ckpt.path": str((folder / "ckpt").resolve()),
-        **config.args,
-    }  # fmt: skip
-
-
-def samples_per_step(args: dict[str, Any]) -> int:
-    """How many answers one rollout batch holds."""
-    return int(args["rollout.batch_size"]) * int(args.get("rollout.n_samples_per_prompt", 1))
+        yield LabelledPrompt(prompt, rewarder[user], post)
 
 
 def _curve(folder: Path, done: PpoJob, per_step: int) -> None:
@@ -194,8 +185,7 @@ def judge(run: RunFolder, config: PpoConfig, folder: Path) -> None:
     seen = {p.id: User(_hidden(world.persona(p, "test", config.items - half, half)), p.group) for p, _ in asked}
     bundle = load_bundle(_judging_bundle(folder, list(seen.values())))
     prompts = [bundle.render(person.id, post.text) for person, post in asked]
-    flags: Mapping[str, Any] = config.args
-    tokens = int(flags.get("rollout.max_new_tokens") or 64)
+    tokens = load_host().answer_tokens(config.args) or 64
     models = {"before": model_folder(run.recipe.model), "after": folder / MODEL}
     texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
     read = world.language.read_levels

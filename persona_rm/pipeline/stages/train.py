@@ -18,13 +18,13 @@ from persona_rm.construct.job.plan import estimated, lines
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.workers import annotator
 from persona_rm.errors import HostError, RecipeError
-from persona_rm.hosts.common import dpo_command, environment, require_host, run_host
+from persona_rm.hosts import load_host
 from persona_rm.hosts.common.env import Device, device
 from persona_rm.io.alignx_format import read_examples
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.pipeline.members import annotator_of, model_folder, source_of, space_of
 from persona_rm.pipeline.run import RunFolder, file_hash
-from persona_rm.pipeline.stages.dpo_rows import KEYS, held_out, write_dpo_rows
+from persona_rm.pipeline.stages.dpo_rows import held_out, write_dpo_rows
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.simulator.simulator import SimulatorConfig
 from persona_rm.types import Example
@@ -135,28 +135,16 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
     on = device_of(recipe)
 
     def work(folder: Path) -> None:
-        require_host()
+        host = load_host()
+        host.require()
         rows = folder / "rows.jsonl"
         count, cut = write_dpo_rows(recipe, config, examples_of(run), base, rows, mirrored_of(run))
         run.console.print(f"{name}: {count} rows for the host in {rows}; {cut} longer than data.max_len left out")
-        args = dpo_args(config, base, rows, folder)
-        run_host(dpo_command(args), environment(on, job="dpo"), folder / "dpo.log", console=run.console)
+        job = host.dpo_job(base, rows, folder, config.args, on)
+        host.run(job, folder / "dpo.log", console=run.console)
         if not (folder / MODEL / "config.json").is_file():
             raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
         (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")
 
     inputs = {"build": upstream, "config": config, "model": file_hash(base), "prompts": recipe.prompts}
     return run.stage(f"dpo/{name}", {**inputs, "seed": recipe.seed, "device": on}, work)
-
-
-def dpo_args(config: DpoConfig, base: Path, rows: Path, folder: Path) -> dict[str, Any]:
-    """The host's flags: what follows from the run, then what the recipe says."""
-    prompt, chosen, rejected = KEYS
-    return {
-        "model.model_name_or_path": str(base), "ref.model_name_or_path": str(base),
-        "data.dataset": str(rows.resolve()), "data.prompt_key": prompt, "data.chosen_key": chosen,
-        "data.rejected_key": rejected, "ckpt.output_dir": str((folder / MODEL).resolve()),
-        "ckpt.path": str((folder / "ckpt").resolve()),
-        "logger.tensorboard_dir": str((folder / "tensorboard").resolve()),
-        **config.args,
-    }  # fmt: skip

@@ -18,7 +18,8 @@ from persona_rm.pipeline.studies.direction_accuracy import by_items, calibration
 from persona_rm.pipeline.studies.question_study import asking, priors
 from persona_rm.pipeline.studies.study import Study
 from persona_rm.pipeline.studies.tastes_study import tastes
-from persona_rm.recipe import InferenceConfig, Member
+from persona_rm.recipe import InferenceConfig
+from persona_rm.registry import Member
 
 FOLDER = "inference"
 PARTS = (table, calibration, dimensions, error_rates, by_items, priors, asking, tastes)

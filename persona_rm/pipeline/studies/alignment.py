@@ -10,7 +10,7 @@ from persona_rm.inferrers.base import Inferrer
 from persona_rm.pipeline.members import inferrer_of, method_of, model_folder, policies
 from persona_rm.pipeline.stages.infer import backends_of
 from persona_rm.pipeline.studies.study import Study, StudyResults, dot
-from persona_rm.recipe import Member
+from persona_rm.registry import Member
 
 RECALLED = 4
 """Items that episodic memory recalls of those that there are."""

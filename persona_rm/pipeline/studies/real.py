@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.annotators.base import Annotator
 from persona_rm.annotators.fit import read_statements
 from persona_rm.annotators.rates import TraitRates, error_rates
@@ -24,7 +25,7 @@ from persona_rm.pipeline.studies.real_people import cobbler, ukp
 from persona_rm.pipeline.studies.real_psoups import psoups
 from persona_rm.pipeline.studies.real_study import RealStudy
 from persona_rm.pipeline.studies.study import StudyResults
-from persona_rm.recipe import RealConfig, Recipe, member
+from persona_rm.recipe import RealConfig, Recipe
 
 PARTS = (ukp, cobbler, psoups)
 
@@ -72,7 +73,7 @@ def _annotator(recipe: Recipe) -> Annotator:
     given = annotator_of(recipe)
     if given["name"] == "given":
         raise RecipeError("real text carries no levels that annotator 'given' could take; name one: annotator=encoder")
-    cls, config = member("annotator", given)
+    cls, config = ANNOTATORS.member(given)
     annotator: Annotator = cls(config, space_of(recipe), Backends(encoder=MiniLM(MiniLMConfig())))
     return annotator
 

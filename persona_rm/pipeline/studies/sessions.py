@@ -113,7 +113,7 @@ def first(fits: Sequence[bool]) -> int | None:
 def orders(directions: Ints, choices: Sequence[Choice], people: Sequence[SimulatedUser]) -> npt.NDArray[np.float64]:
     """`orders_of` with one row of directions per person, (n, D)."""
     place = {person.id: i for i, person in enumerate(people)}
-    return orders_of(directions[[place[choice.person.id] for choice in choices]], choices)
+    return orders_of(directions[[place[choice.user.id] for choice in choices]], choices)
 
 
 def orders_of(directions: Ints, choices: Sequence[Choice]) -> npt.NDArray[np.float64]:

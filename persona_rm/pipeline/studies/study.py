@@ -19,7 +19,8 @@ from persona_rm.pipeline.members import inferrer_of, space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.infer import backends_of, fitted, population
 from persona_rm.pipeline.stages.train import world_of
-from persona_rm.recipe import InferConfig, InferenceConfig, Member
+from persona_rm.recipe import InferConfig, InferenceConfig
+from persona_rm.registry import Member
 from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser
 from persona_rm.simulator.simulator import Choice, Simulator
 from persona_rm.types import Directions, Persona
@@ -106,8 +107,8 @@ class Study:
             world = Simulator(self.world.config.model_copy(update={"kind": kind}), self.space)
             people = world.users("test")[: self.config.askers]
             ids = {person.id for person in people}
-            choices = [choice for choice in world.choices(self.config.choices) if choice.person.id in ids]
-            self._worlds[kind] = OtherUserRewards(world, people, choices, [choice.person.id for choice in choices])
+            choices = [choice for choice in world.choices(self.config.choices) if choice.user.id in ids]
+            self._worlds[kind] = OtherUserRewards(world, people, choices, [choice.user.id for choice in choices])
         return self._worlds[kind]
 
     def personas(self, items: int) -> list[Persona]:

@@ -23,7 +23,7 @@ def tastes(study: Study) -> StudyResults:
         personas = {persona.user_id: persona.with_directions(None) for persona in seen}
         for name, zoo in (("one vector", "posterior"), ("two tastes", "tastes")):
             inferrer = study.fit(kind, {"name": zoo})
-            told = [inferrer.infer(personas[choice.person.id], choice.post.text).directions for choice in here.choices]
+            told = [inferrer.infer(personas[choice.user.id], choice.post.text).directions for choice in here.choices]
             values = orders_of(np.array(told, np.int64), here.choices)
             figure = study.mean(f"tastes_{kind}_{name.replace(' ', '_')}", values, here.units)
             rows.append(dot(figure, world=kind, name=name))

@@ -10,6 +10,7 @@ UNIVERSAL = Registry(
         "helpsteer2": "persona_rm.sources.universal.helpsteer2:HelpSteer2",
         "pku_saferlhf": "persona_rm.sources.universal.pku_saferlhf:PkuSafeRlhf",
     },
+    "persona_rm.sources.universal.base:UniversalSource",
 )
 
 __all__ = ["UNIVERSAL", "UniversalSource", "ValuePair"]

@@ -11,7 +11,7 @@ import pytest
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.logprob.transformers_logprob import CUT_STEP, MIN_PROMPT, TransformersLogProb, shortened
-from persona_rm.backends.tokens import ended, host_ids
+from persona_rm.backends.tokens import ended, token_ids
 from persona_rm.errors import RecipeError, ScoreError
 
 Tiny = Callable[..., Path]
@@ -50,7 +50,7 @@ def score(backend: TransformersLogProb, rows: Sequence[tuple[str, str]]) -> list
 
 def test_equals_the_float64_loop(tiny_model: Tiny) -> None:
     policy, reference = tiny_model(0), tiny_model(1)
-    encoded = host_ids(tokenizer_of(policy), [p for p, _ in ROWS], [r for _, r in ROWS])
+    encoded = token_ids(tokenizer_of(policy), [p for p, _ in ROWS], [r for _, r in ROWS])
     assert len({len(ids) for ids, _ in encoded}) > 8
     for got, (ids, start) in zip(score(TransformersLogProb(policy, reference), ROWS), encoded, strict=True):
         assert got.policy == pytest.approx(one_by_one(policy, ids, start), abs=1e-4)
@@ -78,7 +78,7 @@ def test_calls_that_share_beginnings_equal_the_float64_loop(tiny_model: Tiny, dt
     rows = [(f"{person}{ask}: ", text) for person in persons for ask in ("What", "Who") for text in RESPONSES[:3]]
     backend = TransformersLogProb(policy, reference, dtype=dtype, cache_bytes=200_000)
     for call in (rows[:7], rows[4:], rows[::-1], [*rows[::5], rows[0], rows[0]], rows):
-        encoded = host_ids(tokenizer_of(policy), [p for p, _ in call], [r for _, r in call])
+        encoded = token_ids(tokenizer_of(policy), [p for p, _ in call], [r for _, r in call])
         encoded += [(ids[: start + 1], start) for ids, start in encoded]
         found = backend.logprob_ids([ids[:s] for ids, s in encoded], [ids[s:] for ids, s in encoded])
         for got, (ids, start) in zip(found, encoded, strict=True):
@@ -138,7 +138,7 @@ def test_no_reference_gives_none(tiny_model: Tiny) -> None:
 
 def test_ids_are_taken_as_they_are(tiny_model: Tiny) -> None:
     backend = TransformersLogProb(tiny_model(0), tiny_model(1))
-    encoded = host_ids(tokenizer_of(tiny_model(0)), [p for p, _ in ROWS], [r for _, r in ROWS])
+    encoded = token_ids(tokenizer_of(tiny_model(0)), [p for p, _ in ROWS], [r for _, r in ROWS])
     by_ids = backend.logprob_ids([ids[:start] for ids, start in encoded], [ids[start:] for ids, start in encoded])
     assert by_ids == score(backend, ROWS)
 
@@ -241,7 +241,7 @@ def test_a_head_that_does_more_than_project_takes_the_full_path(tiny_model: Tiny
     backend = TransformersLogProb(tmp_path)
     assert backend._models[0].head is None
     assert TransformersLogProb(tiny_model(0))._models[0].head is not None
-    rows = host_ids(backend._tokenizer, [p for p, _ in ROWS], [r for _, r in ROWS])
+    rows = token_ids(backend._tokenizer, [p for p, _ in ROWS], [r for _, r in ROWS])
     for got, (ids, start) in zip(score(backend, ROWS), rows, strict=True):
         assert got.policy == pytest.approx(one_by_one(tmp_path, ids, start), abs=1e-3)
 

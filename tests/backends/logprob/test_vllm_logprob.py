@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb, VllmOptions
-from persona_rm.backends.tokens import host_ids
+from persona_rm.backends.tokens import token_ids
 from persona_rm.errors import HostError, MissingExtra, RecipeError, ScoreError
 
 BLOCK = 4
@@ -320,7 +320,7 @@ def test_texts_become_the_hosts_ids(toy, tiny_model):
     backend.policy = tiny_model(0)
     backend._policy.model_config.get_vocab_size = lambda: 400
     texts = (["What is law?", "And music?"], ["I like the law.\n", ""])
-    encoded = host_ids(AutoTokenizer.from_pretrained(tiny_model(0)), *texts)
+    encoded = token_ids(AutoTokenizer.from_pretrained(tiny_model(0)), *texts)
     assert [one.policy for one in backend.logprob(*texts)] == [truth(ids[:n], ids[n:]) for ids, n in encoded]
     with pytest.raises(RecipeError, match="no chat template"):
         backend.chat([{"role": "user", "content": "hi"}])

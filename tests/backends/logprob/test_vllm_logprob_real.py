@@ -11,7 +11,7 @@ import pytest
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb, VllmOptions, tail_sum
-from persona_rm.backends.tokens import Encoded, host_ids
+from persona_rm.backends.tokens import Encoded, token_ids
 from persona_rm.errors import ScoreError
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_texts_and_the_longest_row(real):
     from transformers import AutoTokenizer
 
     texts = (["What is law?\n\n"] * 3, ["I like the law.", "", "Zürich 🎭"])
-    encoded = host_ids(AutoTokenizer.from_pretrained(real.policy), *texts)
+    encoded = token_ids(AutoTokenizer.from_pretrained(real.policy), *texts)
     for one, row in zip(real.logprob(*texts), encoded, strict=True):
         assert one.policy == pytest.approx(one_by_one(real.policy, row), abs=PER_TOKEN * one.tokens)
     assert real.limit == 1023

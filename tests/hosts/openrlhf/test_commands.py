@@ -1,7 +1,7 @@
 import pytest
 
 from persona_rm.errors import HostError, RecipeError
-from persona_rm.hosts.common import dpo_command, flags, ppo_command, require_host
+from persona_rm.hosts.openrlhf import dpo_command, flags, ppo_command, require_host
 from persona_rm.hosts.openrlhf.commands import SUPPORTED
 
 

@@ -1,13 +1,12 @@
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from persona_rm.errors import HostError
+from persona_rm.hosts.base import PpoJob, PpoOptions
 from persona_rm.hosts.openrlhf import launch
-from persona_rm.hosts.openrlhf.launch import PpoJob, end_leftovers, run_ppo
+from persona_rm.hosts.openrlhf.filtering import check_policy
+from persona_rm.hosts.openrlhf.launch import run_ppo
 
 
 def make_run(tmp_path, rows):
@@ -18,11 +17,6 @@ def make_run(tmp_path, rows):
 
 def sample(i, empty=False):
     return {"time": float(i), "reward": 0.0, "empty": empty}
-
-
-def test_samples_come_in_the_order_of_time(tmp_path):
-    run = make_run(tmp_path, [sample(2), sample(1), sample(3)])
-    assert [row["time"] for row in run.samples()] == [1.0, 2.0, 3.0]
 
 
 def test_rollouts_that_turn_empty_are_a_failure_although_the_host_ended_well(tmp_path):
@@ -37,21 +31,21 @@ def test_rollouts_that_turn_empty_are_a_failure_although_the_host_ended_well(tmp
 def test_samples_of_an_interrupted_attempt_are_forgotten_unless_the_host_goes_on(tmp_path):
     kept, failures = tmp_path / "rewards" / "reward-0.jsonl", tmp_path / "failures.jsonl"
     kept.parent.mkdir()
-    for goes_on in (True, False):
+    for resumes in (True, False):
         kept.write_text(json.dumps(sample(1)) + "\n")
         failures.write_text("{}\n")
-        launch._clear(tmp_path, goes_on=goes_on)
-        assert kept.is_file() == goes_on
+        launch._clear(tmp_path, resumes=resumes)
+        assert kept.is_file() == resumes
         assert not failures.exists()
-    launch._clear(tmp_path, goes_on=False)
+    launch._clear(tmp_path, resumes=False)
 
 
 def test_the_host_goes_on_where_it_may_and_has_a_checkpoint(tmp_path):
     args = {"ckpt.load_enable": True, "ckpt.path": str(tmp_path / "ckpt")}
-    assert not launch._goes_on(args)
+    assert not launch._resumes(args)
     (tmp_path / "ckpt" / "_actor").mkdir(parents=True)
-    assert launch._goes_on(args)
-    assert not launch._goes_on(args | {"ckpt.load_enable": False})
+    assert launch._resumes(args)
+    assert not launch._resumes(args | {"ckpt.load_enable": False})
 
 
 def test_another_version_of_the_host_is_refused_before_anything_starts(monkeypatch, tmp_path):
@@ -69,11 +63,11 @@ def test_another_version_of_the_host_is_refused_before_anything_starts(monkeypat
     ],
 )
 def test_a_group_is_only_left_out_where_the_host_can(tmp_path, args, problem):
-    with pytest.raises(HostError, match=f"asked for on_failure 'skip_group', and {problem}"):
-        run_ppo(args, tmp_path / "bundle", tmp_path / "run", on_failure="skip_group")
+    with pytest.raises(HostError, match=f"on_failure is skip_group, and {problem}"):
+        run_ppo(args, tmp_path / "bundle", tmp_path / "run", PpoOptions(on_failure="skip_group"))
     assert not (tmp_path / "run").exists()
-    launch.check_policy("stop", args)
-    launch.check_policy("skip_group", {"algo.dynamic_filtering_enable": True})
+    check_policy("stop", args)
+    check_policy("skip_group", {"algo.dynamic_filtering_enable": True})
 
 
 def test_the_reason_of_a_plugin_comes_before_the_hosts_own_lines(monkeypatch, tmp_path):
@@ -82,23 +76,6 @@ def test_the_reason_of_a_plugin_comes_before_the_hosts_own_lines(monkeypatch, tm
     def fail(*_args):
         raise HostError("exit code 1")
 
-    monkeypatch.setattr(launch, "run_host", fail)
+    monkeypatch.setattr(launch, "run_trainer", fail)
     with pytest.raises(HostError, match=r"the job was stopped: the model gave NaN\nexit code 1"):
-        launch._host({}, {}, tmp_path, echo=False)
-
-
-def test_only_processes_with_the_clusters_tag_are_ended():
-    def sleeper(tag):
-        return subprocess.Popen(
-            [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, launch.TAG: tag}
-        )
-
-    ours, others = sleeper("tag-of-a-test"), sleeper("another-tag")
-    try:
-        assert end_leftovers("tag-of-a-test") == [ours.pid]
-        assert ours.wait(5) != 0
-        assert others.poll() is None
-    finally:
-        for process in (ours, others):
-            process.kill()
-            process.wait()
+        launch._train({}, {}, tmp_path, echo=False)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from persona_rm.hosts.common import flags, gpus_needed, rehearse
+from persona_rm.hosts.openrlhf import flags, gpus_needed, rehearse
 
 TEAM = {
     "actor.model_name_or_path": "meta-llama/Llama-3.1-8B-Instruct",

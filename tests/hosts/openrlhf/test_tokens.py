@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from persona_rm.backends.tokens import host_ids
+from persona_rm.backends.tokens import token_ids
 from persona_rm.errors import RecipeError
 
 STUBS = Path(__file__).resolve().parents[3] / "plugins" / "openrlhf" / "rehearsal" / "stubs"
@@ -51,7 +51,7 @@ def test_ids_and_mask_equal_the_hosts(tiny_model: Callable[..., Path], host: Sim
     dataset = host.dataset(Dataset.from_list(ROWS), tokenizer, 512, strategy, is_dpo=True, num_processors=1)
     chosen, chosen_mask, reject, reject_mask, starts = dataset.collate_fn([dataset[i] for i in range(len(ROWS))])
     for key, ids, mask in (("chosen", chosen, chosen_mask), ("rejected", reject, reject_mask)):
-        ours = host_ids(tokenizer, [row["prompt"] for row in ROWS], [row[key] for row in ROWS])
+        ours = token_ids(tokenizer, [row["prompt"] for row in ROWS], [row[key] for row in ROWS])
         ones = torch.ones(len(ROWS), ids.shape[1] - 1)
         counted, _ = host.trainer._get_batch_logps(None, ones, mask, starts)
         for i, (mine, start) in enumerate(ours):
@@ -62,7 +62,7 @@ def test_ids_and_mask_equal_the_hosts(tiny_model: Callable[..., Path], host: Sim
 
 def test_what_the_rules_give(tiny_model: Callable[..., Path]) -> None:
     tokenizer = tokenizer_of(tiny_model(0))
-    (ids, start), (same, _), (ended, _) = host_ids(tokenizer, ["Q: "] * 3, ["yes", "yes\n\n", "yes</s>"])
+    (ids, start), (same, _), (ended, _) = token_ids(tokenizer, ["Q: "] * 3, ["yes", "yes\n\n", "yes</s>"])
     assert tokenizer.decode(ids) == "Q: yes </s>"
     assert ids == same
     assert tokenizer.decode(ended) == "Q: yes</s>"
@@ -73,7 +73,7 @@ def test_what_the_rules_give(tiny_model: Callable[..., Path]) -> None:
 def test_a_token_across_the_border_counts_as_the_host_counts_it(tiny_model: Callable[..., Path]) -> None:
     """Prompt "the l", response "aw": the word is one token, and the prompt's own two ids hide more than the prompt."""
     tokenizer = tokenizer_of(tiny_model(0))
-    [(ids, start)] = host_ids(tokenizer, ["the l"], ["aw"])
+    [(ids, start)] = token_ids(tokenizer, ["the l"], ["aw"])
     assert start == len(tokenizer("the l")["input_ids"])
     assert tokenizer.decode(ids[:start]) != "the l"
 
@@ -82,7 +82,7 @@ def test_a_token_across_the_border_counts_as_the_host_counts_it(tiny_model: Call
 def test_an_empty_answer_is_eos_after_the_whole_prompt(tiny_model: Callable[..., Path], answer: str) -> None:
     """The host would cut the prompt's own newlines too, and then nothing is left to score."""
     tokenizer, prompt = tokenizer_of(tiny_model(0)), "***Response:***\n\n"
-    [(ids, start)] = host_ids(tokenizer, [prompt], [answer])
+    [(ids, start)] = token_ids(tokenizer, [prompt], [answer])
     assert tokenizer.decode(ids[:start]) == prompt
     assert tokenizer.decode(ids[start:]) == " </s>"
 
@@ -91,8 +91,8 @@ def test_without_an_eos_token(tiny_model: Callable[..., Path]) -> None:
     tokenizer = tokenizer_of(tiny_model(0))
     tokenizer.eos_token = None
     with pytest.raises(RecipeError, match="EOS"):
-        host_ids(tokenizer, ["a"], ["b"])
+        token_ids(tokenizer, ["a"], ["b"])
 
 
 def test_no_rows(tiny_model: Callable[..., Path]) -> None:
-    assert host_ids(tokenizer_of(tiny_model(0)), [], []) == []
+    assert token_ids(tokenizer_of(tiny_model(0)), [], []) == []

@@ -31,7 +31,7 @@ def test_another_world_has_the_same_noise_and_its_own_first_people(small):
     assert small.elsewhere("clusters") is here
     assert here.world.config == small.world.config.model_copy(update={"kind": "clusters"})
     assert [person.id for person in here.people] == [person.id for person in here.world.users("test")[:8]]
-    assert here.units == [choice.person.id for choice in here.choices]
+    assert here.units == [choice.user.id for choice in here.choices]
     assert {unit: here.units.count(unit) for unit in here.units} == {person.id: 3 for person in here.people}
     assert small.fit("clusters", classes=[1]) is small.fit("clusters", classes=[1])
     assert small.fit("clusters", classes=[1]) is not small.fit("clusters", classes=[2])
@@ -140,7 +140,7 @@ def test_orders_of_choices_by_hand(small):
     found = orders(golden, here.choices, here.people)
     assert found.tolist() == [float(choice.utilities[0] > choice.utilities[1]) for choice in here.choices]
     np.testing.assert_array_equal(orders(-golden, here.choices, here.people), 1 - found)
-    by_choice = np.array([choice.person.directions for choice in here.choices])
+    by_choice = np.array([choice.user.directions for choice in here.choices])
     np.testing.assert_array_equal(orders_of(by_choice, here.choices), found)
     assert set(orders(0 * golden, here.choices, here.people)) == {0.5}
     assert observed(here.world, here.people, small.posterior, 4).shape == golden.shape

@@ -15,8 +15,10 @@ import pytest
 
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import HostError
-from persona_rm.hosts.common import device, dpo_command, host_version, rehearse, run_host, where
-from persona_rm.hosts.openrlhf.launch import PpoJob, run_ppo
+from persona_rm.hosts.base import PpoJob, PpoOptions
+from persona_rm.hosts.common import device, where
+from persona_rm.hosts.openrlhf import dpo_command, host_version, rehearse, run_trainer
+from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.profiles.arrow import write_snapshot
 from persona_rm.serving.curves import group_curves, read_scalars
@@ -137,7 +139,7 @@ def test_dpo(tmp_path, model):
         "ds.packing_samples": True,
     }
     args, env, _ = rehearse(team, model=model, out=tmp_path / "run")
-    run_host(dpo_command(args), env, tmp_path / "run" / "dpo.log", echo=False)
+    run_trainer(dpo_command(args), env, tmp_path / "run" / "dpo.log", echo=False)
     assert moved(model, tmp_path / "run" / "model")
     assert "openrlhf.cli.train_dpo" in (tmp_path / "run" / "commands.sh").read_text()
 
@@ -177,7 +179,7 @@ def test_ppo_with_agent_func_critic_and_reference_where_gpus_are_hidden(monkeypa
     data = prompts(tmp_path / "p.jsonl", ["u0", "u1", '{"user": "u0"}', "[junk"])
     estimator = {"algo.advantage.estimator": "gae", "algo.kl.init_coef": 0.01, "critic.adam.lr": 1e-3}
     args = ppo_args(model, tmp_path / "run", data, **estimator)
-    run = run_ppo(args, bundle, tmp_path / "run", plugin="agent", n_actors=2, echo=False)
+    run = run_ppo(args, bundle, tmp_path / "run", PpoOptions("agent", n_actors=2), echo=False)
     check(run, model)
     scalars = read_scalars(run.tensorboard)
     assert {"train/critic_loss", "train/kl"} <= scalars.keys()
@@ -206,7 +208,7 @@ def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(tmp
     args = ppo_args(model, tmp_path / "run", data, **estimator)
     seen: dict[str, dict] = {}
     threading.Thread(target=watch, args=(tmp_path / "run", seen), daemon=True).start()
-    run = run_ppo(args, bundle, tmp_path / "run", plugin="agent", n_actors=2, echo=False)
+    run = run_ppo(args, bundle, tmp_path / "run", PpoOptions("agent", n_actors=2), echo=False)
     check(run, model, ("cats", "dogs", "all", "unknown"))
     assert seen.keys() == {"inference-0", "reward-0", "reward-1"}
     counts = seen["inference-0"]["counts"]
@@ -229,7 +231,7 @@ def test_a_reward_that_cannot_be_had_stops_the_job_and_says_why(tmp_path, model,
     estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
     args = ppo_args(model, tmp_path / "run", data, **estimator)
     with pytest.raises(HostError, match=r"the job was stopped: .*user 'broken', ugc\[0\] carries no directions"):
-        run_ppo(args, bundle, tmp_path / "run", plugin=plugin, echo=False)
+        run_ppo(args, bundle, tmp_path / "run", PpoOptions(plugin), echo=False)
     assert not (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
@@ -240,7 +242,7 @@ def test_skip_group_trains_on_everybody_but_the_one_who_cannot_be_scored(tmp_pat
     data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "u0", "broken"])
     estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
     args = ppo_args(model, tmp_path / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
-    run = run_ppo(args, bundle, tmp_path / "run", plugin=plugin, on_failure="skip_group", echo=False)
+    run = run_ppo(args, bundle, tmp_path / "run", PpoOptions(plugin, on_failure="skip_group"), echo=False)
     theirs = PROMPTS // 4 * SAMPLES
     samples, skipped, scalars = run.samples(), run.skipped(), read_scalars(run.tensorboard)
     assert len(samples) == PROMPTS * SAMPLES - theirs

@@ -6,7 +6,8 @@ from importlib.metadata import version
 
 import pytest
 
-from persona_rm.hosts.common import SUPPORTED, where
+from persona_rm.hosts.common import where
+from persona_rm.hosts.openrlhf import SUPPORTED
 
 FOLDER = where("openrlhf", "rehearsal")
 

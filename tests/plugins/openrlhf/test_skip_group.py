@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from persona_rm.errors import HostError, RecipeError, ScoreError
+from persona_rm.hosts.base import PpoJob
 from persona_rm.hosts.openrlhf import launch
-from persona_rm.hosts.openrlhf.launch import PpoJob
+from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.recipe import load_recipe
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import ALLOWED, SKIPPED, WINDOW, Failures, SkipGroup
@@ -66,8 +67,8 @@ def skipped_in(folder):
     ],
 )
 def test_a_job_that_could_not_leave_out_a_group_is_refused(tmp_path, args, problem):
-    with pytest.raises(HostError, match=f"on_failure 'skip_group', and .*{problem}"):
-        launch.check_policy("skip_group", args)
+    with pytest.raises(HostError, match=f"on_failure is skip_group, and .*{problem}"):
+        check_policy("skip_group", args)
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
         json.dumps({"name": "r", "ppo": {"mine": {"reward": "contrast", "on_failure": "skip_group", "args": args}}})
@@ -86,7 +87,7 @@ def test_a_job_that_can_leave_out_a_group_is_not_refused(tmp_path):
     )
     assert load_recipe(recipe).ppo["mine"].on_failure == "skip_group"
     for bounds in ([0, 1], (0.1, 0.9), [-math.inf, math.inf]):
-        launch.check_policy("skip_group", {**FILTERED, "algo.dynamic_filtering_range": bounds})
+        check_policy("skip_group", {**FILTERED, "algo.dynamic_filtering_range": bounds})
 
 
 def test_reward_func_gives_no_number_and_says_so(picky, tmp_path, caplog):
@@ -150,9 +151,9 @@ def test_a_run_in_which_everything_was_left_out_has_failed(tmp_path):
         launch._check_skipped(run)
     run.log.write_text("Global step 1: {}\n")
     launch._check_skipped(run)
-    launch._clear(tmp_path, goes_on=True)
+    launch._clear(tmp_path, resumes=True)
     assert run.skipped()
-    launch._clear(tmp_path, goes_on=False)
+    launch._clear(tmp_path, resumes=False)
     assert run.skipped() == []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from openrlhf.datasets.prompts_dataset import preprocess_data
 
-from persona_rm.hosts.common import host_version
+from persona_rm.hosts.openrlhf import host_version
 from persona_rm.space import load_space
 from tests.plugins.openrlhf.payloads.host_samples import (
     CHATML,

@@ -1,0 +1,167 @@
+"""The contract of a host: what the pipeline and the command line ask of a trainer.
+
+A host is used unmodified. Its implementation translates: flags, data sets and commands in one direction, logs and
+failures in the other. `HOSTS` names the implementations.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from rich.console import Console
+
+from persona_rm.hosts.common.env import Device
+from persona_rm.hosts.common.finder import PluginPart
+from persona_rm.hosts.common.process import command_line
+from persona_rm.serving.failures import SKIPPED, OnFailure
+
+LabelPolicy = Literal["prior", "strict"]
+"""What happens to a sample without a known user: the population prior, or the job stops."""
+Args = Mapping[str, Any]
+"""Flags as the host writes them, dotted and without dashes: {train.batch_size: 32}."""
+DpoRow = dict[str, str]
+"""`prompt`, `chosen` and `rejected`."""
+
+
+class LabelledPrompt(NamedTuple):
+    """One prompt that the policy will answer."""
+
+    prompt: str
+    """What the host gives to the policy."""
+    user: str
+    """Whose reward the answer gets."""
+    post: str
+    """The prompt without the user's profile in front of it: what the reward is computed for."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostJob:
+    """A command of the host and the whole environment that it runs in."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+
+    def line(self) -> str:
+        """The command, ready to be pasted into a shell."""
+        return command_line(self.argv, self.env)
+
+
+@dataclass(frozen=True, slots=True)
+class PpoJob:
+    """A finished PPO job. `rewards` are the logs of the reward actors: one JSON line per scored sample."""
+
+    seconds: float
+    log: Path
+    tensorboard: Path
+    rewards: tuple[Path, ...]
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Every scored sample, ordered by time."""
+        rows = [row for path in self.rewards for row in _rows(path)]
+        return sorted(rows, key=lambda row: float(row["time"]))
+
+    def skipped(self) -> list[dict[str, Any]]:
+        """Every sample that got no reward and was left out with its group, ordered by time: user and reason."""
+        path = self.log.parent / SKIPPED
+        return _rows(path) if path.is_file() else []
+
+
+@dataclass(frozen=True, slots=True)
+class PpoOptions:
+    """How the rewards of a PPO job are given."""
+
+    plugin: Literal["reward", "agent"] = "reward"
+    """Which plugin file the host loads."""
+    n_actors: int = 1
+    max_actors: int | None = None
+    """A busy pool of reward actors may grow to this size. None: it keeps `n_actors`."""
+    reward_gpus: float = 0
+    """GPUs of each reward actor."""
+    labels: LabelPolicy = "prior"
+    deadline: float = 300
+    """Seconds in which a reward must be available, all retries included."""
+    on_failure: OnFailure = "stop"
+    """What happens if no reward is available after all retries."""
+
+
+DEFAULT_OPTIONS = PpoOptions()
+
+
+class Host(ABC):
+    """One trainer."""
+
+    name: ClassVar[str]
+    """Its name in `HOSTS`, and the name of its folder under `plugins/`."""
+    package: ClassVar[str]
+    """Its distribution on the Python package index."""
+    versions: ClassVar[tuple[str, ...]]
+    """The releases whose code was read and run."""
+
+    @abstractmethod
+    def require(self) -> str:
+        """The installed version. Raises `HostError` if none or an unsupported one is installed."""
+
+    @abstractmethod
+    def reward_entry(self, part: PluginPart = "reward") -> dict[str, str]:
+        """The flag, and its value, by which the host loads our plugin."""
+
+    @abstractmethod
+    def check(self, args: Args, on_failure: OnFailure = "stop") -> None:
+        """Raises `HostError` if the host cannot do under these flags what the reward failure policy asks for."""
+
+    @abstractmethod
+    def labels(self, prompts: Iterable[LabelledPrompt]) -> Iterator[dict[str, Any]]:
+        """Rows of the host's prompt data, each with the label that names its user."""
+
+    @abstractmethod
+    def dpo_rows(self, rows: Sequence[DpoRow], args: Args, model: Path) -> tuple[list[DpoRow], list[DpoRow]]:
+        """The rows that the host trains on whole, and those that it would cut or drop without a message.
+
+        `model` is the folder of the starting policy, whose tokenizer decides. Raises `DataError` if no row fits.
+        """
+
+    @abstractmethod
+    def dpo_job(self, model: Path, rows: Path, folder: Path, args: Args, on: Device | None = None) -> HostJob:
+        """The DPO job that trains `model` on a file of rows and writes the policy to `<folder>/model`."""
+
+    @abstractmethod
+    def run(self, job: HostJob, log: Path, *, console: Console | None = None) -> float:
+        """Run a job to its end; returns the seconds it took. Raises `HostError` if it fails, silently or not."""
+
+    @abstractmethod
+    def ppo_args(self, model: Path, prompts: Path, folder: Path, args: Args) -> dict[str, Any]:
+        """The flags of a PPO job that trains `model` on a file of `labels` rows and writes to `<folder>/model`; `args`
+        are added last."""
+
+    @abstractmethod
+    def run_ppo(
+        self,
+        args: Args,
+        bundle: Path,
+        run_dir: Path,
+        options: PpoOptions = DEFAULT_OPTIONS,
+        *,
+        on: Device | None = None,
+    ) -> PpoJob:
+        """Run PPO with the rewards of this bundle. Raises `HostError` if the job fails, silently or not."""
+
+    @abstractmethod
+    def samples_per_step(self, args: Args) -> int:
+        """How many answers one training step generates."""
+
+    @abstractmethod
+    def answer_tokens(self, args: Args) -> int | None:
+        """The upper bound on the tokens of an answer; None if the flags set none."""
+
+    @abstractmethod
+    def rehearse(
+        self, args: Args, *, model: Path | None = None, out: Path | None = None, on: Device | None = None
+    ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+        """The flags of any job, made small enough for this machine; the environment; what changed and why."""
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,97 @@
+"""OpenRLHF 0.11.2 as a `Host`."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
+from persona_rm.hosts.common.env import Device
+from persona_rm.hosts.common.finder import PluginPart, where
+from persona_rm.hosts.openrlhf import commands, datasets
+from persona_rm.hosts.openrlhf.filtering import check_policy
+from persona_rm.hosts.openrlhf.rehearsal import rehearse
+from persona_rm.hosts.openrlhf.silent_failures import run_trainer
+from persona_rm.serving.failures import OnFailure
+
+
+class OpenRLHF(Host):
+    """Trains by the commands `openrlhf.cli.train_dpo` and `openrlhf.cli.train_ppo_ray`."""
+
+    name = "openrlhf"
+    package = "openrlhf"
+    versions = commands.SUPPORTED
+
+    def require(self) -> str:
+        """The installed version."""
+        return commands.require_host()
+
+    def reward_entry(self, part: PluginPart = "reward") -> dict[str, str]:
+        """`--reward.remote_url FILE` takes reward_func.py, `--train.agent_func_path FILE` takes agent_func.py; for
+        "rehearsal" it is the variable PYTHONPATH."""
+        key = {"reward": "reward.remote_url", "agent": "train.agent_func_path", "rehearsal": "PYTHONPATH"}[part]
+        return {key: str(where(self.name, part))}
+
+    def check(self, args: Mapping[str, Any], on_failure: OnFailure = "stop") -> None:
+        """`skip_group` needs dynamic filtering."""
+        check_policy(on_failure, args)
+
+    def labels(self, prompts: Iterable[LabelledPrompt]) -> Iterator[dict[str, Any]]:
+        """Rows with the columns `prompt` and `label`."""
+        return datasets.prompt_rows(prompts)
+
+    def dpo_rows(
+        self, rows: Sequence[DpoRow], args: Mapping[str, Any], model: Path
+    ) -> tuple[list[DpoRow], list[DpoRow]]:
+        """Rows of at most `data.max_len` tokens, and the longer ones."""
+        return datasets.fitting_rows(rows, args, model)
+
+    def dpo_job(
+        self, model: Path, rows: Path, folder: Path, args: Mapping[str, Any], on: Device | None = None
+    ) -> HostJob:
+        """One process of the DPO trainer."""
+        argv = commands.dpo_command(datasets.dpo_args(model, rows, folder, args))
+        return HostJob(argv, commands.environment(on, job="dpo"))
+
+    def run(self, job: HostJob, log: Path, *, console: Console | None = None) -> float:
+        """Run a job to its end."""
+        return run_trainer(job.argv, job.env, log, console=console)
+
+    def ppo_args(self, model: Path, prompts: Path, folder: Path, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The flags of `train_ppo_ray`."""
+        return datasets.ppo_args(model, prompts, folder, args)
+
+    def run_ppo(
+        self,
+        args: Mapping[str, Any],
+        bundle: Path,
+        run_dir: Path,
+        options: PpoOptions = DEFAULT_OPTIONS,
+        *,
+        on: Device | None = None,
+    ) -> PpoJob:
+        """A Ray cluster, the reward actors, then the trainer."""
+        from persona_rm.hosts.openrlhf.launch import run_ppo  # imports the pool, which a recipe does not need
+
+        return run_ppo(args, bundle, run_dir, options, on=on)
+
+    def samples_per_step(self, args: Mapping[str, Any]) -> int:
+        """`rollout.batch_size` prompts, each with `rollout.n_samples_per_prompt` answers."""
+        return datasets.samples_per_step(args)
+
+    def answer_tokens(self, args: Mapping[str, Any]) -> int | None:
+        """`rollout.max_new_tokens`."""
+        limit = args.get("rollout.max_new_tokens")
+        return int(limit) if limit else None
+
+    def rehearse(
+        self,
+        args: Mapping[str, Any],
+        *,
+        model: Path | None = None,
+        out: Path | None = None,
+        on: Device | None = None,
+    ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+        """By the rules of `rehearsal.RULES`."""
+        return rehearse(args, model=model, out=out, on=on)

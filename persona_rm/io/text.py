@@ -1,0 +1,41 @@
+"""Templates that are filled in and texts that are shortened, by one rule for all parts of the library."""
+
+import re
+from collections.abc import Mapping
+
+from persona_rm.errors import DataError
+
+FIELD = re.compile(r"\{([a-z_]+)\}")
+"""A field of a template."""
+GAP = " [...] "
+"""Stands for the middle of a text that was shortened."""
+
+
+def fill(template: str, fields: Mapping[str, str]) -> str:
+    """The template with every `{name}` replaced by its field.
+
+    The template is read once, so braces inside a value stay as they are. Raises `DataError` if the template names a
+    field that is not given.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in fields:
+            raise DataError(f"the template names {{{match[1]}}}; the fields here are: {', '.join(fields)}")
+        return fields[match[1]]
+
+    return FIELD.sub(value, template)
+
+
+def shorten(text: str, limit: int, *, keep_end: bool = True) -> str:
+    """The text in at most `limit` characters.
+
+    The middle is left out, because writers open and close with what they mean: two thirds of what stays are the
+    beginning. Without `keep_end` the end is left out instead, as it suits labels and headings.
+    """
+    if len(text) <= limit:
+        return text
+    if not keep_end:
+        return text[: max(0, limit - 1)].rstrip() + "…"
+    room = max(0, limit - len(GAP))
+    head = room * 2 // 3
+    return text[:head] + GAP + text[len(text) - (room - head) :]
