@@ -190,9 +190,7 @@ def test_bad_files_and_odd_threads_stop_nothing_and_the_exit_code_and_card_say_s
         f"name: odd\nsource: {{name: reddit, path: {tmp_path / 'dump'}}}\nannotator: encoder\n"
         "build: {threshold: 0.3, min_items: 2, clean: {duplicates: true}, annotate_batch: 8, workers: 2}\n"
     )
-    done = subprocess.run(
-        command(recipe, tmp_path / "out"), capture_output=True, text=True, env=beside, check=False
-    )
+    done = subprocess.run(command(recipe, tmp_path / "out"), capture_output=True, text=True, env=beside, check=False)
     assert done.returncode == 3, done.stderr[-2000:]
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     (source,) = card["sources"]
@@ -244,9 +242,7 @@ def test_annotation_over_http_survives_a_busy_server_counts_rubbish_and_stops_wh
         assert card["rows"]["examples"] > 10
     finally:
         server.stop()
-    dead = subprocess.run(
-        command(recipe, tmp_path / "dead"), capture_output=True, text=True, env=beside, check=False
-    )
+    dead = subprocess.run(command(recipe, tmp_path / "dead"), capture_output=True, text=True, env=beside, check=False)
     assert dead.returncode == 1
     assert "HostError" in dead.stderr
     assert not list((tmp_path / "dead" / "data").glob("*")), "a score is never made up"
