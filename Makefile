@@ -1,4 +1,4 @@
-# persona_rm: `make` alone says what there is.
+# persona_rm: `make` without arguments lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -8,7 +8,7 @@ STACK ?= auto
 PYTHON ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
-# Not $(abspath): it takes a path with spaces for several paths. Recipes quote "$(RUN)" for the same reason.
+# Not $(abspath), which splits a path with spaces. Recipes quote "$(RUN)" for the same reason.
 RUN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
 
 # ninja and g++ are called by name when DeepSpeed builds its CPU Adam, so the environment's tools come first.
@@ -18,9 +18,9 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 export VLLM_NO_USAGE_STATS ?= 1
 export VENV STACK PYTHON TORCH_INDEX
 
-.PHONY: help install install-dev quickstart embedded test test-fast test-slow lint format wheel clean distclean
+.PHONY: help install install-dev quickstart simulator test test-fast test-slow lint format wheel clean distclean
 
-help: ## this list
+help: ## show this list
 	@echo "First time here: make quickstart"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -38,7 +38,7 @@ install-dev: ## the same with pytest, ruff, mypy, pre-commit
 quickstart: install ## the whole product, small: threads in, a policy trained on each user's reward out (15 minutes)
 	@"$(RUN)/persona-rm" run recipes/quickstart.yaml
 
-embedded: install ## the published figures on the embedded world (up to 60 minutes)
+simulator: install ## the published figures on the simulator (up to 60 minutes)
 	@"$(RUN)/persona-rm" run recipes/simulator.yaml
 
 test: install-dev ## the whole suite: the fast part, then the slow part

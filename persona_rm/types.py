@@ -13,6 +13,8 @@ from typing import Any, Literal
 Directions = tuple[int, ...]
 Levels = tuple[int, ...]
 Status = Literal["ok", "cold", "abstained"]
+MIDDLE = 2
+"""The level of a text that says nothing about a dimension."""
 
 
 def content_id(*parts: str) -> str:

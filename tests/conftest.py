@@ -18,7 +18,7 @@ from persona_rm.space import PreferenceSpace, load_space
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 """Ray workers and other processes of a test import `tests` and the package from this checkout."""
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +37,9 @@ def space() -> PreferenceSpace:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip(f"real data is not beside the checkout ({SHARED.name}/ expected at ../shared/data)")
-    return SHARED
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real data is not beside the checkout (expected at ../shared/data)")
+    return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
@@ -56,18 +56,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-SHARED_SERVERS = ("engine", "shared_ray")
+SHARED = ("shared_ray", "engine")
+"""Servers of the whole session."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that use the shared cluster come last, and those of the shared engine after them: neither is alive, and
-    holds memory, while the trainers of other tests run. The order is the same in every process of pytest-xdist."""
-    uses: dict[str, list[bool]] = {}
+    """Group the modules of slow tests: those that use a shared server, and each of the others alone.
+
+    In one process the groups of shared servers come last: no server holds memory while the trainers of other tests
+    run. With two processes (`--dist loadgroup`) each group runs in one of them, so each server is started once.
+    """
+    uses: dict[str, int] = {}
     for item in items:
-        asked = [name in getattr(item, "fixturenames", ()) for name in SHARED_SERVERS]
-        before = uses.get(item.location[0], [False, False])
-        uses[item.location[0]] = [old or new for old, new in zip(before, asked, strict=True)]
+        asked = [place for place, name in enumerate(SHARED, 1) if name in getattr(item, "fixturenames", ())]
+        uses[item.location[0]] = max([uses.get(item.location[0], 0), *asked])
     items.sort(key=lambda item: uses[item.location[0]])
+    for item in items:
+        if item.get_closest_marker("slow"):
+            place = uses[item.location[0]]
+            item.add_marker(pytest.mark.xdist_group(SHARED[place - 1] if place else item.location[0]))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tests.source import ROOT, python_files
 INSTALL = ROOT / "recipes" / "install"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-TARGETS = ("help", "install", "quickstart", "embedded", "test", "test-fast", "test-slow", "lint", "clean")
+TARGETS = ("help", "install", "quickstart", "simulator", "test", "test-fast", "test-slow", "lint", "clean")
 
 
 def lines(name: str) -> list[str]:

@@ -21,7 +21,7 @@ def written(tmp_path):
     ("text", "says"),
     [
         ("name: a\nbogus: 1", "bogus: there is no such key; there is: annotator, build"),
-        ("name: a\nsource: {name: toy, kindd: x}", "kindd: there is no such key"),
+        ("name: a\nsource: {name: simulator, kindd: x}", "kindd: there is no such key"),
         ("name: a\nsource: nope", "no 'nope' in persona_rm.sources; there is: hf, jsonl, pushshift, reddit"),
         ("name: a\neval: {items: many}", "eval.items"),
         ("name: a\ndpo: {pba: {method: pba, rowz: 3}}", "dpo.pba.rowz"),
@@ -45,7 +45,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_overrides_reach_sections_members_and_host_flags(written):
-    path = written("name: a\nsource: toy\ndpo: {pba: {method: pba}}")
+    path = written("name: a\nsource: simulator\ndpo: {pba: {method: pba}}")
     recipe = load_recipe(path, ["seed=7", "source.posts=9", "dpo.pba.args.train.batch_size=4", "dpo.pba.method=ica"])
     assert recipe.seed == 7
     assert recipe.source == {"name": "simulator", "posts": 9}
@@ -82,7 +82,7 @@ def test_a_reward_that_nothing_gives_is_found_before_anything_runs(written, rewa
 
 
 def test_a_member_is_replaced_by_its_name_with_its_settings(written):
-    path = written("name: a\nsource: {name: toy, posts: 9}")
+    path = written("name: a\nsource: {name: simulator, posts: 9}")
     recipe = load_recipe(path, ["source=reddit", "source.path=x.jsonl"])
     assert recipe.source == {"name": "reddit", "path": "x.jsonl"}
 

@@ -36,6 +36,8 @@ class Annotator(ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]] = Config
+    reads_text: ClassVar[bool] = True
+    """False for an annotator that only passes on the levels that a text already carries."""
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends) -> None:
         self.config, self.space, self.backends = config, space, backends

@@ -29,6 +29,7 @@ from persona_rm.backends.base import Encoder, Vectors
 from persona_rm.backends.minilm import products
 from persona_rm.config import Config
 from persona_rm.errors import DataError
+from persona_rm.maths import sigmoids
 from persona_rm.space import Dimension, PreferenceSpace
 from persona_rm.types import Comment
 
@@ -104,7 +105,7 @@ class EncoderAnnotator(Annotator):
         gate = fitted.gate if self.config.gate is None else self.config.gate
         band = fitted.band if self.config.band is None else self.config.band
         levels, margin = read_margins(vectors, self._axes[variant], columns(fitted, self.space.ids), gate, band)
-        sure = 1 / (1 + np.exp(-np.minimum(margin, 30)))
+        sure = sigmoids(np.minimum(margin, 30))
         return [Reading(tuple(a), tuple(b)) for a, b in zip(levels.tolist(), sure.tolist(), strict=True)]
 
 

@@ -38,6 +38,7 @@ class GivenAnnotator(Annotator):
 
     name: ClassVar[str] = "given"
     Config: ClassVar[type[Config]] = GivenConfig
+    reads_text: ClassVar[bool] = False
 
     def __init__(self, config: GivenConfig, space: PreferenceSpace, backends: Backends) -> None:
         super().__init__(config, space, backends)

@@ -19,9 +19,10 @@ from pydantic import Field
 from persona_rm.annotators.base import EMPTY, WARM, Annotator, Reading
 from persona_rm.annotators.cost import Cost
 from persona_rm.annotators.parse_levels import read_listed, read_questions
-from persona_rm.annotators.wording import PACKAGED, PromptForm, PromptWriter, asker, read_wording, schema, shorten
+from persona_rm.annotators.wording import PACKAGED, PromptForm, PromptWriter, asker, read_wording, schema
 from persona_rm.backends.base import Generation, Generator
 from persona_rm.config import Config
+from persona_rm.io.text import GAP, shorten
 from persona_rm.types import Comment
 
 AT_ONCE = 8192
@@ -75,9 +76,11 @@ class AskingAnnotator(Annotator):
         asked, cuts = [], []
         for post, comment in zip(prompts, comments, strict=True):
             if comment.text.strip():
-                (short, cut), (text, more) = (shorten(t, self.config.max_chars) for t in (post, comment.text))
-                asked += way.prompts(short, text)
-                cuts.append(cut + more)
+                texts = post, comment.text
+                short = [shorten(text, self.config.max_chars) for text in texts]
+                asked += way.prompts(*short)
+                # What stands for the left-out middle is no part of the text.
+                cuts.append(sum(len(t) - len(s) + len(GAP) for t, s in zip(texts, short, strict=True) if s != t))
         started = time.perf_counter()
         answers = self._generate(asked, way) if asked else []
         spent = sum((cost_of(answer) for answer in answers), Cost(seconds=time.perf_counter() - started))

@@ -12,15 +12,14 @@ from pydantic import Field, ValidationError
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
+from persona_rm.io.text import fill
 from persona_rm.space import Dimension, PreferenceSpace
 
 PromptForm = Literal["questions", "json", "compact"]
 Level = Annotated[int, Field(ge=1, le=3)]
 
 PACKAGED = Path(__file__).with_name("prompted.yaml")
-FIELD = re.compile(r"\{([a-z_]+)\}")
 OPTIONS = re.compile(r"\(1\).+\(2\).+\(3\)", re.S)
-GAP = " [...] "
 
 
 class WorkedExample(Config):
@@ -134,28 +133,6 @@ def words(number: int, dimension: Dimension) -> dict[str, str]:
         "positive_label": positive.label,
         "negative_label": negative.label,
     }
-
-
-def fill(text: str, fields: Mapping[str, str]) -> str:
-    """Fields in braces, in one pass. Raises `DataError` for one that is unknown here."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in fields:
-            raise DataError(f"a wording names {{{match[1]}}}; here there is: {', '.join(fields)}")
-        return fields[match[1]]
-
-    return FIELD.sub(value, text)
-
-
-def shorten(text: str, limit: int) -> tuple[str, int]:
-    """(text of `limit` characters or fewer, how many were left out). The middle goes: people open and end with what
-    they mean; two thirds of what stays are the beginning."""
-    if len(text) <= limit:
-        return text, 0
-    room = max(0, limit - len(GAP))
-    head = room * 2 // 3
-    tail = room - head
-    return text[:head] + GAP + text[len(text) - tail :], len(text) - room
 
 
 def schema(form: PromptForm, codes: Sequence[str], n: int) -> dict[str, object]:

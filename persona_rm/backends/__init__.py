@@ -1,1 +1,1 @@
-"""What methods are handed: models they never own."""
+"""The models that methods and annotators are handed. A method never owns a model."""

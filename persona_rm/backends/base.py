@@ -1,4 +1,4 @@
-"""What a method or an annotator may ask for. A recipe builds it once and hands it over in a `Backends`."""
+"""Protocols of the models that a method or an annotator can ask for. A recipe builds them once, as `Backends`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Texts -> unit vectors of shape (n, dim), float32, cached by text."""
+    """Turns texts into unit vectors of shape (n, dim), float32. Vectors are cached by text."""
 
     def encode(self, texts: Sequence[str]) -> Vectors: ...
 
@@ -29,24 +29,28 @@ class SequenceLogProb:
 
 
 class LogProb(Protocol):
-    """Log-probabilities of given responses under one or two models. Raises `ScoreError` on NaN or a text too long."""
+    """Log-probabilities of given responses under one or two models.
+
+    Raises `ScoreError` if a result is not finite or a text is too long.
+    """
 
     def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]: ...
 
 
 class LevelReader(Protocol):
-    """Texts -> intensity 1..3 on every dimension of the space (an annotator, seen from a method)."""
+    """Turns texts into levels (1 to 3) on every dimension of the space: an annotator, as a method sees it."""
 
     def levels(self, prompts: Sequence[str], texts: Sequence[str]) -> list[Levels]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a language model answered to one prompt, or why it did not: then `error` is set and the rest means nothing.
+    """The answer of a language model to one prompt. If `error` is set, the other fields are void.
 
-    `tokens` are the generated ones as text, `logprob` theirs in nats under the restriction that the backend imposed;
-    empty and None where the backend gives none. `cached_tokens` of the `prompt_tokens` were read from a prefix cache.
-    An error never carries text of a prompt or an answer: it is a reason, and reasons are counted.
+    `tokens` are the generated tokens as text. `logprob` holds their log-probabilities in nats, under the restriction
+    that the backend imposed. They are empty and None if the backend gives none. `cached_tokens` counts those of the
+    `prompt_tokens` that were read from a prefix cache. An error never contains text of a prompt or an answer, because
+    reasons are counted and logged.
     """
 
     text: str = ""
@@ -59,11 +63,11 @@ class Generation:
 
 
 class Generator(Protocol):
-    """Prompts -> the most probable answers, in order. One prompt that fails has an error; nothing is raised for it.
+    """Turns prompts into the most probable answers, in order. A prompt that fails gets an error; nothing is raised.
 
-    The answer is one of `choices`, or JSON of `schema`, where they are given (not both) and the backend can impose it;
-    a caller parses as if it could not. Prompts that begin alike are cheap one after the other. Raises `HostError`
-    where the engine or the server is down, `MissingExtra` where a package is missing.
+    If `choices` or `schema` is given (not both), the backend restricts the answer to it where it can. A caller must
+    parse as if it could not. Prompts with a common prefix are cheap if they follow one another. Raises `HostError`
+    if the engine or the server is down, and `MissingExtra` if a package is missing.
     """
 
     def generate(
@@ -78,7 +82,7 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """What a recipe built. A method asks by `need`, which says what is missing."""
+    """The models that a recipe built. The methods `need_...` raise `RecipeError` if a model is missing."""
 
     encoder: Encoder | None = None
     logprob: LogProb | None = None
@@ -86,25 +90,25 @@ class Backends:
     generator: Generator | None = None
 
     def need_encoder(self, who: str) -> Encoder:
-        """The encoder, or `RecipeError`."""
+        """The encoder. Raises `RecipeError` if there is none."""
         if self.encoder is None:
             raise RecipeError(f"{who} needs a text encoder and was handed none")
         return self.encoder
 
     def need_logprob(self, who: str) -> LogProb:
-        """The log-prob backend, or `RecipeError`."""
+        """The log-prob backend. Raises `RecipeError` if there is none."""
         if self.logprob is None:
             raise RecipeError(f"{who} needs a log-prob backend (a policy and a reference model) and was handed none")
         return self.logprob
 
     def need_reader(self, who: str) -> LevelReader:
-        """The intensity reader, or `RecipeError`."""
+        """The annotator. Raises `RecipeError` if there is none."""
         if self.reader is None:
             raise RecipeError(f"{who} needs an annotator and was handed none")
         return self.reader
 
     def need_generator(self, who: str) -> Generator:
-        """The language model that answers prompts, or `RecipeError`."""
+        """The language model that answers prompts. Raises `RecipeError` if there is none."""
         if self.generator is None:
             raise RecipeError(f"{who} needs a generator (vLLM or an OpenAI-compatible server) and was handed none")
         return self.generator

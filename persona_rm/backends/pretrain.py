@@ -1,10 +1,10 @@
-"""Make a small starting model from nothing: a byte-level BPE tokenizer and a Llama of a few million parameters; or
-read on with a model that there is.
+"""Trains a small starting model (a byte-level BPE tokenizer and a Llama of a few million parameters), from scratch or
+from a model that exists.
 
-No weights can be fetched where the product is tried first, so it brings a model that it made itself, on the language
-of the embedded world (`world/corpus.py`). Documents are written as the host's DPO data is: prompt, response, a space,
-end of text. The weights train in float32, under bf16 autocast where the machine multiplies bf16, and are stored
-in bf16, as the host loads them.
+The library must work where no weights can be downloaded, so it contains a model of its own, trained on the simulator's
+language (`simulator/corpus.py`). A document has the form of a DPO row: prompt, response, a space, end of text
+(`backends.tokens`). Weights are trained in float32, with bf16 autocast if the machine multiplies bf16 fast, and are
+stored in bf16, because trainers load them in bf16.
 """
 
 import json
@@ -13,61 +13,54 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from persona_rm.backends.pretrain_rows import CHUNK, EOS, RowPool, TrainingRow, row_pools, texts
 from persona_rm.backends.pretrained import from_folder
 from persona_rm.config import Config
 from persona_rm.io.json_rows import atomic
-from persona_rm.prompts import load_prompts
-from persona_rm.simulator.corpus import ENDS, FOLLOWING, PHASES, Document, documents
-from persona_rm.simulator.simulator import Simulator, SimulatorConfig
+from persona_rm.simulator.corpus import ENDS, FOLLOWING, PHASES, Document
+from persona_rm.simulator.simulator import SimulatorConfig
 from persona_rm.space import load_space
 
-EOS, PAD = "</s>", "<pad>"
-CHUNK = 256
-"""Documents that one worker makes at a time."""
+PAD = "<pad>"
 STATE = "state.safetensors"
-"""Beside the model while it trains: what a killed run goes on from."""
-TrainingRow = tuple[int, list[int]]
-"""How many tokens are given, and all tokens."""
+"""Name of the checkpoint beside the model. A killed run continues from it."""
 
 
 class PretrainConfig(Config):
-    """The model and how long it reads. Defaults made the packaged model's reader, in three quarters of an hour on 2
-    cores."""
+    """The model and its training. The defaults are those of the packaged model's first training
+    (recipes/simulator_reader.yaml), which takes 45 minutes on 2 cores."""
 
     start: str | None = None
-    """A model to go on from, a folder or `simulator_lm`; None: from nothing. Its size and its tokenizer stay."""
+    """A folder or `simulator_lm`: continue with this model, its size and its tokenizer. None trains from scratch."""
     phase: int = Field(0, ge=0, lt=len(PHASES))
-    """The phase of the corpus that reading begins with, counted from 0 (`world/corpus.py`)."""
+    """The phase of the corpus that training starts with, counted from 0 (`simulator/corpus.py`)."""
     hidden: int = Field(192, multiple_of=32)
     layers: int = 4
     heads: int = 3
     vocab: int = 2048
     context: int = 4096
-    """What the model may be asked to read; histories of real people are longer than what it was trained on."""
+    """Context length. Histories of real people are longer than the documents of the training."""
     max_tokens: int = 1536
-    """Documents longer than this are left out, and counted."""
+    """Longer documents are left out and counted."""
     steps: int = Field(6200, gt=0)
     batch_tokens: int = 4096
     lr: float = 4e-3
-    """Adam's peak rate, for embeddings and norms. Rates fall in a line over the second half."""
+    """Peak learning rate of Adam, for embeddings and norms. Rates decay linearly over the second half."""
     muon_lr: float = 0.01
-    """Muon's peak rate, for the weight matrices: it learns in fewer steps than Adam, which is what a CPU lacks."""
+    """Peak learning rate of Muon, for the weight matrices. It needs fewer steps than Adam, which saves CPU time."""
     warmup: int = 50
     threads: int = Field(2, gt=0)
     workers: int = 1
     tokenizer_documents: int = 3000
     save_every: int = 200
-    """Steps between two states on disk; a killed run goes on from the last one."""
+    """Steps between two checkpoints. A killed run continues from the last one."""
     compile: bool = False
-    """`torch.compile`: 1.5 times as fast on a CPU, after a minute of compiling; needs a C++ compiler."""
+    """Use `torch.compile`: 1.5 times as fast on a CPU after a minute of compilation. It needs a C++ compiler."""
 
     @model_validator(mode="after")
     def _sizes_are_of_a_new_model(self) -> Self:
@@ -81,7 +74,7 @@ class PretrainConfig(Config):
 
 @dataclass
 class _Done:
-    """How far a training is. `chunk` is the first of the documents that are not read yet."""
+    """Progress of a training. `chunk` is the index of the first chunk of documents that was not read yet."""
 
     steps: int = 0
     chunk: int = 0
@@ -91,19 +84,19 @@ class _Done:
     losses: list[float] = field(default_factory=list)
 
 
-def pretrain(config: PretrainConfig, start: Path | None, world: SimulatorConfig, prompts: str, space: str, seed: int,
-             folder: Path, progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
-    """Train tokenizer and model, save both into `folder`, return what was done (also in training.json).
+def pretrain(config: PretrainConfig, start: Path | None, simulator: SimulatorConfig, prompts: str, space: str,
+             seed: int, folder: Path, progress: Callable[[int, str], None]) -> dict[str, Any]:  # fmt: skip
+    """Trains tokenizer and model, saves both into `folder`, and returns a report (also written to training.json).
 
-    `start` is the folder of `config.start`: then its model trains, and its tokenizer is kept. `progress(step, text)`
-    is told now and then. Deterministic on one machine under a seed, killed on the way or not: a second call with the
-    same arguments goes on from the state that the first left in `folder`.
+    `start` is the folder of `config.start`; its model is trained further and its tokenizer is kept.
+    `progress(step, text)` is called every 20 steps. The same seed gives the same weights on one machine, even if the
+    run is killed: a second call with the same arguments continues from the checkpoint in `folder`.
     """
     import torch
 
     torch.manual_seed(seed)
     torch.set_num_threads(config.threads)
-    make = partial(texts, world, prompts, space, seed)
+    make = partial(texts, simulator, prompts, space, seed)
     if start:
         tokenizer, model = _stored_model(start)
     else:
@@ -114,11 +107,16 @@ def pretrain(config: PretrainConfig, start: Path | None, world: SimulatorConfig,
     device = "cuda" if torch.cuda.is_available() else "cpu"
     learner = _Learner(model.to(device), config, device)
     done = learner.load(folder / STATE) if (folder / STATE).is_file() else _Done(chunk=_first_chunk(config))
-    _read(learner, _pools(make, tokenizer, config, done.chunk), done, folder / STATE, progress)
+    pools = row_pools(
+        make, tokenizer, first=done.chunk, workers=config.workers, batch_tokens=config.batch_tokens,
+        max_tokens=config.max_tokens,
+    )  # fmt: skip
+    _read(learner, pools, done, folder / STATE, progress)
     _save(model, tokenizer, folder)
     report = {
-        "config": config.model_dump(), "world": world.model_dump(), "prompts": prompts, "space": space, "seed": seed,
-        "tokens": done.tokens, "documents_too_long": done.too_long, "seconds": round(done.seconds), "device": device,
+        "config": config.model_dump(), "simulator": simulator.model_dump(), "prompts": prompts, "space": space,
+        "seed": seed, "tokens": done.tokens, "documents_too_long": done.too_long, "seconds": round(done.seconds),
+        "device": device,
         "last_loss": sum(done.losses) / len(done.losses), "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
     (folder / "training.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -127,9 +125,9 @@ def pretrain(config: PretrainConfig, start: Path | None, world: SimulatorConfig,
 
 
 def _read(
-    learner: "_Learner", pools: Iterator["_Pool"], done: _Done, state: Path, progress: Callable[[int, str], None]
+    learner: "_Learner", pools: Iterator[RowPool], done: _Done, state: Path, progress: Callable[[int, str], None]
 ) -> None:
-    """Learn until the last step, and keep the state now and then, between two pools."""
+    """Trains until the last step. Checkpoints are written between pools, because `done.chunk` counts these."""
     config, started, saved = learner.config, time.time() - done.seconds, done.steps
     while done.steps < config.steps:
         pool = next(pools)
@@ -149,29 +147,24 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     import torch
 
     weights = {name: tensor.detach().to("cpu", torch.bfloat16) for name, tensor in model.state_dict().items()}
-    del weights["lm_head.weight"]  # the embedding, tied: no need to store it twice
+    del weights["lm_head.weight"]  # tied to the embedding, which is stored already
     model.config.dtype = "bfloat16"
     model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)
 
 
-def texts(world: SimulatorConfig, prompts: str, space: str, seed: int, start: int, count: int) -> list[Document]:
-    """Documents of the corpus: what is given, and what the model reads, ended as the host ends a response."""
-    corpus = documents(Simulator(world, load_space(space)), load_prompts(prompts), seed, count, start)
-    return [(given, f"{read} {EOS}") for given, read in corpus]
-
-
 def train_tokenizer(corpus: list[Document], config: PretrainConfig, names: Sequence[str] = ()) -> Any:
-    """A byte-level BPE: it spells any text, knows the words of the world, and has one token for each of `names`.
+    """A byte-level BPE tokenizer with one token for each of `names`.
 
-    The names are those of the poles: so small a model would spend most of its reading on telling "Likes" from
-    "Dislikes" in a list of ten.
+    The names are those of the poles. Without these tokens, so small a model would spend most of its training on
+    telling "Likes" from "Dislikes" in a list of ten names. Byte level means that every text can be encoded.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    # Line ends are single tokens, so that a prompt has the same tokens alone and with an answer behind it.
+    # Line ends are single tokens, so that a prompt has the same tokens alone and followed by a response. This keeps
+    # the border of `backends.tokens` exact, because prompts end with newlines.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -207,18 +200,18 @@ def _stored_model(folder: Path) -> tuple[Any, Any]:
 
     model = from_folder(AutoModelForCausalLM, folder, dtype=torch.float32, attn_implementation="eager")
     tokenizer = from_folder(AutoTokenizer, folder)
-    for where_from in ("is_local", "local_files_only"):  # would be stored with the tokenizer
-        tokenizer.init_kwargs.pop(where_from, None)
+    for option in ("is_local", "local_files_only"):  # transformers would store them with the tokenizer
+        tokenizer.init_kwargs.pop(option, None)
     return tokenizer, model
 
 
 def _first_chunk(config: PretrainConfig) -> int:
-    """The first chunk that lies in the phase as a whole."""
+    """The first chunk that lies completely in the phase."""
     return -(-((0, *ENDS)[config.phase]) // CHUNK)
 
 
 class _Learner:
-    """Weights in float32, their optimizers and their schedule."""
+    """The model in float32, its two optimizers and their schedule."""
 
     def __init__(self, model: Any, config: PretrainConfig, device: str) -> None:
         import torch
@@ -230,25 +223,30 @@ class _Learner:
             torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=0.0, momentum=0.95),
             torch.optim.AdamW(others, lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
         ]
-        # a CPU that cannot multiply bf16 (AVX2 alone) is ten times as slow with it as without
+        # On a CPU without bf16 instructions (AVX2 only), a step in bf16 takes ten times as long as in float32.
         self.narrow = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.hidden = torch.compile(model.model, dynamic=True) if config.compile else model.model
 
     def step(self, number: int, rows: list[TrainingRow]) -> float:
-        """Learn from one batch; returns the loss."""
+        """Trains on one batch and returns the loss."""
         import torch
 
+        # Linear warm-up, a constant rate up to the middle, then a linear decay to a fiftieth of the peak.
         rate = min(1.0, (number + 1) / self.config.warmup, 2 * (1 - number / self.config.steps))
         for optimizer, peak in zip(self.optimizers, (self.config.muon_lr, self.config.lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * max(rate, 0.02)
+        # Padding is on the right. With causal attention no real token attends to it, so no mask is needed.
         width, pad = max(len(row) for _, row in rows), self.model.config.pad_token_id
         ids = torch.tensor([row + [pad] * (width - len(row)) for _, row in rows], device=self.device)
+        # True for the tokens that the model learns to predict: neither the given ones nor padding. The first token of
+        # a row has no predecessor.
         read = torch.tensor(
             [[False] * n + [True] * (len(row) - n) + [False] * (width - len(row)) for n, row in rows],
             device=self.device,
-        )[:, 1:]  # padding is on the right, where nothing that is read attends
+        )[:, 1:]
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.narrow):
+            # Only the states that predict a learned token go through the vocabulary projection.
             logits = self.model.lm_head(self.hidden(input_ids=ids).last_hidden_state[:, :-1][read])
         loss = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][read])
         loss.backward()
@@ -259,7 +257,7 @@ class _Learner:
         return float(loss.detach())
 
     def save(self, path: Path, done: _Done) -> None:
-        """Everything that `load` brings back, in one file."""
+        """Writes weights, optimizer states and progress into one file, atomically."""
         from safetensors.torch import save_file
 
         tensors = {f"weights/{name}": p.detach() for name, p in self.model.named_parameters()}
@@ -271,7 +269,7 @@ class _Learner:
             save_file({key: tensor.cpu() for key, tensor in tensors.items()}, temporary, note)
 
     def load(self, path: Path) -> _Done:
-        """Weights and optimizers as they were saved, and how far the training was."""
+        """Restores weights and optimizers, and returns the progress."""
         import torch
         from safetensors import safe_open
 
@@ -289,56 +287,3 @@ class _Learner:
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": dict(states[number]), "param_groups": groups})
         return done
-
-
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """Batches of about `batch_tokens` padded tokens, documents of like length together. `end` is the first chunk that
-    is not in them, `too_long` how many documents were left out."""
-
-    batches: list[list[TrainingRow]]
-    end: int
-    too_long: int
-
-
-def _pools(
-    make: Callable[[int, int], list[Document]], tokenizer: Any, config: PretrainConfig, first: int
-) -> Iterator[_Pool]:
-    """The corpus from a chunk on, without end."""
-    pool: list[TrainingRow] = []
-    too_long = 0
-    with get_context("spawn").Pool(config.workers) as workers:
-        for number, chunk in _chunks(workers, partial(_made, make), first, config.workers * 3):
-            given = tokenizer([given or EOS for given, _ in chunk])["input_ids"]
-            whole = tokenizer([given + read for given, read in chunk])["input_ids"]
-            rows = [(len(g) if text else 0, w) for g, w, (text, _) in zip(given, whole, chunk, strict=True)]
-            pool += [row for row in rows if len(row[1]) <= config.max_tokens]
-            too_long += sum(len(row[1]) > config.max_tokens for row in rows)
-            if sum(len(row[1]) for row in pool) > 16 * config.batch_tokens:
-                yield _Pool(_bucket(pool, config.batch_tokens), number + 1, too_long)
-                pool, too_long = [], 0
-
-
-def _made(make: Callable[[int, int], list[Document]], chunk: int) -> list[Document]:
-    return make(chunk * CHUNK, CHUNK)
-
-
-def _chunks(
-    workers: Any, work: Callable[[int], list[Document]], first: int, ahead: int
-) -> Iterator[tuple[int, list[Document]]]:
-    """Like `imap`, but only `ahead` chunks in advance: the corpus is endless."""
-    waiting = [workers.apply_async(work, (first + i,)) for i in range(ahead)]
-    for number in count(first):
-        yield number, waiting.pop(0).get()
-        waiting.append(workers.apply_async(work, (number + ahead,)))
-
-
-def _bucket(rows: list[TrainingRow], batch_tokens: int) -> list[list[TrainingRow]]:
-    rows = sorted(rows, key=lambda row: len(row[1]))
-    batches: list[list[TrainingRow]] = [[]]
-    for row in rows:
-        if batches[-1] and (len(batches[-1]) + 1) * len(row[1]) > batch_tokens:
-            batches.append([])
-        batches[-1].append(row)
-    Random(len(rows)).shuffle(batches)
-    return batches

@@ -6,7 +6,7 @@ from typing import Any
 from persona_rm.errors import RecipeError
 
 REFUSED = "trust_remote_code"
-"""What the errors of transformers and vLLM name if a model needs code of its own."""
+"""The option that errors of transformers and vLLM name if a model needs code of its own."""
 
 
 def from_folder(auto: Any, folder: str | Path, **options: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Answers of a local model through vLLM's offline engine, inside the process (or Ray actor) that asks.
+"""Answers of a local model through vLLM's offline engine, inside the calling process (or Ray actor).
 
-Greedy, so the same prompts give the same answers on one machine; prompts that begin alike share their prefix's cache;
-structured outputs restrict what may be answered. The engine starts on first use and lives as long as this object.
+Decoding is greedy, so the same prompts give the same answers on one machine. Prompts with a common prefix share its
+cache. Structured outputs restrict the answer. The engine starts on first use and lives as long as its object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from persona_rm.errors import HostError, MissingExtra, RecipeError
 
 
 class EngineOptions(Config):
-    """How an engine runs, by vLLM's names (`tensor_parallel` is its `tensor_parallel_size`). None is vLLM's default.
+    """Options of an engine under vLLM's names (`tensor_parallel` is `tensor_parallel_size`). None is vLLM's default.
 
-    The list is closed. vLLM has options that run code, such as `trust_remote_code`, and names of classes to import; a
-    bundle that came from elsewhere must not be able to set them.
+    The list is closed. vLLM has options that run code, such as `trust_remote_code`, and options that name classes to
+    import. A bundle that came from elsewhere must not be able to set them.
     """
 
     max_model_len: int | None = Field(default=None, ge=1)
-    """Tokens of prompt and answer together; None is the model's own limit."""
+    """Upper bound on the tokens of prompt and answer together. None is the model's own limit."""
     tensor_parallel: int = Field(default=1, ge=1)
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     seed: int = 0
@@ -43,7 +43,7 @@ class EngineOptions(Config):
 
 
 class EngineConfig(EngineOptions):
-    """An engine for a model."""
+    """An engine and its model."""
 
     model: str
     """A folder in Hugging Face format."""
@@ -54,14 +54,14 @@ class VllmConfig(EngineConfig):
     """An engine that answers prompts."""
 
     chat: Literal["auto", "never"] = "auto"
-    """`auto`: a prompt is the user's turn of the tokenizer's chat template, where it has one."""
+    """`auto`: if the tokenizer has a chat template, a prompt becomes the user's turn of it."""
     chat_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """For the template, e.g. `enable_thinking: false`."""
+    """Arguments of the template, for example `enable_thinking: false`."""
     logprobs: bool = True
 
 
 class VllmGenerator:
-    """A `Generator` over vLLM 0.29. Log-probs are those after the restriction: a softmax over what was allowed."""
+    """A `Generator` on vLLM 0.29. Log-probabilities are a softmax over the tokens that the restriction allows."""
 
     def __init__(self, config: VllmConfig) -> None:
         self.config = config
@@ -74,18 +74,18 @@ class VllmGenerator:
         schema: Mapping[str, Any] | None = None,
         choices: Sequence[str] | None = None,
     ) -> list[Generation]:
-        """As the protocol says. A prompt that does not fit into the context with its answer has an error."""
+        """See `Generator`. A prompt that does not fit into the context together with its answer gets an error."""
         sampling = self._sampling(max_tokens, schema, choices)
         if not prompts:
             return []
         limit = int(self._engine.model_config.max_model_len)
         rows = [_refusal(ids, max_tokens, limit) or ids for ids in self._encode(prompts)]
         asked = [{"prompt_token_ids": row} for row in rows if not isinstance(row, Generation)]
-        found = iter(self._run(asked, sampling) if asked else ())
-        return [row if isinstance(row, Generation) else read_output(next(found)) for row in rows]
+        outputs = iter(self._run(asked, sampling) if asked else ())
+        return [row if isinstance(row, Generation) else read_output(next(outputs)) for row in rows]
 
     def close(self) -> None:
-        """Stops the engine and its processes; the next call starts another."""
+        """Stops the engine and its processes. The next call starts a new one."""
         if engine := self.__dict__.pop("_engine", None):
             stop_engine(engine)
 
@@ -93,14 +93,14 @@ class VllmGenerator:
         try:
             return run_engine(self._engine, asked, sampling, self.config.model)
         except ValueError as error:
-            raise RecipeError("vLLM refuses what is asked for every prompt (schema, choices or max_tokens)") from error
+            raise RecipeError("vLLM refuses the schema, the choices or max_tokens, which all prompts share") from error
 
     def _sampling(self, max_tokens: int, schema: Mapping[str, Any] | None, choices: Sequence[str] | None) -> Any:
         vllm = load_vllm()
         from vllm.sampling_params import StructuredOutputsParams
 
         if schema is not None and choices is not None:
-            raise RecipeError("an answer follows a schema or is one of some choices, not both")
+            raise RecipeError("an answer follows `schema` or `choices`, not both")
         given = {"json": dict(schema)} if schema is not None else {"choice": list(choices)} if choices else None
         return vllm.SamplingParams(
             temperature=0.0,
@@ -110,10 +110,10 @@ class VllmGenerator:
         )
 
     def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids, through the chat template where it applies."""
+        """Token ids, with the chat template applied if there is one."""
         tokenizer = self._engine.get_tokenizer()
         templated = self.config.chat == "auto" and bool(getattr(tokenizer, "chat_template", None))
-        texts = [prompt.encode(errors="replace").decode() for prompt in prompts]  # half a surrogate is no UTF-8
+        texts = [prompt.encode(errors="replace").decode() for prompt in prompts]  # lone surrogates are not UTF-8
         texts = [self._turn(tokenizer, text) for text in texts] if templated else texts
         return [list(ids) for ids in tokenizer(texts, add_special_tokens=not templated)["input_ids"]]
 
@@ -124,14 +124,14 @@ class VllmGenerator:
 
     @cached_property
     def _engine(self) -> Any:
-        # white space between JSON tokens is paid for and says nothing; a weak model writes it without end
+        # White space between JSON tokens costs time and carries no information; a weak model can write it endlessly.
         structured = {"backend": "xgrammar", "disable_any_whitespace": True}
         return start_engine(self.config, structured_outputs_config=structured)
 
 
 def start_engine(config: EngineConfig, **more: Any) -> Any:
-    """vLLM's `LLM` with prefix caching and `more`. Raises `MissingExtra`, and `RecipeError` if the model needs code of
-    its own, which is never run."""
+    """vLLM's `LLM` with prefix caching and the options `more`. Raises `MissingExtra` without vLLM, and `RecipeError`
+    if the model needs code of its own, which is never run."""
     fields = set(EngineConfig.model_fields) - {"tensor_parallel"}
     given = config.model_dump(include=fields, exclude_none=True) | {"tensor_parallel_size": config.tensor_parallel}
     try:
@@ -141,7 +141,7 @@ def start_engine(config: EngineConfig, **more: Any) -> Any:
 
 
 def run_engine(engine: Any, asked: Sequence[Mapping[str, Any]], sampling: Any, model: str) -> list[Any]:
-    """vLLM's outputs, in order. Raises `HostError` where the engine died, vLLM's `ValueError` for what it refuses."""
+    """vLLM's outputs, in order. Raises `HostError` if the engine died, and vLLM's `ValueError` for what it refuses."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
     try:
@@ -156,7 +156,7 @@ def stop_engine(engine: Any) -> None:
 
 
 def _refusal(ids: Sequence[int], max_tokens: int, limit: int) -> Generation | None:
-    """Why vLLM would not take this prompt: it raises for one, and the others of the call were lost with it."""
+    """The error of a prompt that vLLM would refuse, or None. vLLM itself would raise and lose the whole call."""
     if not ids:
         return Generation(error="the prompt is empty")
     if len(ids) + max_tokens > limit:

@@ -1,21 +1,29 @@
-"""What every verb shares: the app, the console, how recipes are found and errors told."""
+"""What every verb shares: the app, the console, how recipes are found and how errors are printed."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from persona_rm.errors import PersonaRMError
+from persona_rm import __version__
+from persona_rm.errors import MissingExtra, PersonaRMError
 from persona_rm.io.terminal import make_console
 
+EXTRA_NAME = re.compile(r"[\w.-]+")
+EXTRA_MARKER = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+"""How the metadata of a package writes a requirement of an extra: `pyarrow>=17; extra == 'data'`."""
+COLLECTIONS = ("gpu", "dev")
+"""Extras that hold other extras: they are named only for a package that no smaller extra has."""
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""What a wrong command line raises: the class of whichever click typer uses."""
+"""What a wrong command line raises: the class of the click package that typer uses, its own or the installed one."""
 
 
 class Verbs(TyperGroup):
@@ -45,31 +53,81 @@ app = typer.Typer(
     name="persona-rm",
     cls=Verbs,
     help="User-level rewards for OpenRLHF: each user gets their own reward, in the RLHF stack you already run.\n\n"
-    "Start with `persona-rm run recipes/quickstart.yaml`: it shows the whole product on an embedded world.",
+    "Start with `persona-rm run quickstart`: it runs the whole product on simulated users. `persona-rm recipes` lists "
+    "the other recipes, and `persona-rm VERB --help` explains a verb with an example.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 console = make_console()
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # models load in a second, amid bars that mean something
-RecipePath = Annotated[Path, typer.Argument(help="A recipe (YAML). Packaged ones: `persona-rm recipes`.")]
+# Models load in a second; their bars would hide those of the stages.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+RecipePath = Annotated[
+    Path, typer.Argument(help="The recipe: a YAML file, or a name that `persona-rm recipes` lists.")
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Overrides: `seed=1 source=reddit source.path=FILE dpo.pba.args.adam.lr=1e-4`."),
+    typer.Argument(
+        help="Settings that replace those of the recipe: `seed=1 source.path=FILE dpo.pba.args.adam.lr=1e-4`."
+    ),
 ]
 Only = Annotated[
     list[str] | None, typer.Option(help="Run only this stage: pretrain, build, dpo, eval, ppo or report. Repeatable.")
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"{__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+
+
 @contextmanager
 def told() -> Iterator[None]:
-    """Our own errors are one red message and exit code 1; anything else is a bug and keeps its traceback."""
+    """Print an error of this library as one red message and exit with code 1.
+
+    A missing package of an extra is such an error too. Any other exception is a bug and keeps its traceback.
+    """
     try:
         yield
     except PersonaRMError as error:
-        make_console(stderr=True).print(Text.assemble((type(error).__name__, "bold red"), f": {error}"))
-        raise typer.Exit(1) from error
+        _fail(error)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if not (extras := extras_with(module)):
+            raise
+        commands = " or ".join(f"pip install persona_rm[{extra}]" for extra in extras)
+        _fail(MissingExtra(f"this needs the package {module!r}, which is not installed: {commands}"))
+
+
+def _fail(error: PersonaRMError) -> NoReturn:
+    make_console(stderr=True).print(Text.assemble((type(error).__name__, "bold red"), f": {error}"))
+    raise typer.Exit(1) from error
+
+
+def extras_with(module: str) -> list[str]:
+    """The extras of this package that install a module, as its metadata lists them; none for a module of no extra."""
+    try:
+        requirements = requires("persona_rm") or []
+    except PackageNotFoundError:
+        return []
+    extras = []
+    for requirement in requirements:
+        package, extra = EXTRA_NAME.match(requirement), EXTRA_MARKER.search(requirement)
+        if package and extra and package[0].replace("-", "_").lower() == module:
+            extras.append(extra[1])
+    small = [extra for extra in dict.fromkeys(extras) if extra not in COLLECTIONS]
+    return small or [extra for extra in dict.fromkeys(extras) if extra != "dev"]
 
 
 def recipe_of(path: Path, overrides: list[str] | None):  # type: ignore[no-untyped-def]
@@ -79,7 +137,7 @@ def recipe_of(path: Path, overrides: list[str] | None):  # type: ignore[no-untyp
 
 
 def find_recipe(path: Path) -> Path:
-    """The recipe as given, or the packaged one of that name."""
+    """The recipe as given if the file exists, else the packaged one of that name."""
     if path.exists():
         return path
     named = {p.stem: p for p in recipe_files()}

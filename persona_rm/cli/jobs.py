@@ -14,7 +14,12 @@ from persona_rm.errors import RecipeError
 
 @app.command()
 def run(recipe: RecipePath, overrides: Overrides = None, only: Only = None) -> None:
-    """Run a recipe: build, DPO, evaluation, PPO, report. Stages that are done are skipped; a killed run goes on."""
+    """Run all stages of a recipe: build, DPO, evaluation, PPO and the report.
+
+    Stages that are done are skipped, so a run that was killed goes on where it stopped.
+
+    Example: `persona-rm run quickstart seed=1 out=runs/first`
+    """
     with told():
         from persona_rm.pipeline.job import run_recipe
 
@@ -25,19 +30,23 @@ def run(recipe: RecipePath, overrides: Overrides = None, only: Only = None) -> N
 def build(
     recipe: RecipePath,
     overrides: Overrides = None,
-    sample: Annotated[str, typer.Option(help="Only so many of the threads, e.g. `1%`, drawn by their ids.")] = "",
+    sample: Annotated[
+        str, typer.Option(help="Build from a share of the threads, such as `1%`, drawn by their ids.")
+    ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, on how many rows, at what cost.")
+        bool, typer.Option("--dry-run", help="Print what would run, on how many rows and at what cost, and stop.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option(help="Go on where a killed build stopped and skip what is done; --no-resume starts over.")
+        bool, typer.Option(help="Skip what an earlier build of the same recipe finished. --no-resume starts over.")
     ] = True,
 ) -> None:
     """Build an AlignX-style data set from the recipe's threads, on Ray Data.
 
-    In the folder `out=FOLDER` (default: runs/NAME): Parquet under data/, README.md and card.json (the data card) and
-    figures/. `datasets.load_dataset(FOLDER)` reads it. Exit code 0: clean; 3: built, but input was quarantined or rows
-    failed, as the card says; 1: not built.
+    The folder `out=FOLDER` (default: runs/NAME) gets Parquet files under data/, the data card (README.md, card.json)
+    and figures/. `datasets.load_dataset(FOLDER)` reads it. The exit code is 0 for a clean build, 3 if it was built but
+    input was quarantined or rows failed (the card says which), and 1 if it was not built.
+
+    Example: `persona-rm build construct_reddit source.path=threads.jsonl --sample 1%`
     """
     with told():
         from persona_rm.construct import job as construction
@@ -55,7 +64,7 @@ def build(
 
 
 def _share(text: str) -> float:
-    """ "1%" or "0.01"."""
+    """The share that "1%" or "0.01" means. Raises `RecipeError` for a text that is no share."""
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as error:
@@ -66,7 +75,8 @@ def _share(text: str) -> float:
 
 
 def _again(recipe: Path, overrides: list[str] | None, sample: str) -> str:
-    """The command line, for the card: of a path only the last name, as folders of a machine are nobody's business."""
+    """The command line, for the data card. Of a path it keeps the last name only: cards are published, and the folders
+    of a machine are private."""
     parts = [override.partition("=") for override in overrides or ()]
     given = [key + sign + (value if value.startswith(("[", "{")) else Path(value).name) for key, sign, value in parts]
     return shlex.join(["persona-rm", "build", recipe.name, *given, *(["--sample", sample] if sample else ())])
@@ -74,21 +84,27 @@ def _again(recipe: Path, overrides: list[str] | None, sample: str) -> str:
 
 @app.command()
 def leakage(
-    train: Annotated[Path, typer.Argument(help="Examples to train on: a file or a folder in the AlignX format.")],
-    test: Annotated[Path, typer.Argument(help="Examples to test on.")],
+    train: Annotated[Path, typer.Argument(help="The examples for training: a file or a folder in the AlignX format.")],
+    test: Annotated[Path, typer.Argument(help="The examples for testing.")],
     near: Annotated[
-        float, typer.Option(help="Texts this alike (Jaccard, 0 to 1) are near-duplicates; 0: not looked for.")
+        float,
+        typer.Option(help="Jaccard similarity (0 to 1) from which two texts are near-duplicates; 0 skips the search."),
     ] = 0.8,
-    space: Annotated[str, typer.Option(help="Space of the files.")] = "alignx90",
+    space: Annotated[str, typer.Option(help="The preference space of the files.")] = "alignx90",
 ) -> None:
-    """Look for posts, people and (nearly) equal texts that train and test share. Exit code 1 where there are any."""
+    """Look for posts, users and (nearly) equal texts that the training and test data share.
+
+    The exit code is 1 if anything is shared.
+
+    Example: `persona-rm leakage "runs/reddit/data/train-*.parquet" "runs/reddit/data/test-*.parquet"`
+    """
     with told():
         from persona_rm.construct.split.leakage import check
         from persona_rm.io.alignx_format import read_examples
         from persona_rm.space import load_space
 
-        found = load_space(space)
-        report = check(read_examples(train, found), read_examples(test, found), near or None)
+        dimensions = load_space(space)
+        report = check(read_examples(train, dimensions), read_examples(test, dimensions), near or None)
         rows = report.rows()
         table = Table(*(Column(name, no_wrap=True) for name in rows[0]), box=SIMPLE, pad_edge=False)
         for row in rows:
@@ -105,12 +121,18 @@ def leakage(
 def prepare(
     recipe: RecipePath,
     overrides: Overrides = None,
-    to: Annotated[str, typer.Option("--for", help="The host's trainer that the rows are for: dpo.")] = "dpo",
-    section: Annotated[str, typer.Option(help="Which section of the recipe's `dpo`; default the first.")] = "",
-    out: Annotated[Path, typer.Option(help="Where the JSON lines go.")] = Path("rows.jsonl"),
+    to: Annotated[str, typer.Option("--for", help="The trainer of the host that the rows are for: dpo.")] = "dpo",
+    section: Annotated[
+        str, typer.Option(help="The section of the recipe's `dpo` to write rows for. The default is the first.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="The file for the rows (JSON lines).")] = Path("rows.jsonl"),
 ) -> None:
-    """Write training rows for the host (prompt, chosen, rejected), and print the host's command for them. Builds what
-    is missing first."""
+    """Write training rows for the host (prompt, chosen, rejected) and print the host's command for them.
+
+    Stages that the rows need, such as the build, run first if they are not done.
+
+    Example: `persona-rm prepare quickstart --section ica --out rows.jsonl`
+    """
     with told():
         from persona_rm.hosts import load_host
         from persona_rm.pipeline.members import model_folder
@@ -139,9 +161,16 @@ def prepare(
 def evaluate(
     recipe: RecipePath,
     overrides: Overrides = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures here: name, value, low, high, n.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the figures to this file: name, value, low, high, n.")
+    ] = None,
 ) -> None:
-    """Alignment accuracy, flip, history sizes and controls, with intervals by user. Trains what is missing first."""
+    """Evaluate a recipe: alignment accuracy, flipped users, history sizes and controls, with intervals by user.
+
+    Stages that the evaluation needs, such as training, run first if they are not done.
+
+    Example: `persona-rm eval quickstart --json figures.json`
+    """
     with told():
         from persona_rm.benchmarks.evaluation import read_figures, write_figures
         from persona_rm.pipeline.job import run_recipe, summary
@@ -157,8 +186,11 @@ def evaluate(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A run folder, e.g. runs/embedded.")]) -> None:
-    """Write report.html of a run again: one file, pictures and commands inside, works offline."""
+def report(folder: Annotated[Path, typer.Argument(help="The folder of a run, such as runs/quickstart.")]) -> None:
+    """Write the report of a run again: one HTML file with pictures and commands inside, which works offline.
+
+    Example: `persona-rm report runs/quickstart`
+    """
     with told():
         from persona_rm.pipeline.job import make_report
         from persona_rm.pipeline.run import RunFolder
@@ -171,9 +203,14 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder, e.g. runs/
 def rehearse(
     recipe: RecipePath,
     overrides: Overrides = None,
-    show: Annotated[bool, typer.Option("--show", help="Only say what would change.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what would change and stop.")] = False,
 ) -> None:
-    """Run any recipe small on this machine, CPU included, through the real host; says what it changed and why."""
+    """Run a small version of any recipe on this machine, CPU included, through the real host.
+
+    It prints what it changed in the recipe and why.
+
+    Example: `persona-rm rehearse llama8b_8gpu source=simulator --show`
+    """
     with told():
         from persona_rm.hosts import load_host
         from persona_rm.pipeline.job import run_recipe

@@ -17,59 +17,65 @@ if TYPE_CHECKING:
     from persona_rm.serving.http.settings import Settings
 
 FOLDER = "serve"
-"""Of bundles that were made for serving, in the run's folder."""
+"""The subfolder of a run for bundles that were made for serving."""
 
 
 @app.command()
 def serve(
     recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe with a `ppo` section; not needed with --bundle.")
+        Path | None, typer.Argument(help="A recipe with a `ppo` section. It is not needed with --bundle.")
     ] = None,
     overrides: Overrides = None,
-    port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 8000,
-    host: Annotated[str, typer.Option(help="Where to listen. Other machines need a token: see below.")] = "127.0.0.1",
-    section: Annotated[str, typer.Option(help="Which section of the recipe's `ppo`; default the first.")] = "",
-    bundle: Annotated[Path | None, typer.Option(help="Serve this bundle folder.")] = None,
-    actors: Annotated[int, typer.Option(min=0, help="Reward actors on Ray; 0 scores in this process.")] = 0,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor; a share is fine.")] = 0,
-    token_file: Annotated[Path | None, typer.Option(help="File with the bearer token.")] = None,
-    body_limit: Annotated[int, typer.Option(min=1, help="Bytes of one call, at most.")] = 16 << 20,
-    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that a call may take.")] = 150,
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. Other than loopback it needs a token, see above.")
+    ] = "127.0.0.1",
+    section: Annotated[str, typer.Option(help="The section of the recipe's `ppo`. The default is the first.")] = "",
+    bundle: Annotated[Path | None, typer.Option(help="The bundle folder to serve.")] = None,
+    actors: Annotated[
+        int, typer.Option(min=0, help="The number of reward actors on Ray; 0 scores in this process.")
+    ] = 0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor. Fractions such as 0.5 are allowed.")] = 0,
+    token_file: Annotated[Path | None, typer.Option(help="A file with the bearer token.")] = None,
+    body_limit: Annotated[int, typer.Option(min=1, help="The largest request body, in bytes.")] = 16 << 20,
+    deadline: Annotated[float, typer.Option(min=0.1, help="The timeout of a call, in seconds.")] = 150,
     log: Annotated[
-        Path | None, typer.Option(help="Folder for one line per reward: who and how long, no texts.")
+        Path | None, typer.Option(help="A folder for the reward log: one line per reward, without texts.")
     ] = None,
 ) -> None:
     """Serve rewards over HTTP: OpenRLHF's `/get_reward`, a typed `/score`, `/health`, `/ready`, `/metrics`.
 
-    The bundle is the one that the recipe's PPO run made (runs/NAME/ppo/SECTION/bundle). Where there is none yet it is
-    made, if what it needs is trained.
+    The bundle is the one that the recipe's PPO run wrote (runs/NAME/ppo/SECTION/bundle). If there is none yet, it is
+    made, provided that what it needs is trained.
 
-    Once a reward can be had, one line says the address and a call to try; `/openapi.json` has the schema. SIGTERM ends
-    it when calls under way are answered.
+    As soon as the service is ready it prints its address and a call to try; `/openapi.json` has the schema. SIGTERM
+    stops it after the calls in progress are answered.
 
-    A token is asked for where PERSONA_RM_TOKEN or --token-file has one, and must be there unless --host is this
-    machine alone. OpenRLHF's client sends no headers: `--reward.remote_url http://any:TOKEN@HOST:PORT/get_reward`.
-    PERSONA_RM_LABELS=strict refuses samples of strangers.
+    PERSONA_RM_TOKEN or --token-file sets a bearer token. A token is required unless --host is loopback. OpenRLHF's
+    client sends no headers: use `--reward.remote_url http://any:TOKEN@HOST:PORT/get_reward`.
+    PERSONA_RM_LABELS=strict rejects samples of unknown users.
 
-    If OpenRLHF runs on the same cluster, `persona-rm where openrlhf` is the safer door: it can stop the job.
+    If OpenRLHF runs on the same cluster, prefer the plugin of `persona-rm where openrlhf`: it can stop the job.
+
+    Example: `persona-rm serve contrast --port 8000`
     """
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
         folder = bundle or _bundle_of(recipe, overrides, section)
         from persona_rm.serving.http.server import curl_example, run_server
 
-        somebody, token = _somebody(folder), settings.token is not None
+        user, token = _first_user(folder), settings.token is not None
 
         def say(url: str) -> None:
-            line = f"Serving {folder} at {url}   try: {curl_example(url, somebody, token=token)}"
+            line = f"Serving {folder} at {url}   try: {curl_example(url, user, token=token)}"
             console.print(line, highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:
             run_server(service, settings, say)
 
 
-def _somebody(folder: Path) -> str:
-    """The first person of a bundle; where they are all in a store, a word to replace."""
+def _first_user(folder: Path) -> str:
+    """The first user of a bundle, for an example call. "USER" if all users are in a store."""
     from persona_rm.bundle.load import read_file, users_in
 
     first = next(users_in(folder, read_file(folder)), None)
@@ -78,7 +84,7 @@ def _somebody(folder: Path) -> str:
 
 def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":
     try:
-        import fastapi  # noqa: F401 - only whether they are there
+        import fastapi  # noqa: F401 - the imports only check that the packages are installed
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
@@ -92,7 +98,7 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
 
 @contextmanager
 def _service(folder: Path, actors: int, gpus: float, deadline: float, log: Path | None) -> "Iterator[Service]":
-    """One actor in this process, or a pool that ends with this block."""
+    """One actor in this process, or a pool of actors that ends with this block."""
     from persona_rm.serving.http.service import ActorService, PoolService
 
     if not actors:
@@ -119,10 +125,10 @@ def _service(folder: Path, actors: int, gpus: float, deadline: float, log: Path 
 def _bundle_of(recipe: Path | None, overrides: list[str] | None, section: str) -> Path:
     """The bundle of the recipe's PPO run, or one that is made now."""
     if recipe is None:
-        raise RecipeError("say what to serve: a recipe with a `ppo` section, or --bundle FOLDER")
+        raise RecipeError("there is nothing to serve: name a recipe with a `ppo` section, or --bundle FOLDER")
     plan = recipe_of(recipe, overrides)
     if not plan.ppo:
-        raise RecipeError(f"{recipe} has no `ppo` section, so it says of no bundle; name one with --bundle FOLDER")
+        raise RecipeError(f"{recipe} has no `ppo` section, so it names no bundle; name one with --bundle FOLDER")
     section = section or next(iter(plan.ppo))
     if section not in plan.ppo:
         raise RecipeError(f"the recipe has no ppo.{section}; its sections: {', '.join(plan.ppo)}")
@@ -132,7 +138,7 @@ def _bundle_of(recipe: Path | None, overrides: list[str] | None, section: str) -
 
 
 def _made_for(plan: "Recipe", section: str, made: Path) -> bool:
-    """True where the PPO run wrote its bundle by this recipe: an override may ask for another. A folder that keeps no
+    """True if the PPO run wrote its bundle from the same settings: an override may ask for others. A folder without a
     recipe is taken as it is."""
     from persona_rm.pipeline.stages.ppo import bundle_inputs
     from persona_rm.recipe import load_recipe
@@ -142,7 +148,7 @@ def _made_for(plan: "Recipe", section: str, made: Path) -> bool:
 
 
 def _make_bundle(recipe: Path, plan: "Recipe", section: str, config: "PpoConfig") -> Path:
-    """A bundle without a PPO run. Raises `RecipeError`, with the command, where its policy is not trained yet."""
+    """Make a bundle without a PPO run. Raises `RecipeError` with the command to run if its policy is not trained."""
     from persona_rm.pipeline.run import RunFolder, file_hash
     from persona_rm.pipeline.stages.ppo import bundle_inputs, bundle_of, users_of
     from persona_rm.pipeline.stages.train import MODEL
@@ -151,8 +157,8 @@ def _make_bundle(recipe: Path, plan: "Recipe", section: str, config: "PpoConfig"
     if config.reward in plan.dpo and not policy.is_dir():
         raise RecipeError(
             f"ppo.{section} rewards by the policy of dpo.{config.reward}, and {policy} is not there yet. Train it "
-            f"first: persona-rm run {recipe} --only build --only dpo. Or serve what the starting model says of each "
-            f"person: add ppo.{section}.reward=contrast"
+            f"first: persona-rm run {recipe} --only build --only dpo. Or serve the rewards of the untrained starting "
+            f"model: add ppo.{section}.reward=contrast"
         )
     run = RunFolder(plan, plan.folder, console)
 

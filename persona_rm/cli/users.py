@@ -1,6 +1,5 @@
-"""Verbs about people: infer, ask, profile."""
+"""Verbs about users: infer and ask."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +11,20 @@ from persona_rm.errors import RecipeError
 from persona_rm.io.terminal import print_head
 
 KEYS = {"1": 2, "2": 1, "3": 0, "4": -1, "5": -2}
-"""What is typed -> the grade of the answer."""
+"""From what is typed to the grade of the answer."""
 CHOICES = "1 first, clearly  2 first  3 the same  4 second  5 second, clearly  w REASON  s skip  q end"
 
 
 @app.command()
 def infer(recipe: RecipePath, overrides: Overrides = None) -> None:
-    """Infer people's preference directions from their evidence: probabilities, what is said, and the items behind it.
+    """Infer users' preference directions from their evidence, with probabilities and the items behind each.
 
-    Learns first, from the people of the training side, how often evidence errs (`infer.inferrer`, default: posterior).
-    `infer.users=FILE` names whose directions (JSON lines as in a bundle's users.jsonl); `infer.store=sqlite:FILE` or
-    `redis://HOST` where their states go. In the run's folder under infer/: directions.jsonl, model/, profiles.arrow.
+    The inferrer (`infer.inferrer`, by default posterior) first learns from the users of the training side how often
+    evidence errs. `infer.users=FILE` names the users to infer (JSON lines as in a bundle's users.jsonl), and
+    `infer.store=sqlite:FILE` or `redis://HOST` the store of their states. The folder infer/ of the run gets
+    directions.jsonl, model/ and profiles.arrow.
+
+    Example: `persona-rm infer inference infer.users=users.jsonl out=runs/mine`
     """
     with told():
         from persona_rm.pipeline.job import run_recipe
@@ -34,15 +36,19 @@ def infer(recipe: RecipePath, overrides: Overrides = None) -> None:
 def ask(
     recipe: RecipePath,
     overrides: Overrides = None,
-    user: Annotated[str, typer.Option(help="Who is asked; somebody known goes on where they stopped.")] = "me",
-    questions: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
-    store: Annotated[str, typer.Option(help="Where states are kept; default: people.sqlite of the run.")] = "",
-    readmit: Annotated[bool, typer.Option("--readmit", help="Ask somebody who was erased, and keep them.")] = False,
+    user: Annotated[str, typer.Option(help="The id of the user. A known user goes on where they stopped.")] = "me",
+    questions: Annotated[int, typer.Option(min=1, help="The largest number of questions to ask.")] = 10,
+    store: Annotated[str, typer.Option(help="The store of user states. The default is users.sqlite in the run.")] = "",
+    readmit: Annotated[
+        bool, typer.Option("--readmit", help="Ask a user who was erased, and store them again.")
+    ] = False,
 ) -> None:
-    """Get to know somebody by asking: each question is the pair of texts whose comparison would tell most.
+    """Learn a user's preferences by asking: each question is the pair of texts whose comparison would tell most.
 
-    Answer 1 (the first, clearly) to 5 (the second, clearly); `w` and a reason says more ("too long"); `s` skips; `q`
-    ends. What was learned is kept in the store after every answer.
+    Answer 1 (the first, clearly) to 5 (the second, clearly). `w` with a reason says more ("too long"), `s` skips the
+    question and `q` ends. What was learned is stored after every answer.
+
+    Example: `persona-rm ask inference --user ann --questions 5`
     """
     with told():
         from persona_rm.pipeline.job import run_recipe
@@ -55,31 +61,7 @@ def ask(
         for number in range(1, questions + 1):
             if not desk.interview.open or not _question(desk, number, questions):
                 break
-        _known(desk)
-
-
-@app.command()
-def profile(
-    store: Annotated[str, typer.Argument(help="arrow:FILE, sqlite:FILE or redis://HOST.")],
-    user: Annotated[str, typer.Argument(help="Whose.")],
-    export: Annotated[Path | None, typer.Option(help="Write all that is held about them here (JSON).")] = None,
-    erase: Annotated[bool, typer.Option("--erase", help="Remove them; a tombstone keeps them out.")] = False,
-) -> None:
-    """Show, export or erase what a profile store holds about a person."""
-    with told():
-        from persona_rm.profiles import open_store
-
-        with open_store(store) as held:
-            if not erase or export:
-                text = json.dumps(held.export(user), ensure_ascii=False, indent=1)
-                if export:
-                    export.write_text(text + "\n", encoding="utf-8")
-                    console.print(f"Written: {export}")
-                else:
-                    console.print_json(text)
-            if erase:
-                found = held.erase([user])
-                console.print("Erased." if found else "There was nothing; a tombstone keeps them out.")
+        _summary(desk)
 
 
 def _with_infer(recipe: Path, overrides: list[str] | None) -> Any:
@@ -90,7 +72,7 @@ def _with_infer(recipe: Path, overrides: list[str] | None) -> Any:
 
 
 def _question(desk: Any, number: int, of: int) -> bool:
-    """Ask one question until it is answered or skipped; False where the person wants to end."""
+    """Ask one question until it is answered or skipped. False if the user wants to end."""
     question, nats = desk.interview.question()
     print_head(console, f"Question {number} of at most {of}", f" ({nats / 0.6931:.2f} bits expected)")
     console.print(question.prompt, highlight=False)
@@ -116,12 +98,12 @@ def _question(desk: Any, number: int, of: int) -> bool:
             console.print("1 to 5, w and a reason, s or q", style="yellow")
 
 
-def _known(desk: Any) -> None:
-    """What is known now, in words."""
+def _summary(desk: Any) -> None:
+    """Print what is known about the user now, in words."""
     posterior = desk.interview.posterior
     space = desk.interview.inferrer.space
     if posterior.cold:
-        raise RecipeError(f"nothing was answered: {desk.user!r} stays unknown")
-    said = space.describe(posterior.directions) or "nothing sure"
-    console.print(f"After {posterior.n_items} answers and items: {said}")
-    console.print(f"kept in {desk.store}, version {desk.version}", style="dim")
+        raise RecipeError(f"no question was answered, so nothing is known about user {desk.user!r}")
+    words = space.describe(posterior.directions) or "nothing is certain yet"
+    console.print(f"After {posterior.n_items} answers and items: {words}")
+    console.print(f"stored in {desk.store}, version {desk.version}", style="dim")

@@ -4,24 +4,29 @@ An LLM compares the two responses and answers in the paper's JSON; its descripti
 construction, and kept only where what it says agrees with the pair. Else the template speaks: the directions in words.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from persona_rm.annotators import Annotator
-from persona_rm.annotators.base import Reading
+from persona_rm.annotators.base import Annotator, Reading
 from persona_rm.backends.base import Generation, Generator
-from persona_rm.construct.config import DemoConfig
 from persona_rm.construct.pairing.rules import demo, lone
+from persona_rm.io.text import fill
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment, Directions, Example
 
+if TYPE_CHECKING:
+    from persona_rm.construct.config import DemoConfig
+
 KEYS = ("reason", "textual persona", "dimension description", "like keywords", "dislike keywords")
 TEXT = "textual persona"
+FILE = Path(__file__).with_name("demo.yaml")
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -38,7 +43,7 @@ SCHEMA = {
 
 @cache
 def _question() -> str:
-    text: str = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))["question"]
+    text: str = yaml.safe_load(FILE.read_text(encoding="utf-8"))["question"]
     return text
 
 
@@ -48,16 +53,7 @@ def question(example: Example, space: PreferenceSpace) -> str:
     keywords = ", ".join(d.name for d in space.dimensions if d.id.startswith("likes_"))
     listed = "\n".join(f"{n}. {d.name}: ({d.positive.answer}, {d.negative.answer})" for n, d in enumerate(named, 1))
     texts = {"post": example.prompt, "first": example.chosen, "second": example.rejected}
-    return _filled(_question(), {"dimensions": listed, "keywords": keywords, **texts})
-
-
-def _filled(template: str, values: dict[str, str]) -> str:
-    """Fills {names} in one pass, so that braces in people's texts stay what they are."""
-    out, rest = [], template
-    for name in ("dimensions", "keywords", "post", "first", "second"):
-        before, _, rest = rest.partition("{" + name + "}")
-        out += [before, values[name]]
-    return "".join([*out, rest])
+    return fill(_question(), {"dimensions": listed, "keywords": keywords, **texts})
 
 
 def described(generation: Generation) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from pydantic import Field
 
 from persona_rm.config import Config
+from persona_rm.construct.pairing.rules import demo
 from persona_rm.construct.split.sides import Side, key_of, side_of
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.space import PreferenceSpace
@@ -124,10 +125,6 @@ class ValueMix:
         return places
 
     def _example(self, kind: MixKind, place: int, pair: MixPair) -> Example | Drop:
-        from persona_rm.construct.pairing.rules import (
-            demo,  # steps needs the job's config, of which MixConfig is a part
-        )
-
         name, directions = f"{kind.source}-{kind.dimension}-{pair.id}", self._directions(kind)
         items = self._items(kind, place, name, directions)
         if len(items) < self.config.min_items:

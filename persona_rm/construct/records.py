@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from persona_rm.construct.pairing.rules import LabelledPair
-from persona_rm.types import Comment, Directions, Drop, Example, Levels, Pair, Persona, Thread, Ugc
+from persona_rm.types import Comment, Directions, Drop, Example, Levels, Pair, Persona, Thread, Ugc, content_id
 
 SIGNS = "-0+"
 Body = Mapping[str, Any]
@@ -25,11 +24,30 @@ class PostRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two responses of one post, from different clusters, and the direction that choosing the first shows."""
+
+    post: str
+    chosen: Comment
+    rejected: Comment
+    directions: Directions
+
+    def mirrored(self) -> "LabelledPair":
+        """The choice of a user of the opposite views."""
+        return LabelledPair(self.post, self.rejected, self.chosen, tuple(-d for d in self.directions))
+
+
+@dataclass(frozen=True, slots=True)
 class PostPairs:
     """The preference pairs of a post; its thread carries no comments any more."""
 
     post: PostRecord
     pairs: tuple[LabelledPair, ...]
+
+
+def post_name(post: PostRecord) -> str:
+    """One name for posts that say (nearly) the same."""
+    return post.group or content_id(post.thread.prompt)
 
 
 def noted(drops: Sequence[Drop], counts: Mapping[str, float]) -> str:

@@ -24,19 +24,17 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import Item
 from persona_rm.inferrers.item_reader import (
-    MIDDLE,
     PromptAndText,
-    fill,
     labels_schema,
     listed,
     read_labels,
     read_levels,
     read_prompts,
-    shorten,
     votes_of,
 )
+from persona_rm.io.text import fill, shorten
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Directions, Levels, content_id
+from persona_rm.types import MIDDLE, Directions, Levels, content_id
 
 PACKAGED = Path(__file__).with_suffix(".yaml")
 FIELDS = {"wanted": {"clause"}, "refused": {"clause"}, "question": {"labels", "about", "critique"}}

@@ -5,7 +5,6 @@ chosen is compared with that of what was rejected (paper, section 4.2). Votes, n
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +17,14 @@ from persona_rm.backends.base import LevelReader
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import Item, bare_item, check_votes
+from persona_rm.io.text import FIELD
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Directions, Levels, Pair, Persona, Ugc, content_id
+from persona_rm.types import MIDDLE, Directions, Levels, Pair, Persona, Ugc, content_id
 
 PromptAndText = tuple[str, str]
 """(prompt, text)."""
-FIELD = re.compile(r"\{([a-z_]+)\}")
 NO_LABEL, BOTH_POLES = "no label of the space", "both poles of a dimension"
 KEY = "labels"
-GAP = " [...] "
-MIDDLE = 2
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
@@ -111,26 +108,6 @@ def _demo(about: str, levels: Mapping[PromptAndText, Levels]) -> Item:
 def votes_of(levels: Sequence[int], against: Sequence[int]) -> Directions:
     """The sign of the difference, dimension by dimension."""
     return tuple((a > b) - (a < b) for a, b in zip(levels, against, strict=True))
-
-
-def fill(text: str, fields: Mapping[str, str]) -> str:
-    """Fields in braces, in one pass: a brace in a person's text stays a brace. Raises `DataError` for an unknown."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in fields:
-            raise DataError(f"a prompt names {{{match[1]}}}; here there is: {', '.join(fields)}")
-        return fields[match[1]]
-
-    return FIELD.sub(value, text)
-
-
-def shorten(text: str, limit: int) -> str:
-    """`limit` characters or fewer; the middle goes, two thirds of what stays are the beginning."""
-    if len(text) <= limit:
-        return text
-    room = max(0, limit - len(GAP))
-    head = room * 2 // 3
-    return text[:head] + GAP + text[len(text) - (room - head) :]
 
 
 def read_prompts(path: Path, form: type[ConfigT], fields: Mapping[str, set[str]]) -> ConfigT:

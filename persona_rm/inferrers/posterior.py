@@ -11,9 +11,9 @@ One source can never say more than `ceiling` nats about a dimension, whatever th
 source does not outvote the others.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,11 @@ from pydantic import Field
 from persona_rm.backends.base import Backends
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
+from persona_rm.inferrers.base import NO_BACKENDS, ModelInferrer, Posterior
 from persona_rm.inferrers.calibration import Calibration, CalibrationKind, fit_calibration
 from persona_rm.inferrers.em import GENERIC, FitConfig, choose_model
-from persona_rm.inferrers.evidence import Item, behind, check_votes
-from persona_rm.inferrers.model import EvidenceCounts, Floats, PreferenceModel
+from persona_rm.inferrers.evidence import behind, check_votes
+from persona_rm.inferrers.model import EvidenceCounts, Floats, Ints, PreferenceModel
 from persona_rm.inferrers.stored_answers import Belief, Perception, hear
 from persona_rm.inferrers.tally import OTHER, Tally, read_tally
 from persona_rm.space import PreferenceSpace
@@ -35,7 +35,6 @@ from persona_rm.types import Persona, UserState
 MODEL = "model.safetensors"
 CHUNK = 256
 """People in one computation: what fits the cache."""
-Ints = npt.NDArray[np.int64]
 
 
 class PosteriorConfig(Config):
@@ -69,13 +68,8 @@ class PosteriorConfig(Config):
     """Noise of answers to questions, in levels (`answers.Perception`)."""
     seed: int = 0
 
-    @property
-    def perception(self) -> Perception:
-        """How answers are understood."""
-        return Perception(self.temperature)
 
-
-class PosteriorInferrer(Inferrer):
+class PosteriorInferrer(ModelInferrer):
     """Before `fit` it works with generic error rates and an even prior; `fit` learns both from a population."""
 
     name: ClassVar[str] = "posterior"
@@ -87,7 +81,11 @@ class PosteriorInferrer(Inferrer):
         self.model = generic_model(self.sources, len(space), config.held)
         self.calibration = Calibration()
         self.fitted: dict[str, Any] = {}
-        """What `fit` saw and chose, for the report."""
+
+    @property
+    def perception(self) -> Perception:
+        """How answers are understood."""
+        return Perception(self.config.temperature)
 
     def fit(self, personas: Sequence[Persona]) -> None:
         """Error rates, prior and calibration from these people's evidence. Raises `DataError` where there is none."""
@@ -151,25 +149,16 @@ class PosteriorInferrer(Inferrer):
         best = np.where(up >= down, 1, -1)
         return np.asarray(np.where(np.maximum(up, down) > 0, best, 0), np.int64)
 
-    def nobody(self) -> Tally:
-        """The tally of somebody of whom nothing is known."""
+    def empty(self) -> Tally:
+        """The tally of a user of whom nothing is known."""
         return Tally(len(self.space), self.sources, self.config.half_life)
 
-    def tally(self, persona: Persona) -> Tally:
-        """The persona's items, counted."""
-        tally = self.nobody()
-        tally.add(self.items(persona))
-        return tally
+    def of(self, evidence: Tally, *, explain: bool = False) -> Posterior:
+        """The posterior of a tally, in a time that does not depend on the number of its items.
 
-    def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
-        """The posterior of these items."""
-        tally = self.nobody()
-        tally.add(items)
-        return self.of(tally, explain=True)
-
-    def of(self, tally: Tally, *, explain: bool = False) -> Posterior:
-        """The posterior of a tally, in a time that does not depend on the number of its items; with `explain` also
-        the items behind each direction, which looks at all of them."""
+        With `explain` it also names the items behind each direction, which takes a look at all of them.
+        """
+        tally = evidence
         if tally.answers:
             probabilities = self.calibration(self.belief(tally).marginals)
         else:
@@ -186,17 +175,19 @@ class PosteriorInferrer(Inferrer):
         for _, answer in sorted(tally.answers.items()):
             difference = np.zeros(len(self.space), np.int64)
             difference[list(answer.dims)] = answer.by
-            found = hear(found, difference, answer.grade, self.config.perception)
+            found = hear(found, difference, answer.grade, self.perception)
         return found
 
-    def infer_many(self, personas: Iterable[Persona]) -> list[Posterior]:
-        """`infer` for each, in one computation; without the items behind each direction."""
-        tallies = [self.tally(persona) for persona in personas]
-        if not tallies:
-            return []
-        found = self.probabilities(join([tally.counts for tally in tallies]))
-        rows = zip(found.tolist(), self.decide(found).tolist(), tallies, strict=True)
-        return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(t)) for p, d, t in rows]
+    def of_many(self, evidence: Sequence[Tally]) -> list[Posterior]:
+        """`of` for each. Tallies without answers are computed together; answers are heard one by one."""
+        posteriors = {i: self.of(tally) for i, tally in enumerate(evidence) if tally.answers}
+        plain = [i for i, tally in enumerate(evidence) if not tally.answers]
+        if plain:
+            probabilities = self.probabilities(join([evidence[i].counts for i in plain]))
+            rows = zip(plain, probabilities.tolist(), self.decide(probabilities).tolist(), strict=True)
+            for i, row, directions in rows:
+                posteriors[i] = Posterior(tuple(map(tuple, row)), tuple(directions), n_items=len(evidence[i]))
+        return [posteriors[i] for i in range(len(evidence))]
 
     def _behind(self, tally: Tally, dim: int, direction: int) -> tuple[str, ...]:
         """Ids of the items that vote for this direction, and by that for it rather than for neutral."""
@@ -206,10 +197,6 @@ class PosteriorInferrer(Inferrer):
         items, answers = tally.entries.items(), tally.answers.items()
         said = [(id_, one.vote(dim), tally.weight(one) * float(worth[one.source])) for id_, one in items]
         return behind([*said, *((id_, one.vote(dim), abs(one.grade) / 2) for id_, one in answers)], direction)
-
-    def state(self, user_id: str, tally: Tally, version: int = 1) -> UserState:
-        """The tally as a state, for a store."""
-        return UserState(self.name, user_id, tally.to_payload(), len(tally), version)
 
     def resume(self, state: UserState) -> Tally:
         """The tally in a state. Raises `DataError` for another inferrer's state, an older layout, another space."""
@@ -227,15 +214,8 @@ class PosteriorInferrer(Inferrer):
         arrays["temperature"] = np.array([self.calibration.temperature])
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / MODEL)
 
-    @classmethod
-    def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
-        """The inverse of `save`."""
-        found = super().load(folder, space, backends)
-        found.load_model(folder)
-        return found
-
-    def load_model(self, folder: Path) -> None:
-        """Take the model that `save` wrote, and not its config: for a posterior inside another inferrer."""
+    def load_learned(self, folder: Path) -> None:
+        """Take the model and the calibration that `save` wrote."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 

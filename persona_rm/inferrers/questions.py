@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 from persona_rm.backends.base import LevelReader
 from persona_rm.inferrers.ask import Question, QuestionChooser
-from persona_rm.inferrers.base import Posterior
+from persona_rm.inferrers.base import ModelInferrer, Posterior
 from persona_rm.inferrers.critique import Critique, critique_items
-from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.inferrers.tally import Tally
 
 LEAST = 0.02
@@ -24,7 +23,7 @@ LEAST = 0.02
 class Interview:
     """`tally` holds what was known before, and takes the answers."""
 
-    inferrer: PosteriorInferrer
+    inferrer: ModelInferrer
     asker: QuestionChooser
     tally: Tally
     skipped: set[str] = field(default_factory=set)

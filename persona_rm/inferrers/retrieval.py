@@ -1,4 +1,4 @@
-"""`retrieval`: episodic memory. Only the items that come to mind at this prompt speak, under a rule for few items.
+"""`retrieval`: episodic memory, in which only the items that resemble the prompt speak, under a rule for few items.
 
 The paper sums a person up once for all prompts; CIPHER (Gao et al. 2024) keeps episodes instead, and recalls those
 whose context is like the one at hand. Recall here is by likeness and by time:
@@ -97,13 +97,9 @@ class Retrieval(Inferrer):
         self.rule.save(folder)
         super().save(folder)
 
-    @classmethod
-    def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
-        """The inverse of `save`."""
-        found = super().load(folder, space, backends)
-        if isinstance(found.rule, PosteriorInferrer):
-            found.rule.load_model(folder)
-        return found
+    def load_learned(self, folder: Path) -> None:
+        """What the rule learned."""
+        self.rule.load_learned(folder)
 
 
 def recall(persona: Persona, prompt: str, config: RetrievalConfig, encoder: Encoder | None = None) -> Persona:

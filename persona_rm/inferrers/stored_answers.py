@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from persona_rm.errors import DataError
 from persona_rm.inferrers.model import Floats
+from persona_rm.maths import sigmoids
 
 Grade = Literal[-2, -1, 0, 1, 2]
 GRADES: dict[int, str] = {
@@ -43,7 +44,7 @@ class Perception:
         """P(grade -2 .. 2) (..., 5) where the difference is normal: the logistic-normal integral by MacKay's (1992)
         approximation."""
         scale = np.sqrt(self.temperature**2 + np.pi * variance / 8)[..., None]
-        below = 1 / (1 + np.exp(-np.clip((self.cuts - mean[..., None]) / scale, -30, 30)))
+        below = sigmoids(np.clip((self.cuts - mean[..., None]) / scale, -30, 30))
         ends = np.zeros((*mean.shape, 1)), np.ones((*mean.shape, 1))
         return np.asarray(np.maximum(np.diff(np.concatenate([ends[0], below, ends[1]], -1), axis=-1), 1e-12))
 

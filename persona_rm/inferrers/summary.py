@@ -22,7 +22,8 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
 from persona_rm.inferrers.evidence import Item, bare_item, distinct
-from persona_rm.inferrers.item_reader import fill, labels_schema, listed, read_labels, read_prompts, shorten
+from persona_rm.inferrers.item_reader import labels_schema, listed, read_labels, read_prompts
+from persona_rm.io.text import fill, shorten
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Pair, Persona, Ugc
 

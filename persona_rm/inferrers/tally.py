@@ -9,8 +9,8 @@ faded, so the order of arrival does not matter.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -109,6 +109,13 @@ class Tally:
         self.entries = {id_: entry for id_, entry in self.entries.items() if id_ not in gone}
         self.answers = {id_: answer for id_, answer in self.answers.items() if id_ not in gone}
         self.__post_init__()
+
+    def joined(self, before: Self) -> Self:
+        """This tally with what an earlier one knew beside it: its other items, and its answers in place of these.
+
+        An item that both have is as it is in this one.
+        """
+        return replace(self, entries={**before.entries, **self.entries}, answers=before.answers)
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.answers)

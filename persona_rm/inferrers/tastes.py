@@ -13,7 +13,7 @@ the tastes apart (no w_m reaches `sure`): half of each taste would be silence, w
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -164,21 +164,18 @@ class Tastes(Inferrer):
         if self.lens is not None:
             save_file({"centre": self.lens.centre, "view": self.lens.view}, folder / LENS)
 
-    @classmethod
-    def load(cls, folder: Path, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> Self:
-        """The inverse of `save`."""
+    def load_learned(self, folder: Path) -> None:
+        """The posterior's model, and the lens if one was learned."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        found = super().load(folder, space, backends)
-        found.posterior.load_model(folder)
+        self.posterior.load_learned(folder)
         if (folder / LENS).is_file():
             try:
                 arrays = load_file(folder / LENS)
-                found.lens = Lens(arrays["centre"], arrays["view"])
+                self.lens = Lens(arrays["centre"], arrays["view"])
             except (SafetensorError, KeyError) as error:
-                raise DataError(f"not the lens of {cls.name}: {error}", file=folder / LENS) from error
-        return found
+                raise DataError(f"not the lens of {self.name}: {error}", file=folder / LENS) from error
 
 
 def _in_order(items: Iterable[Item]) -> list[Item]:

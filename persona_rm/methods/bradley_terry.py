@@ -15,6 +15,7 @@ from pydantic import Field
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
+from persona_rm.maths import sigmoids
 from persona_rm.methods.base import Method, Need
 from persona_rm.methods.states import next_version
 from persona_rm.space import PreferenceSpace
@@ -113,7 +114,7 @@ def newton(differences: Floats, l2: float, steps: int, tolerance: float = 1e-9) 
     n, size = differences.shape
     weights = np.zeros(size)
     for _ in range(steps):
-        lost = _sigmoid(-differences @ weights)
+        lost = sigmoids(-differences @ weights)
         gradient = l2 * weights - differences.T @ lost / n
         if np.abs(gradient).max() <= tolerance:
             return weights
@@ -131,7 +132,3 @@ def _descend(differences: Floats, weights: Floats, step: Floats, l2: float) -> F
 
 def _loss(differences: Floats, weights: Floats, l2: float) -> float:
     return float(np.logaddexp(0, -differences @ weights).mean() + l2 / 2 * weights @ weights)
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(np.exp(-np.logaddexp(0, -x)))

@@ -14,9 +14,8 @@ from persona_rm.config import Config
 from persona_rm.errors import ScoreError
 from persona_rm.methods.base import Method, Need
 from persona_rm.methods.states import directions_of, directions_state, neutral_payload
-from persona_rm.types import Levels, Persona, RewardRequest, RewardResult, UserState
+from persona_rm.types import MIDDLE, Levels, Persona, RewardRequest, RewardResult, UserState
 
-MIDDLE = 2
 """The level "cannot reflect"."""
 
 

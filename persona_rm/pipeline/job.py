@@ -15,7 +15,7 @@ from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import atomic
 from persona_rm.io.versions import installed
 from persona_rm.methods.base import Method
-from persona_rm.pipeline.members import method_of, model_folder, policies, space_of
+from persona_rm.pipeline.members import method_of, model_folder, policies, space_of, truth_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.evaluate import cases_of, run_eval
 from persona_rm.pipeline.stages.infer import run_infer
@@ -124,7 +124,7 @@ def two_people(run: RunFolder) -> dict[str, object] | None:
     recipe = run.recipe
     trained = next((n for n, d in recipe.dpo.items() if d.method["name"] == "pba"), None)
     policy = run.folder / "dpo" / (trained or "") / MODEL
-    if recipe.source["name"] != "simulator" or trained is None or not policy.is_dir():
+    if not truth_of(recipe) or trained is None or not policy.is_dir():
         return None
     cases = cases_of(recipe, recipe.eval or EvalConfig())
     first, second = _opposed(cases)

@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 from persona_rm.errors import RecipeError
@@ -14,6 +15,7 @@ from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
 from persona_rm.recipe import Recipe
 from persona_rm.registry import Member
+from persona_rm.simulator.simulator import Simulator
 from persona_rm.sources import SOURCES
 from persona_rm.sources.base import Source
 from persona_rm.space import PreferenceSpace, load_space
@@ -47,12 +49,30 @@ def annotator_of(recipe: Recipe) -> Member:
 
 
 def text_annotator_of(recipe: Recipe) -> Member | None:
-    """The annotator of texts that came without intensities. `given` reads none: the embedded world's texts are read by
-    its own wordings, and for other data the recipe has to name another."""
+    """The annotator of texts that came without levels, or None if the recipe has to name one.
+
+    An annotator that only passes on the levels of its texts (`given`) cannot read such texts; then the source's own
+    `text_annotator` does.
+    """
     given = annotator_of(recipe)
-    if given["name"] != "given":
+    cls, _ = ANNOTATORS.member(given)
+    if cls.reads_text:
         return given
-    return {"name": "simulator"} if recipe.source["name"] == "simulator" else None
+    own = source_of(recipe).text_annotator
+    return None if own is None else {"name": own}
+
+
+def truth_of(recipe: Recipe) -> Simulator | None:
+    """The simulator behind the recipe's source, or None for real data."""
+    return source_of(recipe).truth()
+
+
+def simulator_of(recipe: Recipe) -> Simulator:
+    """The simulator behind the recipe's source. Raises `RecipeError` for real data."""
+    simulator = truth_of(recipe)
+    if simulator is None:
+        raise RecipeError(f"this needs known truth (source: simulator); the source is {recipe.source['name']!r}")
+    return simulator
 
 
 def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends | None = None) -> Inferrer:

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.hosts import load_host
-from persona_rm.pipeline.members import model_folder
+from persona_rm.pipeline.members import model_folder, source_of
 from persona_rm.recipe import HostArgs, Recipe
 
 ROWS, PROMPTS, USERS = 16, 8, 8
-SMALL_WORLD = {"users": 40, "test_users": 8, "posts": 80, "replies": 4}
 
 
 def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
@@ -45,9 +44,9 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
 
 
 def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> None:
-    if recipe.source["name"] == "simulator":
-        raw["source"] = {**recipe.source, **SMALL_WORLD}
-        changes.append(f"source: a small world {SMALL_WORLD}")
+    if small := source_of(recipe).small():
+        raw["source"] = {**recipe.source, **small}
+        changes.append(f"source: a small one {dict(small)}")
     elif recipe.build is not None:
         raw["build"] = {**recipe.build.model_dump(exclude_unset=True), "max_threads": 300}
         changes.append("build.max_threads: 300: a small share of the data")

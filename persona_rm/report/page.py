@@ -1,4 +1,4 @@
-"""The page: one HTML file without a single outside reference, pure function of its data."""
+"""The page: one HTML file without any outside reference, a pure function of its data."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from persona_rm import __version__
 from persona_rm.report import inference_section as inference
 from persona_rm.report import markup as html
-from persona_rm.report import sections, sections_run
+from persona_rm.report import sections, sections_run, users_section
 from persona_rm.report.report_data import ReportData
 
 ORDER = (
@@ -18,7 +18,8 @@ ORDER = (
     inference.inferred,
     sections_run.curves,
     sections_run.utility,
-    sections_run.people,
+    users_section.users,
+    sections_run.two_users,
     sections_run.before_after,
     sections_run.card,
     sections_run.made,

@@ -7,17 +7,18 @@ run.json            {"title", "date", "seed", "hardware", "versions": {name: ver
 recipe.yaml         the resolved recipe
 stages.json         [{"name", "status": "done"|"skipped"|"failed", "seconds"}]
 commands.sh         the exact commands, as text
-metrics.json        [{"name", "value", "low", "high", "n"}] (`benchmarks.run.write_figures`)
+metrics.json        [{"name", "value", "low", "high", "n"}] (`benchmarks.evaluation.write_figures`)
 build/card.json     as `construct.card` makes it: {"rows": {name: n}, "drops": {what: {reason: n}}, "levels": {...}}
 ppo/NAME/curve.jsonl    one line per step and user group: {"step", "group", "reward_mean", "n"}
 ppo/NAME/utility.json   {"before": S, "after": S, "difference": S}, S = {"mean", "se", "n"}: true utility of
                         the answers on held-out prompts; "shuffled" in NAME marks the control
 inference/inference.json    see `inference_data`, which also says what is refused
+infer/directions.jsonl  one inferred user per line, as the infer stage writes it; `user_words.read_directions`
 users.json         {"dimensions": [name of each],
                      "users": [{"label", "directions": [-1|0|1 ...], "rewarded_for": [-1..1 ...]}, and a second],
-                     "answers": [{"prompt", "text", "rewards": [first, second person]}],
+                     "answers": [{"prompt", "text", "rewards": [of the first, of the second]}],
                      "before_after": [{"user", "prompt", "before", "after", "utility_before", "utility_after"}]}
-                    `rewarded_for` is what `people.rewarded_for` computes
+                    `rewarded_for` is what `user_rewards.rewarded_for` computes
 """
 
 import json
@@ -31,9 +32,11 @@ import yaml
 
 from persona_rm.benchmarks.evaluation import read_figures
 from persona_rm.benchmarks.metrics import Figure
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, UnknownName
 from persona_rm.report.goals import EMBEDDED_GOALS, Goal, goals_of
 from persona_rm.report.inference_data import parse
+from persona_rm.report.user_words import UserInWords, read_directions
+from persona_rm.space import load_space
 
 Json = Mapping[str, Any]
 
@@ -59,12 +62,12 @@ class PpoFigures:
 
     @property
     def control(self) -> bool:
-        """True for a run in which rewards were those of other people."""
+        """True for a run in which every user got the rewards of another user."""
         return "shuffled" in self.name
 
     @property
     def gain(self) -> float | None:
-        """How many standard errors the true utility rose; None where it was not measured."""
+        """By how many standard errors the true utility rose; None if it was not measured."""
         return None if self.difference is None else self.difference.mean / max(self.difference.se, 1e-12)
 
 
@@ -82,25 +85,27 @@ class ReportData:
     notes: Mapping[str, str] = field(default_factory=dict)
     card: Json | None = None
     ppo: tuple[PpoFigures, ...] = ()
-    people: Json | None = None
+    two_users: Json | None = None
+    inferred_users: tuple[UserInWords, ...] = ()
     inference: Json | None = None
     problems: tuple[str, ...] = ()
-    """Lines that could not be read (a run that was killed while writing), and shortfalls that the run itself names."""
+    """Lines that could not be read (a run may be killed while it writes), and shortfalls that the run itself names."""
 
 
 def collect(folder: Path, goals: Mapping[str, Goal] | None = None) -> ReportData:
-    """Read what the run has. Raises `DataError` for a folder without a run, and by file and key for a broken one."""
+    """Read what the run has. Raises `DataError` for a folder without a run, and names file and key of a broken one."""
     if not folder.is_dir():
         raise DataError("no run folder here; `persona-rm run RECIPE` makes one", file=folder)
     info = _json(folder / "run.json", dict) or {}
     bad: list[str] = []
     figures = tuple(read_figures(folder / "metrics.json")) if (folder / "metrics.json").is_file() else ()
     inference = _inference(folder / "inference" / "inference.json")
+    recipe = _recipe(folder / "recipe.yaml")
     runs = tuple(_ppo(path, bad) for path in sorted((folder / "ppo").glob("*")) if path.is_dir())
     return ReportData(
         title=str(info.get("title", folder.name)),
         info=info,
-        recipe=_recipe(folder / "recipe.yaml"),
+        recipe=recipe,
         stages=tuple(_json(folder / "stages.json", list) or ()),
         commands=_text(folder / "commands.sh"),
         figures=figures,
@@ -108,7 +113,8 @@ def collect(folder: Path, goals: Mapping[str, Goal] | None = None) -> ReportData
         notes=info.get("notes", {}),
         card=_json(folder / "build" / "card.json", dict),
         ppo=tuple(run for run in runs if run.curves or run.difference),
-        people=_people(folder / "users.json"),
+        two_users=_two_users(folder / "users.json"),
+        inferred_users=_inferred_users(folder / "infer" / "directions.jsonl", recipe, bad),
         inference=inference,
         problems=(*bad, *info.get("shortfalls", ())),
     )
@@ -151,7 +157,7 @@ def _ppo(folder: Path, bad: list[str]) -> PpoFigures:
             point = (float(row["step"]), float(row["reward_mean"]))
             if not all(map(math.isfinite, point)):
                 raise ValueError(f"{point} is not finite")
-            curves.setdefault(str(row.get("group") or "everybody"), []).append(point)
+            curves.setdefault(str(row.get("group") or "all users"), []).append(point)
         except (ValueError, KeyError, TypeError) as error:
             bad.append(f"{folder.name}/curve.jsonl, row {number} could not be read: {type(error).__name__} {error}")
     utility = _json(folder / "utility.json", dict) or {}
@@ -169,20 +175,32 @@ def _stat(utility: Json, key: str, path: Path) -> Stat | None:
 
 
 def _inference(path: Path) -> Json | None:
-    found: Json | None = _json(path, dict)
-    if found is not None:
-        parse(found, path)
-    return found
+    content: Json | None = _json(path, dict)
+    if content is not None:
+        parse(content, path)
+    return content
 
 
-def _people(path: Path) -> Json | None:
-    people: Json | None = _json(path, dict)
-    if people is None:
+def _two_users(path: Path) -> Json | None:
+    content: Json | None = _json(path, dict)
+    if content is None:
         return None
-    width = len(people.get("dimensions", ()))
-    for person in people.get("users", ()):
+    width = len(content.get("dimensions", ()))
+    for user in content.get("users", ()):
         for key in ("directions", "rewarded_for"):
-            if len(person.get(key, ())) != width:
-                found = len(person.get(key, ()))
-                raise DataError(f"expected {width} values (one per dimension), found {found}", file=path, key=key)
-    return people
+            length = len(user.get(key, ()))
+            if length != width:
+                raise DataError(f"expected {width} values (one per dimension), found {length}", file=path, key=key)
+    return content
+
+
+def _inferred_users(path: Path, recipe: Json | None, bad: list[str]) -> tuple[UserInWords, ...]:
+    """The users of the infer stage. A space that is gone, because the run was moved, is a problem and no error."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return ()
+    try:
+        space = load_space(str((recipe or {}).get("space", "alignx90")))
+    except UnknownName as error:
+        bad.append(f"The inferred users cannot be shown: {error}.")
+        return ()
+    return tuple(read_directions(path, space))

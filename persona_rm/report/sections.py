@@ -12,13 +12,17 @@ from persona_rm.report.report_data import PpoFigures, ReportData
 HISTORY = re.compile(r"^(.+)_h(\d+)$")
 EVAL = "an `eval` section"
 OWN = ("linear_", "prior_", "tastes_", "drift_", "observed_", "real_")
-"""What the section on inferred preferences shows: other people's choices, or directions without a policy."""
+"""Figures that the section on inferred preferences shows: choices of other users, or directions without a policy."""
 
 
 def header(data: ReportData) -> str:
-    """Title, what was run in one line, and the numbers that one asks for first."""
+    """The title, one line about what was run, and the most important numbers."""
     met = [verdict(f, data.goals, data.figures, data.notes) for f in data.figures if f.name in data.goals]
     words = f"{met.count('ok')} of {len(met)} goals reached." if met else "No figures yet."
+    if data.inferred_users and not data.figures:
+        words = (
+            f"The preference directions of {len(data.inferred_users):,} users were inferred; nothing was evaluated."
+        )
     explained = met.count("explained")
     words += f" {explained} outside the band, explained below." if explained else ""
     facts = [f"{k} {data.info[k]}" for k in ("seed",) if k in data.info]
@@ -81,7 +85,7 @@ def accuracy(data: ReportData) -> str:
     rows += [svg.Dot("Controls"), *(_dot(f, "control") for f in controls)] if controls else []
     low = min(0.4, *(f.low for f in shown))
     chart = svg.dot_chart(rows, (low, 1.0), [(0.5, "chance")], "Alignment accuracy with 95 % intervals")
-    words = "Share of pairs in which the answer that the person preferred got the higher reward; ties count half."
+    words = "Share of pairs in which the answer that the user preferred got the higher reward; ties count half."
     return html.section("Accuracy", html.paragraph(words, "soft"), html.figure(chart))
 
 
@@ -96,7 +100,7 @@ def _dot(figure: Figure, kind: str) -> svg.Dot:
 
 
 def history(data: ReportData) -> str:
-    """Accuracy by how many items of a person's history a method has seen."""
+    """Accuracy by the number of items of a user's history that a method has seen."""
     series: dict[str, list[tuple[int, Figure]]] = {}
     for figure in data.figures:
         if (match := HISTORY.match(figure.name)) and not figure.name.startswith(OWN):
@@ -115,7 +119,7 @@ def history(data: ReportData) -> str:
         log_x=True,
         references=[(0.5, "chance")],
     )
-    words = "The same pairs, each person known by their first items only. Bands are 95 % intervals by user."
+    words = "The same pairs, each user known by their first items only. Bands are 95 % intervals by user."
     return html.section("History size", html.paragraph(words, "soft"), html.figure(svg.legend(lines), chart))
 
 
@@ -152,7 +156,7 @@ def _ppo_shortfall(run: PpoFigures) -> str:
     if run.gain is None:
         return ""
     if run.control and run.gain > 3:
-        return f"PPO {run.name}: rewards of other people raised the true utility by {run.gain:.1f} standard errors."
+        return f"PPO {run.name}: rewards of other users raised the true utility by {run.gain:.1f} standard errors."
     if not run.control and run.gain <= 3:
         return f"PPO {run.name}: the true utility moved by {run.gain:+.1f} standard errors; the goal is more than 3."
     return ""

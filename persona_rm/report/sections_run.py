@@ -1,4 +1,4 @@
-"""The sections about the run: PPO, people, data, and how it was made."""
+"""The sections about the run: PPO, two users, data, and how it was made."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +12,7 @@ MAX_ROWS = 26
 ANSWER_LENGTH = 240
 """Characters of an answer in the table of two users."""
 PPO = "a `ppo` section"
+TWO_USERS = "Two users"
 LEVELS = {"low": "low", "none": "cannot reflect", "high": "high"}
 
 
@@ -42,15 +43,15 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _run_name(run: PpoFigures) -> str:
-    return run.name.replace("_", " ") + (" (control: other people's rewards)" if run.control else "")
+    return run.name.replace("_", " ") + (" (control: rewards of other users)" if run.control else "")
 
 
 def utility(data: ReportData) -> str:
-    """The person's true utility of the answers, before and after PPO: known in the embedded world only."""
+    """The users' true utility of the answers, before and after PPO: it is known for simulated users only."""
     runs = [run for run in data.ppo if run.before and run.after and run.difference]
     title = "True utility of the answers"
     if not runs:
-        return html.section(title, html.missing("no true utilities (known in the embedded world only)", PPO))
+        return html.section(title, html.missing("no true utilities (they are known for simulated users only)", PPO))
     dots: list[svg.Dot] = []
     for run in runs:
         dots.append(svg.Dot(_run_name(run)))
@@ -58,7 +59,7 @@ def utility(data: ReportData) -> str:
         dots.append(_stat_dot("after", run.after, "control" if run.control else "main"))
     ends = [end for dot in dots if dot.value is not None for end in (dot.low, dot.high)]
     chart = svg.dot_chart(dots, svg.padded(ends), title="True utility before and after PPO, two standard errors")
-    words = "On held-out prompts, as the person in question would value the answer. Bars are two standard errors."
+    words = "On held-out prompts, as each user would value the answer. Bars are two standard errors."
     head: list[html.TableCell] = [
         "run",
         ("rise", "num"),
@@ -95,18 +96,18 @@ def _rise(run: PpoFigures) -> list[html.TableCell]:
     ]
 
 
-def people(data: ReportData) -> str:
-    """Two people: what they want, what they are rewarded for, and the same answers scored for both."""
-    if not data.people or len(data.people.get("users", ())) < 2:
-        return html.section("Two people", html.missing("no two people to compare", "an `eval` section"))
-    two = data.people["users"][:2]
-    labels = [str(person.get("label", f"person {i + 1}")) for i, person in enumerate(two)]
+def two_users(data: ReportData) -> str:
+    """Two users: what they prefer, what they are rewarded for, and the same answers scored for both."""
+    if not data.two_users or len(data.two_users.get("users", ())) < 2:
+        return html.section(TWO_USERS, html.missing("no two users to compare", "an `eval` section"))
+    two = data.two_users["users"][:2]
+    labels = [str(user.get("label", f"user {number}")) for number, user in enumerate(two, 1)]
     words = (
-        "Left, what the person prefers (known, or inferred); right, what raises the reward computed for that person, "
+        "Left, what the user prefers (known, or inferred); right, what raises the reward computed for that user, "
         "measured from rewards alone. Blue: more of it; orange: less of it."
     )
-    parts = [html.paragraph(words, "soft"), html.figure(_heat(data.people, two, labels))]
-    answers = data.people.get("answers", ())
+    parts = [html.paragraph(words, "soft"), html.figure(_heat(data.two_users, two, labels))]
+    answers = data.two_users.get("answers", ())
     if answers:
         head: list[html.TableCell] = ["the same answer", *((f"reward for {name}", "num") for name in labels)]
         rows = [
@@ -117,7 +118,7 @@ def people(data: ReportData) -> str:
             for a in answers
         ]
         parts.append(html.table(head, rows))
-    return html.section("Two people", *parts)
+    return html.section(TWO_USERS, *parts)
 
 
 def _heat(source: Json, two: Sequence[Json], labels: Sequence[str]) -> str:
@@ -126,16 +127,16 @@ def _heat(source: Json, two: Sequence[Json], labels: Sequence[str]) -> str:
     wanted.sort(key=lambda i: (-a["directions"][i], b["directions"][i]))
     columns = [p[key] for p in two for key in ("directions", "rewarded_for")]
     rows = [(str(names[i]).split(" (")[0], [column[i] for column in columns]) for i in wanted[:MAX_ROWS]]
-    return svg.heat_map(rows, ["prefers", "rewarded"] * 2, labels, "Preferences of two people and what is rewarded")
+    return svg.heat_map(rows, ["prefers", "rewarded"] * 2, labels, "Preferences of two users and what is rewarded")
 
 
 def before_after(data: ReportData) -> str:
-    """Answers of the policy before and after PPO, with the person's true utility of them."""
-    pairs = (data.people or {}).get("before_after", ())
+    """Answers of the policy before and after PPO, with the user's true utility of them."""
+    pairs = (data.two_users or {}).get("before_after", ())
     title = "Answers before and after"
     if not pairs:
         return html.section(title, html.missing("no answers", PPO))
-    words = "Held-out people and prompts: of the two people above, then of others, the largest changes first."
+    words = "Held-out users and prompts: first the two users above, then others, the largest changes first."
     return html.section(title, html.paragraph(words, "soft"), *(_before_after(pair) for pair in pairs))
 
 
@@ -150,7 +151,7 @@ def _before_after(pair: Json) -> str:
 
 
 def card(data: ReportData) -> str:
-    """What went in, what came out, and why the rest did not (`construct.card` writes it)."""
+    """The data card: rows that went in, rows that came out, and the reasons for those that were left out."""
     if not data.card:
         return html.section("Data", html.missing("no data card", "a `construct` section"))
     made_of = [f"{key} {data.card[key]}" for key in ("source", "annotator", "space", "seed") if key in data.card]
@@ -158,9 +159,9 @@ def card(data: ReportData) -> str:
         [_words(key), html.num(value)] for key, value in data.card.get("rows", {}).items()
     ]
     parts = [html.paragraph(", ".join(made_of), "soft"), html.table(["", ("rows", "num")], counts)]
-    drops = [
-        (f"{what}: {why}", int(n)) for what, found in data.card.get("drops", {}).items() for why, n in found.items()
-    ]
+    drops = []
+    for what, reasons in data.card.get("drops", {}).items():
+        drops += [(f"{what}: {reason}", int(rows)) for reason, rows in reasons.items()]
     if drops:
         parts += ["<h3>Left out, by reason</h3>", html.figure(svg.bars(drops, "Rows left out, by reason"))]
     if shares := data.card.get("levels", {}).get("shares"):

@@ -1,4 +1,4 @@
-"""What a person is rewarded for, measured from rewards alone."""
+"""What a user is rewarded for, measured from rewards alone."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,8 @@ def rewarded_for(levels: npt.ArrayLike, rewards: npt.ArrayLike, ridge: float = 1
     """How much one step of intensity raises the reward, per dimension, scaled so that the largest is 1 in size.
 
     `levels` (n answers, d dimensions) in 1..3, `rewards` (n,). The coefficients of a ridge regression of standardised
-    rewards on level - 2: answers that differ on several dimensions at once do not blame the wrong one. All zeros where
-    the rewards do not differ. Raises `DataError` on shapes that do not fit.
+    rewards on level - 2: an answer that differs on several dimensions at once is not credited to one of them. All
+    values are 0 if the rewards do not differ. Raises `DataError` on shapes that do not fit.
     """
     x, y = np.asarray(levels, np.float64) - 2, np.asarray(rewards, np.float64)
     if x.ndim != 2 or y.shape != (len(x),):

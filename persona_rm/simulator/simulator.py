@@ -9,7 +9,6 @@ Held out. "train" and "test" differ in users, in posts (by their questions) and 
 test user uses all wordings; the responses that a method must judge use only wordings that training never showed.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from pydantic import Field, field_validator
 
 from persona_rm.config import Config
 from persona_rm.errors import RecipeError
+from persona_rm.maths import sigmoid
 from persona_rm.simulator.noise import (
     Confusion,
     NoiseRow,
@@ -216,7 +216,7 @@ class Simulator:
         best, worst = liked.index(max(liked)), liked.index(min(liked))
         if liked[best] == liked[worst]:
             return None
-        p = 1 / (1 + math.exp((liked[worst] - liked[best]) / self.config.temperature))
+        p = sigmoid((liked[best] - liked[worst]) / self.config.temperature)
         won = rng.random() < p
         first, second = (best, worst) if won else (worst, best)
         utilities = liked[first], liked[second]

@@ -15,6 +15,7 @@ from functools import partial
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.errors import DataError, PersonaRMError, ScoreError
+from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
 from persona_rm.serving.labels import read_label
@@ -61,7 +62,7 @@ class AgentExecutor(SingleTurnAgentExecutor):
             return (output or await answer(prompt)) | {"reward": None, "scores": math.nan, "extra_logs": {}}
         whole = len(tokenizer(text=profile.prompt, add_special_tokens=False)["input_ids"])
         logs = {**reply.logs, **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < whole)}
-        return output | {"reward": reply.reward, "scores": _sigmoid(reply.reward), "extra_logs": logs}
+        return output | {"reward": reply.reward, "scores": sigmoid(reply.reward), "extra_logs": logs}
 
     async def _profile(self, user, bare, label):
         """Who this is, for the policy. Without it there is no prompt, and so no reward: the same policy holds."""
@@ -79,7 +80,3 @@ class AgentExecutor(SingleTurnAgentExecutor):
     async def _call(self, function, *args, **kwargs):
         """A waiting call leaves the event loop, and so the engine, free."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: function(*args, **kwargs))
-
-
-def _sigmoid(x):
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

@@ -16,7 +16,8 @@ import os
 import sys
 
 from persona_rm.errors import DataError, PersonaRMError
-from persona_rm.hosts.openrlhf.queries import sigmoid, strip_prompt
+from persona_rm.hosts.openrlhf.queries import strip_prompt
+from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
 from persona_rm.serving.labels import read_label

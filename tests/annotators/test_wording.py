@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from persona_rm.annotators.wording import PACKAGED, asker, fill, read_wording, schema, shorten
+from persona_rm.annotators.wording import PACKAGED, asker, read_wording, schema
 from persona_rm.errors import DataError
 from persona_rm.space import Dimension, Pole, PreferenceSpace
 
@@ -87,19 +87,6 @@ def test_a_brace_of_a_user_stays_a_brace(space):
     (prompt,) = asker(FILE, "json", space, 0, examples=False).prompts("{comment} {dimensions} {x}", "{post}")
     assert "{comment} {dimensions} {x}" in prompt
     assert "\n\n{post}\n\n" in prompt
-
-
-def test_an_unknown_field_of_a_wording_is_named():
-    with pytest.raises(DataError, match=r"names \{colour\}; here there is: post"):
-        fill("{colour}", {"post": "x"})
-
-
-def test_a_long_text_loses_its_middle_and_says_how_much():
-    assert shorten("abc", 3) == ("abc", 0)
-    short, cut = shorten("b" * 500 + "e" * 500, 100)
-    assert len(short) == 100
-    assert (short[:62], short[-31:]) == ("b" * 62, "e" * 31)
-    assert cut == 1000 - short.count("b") - short.count("e")
 
 
 def test_a_schema_allows_exactly_what_parses():

@@ -18,7 +18,7 @@ def mini() -> MiniLM:
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The texts of every forward pass; the vectors are a toy's, as caches do not care."""
+    """The texts of every forward pass; the vectors are arbitrary, because caches do not depend on them."""
     calls = []
 
     def forward(self, texts):

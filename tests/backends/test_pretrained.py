@@ -1,4 +1,4 @@
-"""Code that lies beside the weights of a model is not run, whoever loads it."""
+"""Code beside the weights of a model is never run, whichever part of the library loads the model."""
 
 import json
 import shutil

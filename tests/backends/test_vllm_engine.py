@@ -1,4 +1,4 @@
-"""`VllmGenerator`: its own logic over a toy engine; real vLLM with the packaged model, annotators included (slow)."""
+"""`VllmGenerator`: its own logic over a fake engine; real vLLM with the packaged model, annotators included (slow)."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comment
 
 
-class ToyTokenizer:
+class FakeTokenizer:
     """A token per character."""
 
     def __init__(self, chat_template=None):
@@ -30,7 +30,7 @@ class ToyTokenizer:
         return f"<{turn[0]['content']}>{more or ''}"
 
 
-class ToyEngine:
+class FakeEngine:
     """Says the prompt back; dies of a prompt with an x."""
 
     model_config = SimpleNamespace(max_model_len=20)
@@ -58,8 +58,8 @@ def output(ids, cached=2):
 
 
 @pytest.fixture
-def toy(monkeypatch):
-    """`toy(chat_template, **config)` -> (generator, engine), with a vLLM that is a handful of names."""
+def fake_vllm(monkeypatch):
+    """`fake_vllm(chat_template, **config)` -> (generator, engine), with a vLLM that is a handful of names."""
     names = ("vllm", "vllm.sampling_params", "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.exceptions")
     for name in names:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -69,14 +69,14 @@ def toy(monkeypatch):
 
     def make(chat_template=None, **config):
         made = VllmGenerator(VllmConfig(model="m", **config))
-        made.__dict__["_engine"] = ToyEngine(ToyTokenizer(chat_template))
+        made.__dict__["_engine"] = FakeEngine(FakeTokenizer(chat_template))
         return made, made.__dict__["_engine"]
 
     return make
 
 
-def test_rows_that_do_not_fit_are_errors_and_the_others_are_answered(toy):
-    found = toy()[0].generate(["ab", "", "a" * 19, "c"], max_tokens=2)
+def test_rows_that_do_not_fit_are_errors_and_the_others_are_answered(fake_vllm):
+    found = fake_vllm()[0].generate(["ab", "", "a" * 19, "c"], max_tokens=2)
     assert [answer.text for answer in found] == ["ab", "", "", "c"]
     assert [answer.error for answer in found] == [
         "",
@@ -86,39 +86,39 @@ def test_rows_that_do_not_fit_are_errors_and_the_others_are_answered(toy):
     ]
 
 
-def test_a_chat_template_is_applied_once_and_only_where_there_is_one(toy):
-    plain, engine = toy()
+def test_a_chat_template_is_applied_once_and_only_where_there_is_one(fake_vllm):
+    plain, engine = fake_vllm()
     assert plain.generate(["ab"], max_tokens=1)[0].text == "ab"
     assert engine.tokenizer.special == [True]
-    chatty, engine = toy("template", chat_kwargs={"t": 0})
+    chatty, engine = fake_vllm("template", chat_kwargs={"t": 0})
     assert chatty.generate(["ab"], max_tokens=1)[0].text == "<ab>{'t': 0}"
     assert engine.tokenizer.special == [False]
-    assert toy("template", chat="never")[0].generate(["ab"], max_tokens=1)[0].text == "ab"
+    assert fake_vllm("template", chat="never")[0].generate(["ab"], max_tokens=1)[0].text == "ab"
 
 
-def test_text_that_is_no_unicode_does_not_take_the_batch_with_it(toy):
-    assert [a.text for a in toy()[0].generate(["a\ud800b", "c"], max_tokens=1)] == ["a?b", "c"]
+def test_text_that_is_no_unicode_does_not_take_the_batch_with_it(fake_vllm):
+    assert [a.text for a in fake_vllm()[0].generate(["a\ud800b", "c"], max_tokens=1)] == ["a?b", "c"]
 
 
-def test_a_dead_engine_stops_the_caller(toy):
+def test_a_dead_engine_stops_the_caller(fake_vllm):
     with pytest.raises(HostError, match="engine for m died"):
-        toy()[0].generate(["a", "x"], max_tokens=1)
+        fake_vllm()[0].generate(["a", "x"], max_tokens=1)
 
 
-def test_what_vllm_refuses_for_all_is_no_row_error(toy):
+def test_what_vllm_refuses_for_all_is_no_row_error(fake_vllm):
     with pytest.raises(RecipeError, match="vLLM refuses"):
-        toy()[0].generate(["a"], max_tokens=0)
+        fake_vllm()[0].generate(["a"], max_tokens=0)
 
 
-def test_it_closes_once(toy):
-    made, engine = toy()
+def test_it_closes_once(fake_vllm):
+    made, engine = fake_vllm()
     made.close()
     made.close()
     assert engine.stopped == [True]
 
 
-def test_what_is_sampled_and_that_a_restriction_is_one(toy):
-    made, _ = toy()
+def test_what_is_sampled_and_that_a_restriction_is_one(fake_vllm):
+    made, _ = fake_vllm()
     sampling = made._sampling(3, None, ["1", "2"])
     assert (sampling.temperature, sampling.max_tokens, sampling.logprobs) == (0.0, 3, 0)
     assert sampling.structured_outputs.choice == ["1", "2"]

@@ -1,4 +1,4 @@
-"""The command line: every verb teaches, our errors are one message and exit code 1."""
+"""The command line: what each verb prints, and its exit code."""
 
 import json
 import re
@@ -14,33 +14,6 @@ from persona_rm.io.alignx_format import write_examples
 from persona_rm.types import Example, Persona
 
 RUNNER = CliRunner()
-VERBS = (
-    "run",
-    "build",
-    "leakage",
-    "prepare",
-    "eval",
-    "report",
-    "rehearse",
-    "fit-annotator",
-    "where",
-    "space",
-    "recipes",
-    "zoo",
-    "version",
-)
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb):
-    result = RUNNER.invoke(app, [verb, "--help"])
-    assert result.exit_code == 0
-    assert len(result.stdout.splitlines()) > 5
-
-
-def test_the_help_lists_every_verb():
-    shown = RUNNER.invoke(app, ["--help"]).stdout
-    assert all(verb in shown for verb in VERBS)
 
 
 @pytest.mark.parametrize(
@@ -98,21 +71,23 @@ def test_prepare_builds_what_is_missing_and_mirrors_histories(tmp_path, monkeypa
         assert mirrored["prompt"] != row["prompt"]
 
 
-def small_toy(tmp_path, *lines):
+def small_simulator(tmp_path, *lines):
     path = tmp_path / "small.yaml"
-    path.write_text("\n".join(["name: small", "source: {name: toy, people: 30, test_users: 4, posts: 120}", *lines]))
+    path.write_text(
+        "\n".join(["name: small", "source: {name: simulator, users: 30, test_users: 4, posts: 120}", *lines])
+    )
     return str(path)
 
 
 @pytest.mark.parametrize(("share", "said"), [("10", "at most 100%"), ("0%", "more than 0"), ("some", "found 'some'")])
 def test_a_sample_is_a_share(tmp_path, share, said):
-    result = RUNNER.invoke(app, ["build", small_toy(tmp_path), "--sample", share])
+    result = RUNNER.invoke(app, ["build", small_simulator(tmp_path), "--sample", share])
     assert result.exit_code == 1
     assert said in " ".join(result.output.split())
 
 
 def test_a_dry_run_tells_rows_and_cost_and_writes_no_stage(tmp_path):
-    recipe = small_toy(tmp_path, "build: {prices: {gpu_hour: 2.0}}")
+    recipe = small_simulator(tmp_path, "build: {prices: {gpu_hour: 2.0}}")
     result = RUNNER.invoke(app, ["build", recipe, f"out={tmp_path / 'out'}", "--sample", "50%", "--dry-run"])
     assert result.exit_code == 0, result.output
     words = " ".join(result.output.split())
@@ -131,7 +106,7 @@ def example_rows(space, prompts):
     ]
 
 
-def test_leakage_tells_and_fails_where_something_is_shared(tmp_path, space):
+def test_leakage_tells_and_fails_if_something_is_shared(tmp_path, space):
     train, test, other = (tmp_path / name for name in ("train.jsonl", "test.jsonl", "other.jsonl"))
     write_examples(train, example_rows(space, ["what is shared", "only here"]), space)
     write_examples(test, example_rows(space, ["what is shared", "only there"]), space)

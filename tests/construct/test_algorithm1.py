@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from persona_rm.construct.pairing.rules import consistent, contrast, lone, majority
 from persona_rm.construct.search import similarity as search
-from persona_rm.construct.search.similarity import Corpus, min_matches, pack, transposed
+from persona_rm.construct.search.packing import pack, transposed
+from persona_rm.construct.search.similarity import Corpus, min_matches
 
 SETTINGS = settings(max_examples=120, deadline=None)
 THRESHOLDS = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 0.95])

@@ -31,7 +31,7 @@ def inferrer():
 
 
 def told(inferrer, items=ITEMS, answers=ANSWERS):
-    found = inferrer.nobody()
+    found = inferrer.empty()
     found.add(items)
     for question, (difference, grade) in answers.items():
         found.hear(question, difference, grade)
@@ -42,7 +42,7 @@ def test_the_posterior_of_items_and_answers_is_items_then_answers_then_calibrati
     weights, directions = inferrer.model.posterior(inferrer.evidence(told(inferrer, answers={}).counts))
     belief = Belief(weights[0], directions[0])
     for difference, grade in ANSWERS.values():
-        belief = hear(belief, np.array(difference), grade, inferrer.config.perception)
+        belief = hear(belief, np.array(difference), grade, inferrer.perception)
     found = inferrer.of(told(inferrer))
     np.testing.assert_allclose(found.probabilities, inferrer.calibration(belief.marginals), rtol=1e-9)
     without = np.array(inferrer.of(told(inferrer, answers={})).probabilities)

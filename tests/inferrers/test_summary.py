@@ -9,8 +9,9 @@ import pytest
 from persona_rm.backends.base import Backends, Generation
 from persona_rm.backends.openai_http import HttpConfig, HttpGenerator
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.inferrers.item_reader import BOTH_POLES, NO_LABEL, shorten
+from persona_rm.inferrers.item_reader import BOTH_POLES, NO_LABEL
 from persona_rm.inferrers.summary import CUT, PACKAGED, in_time
+from persona_rm.io.text import shorten
 from persona_rm.types import Pair, Persona, Ugc
 from tests.http_samples import Server, chat
 from tests.inferrers.inferrer_samples import make, toy_space
@@ -131,7 +132,7 @@ def test_the_labels_are_asked_for_by_schema():
         ("High d0", r"user 'ann': .*answer \(7 characters\) is not JSON"),
         ('{"labels": "High d0"}', "no object with a list of 'labels'"),
         ('["High d0"]', "no object"),
-        (labels("secret", "secret 2"), "none of the 2 labels .* space toy"),
+        (labels("secret", "secret 2"), "none of the 2 labels .* space simulator"),
         (Generation(error="too long"), "user 'ann': the model gave no labels: too long"),
     ],
 )

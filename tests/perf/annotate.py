@@ -1,19 +1,19 @@
 """What annotating 90 dimensions costs against 1, through real vLLM, in one run (the paper: 10.20 s -> 16.21 s, 1.59).
 
-    python tests/perf/annotate.py --json figures.json [--persons 6] [--hidden 2048] [--layers 1]
+    python tests/perf/annotate.py --json figures.json [--users 6] [--hidden 2048] [--layers 1]
 
-As in the paper's measure a text is a person's history of 8 items, here of about 2,300 tokens together; all persons are
-asked in one call. The model is a random Llama made on the spot, with a BPE tokenizer trained on the library's own
-texts: lengths matter to the time, weights do not. Options are chosen by the model; JSON answers are imposed (a random
-model names dimensions without end) and name `--named` of 90 dimensions each, the same share of 1.
-The prefix cache is emptied before each row; then another text is asked, so that what all texts share (instructions,
-examples, the list of dimensions) is there, as it is in a long job.
+As in the paper's measurement, a text is a user's history of 8 items, here of about 2,300 tokens together. All users
+are annotated in one call. The model is a random Llama with a BPE tokenizer trained on the library's own texts, because
+lengths determine the time and weights do not. Options are chosen by the model. JSON answers are imposed, because a
+random model would name dimensions without end; they name `--named` of 90 dimensions each, the same share of 1. The
+prefix cache is emptied before each row and then filled by another text, so that it holds what all texts share
+(instructions, examples, the list of dimensions), as in a long job.
 
 Rows: `questions` (one prompt per dimension), `json` and `compact` (one prompt per text), over 1 and 90 dimensions;
-over 90 `questions` asks `--few` persons only. `no cache`: full prompts that do not read the cache, one person, 10 of
-the 90 dimensions, times 9. Seconds are CPU seconds of this process and the engine's, one thread of mathematics, per
-person, of the cheapest of `--repeats`: wall time of a shared machine says little (it is in the JSON). `ratio`: over
-`questions` with 1 dimension; `own`: over the same form with 1.
+over 90 dimensions `questions` annotates `--few` users only. `no cache`: full prompts that do not read the cache, one
+user, 10 of the 90 dimensions, times 9. Seconds are CPU seconds of this process and the engine's, one thread of
+mathematics, per user, of the cheapest of `--repeats`: wall time of a shared machine says little (it is in the JSON).
+`ratio`: over `questions` with 1 dimension; `own`: over the same form with 1.
 
 The model is wide and shallow: attention over the context costs 2 C / (13 h) of the products with weights (C context
 tokens, h hidden size), which is 0.15 for the paper's 14 billion (h = 5120) at C = 5,000, and many times that in a
@@ -104,7 +104,7 @@ def sentences(space: PreferenceSpace) -> list[str]:
 
 
 def history(space: PreferenceSpace, draw: Random, items: int, length: int) -> str:
-    """A person's items, each a post and a comment, `length` characters together."""
+    """A user's items, each a post and a comment, `length` characters together."""
     pool, out = sentences(space), []
     for number in range(1, items + 1):
         text = ""
@@ -148,25 +148,25 @@ def run(annotator: AskingAnnotator, texts: list[str]) -> dict[str, float]:
 
 
 def plan(args: argparse.Namespace, space: PreferenceSpace) -> list[tuple[str, PreferenceSpace, int, int]]:
-    """(form, dimensions, named of 90, persons) of each row."""
+    """(form, dimensions, named of 90, users) of each row."""
     one = PreferenceSpace("one", space.dimensions[3:4])
-    out = [("questions", one, 0, args.persons), ("questions", space, 0, args.few)]
+    out = [("questions", one, 0, args.users), ("questions", space, 0, args.few)]
     for form in ("json", "compact"):
-        out += [(form, one, 8, args.persons), *((form, space, k, args.persons) for k in args.named)]
+        out += [(form, one, 8, args.users), *((form, space, k, args.users) for k in args.named)]
     return out
 
 
 def rows(args: argparse.Namespace, space: PreferenceSpace, engine: Imposed) -> list[dict[str, object]]:
     """One row per form and number of dimensions; the last is without a cache."""
-    texts = [history(space, Random(i), 8, args.characters) for i in range(args.persons)]
+    texts = [history(space, Random(i), 8, args.characters) for i in range(args.users)]
     out: list[dict[str, object]] = []
     run(
         LlmAnnotator(LlmAnnotatorConfig(max_chars=10**6), space, Backends(generator=engine)), ["Hello."]
     )  # the first is slow
-    for form, part, k, persons in plan(args, space):
+    for form, part, k, users in plan(args, space):
         engine.answer = "" if form == "questions" else named(part, form, k / 90)
         config = LlmAnnotatorConfig(form=form, max_chars=10**6, max_answer_tokens=600)
-        found = measure(LlmAnnotator(config, part, Backends(generator=engine)), texts[:persons], args.repeats)
+        found = measure(LlmAnnotator(config, part, Backends(generator=engine)), texts[:users], args.repeats)
         out.append({"form": form, "dimensions": len(part), "named": k, **found})
         print(json.dumps(out[-1]), flush=True)
     uncached = Uncached(engine.config)
@@ -201,7 +201,7 @@ def show(found: list[dict[str, object]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"persons": 6, "few": 1, "repeats": 1, "hidden": 2048, "layers": 1, "characters": 9000, "block-size": 32}
+    sizes = {"users": 6, "few": 1, "repeats": 1, "hidden": 2048, "layers": 1, "characters": 9000, "block-size": 32}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--named", type=int, nargs="+", default=[8, 27])
@@ -220,9 +220,7 @@ def main() -> None:
     for k in args.named:
         best = min((row for row in found if row["named"] == k and row["dimensions"] > 1), key=lambda row: row["ratio"])
         print(f"{k} named, best: {best['form']}, ratio {best['ratio']:.2f}; goal {GOAL}, paper {PAPER:.2f}")
-    print(
-        f"{args.persons} persons, {args.layers} layers of {args.hidden}; {time.perf_counter() - started:.0f} s in all"
-    )
+    print(f"{args.users} users, {args.layers} layers of {args.hidden}; {time.perf_counter() - started:.0f} s in all")
     if args.json:
         settings = {key: value for key, value in vars(args).items() if key != "json"}
         args.json.write_text(json.dumps({"goal": GOAL, "paper": PAPER, "settings": settings, "rows": found}, indent=1))

@@ -3,18 +3,18 @@
     python tests/perf/batcher.py [--json FILE] [--words 8 32] [--rounds 5]
 
 `pba_linear` reads levels with the packaged MiniLM encoder; the actor is the real one, in this process. Every text is
-distinct and new, in and between rounds, so neither de-duplication nor the encoder's cache helps. Lengths vary by half.
+new, within and between rounds, so neither de-duplication nor the encoder's cache helps. Lengths vary by half.
 
 `ratio_64`       rewards per second of 64 callers, each with one call open / those of one caller without any batching
                  (max_rows 1, max_wait 0); the first of `--words`, the others as `ratio_64_w<words>`. Goal 5.
 `limit`          what batching gives the bare method here: its seconds per row, one row / `max_rows` rows at a time. It
                  falls as texts grow: a long text fills the cores alone. `reached` is ratio_64 / limit.
-`ratio_64_same`  the same against one caller of the same actor, who waits `max_wait` in vain for company.
+`ratio_64_same`  the same against one caller of the same actor, who waits `max_wait` in vain for a second request.
 `p99_over_p50`   latency of the 64 callers after their first call; the worst of all lengths. Goal under 10.
 `lost`           calls that ended with an error, or not with the reward that their text has alone. Goal 0.
 `overhead_us`    microseconds per call of the batcher itself: 64 callers, a scorer that does nothing.
 
-Ratios are medians over rounds, in which both sides take turns: another load of the machine meets both.
+Ratios are medians over rounds, in which both sides take turns, so that other load on the machine affects both.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from persona_rm.serving.curves import Ask, Reply
 from persona_rm.space import load_space
 from persona_rm.types import Persona
 
-CALLERS, PEOPLE = 64, 8
+CALLERS, USERS = 64, 8
 WORDS = ["tea", "rain", "people", "city", "quiet", "money", "friends", "music", "work", "evening", "honest", "laugh"]
 NUMBERS = count()
 Spent = list[tuple[float, Ask, Reply | Exception]]
@@ -45,18 +45,18 @@ Spent = list[tuple[float, Ask, Reply | Exception]]
 
 
 def texts(words: int, seed: int) -> Iterator[Ask]:
-    """New answers of about `words` words for ever."""
+    """An endless iterator of new answers of about `words` words."""
     draw = Random(seed)
     while True:
         n = max(round(words * draw.uniform(0.5, 1.5)), 2)
-        yield Ask(f"u{draw.randrange(PEOPLE)}", "What? ", f"{' '.join(draw.choices(WORDS, k=n - 1))} {next(NUMBERS)}")
+        yield Ask(f"u{draw.randrange(USERS)}", "What? ", f"{' '.join(draw.choices(WORDS, k=n - 1))} {next(NUMBERS)}")
 
 
 def make(folder: Path) -> Path:
-    """A bundle of a few people."""
+    """A bundle with a few users."""
     size = len(load_space("alignx90"))
-    people = [User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], k=size)))) for i in range(PEOPLE)]
-    return write_bundle(folder, people, method={"name": "pba_linear"}, annotator={"name": "encoder"})
+    users = [User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], k=size)))) for i in range(USERS)]
+    return write_bundle(folder, users, method={"name": "pba_linear"}, annotator={"name": "encoder"})
 
 
 async def closed(

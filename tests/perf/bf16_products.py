@@ -1,4 +1,4 @@
-"""A step of training in bf16, the host's dtype, with matrix products in float32 (as the rehearsal does them on a CPU
+"""A step of training in bf16, OpenRLHF's dtype, with matrix products in float32 (as the rehearsal does them on a CPU
 that cannot multiply bf16) against torch's own, in one run.
 
     python tests/perf/bf16_products.py [--rows 8] [--tokens 256]

@@ -1,4 +1,4 @@
-"""Inferring directions of many people, after annotation: votes of 16 items on 90 dimensions -> posterior, directions.
+"""Inferring directions of many users, after annotation: votes of 16 items on 90 dimensions -> posterior, directions.
 
     python tests/perf/infer.py --json figures.json
 
@@ -30,7 +30,7 @@ from persona_rm.space import load_space
 from persona_rm.types import Pair, Persona, Ugc
 
 GOAL = 20_000.0
-PEOPLE, ITEMS, REPEATS = 20_000, 16, 5
+USERS, ITEMS, REPEATS = 20_000, 16, 5
 RECORDS, ALONE = 2_000, 500
 VOTES = [0.10, 0.80, 0.10]
 SPACE = load_space("alignx90")
@@ -47,10 +47,10 @@ def typical(work: Callable[[], object], repeats: int = REPEATS) -> float:
     return median(seconds(work) for _ in range(repeats))
 
 
-def draw(people: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(users: int) -> tuple[np.ndarray, np.ndarray]:
     """Votes (n, I, D) and the source of each item (n, I): UGC, then as many pairs."""
-    votes = np.random.default_rng(0).choice(np.array([-1, 0, 1], np.int8), p=VOTES, size=(people, ITEMS, len(SPACE)))
-    return votes, np.tile(np.repeat(np.arange(2), ITEMS // 2), (people, 1))
+    votes = np.random.default_rng(0).choice(np.array([-1, 0, 1], np.int8), p=VOTES, size=(users, ITEMS, len(SPACE)))
+    return votes, np.tile(np.repeat(np.arange(2), ITEMS // 2), (users, 1))
 
 
 def inferrer(classes: int) -> PosteriorInferrer:
@@ -89,13 +89,13 @@ def stages(member: PosteriorInferrer, votes: np.ndarray, sources: np.ndarray) ->
     return {name: typical(one, 3) for name, one in work.items()}
 
 
-def check(member: PosteriorInferrer, votes: np.ndarray, sources: np.ndarray, people: list[Persona]) -> None:
+def check(member: PosteriorInferrer, votes: np.ndarray, sources: np.ndarray, users: list[Persona]) -> None:
     """The array path and the record path say the same."""
-    n = len(people)
+    n = len(users)
     p = member.probabilities(count(votes[:n], sources[:n], len(member.sources)))
-    by_record = member.infer_many(people)
+    by_record = member.infer_many(users)
     np.testing.assert_allclose(p, [found.probabilities for found in by_record], atol=1e-9)
-    alone = [member.infer(who) for who in people[:20]]
+    alone = [member.infer(who) for who in users[:20]]
     np.testing.assert_allclose(p[:20], [found.probabilities for found in alone], atol=1e-9)
     assert member.decide(p).tolist() == [list(found.directions) for found in by_record]
 
@@ -105,24 +105,24 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--profile", action="store_true", help="also print seconds by stage")
     told = parser.parse_args()
-    votes, sources = draw(PEOPLE)
-    people = [persona(i, votes[i]) for i in range(RECORDS)]
-    figures: dict[str, float] = {"people": PEOPLE, "items": ITEMS, "goal_people_per_second": GOAL}
+    votes, sources = draw(USERS)
+    users = [persona(i, votes[i]) for i in range(RECORDS)]
+    figures: dict[str, float] = {"users": USERS, "items": ITEMS, "goal_users_per_second": GOAL}
     for classes in (1, 4, 16):
         member = inferrer(classes)
-        check(member, votes, sources, people[:200])
+        check(member, votes, sources, users[:200])
         spent = typical(lambda one=member: one.decide(one.probabilities(count(votes, sources, len(one.sources)))))
-        figures[f"people_per_second_{classes}_classes"] = PEOPLE / spent
+        figures[f"users_per_second_{classes}_classes"] = USERS / spent
         figures[f"records_per_second_{classes}_classes"] = RECORDS / typical(
-            lambda one=member: one.infer_many(people), 3
+            lambda one=member: one.infer_many(users), 3
         )
         if told.profile:
             for stage, took in stages(member, votes, sources).items():
-                print(f"{classes:2} classes, {PEOPLE} people, {stage:22} {took:6.3f} s")
+                print(f"{classes:2} classes, {USERS} users, {stage:22} {took:6.3f} s")
     vote = INFERRERS.load("vote")
     rule = vote(vote.Config(), SPACE)
-    figures["vote_one_by_one_per_second"] = ALONE / typical(lambda: [rule.infer(who) for who in people[:ALONE]], 3)
-    slowest = min(value for key, value in figures.items() if key.startswith("people_per_second"))
+    figures["vote_one_by_one_per_second"] = ALONE / typical(lambda: [rule.infer(who) for who in users[:ALONE]], 3)
+    slowest = min(value for key, value in figures.items() if key.startswith("users_per_second"))
     figures["ratio_vs_vote"] = slowest / figures["vote_one_by_one_per_second"]
     for key, value in figures.items():
         print(f"{key:32} {value:,.4g}")

@@ -1,8 +1,8 @@
-"""The inference actor on a real Ray cluster: callers that come together against one call after the other.
+"""The inference actor on a real Ray cluster: concurrent callers against one call after the other.
 
 python tests/perf/inference_actor.py    # ratio: N (64 callers at once, batched / one by one, unbatched)
 
-Nobody is remembered (`refresh: 0`): every answer is a look-up in SQLite and a posterior of the person's evidence.
+Nothing is cached (`refresh: 0`): every answer is a look-up in SQLite and a posterior of the user's evidence.
 """
 
 import tempfile
@@ -16,15 +16,15 @@ from persona_rm.construct.job import local_ray
 from persona_rm.serving.pool.pool import INFERENCE, Pool, start_inference
 from persona_rm.types import Persona, Ugc
 
-PEOPLE, ITEMS, CALLERS = 256, 32, 64
+USERS, ITEMS, CALLERS = 256, 32, 64
 
 
 def make(folder: Path) -> Path:
-    """A bundle whose people are in the store."""
-    bundle = write_bundle(folder, [], method={"name": "contrast"}, profiles="sqlite:people.sqlite", refresh=0)
+    """A bundle whose users are in a profile store."""
+    bundle = write_bundle(folder, [], method={"name": "contrast"}, profiles="sqlite:users.sqlite", refresh=0)
     loaded = load_bundle(bundle)
     posterior, size = loaded.people.posterior, len(loaded.space)
-    for n in range(PEOPLE):
+    for n in range(USERS):
         votes = [tuple((i + j + n) % 9 == 0 for i in range(size)) for j in range(ITEMS)]
         ugc = tuple(Ugc("q", f"{n} {j}", tuple(map(int, vote))) for j, vote in enumerate(votes))
         assert loaded.store is not None
@@ -36,7 +36,7 @@ def measure(bundle: Path, callers: int, rounds: int, **options: float) -> float:
     """Directions per second, each asked for in a call of its own, `callers` of them under way."""
     pool: Pool = start_inference(bundle, namespace=f"perf{time.time_ns()}", **options)
     handle = ray.get_actor(INFERENCE, namespace=pool.namespace)
-    asked = [f"u{i % PEOPLE}" for i in range(rounds * callers)]
+    asked = [f"u{i % USERS}" for i in range(rounds * callers)]
     ray.get([handle.directions.remote([user]) for user in asked[:callers]])
     start, under_way = time.perf_counter(), []
     for user in asked:

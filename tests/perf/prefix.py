@@ -1,10 +1,10 @@
-"""One person, many responses: shared and cached beginnings against full padded sequences, in one run, on one model.
+"""One user, many responses: shared and cached beginnings against full padded sequences, in one run, on one model.
 
     python tests/perf/prefix.py [--json FILE] [--hidden 2048] [--layers 1] [--device cuda --dtype bfloat16]
     python tests/perf/prefix.py --shape llama-3.1-8b --device cuda --dtype bfloat16
 
 `group8`: one prompt (the persona, 2,048 tokens) with 8 responses of 256, nothing cached. `user8`: 8 new prompts (24 to
-40 tokens) of one person whose persona is cached, one response each. The other side is OpenRLHF's `serve_rm` way
+40 tokens) of one user whose persona is cached, one response each. The other side is OpenRLHF's `serve_rm` way
 (cli/serve_rm.py: all queries at once, padded on the left), with a causal LM: logits of all positions; "lean" is the
 same with logits of the response positions only; "single" (on demand) is lean with a row at a time, so without padding.
 Seconds are the best of `--repeats`, taken in turns. The limit is that of the counted operations (products with
@@ -180,7 +180,7 @@ def main() -> None:
     net = make_model(args)
     ours = backend_of(net, args)
     persona, both = cases(args)
-    ours.logprob_ids(*user(persona, args, Random(1002)))  # two prompts of one person: from now on the persona is kept
+    ours.logprob_ids(*user(persona, args, Random(1002)))  # two prompts of one user: from now on the persona is kept
     found = {f"ratio_{case.name}": measure(case, net, ours, args) for case in both}
     checks = [tuple(part[: args.check] for part in case.rows(1)) for case in both]
     sums = [one.policy for rows in checks for one in ours.logprob_ids(*rows)]

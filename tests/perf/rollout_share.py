@@ -1,4 +1,4 @@
-"""Reward time as a share of rollout time: a small real PPO with each person's reward from embeddings.
+"""Reward time as a share of rollout time: a small real PPO with each user's reward from embeddings.
 
     python tests/perf/rollout_share.py --json figures.json [--tokens 64] [--actors 1] [--layers 0]
 
@@ -41,7 +41,7 @@ from persona_rm.space import load_space
 from persona_rm.types import Persona
 
 GOAL = 0.05
-PEOPLE, PROMPTS, SAMPLES, BATCH = 8, 16, 2, 8
+USERS, PROMPTS, SAMPLES, BATCH = 8, 16, 2, 8
 BETWEEN = """
 import importlib.util, json, os, time
 from pathlib import Path
@@ -65,12 +65,12 @@ Note = tuple[float, float, str, str, str]
 def prepare(folder: Path) -> tuple[Path, str, Path]:
     """The bundle, the prompts, and the file between the host and the plugin."""
     space = load_space("alignx90")
-    people = [
-        User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], k=len(space))))) for i in range(PEOPLE)
+    users = [
+        User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], k=len(space))))) for i in range(USERS)
     ]
     method = {"method": {"name": "pba_linear"}, "annotator": {"name": "encoder"}}
-    bundle = write_bundle(folder / "bundle", people, **method)
-    rows = [{"prompt": f"What do you think of evening {i}? ", "label": f"u{i % PEOPLE}"} for i in range(PROMPTS)]
+    bundle = write_bundle(folder / "bundle", users, **method)
+    rows = [{"prompt": f"What do you think of evening {i}? ", "label": f"u{i % USERS}"} for i in range(PROMPTS)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "notes").mkdir()
     between = folder / "between.py"

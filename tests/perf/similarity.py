@@ -21,7 +21,8 @@ from statistics import median
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from persona_rm.construct.search.similarity import Corpus, min_matches, pack, transposed
+from persona_rm.construct.search.packing import pack, transposed
+from persona_rm.construct.search.similarity import Corpus, min_matches
 
 GOAL = 8.0
 QUERIES, ROWS, DIMENSIONS, SAMPLE, REPEATS = 1_000, 200_000, 90, 50, 5

@@ -2,11 +2,11 @@
 
     python tests/perf/soak.py --minutes 60 [--method pba_linear] [--json FILE]
 
-The method is `contrast` by log-probabilities of the packaged model, with a prefix cache that is too small for all
-people; or `pba_linear` with the toy annotator, which costs nothing: some hundred calls a second, so that a leak in the
-service shows in a minute. With per-user standardisation and the echo monitor. Callers send OpenRLHF's payload one row
-at a time, each prompt and response new, for known people and strangers; now and then a group of 8 over /score, a
-malformed body, and a client that hangs up in the middle.
+The method is `contrast` with log-probabilities of the packaged model and a prefix cache that is too small for all
+users, or `pba_linear` with the simulator's annotator, which costs almost nothing: some hundred calls a second, so that
+a leak in the service shows within a minute. Rewards are standardised per user, and the echo monitor is on. Callers
+send OpenRLHF's payload one row at a time, each prompt and response new, for known users and unknown users; now and
+then a group of 8 over /score, a malformed body, and a client that hangs up in the middle.
 
 `lost`           calls without a finite reward for every row. Goal 0.
 `server_errors`  answers of 500 and above. Goal 0.
@@ -44,7 +44,7 @@ from persona_rm.io.progress_bar import progress_bar
 from persona_rm.space import load_space
 from persona_rm.types import Persona
 
-PEOPLE, CALLERS, EVERY = 200, 8, 1.0
+USERS, CALLERS, EVERY = 200, 8, 1.0
 CACHE = 4 * 2**20
 WORDS = "tea rain people city quiet money friends music work evening honest laugh garden winter letter"
 MALFORMED = (b"", b"{", b"[]", b'{"query": 1}', b'{"query": ["a"], "prompts": [], "labels": []}', b"\xff\xfe")
@@ -53,18 +53,18 @@ Sample = tuple[float, int, int]
 
 
 def make(folder: Path, method: str) -> Path:
-    """A bundle of people with a few directions each."""
+    """A bundle of users with a few directions each."""
     size = len(load_space("alignx90"))
-    people = [
+    users = [
         User(Persona(f"u{i}", directions=tuple(Random(i).choices([-1, 0, 1], weights=[1, 20, 1], k=size))))
-        for i in range(PEOPLE)
+        for i in range(USERS)
     ]
     keys: dict[str, Any] = {"annotator": {"name": "simulator"}}
     if method == "contrast":
         policy = str(files("persona_rm") / "assets" / "simulator_lm")
         keys = {"policy": policy, "engine_options": {"cache_bytes": CACHE}}
     postprocess = {"standardise": "user", "monitor": True}
-    return write_bundle(folder, people, method={"name": method}, postprocess=postprocess, **keys)
+    return write_bundle(folder, users, method={"name": method}, postprocess=postprocess, **keys)
 
 
 @contextmanager
@@ -115,14 +115,14 @@ class Load:
         """One sample, as OpenRLHF asks."""
         prompt = f"{self.text(draw, 80)}? "
         known = draw.random() < 0.8
-        user = f"u{draw.randrange(PEOPLE)}" if known else f"stranger {next(self.numbers)}"
+        user = f"u{draw.randrange(USERS)}" if known else f"unknown {next(self.numbers)}"
         body = {"query": [prompt + self.text(draw, 30)], "prompts": [prompt], "labels": [{"user": user}]}
         await self._rewarded(session, "/get_reward", body, lambda found: found["rewards"], 1)
 
     async def group(self, session: aiohttp.ClientSession, draw: Random) -> None:
         """The responses to one prompt."""
         responses = [self.text(draw, 30) for _ in range(8)]
-        body = {"user": f"u{draw.randrange(PEOPLE)}", "prompt": self.text(draw, 80), "responses": responses}
+        body = {"user": f"u{draw.randrange(USERS)}", "prompt": self.text(draw, 80), "responses": responses}
         await self._rewarded(session, "/score", body, lambda found: [row["reward"] for row in found["results"]], 8)
 
     async def malformed(self, session: aiohttp.ClientSession, draw: Random) -> None:

@@ -1,4 +1,4 @@
-"""One new item of somebody who has many: added to the tally, against counting everything again.
+"""One new item of a user who has many items: added to the tally, against counting everything again.
 
     python tests/perf/streaming.py --json figures.json
 

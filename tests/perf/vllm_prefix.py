@@ -2,11 +2,11 @@
 
     python tests/perf/vllm_prefix.py [--json FILE] [--persona 2048] [--response 256] [--group 8]
 
-One random float32 Llama, one engine. Each repeat draws a person's prompt whose blocks nobody has computed and a group
-of responses; both ways score the same rows, the shared way first, because the other way writes the cache too. Then
-come the cases in which vLLM's entries are not the model's: rows sent again, a prompt that is a whole number of blocks,
-responses within one another, responses shorter than a block. Every sum of these and of one group is compared with a
-float64 loop of one row at a time. Prints the fastest of `--repeats`, and writes ratio_group8 (time whole / time
+One random float32 Llama, one engine. Each repeat draws a user's prompt whose blocks were not computed before and a
+group of responses; both ways score the same rows, the shared way first, because the other way writes the cache too.
+Then come the cases in which vLLM's entries are not the model's: rows sent again, a prompt that is a whole number of
+blocks, responses within one another, responses shorter than a block. Every sum of these and of one group is compared
+with a float64 loop of one row at a time. Prints the fastest of `--repeats`, and writes ratio_group8 (time whole / time
 shared), max_abs_error (nats) and rescored (rows of the bad cases that were computed again). `must` of a case's rows
 cannot be right as vLLM first gave them: they are rescored, or completed by their first token. vLLM computes with one
 thread (`--threads`): threads that wait for each other measure the machine's other work.
@@ -65,8 +65,8 @@ def bad_cases(draw: Random, block: int) -> list[tuple[str, list[Row], int]]:
     """Name, rows of one call, and how many of them the cache spoils. The first two are the same rows twice."""
     group = draw_group(draw, 300, 2 * block, 3)
     long = draw_ids(draw, 3 * block)
-    person = draw_ids(draw, 300)
-    within = [(person, long[:size]) for size in (5, 2 * block, 3 * block)]
+    user = draw_ids(draw, 300)
+    within = [(user, long[:size]) for size in (5, 2 * block, 3 * block)]
     return [
         ("new rows", group, 0),
         ("the same rows again", group, 3),

@@ -21,13 +21,13 @@ def test_a_teams_recipe_becomes_small_and_every_change_is_told():
 
 
 def test_no_evaluation_is_rehearsed():
-    for name in ("embedded", "inference", "inference_real"):
+    for name in ("simulator", "inference", "inference_real"):
         small, _ = rehearsal_of(load_recipe(ROOT / "recipes" / f"{name}.yaml"))
         assert (small.eval, small.inference, small.real) == (None, None, None)
 
 
 def test_a_recipe_for_any_device_is_not_said_to_change_its_device():
-    _, changes = rehearsal_of(load_recipe(ROOT / "recipes" / "embedded.yaml"))
+    _, changes = rehearsal_of(load_recipe(ROOT / "recipes" / "simulator.yaml"))
     assert not any(change.startswith("device") for change in changes)
 
 

@@ -42,7 +42,7 @@ def full() -> ReportData:
     figures += [Figure(f"ica_h{n}", 0.5 + n / 100, 0.5, 0.7, 500) for n in (2, 4, 8, 16)]
     stat, rise = Stat(0.1, 0.05, 200), Stat(1.0, 0.1, 200)
     curves = {"camp a": ((0.0, 0.1), (1.0, 0.3)), NASTY: ((0.0, 0.2), (1.0, 0.1))}
-    people = {
+    two_users = {
         "dimensions": ["age", NASTY],
         "users": [{"label": NASTY, "directions": [1, 0], "rewarded_for": [0.9, -0.1]}] * 2,
         "answers": [{"prompt": "p", "text": NASTY, "rewards": [1.0, -1.0]}],
@@ -61,7 +61,7 @@ def full() -> ReportData:
         notes={"control_longer": "because of so and so"},
         card=card | {"examples": {"with_ugc": 4}},
         ppo=(PpoFigures("matched", curves, stat, rise, rise), PpoFigures("shuffled", curves, stat, rise, rise)),
-        people=people,
+        two_users=two_users,
         problems=("one line was cut",),
     )
 
@@ -75,7 +75,7 @@ def test_an_empty_report_says_what_to_run_and_claims_nothing():
 
 
 @pytest.mark.parametrize(
-    "part", ["figures", "ppo", "people", "card", "recipe", "stages", "commands", "info", "problems"]
+    "part", ["figures", "ppo", "two_users", "card", "recipe", "stages", "commands", "info", "problems"]
 )
 def test_any_part_may_be_missing(part):
     page = render(replace(full(), **{part: getattr(ReportData(), part)}))
@@ -101,7 +101,7 @@ def test_goals_are_judged_and_misses_are_named():
     assert "ICA, history in the prompt is 0.600; the goal is 0.65 or more." in said
     assert "2 of 500 cases got no score" in said
     assert "because of so and so" in said
-    assert "PPO shuffled: rewards of other people raised the true utility by 10.0 standard errors" in said
+    assert "PPO shuffled: rewards of other users raised the true utility by 10.0 standard errors" in said
     assert "Stage build failed" in said
     assert "one line was cut" in said
 

@@ -1,1 +1,1 @@
-"""Log-probabilities of given responses: transformers and vLLM engines, and the cache of shared prefixes."""
+"""Log-probabilities of given responses, with transformers or vLLM, and the cache of shared prefixes."""

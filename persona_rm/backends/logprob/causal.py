@@ -1,4 +1,4 @@
-"""A causal language model, what was found out about it by probes, and one pass that may read shared segments."""
+"""A causal language model with what probes showed about it, and one forward pass that can read shared segments."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -10,19 +10,24 @@ from typing import Any
 from persona_rm.backends.logprob.segments import NAME, PlainOnlyError, Segment, Shared, packing, register, seeing
 
 CHANGING_ROPE = {"dynamic", "longrope"}
-"""Position encodings that depend on the length of the whole row, so that no beginning stays what it was."""
+"""Position encodings that depend on the length of the whole row. With them, keys of a prefix cannot be reused."""
 CLOSE = {8: 1e-10, 4: 1e-4}
-"""How far a probe in two parts may be from one in one part, as a share of the largest value, by bytes of a number."""
+"""Tolerance of the probe (one pass against two parts) relative to the largest value, by bytes of the dtype."""
 HALF_CLOSE = 0.05
+"""The same for two-byte dtypes."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`head` is the vocabulary projection where that alone makes the logits, else None; `shares` is true where the net
-    can read keys and values of another pass; `limit` is its context. `role` keeps its prefixes apart in a cache;
-    inside `active()` the net is this model (its adapters on, or off)."""
+    """A network and its properties.
+
+    `head` is the vocabulary projection if the logits are nothing more than that projection, else None. `shares` is
+    true if the network can read keys and values of another pass. `limit` is its context length. `role` separates the
+    prefixes of the policy and of the reference in a cache. Inside `active()` the network is this model: with its
+    adapter on, or off.
+    """
 
     net: Any
     head: Any
@@ -34,7 +39,11 @@ class Model:
 
 
 def inspect(net: Any) -> Model:
-    """Probes: does the head do more than project (soft cap, scale), can beginnings be shared? Logs a "no", once."""
+    """Probes a network: is its head a plain projection (no soft cap, no scale), and can prefixes be shared?
+
+    Probing replaces a list of architectures that would be outdated with the next release of transformers. A network
+    that cannot share prefixes is logged once and scored without sharing.
+    """
     import torch
 
     head, vocabulary = net.get_output_embeddings(), len(net.get_input_embeddings().weight)
@@ -45,13 +54,13 @@ def inspect(net: Any) -> Model:
         plain = plain and torch.equal(head(states), net(input_ids=ids, use_cache=False).logits)
         why = _cannot_share(net, ids, states) if plain else "its head does more than project"
     if why:
-        log.warning("%s: what rows have in common is read again for each of them: %s", type(net).__name__, why)
+        log.warning("%s: shared prefixes are computed again for every row: %s", type(net).__name__, why)
     limit = getattr(net.config, "max_position_embeddings", None)
     return Model(net, head if plain else None, not why, limit, vocabulary)
 
 
 def _cannot_share(net: Any, ids: Any, expected: Any) -> str:
-    """Why not; or nothing, and then the net's attention is `segments.attend` from now on."""
+    """The reason why prefixes cannot be shared. If it is empty, the network's attention is now `segments.attend`."""
     rope = getattr(net.config, "rope_parameters", None) or {}
     if kinds := CHANGING_ROPE & {str(rope.get("rope_type"))}:
         return f"its positions are {kinds.pop()}"
@@ -68,23 +77,24 @@ def _cannot_share(net: Any, ids: Any, expected: Any) -> str:
 
 
 def _in_two_parts(net: Any, ids: Any, expected: Any) -> bool:
-    """The ids in two parts, the second beside a shorter row."""
+    """Whether a row in two parts gives the states of one pass. A shorter row runs beside the second part, so that the
+    probe covers padding and rows that do not see the segment."""
     import torch
 
     half, whole = ids.shape[1] // 2, ids.shape[1]
     first, past = run(net, [ids[0, :half]], [0], keep=True)
     second, _ = run(net, [ids[0, half:], ids[0, : half // 2]], [half, 0], [(past[0], [0])])
-    found = torch.cat([first, second[: whole - half], second[whole - half :]])
-    off = (found - torch.cat([expected[0], expected[0, : half // 2]])).abs().max() / expected.abs().max()
+    states = torch.cat([first, second[: whole - half], second[whole - half :]])
+    off = (states - torch.cat([expected[0], expected[0, : half // 2]])).abs().max() / expected.abs().max()
     return bool(off <= CLOSE.get(expected.element_size(), HALF_CLOSE))
 
 
 def run(
     net: Any, rows: Sequence[Any], starts: Sequence[int], shared: Sequence[Shared] = (), *, keep: bool = False
 ) -> tuple[Any, list[Segment]]:
-    """One pass over rows of ids that begin at positions `starts`, behind what they see of `shared`.
+    """One forward pass over rows of ids that begin at positions `starts`, after the segments of `shared` they see.
 
-    Final hidden states (tokens of all rows, width); with `keep` also each row's keys and values.
+    Returns the final hidden states (tokens of all rows, width) and, with `keep`, each row's keys and values.
     """
     import torch
 
@@ -92,22 +102,25 @@ def run(
     ids = torch.cat(list(rows)).to(net.device)
     positions = torch.cat([torch.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)]).to(net.device)
     with seeing(packing(lengths, shared, net.device)):
-        found = net.base_model(input_ids=ids[None], position_ids=positions[None], use_cache=keep)
-    return found[0][0], _segments(_plain_layers(found), lengths) if keep else []
+        output = net.base_model(input_ids=ids[None], position_ids=positions[None], use_cache=keep)
+    return output[0][0], _segments(_plain_layers(output), lengths) if keep else []
 
 
 def _segments(layers: Sequence[Any], lengths: Sequence[int]) -> list[Segment]:
-    cuts = list(pairwise(accumulate(lengths, initial=0)))
-    return [
-        Segment([layer.keys[:, :, a:b] for layer in layers], [layer.values[:, :, a:b] for layer in layers], b - a)
-        for a, b in cuts
-    ]
+    """The keys and values of a packed pass, cut into one segment per row. The tensors are views, not copies."""
+    segments = []
+    for begin, end in pairwise(accumulate(lengths, initial=0)):
+        keys = [layer.keys[:, :, begin:end] for layer in layers]
+        values = [layer.values[:, :, begin:end] for layer in layers]
+        segments.append(Segment(keys, values, end - begin))
+    return segments
 
 
-def _plain_layers(found: Any) -> list[Any]:
+def _plain_layers(output: Any) -> list[Any]:
+    """The layers of the cache. Raises `PlainOnlyError` for sliding windows, linear attention and the like."""
     from transformers.cache_utils import DynamicLayer
 
-    layers = list(getattr(getattr(found, "past_key_values", None), "layers", []))
+    layers = list(getattr(getattr(output, "past_key_values", None), "layers", []))
     if not layers or any(type(layer) is not DynamicLayer for layer in layers):
         raise PlainOnlyError("its cache does not hold plain keys and values of every position")
     if len({tuple(part.shape) for layer in layers for part in (layer.keys, layer.values)}) > 1:

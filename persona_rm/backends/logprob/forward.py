@@ -1,8 +1,11 @@
-"""Batched sums of log-probabilities that are exact whatever stands beside a row: shared beginnings, head in chunks.
+"""Batched sums of log-probabilities. A row's sum does not depend on the other rows of its batch.
 
-What rows have in common is read once (`tree`), what earlier calls left comes from the `PrefixCache`, and the rest of
-each row reads both where they lie (`segments`): the same arithmetic in another order. The vocabulary projection sees
-only the states that predict response tokens.
+A prefix that several rows share is computed once (`prefix_tree`). Keys and values from earlier calls come from the
+`PrefixCache`. The rest of each row attends to both in place (`segments`), which is the same arithmetic in another
+order. Only the states that predict response tokens go through the vocabulary projection.
+
+The tree is processed from its roots down: the keys and values of a node must exist before its children can attend to
+them. The work list is a stack, so that the segments of one subtree can be freed before the next one is computed.
 """
 
 import inspect
@@ -18,31 +21,40 @@ from persona_rm.backends.logprob.segments import Segment, Shared
 from persona_rm.backends.tokens import Encoded
 
 HEAD_CHUNK = 1024
-"""Response positions projected onto the vocabulary at a time: bounds memory at HEAD_CHUNK x vocabulary."""
+"""Response positions projected onto the vocabulary at a time. Bounds the logits at HEAD_CHUNK x vocabulary."""
 MARGIN = 8
-"""Last tokens of a prompt that a tokenizer may join with the response: prompts that differ only there are one."""
+"""Last tokens of a prompt that a tokenizer may merge with the response: prompts that differ only there are one."""
 CACHED_SHARE = 4
-"""A batch may read this many times its token budget from the cache."""
+"""Upper bound on the tokens that a batch reads from the cache, as a multiple of its token budget."""
 
 
 @dataclass(slots=True)
 class ForwardCounters:
-    """What an instance did so far: rows asked for; of all its models together, tokens run through a model, tokens read
-    from the cache instead, and how often a beginning was found there; the bytes that the cache holds now; rows that
-    were shortened, and the tokens cut from them."""
+    """Totals of an instance since it was made."""
 
     rows: int = 0
+    """Rows that callers asked for."""
     computed: int = 0
+    """Tokens that were run through a model, over all models."""
     reused: int = 0
+    """Tokens that were read from the cache instead, over all models."""
     hits: int = 0
+    """Prefixes that were found in the cache."""
     bytes: int = 0
+    """Bytes that the cache holds now."""
     cut_rows: int = 0
+    """Rows that were shortened."""
     cut_tokens: int = 0
+    """Tokens that were cut from them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """A node whose ancestors are done: `chain` holds their segments; `cached` blocks before are still to be read."""
+    """A node whose ancestors were computed. The node's own tokens are [start, node.end).
+
+    `chain` holds the segments of the ancestors, in order of position. For a root, `cached` is the number of blocks
+    before `start` that must be read from the cache first.
+    """
 
     node: PrefixNode
     start: int
@@ -51,15 +63,17 @@ class _Job:
 
     @property
     def own(self) -> int:
+        """Number of tokens that this job runs through the model."""
         return self.node.end - self.start
 
     @property
     def row(self) -> int:
+        """A row that contains the node's tokens: the only one of a leaf, any of an inner node."""
         return self.node.rows[0]
 
 
 class LogProbScorer:
-    """One model over distinct rows. `budget` bounds rows x longest of one pass, counting what is run in it."""
+    """Scores distinct rows with one model. `budget` bounds rows x longest of one pass, in computed tokens."""
 
     def __init__(
         self,
@@ -76,12 +90,15 @@ class LogProbScorer:
         self._sums = [float("nan")] * len(rows)
 
     def prompts(self) -> list[list[Key]]:
-        """The names of the blocks of every distinct prompt, for `PrefixCache.begin`."""
+        """The block keys of every distinct prompt, for `PrefixCache.begin`."""
         ends = (ids[: max(start - MARGIN, 1)] for ids, start in self.rows)
         return list(dict(zip(ends, self._keys, strict=False)).values())
 
     def sums(self, roots: Sequence[PrefixNode]) -> list[float]:
-        """The sum of log p(token | before) over each row's response tokens, in float64. `roots`: what `grow` gave."""
+        """For each row, the sum of log p(token | earlier tokens) over its response, added in float64.
+
+        `roots` is the forest that `grow` made of the rows.
+        """
         import torch
 
         if not self.model.shares:
@@ -93,18 +110,26 @@ class LogProbScorer:
         return self._sums
 
     def _root(self, node: PrefixNode) -> _Job:
-        """From where the cache ends. A little more than what it holds is not worth a pass: then its rows read that."""
+        """The job of a root, which starts where the cache ends.
+
+        If the node is only a little longer than its cached part, computing the difference for all rows at once is not
+        worth a pass. Then the node ends with the cache, and its children compute the difference each for itself.
+        """
         cached = self.cache.longest(self._names(node)) if self.cache else 0
         if cached and node.children and not worth(node.end - cached * BLOCK, len(node.rows)):
             node = replace(node, end=cached * BLOCK)
         return _Job(node, cached * BLOCK, cached=cached)
 
     def _names(self, node: PrefixNode) -> list[Key]:
-        """Of its whole blocks; of a leaf's, those that end before its last prompt token."""
+        """Keys of the node's whole blocks. For a leaf, only blocks that end before the last prompt token have keys."""
         return self._keys[node.rows[0]][: node.end // BLOCK]
 
     def _batches(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Longest first, cut where the budget or what is read from the cache would be too much, or padding half."""
+        """Jobs in order of length, longest first, cut into batches.
+
+        A batch ends before it would exceed the token budget or the bound on cached tokens, or when the next job is
+        less than half as long as the first, because more than half of its slot would be padding.
+        """
         batch: list[_Job] = []
         cached = 0
         for job in sorted(jobs, key=lambda job: -job.own):
@@ -119,9 +144,10 @@ class LogProbScorer:
             yield batch
 
     def _work(self, batch: Sequence[_Job]) -> list[_Job]:
-        """Sets the sums of a batch's leaves; the jobs below its other nodes."""
+        """Runs a batch: sets the sums of its leaves and returns the jobs of the children of its inner nodes."""
         batch = [self._fetched(job) for job in batch]
         running = [job for job in batch if job.own]
+        # Not strict: if no job's keys and values are needed again, `_forward` returns none.
         past = dict(zip(running, self._forward(running) if running else [], strict=False))
         below = []
         for job in batch:
@@ -132,6 +158,7 @@ class LogProbScorer:
         return below
 
     def _fetched(self, job: _Job) -> _Job:
+        """The job with its cached blocks read into its chain, and counted."""
         self.counters.computed += job.own
         if not job.cached or not self.cache:
             return job
@@ -140,7 +167,7 @@ class LogProbScorer:
         return replace(job, chain=(self.cache.read(self._names(job.node)[: job.cached]),))
 
     def _forward(self, jobs: Sequence[_Job]) -> list[Segment]:
-        """One pass. Keys and values of every job, where one of them is needed again."""
+        """One pass: adds the sums of leaves. Returns keys and values of every job if any of them is needed again."""
         import torch
 
         ids = [torch.tensor(self.rows[job.row][0][job.start : job.node.end]) for job in jobs]
@@ -148,6 +175,7 @@ class LogProbScorer:
         if self.model.shares:
             keep = any(map(self._needed, jobs))
             states, past = run(self.model.net, ids, [job.start for job in jobs], _shared(jobs), keep=keep)
+            # Rows are packed one after the other. The state at position t - 1 predicts token t.
             begin = torch.tensor([0, *accumulate(job.own for job in jobs)])
             states = states[(begin[row] + column - 1).to(states.device)]
         else:
@@ -160,10 +188,11 @@ class LogProbScorer:
         return past
 
     def _needed(self, job: _Job) -> bool:
+        """Whether children or the cache will read this job's keys and values."""
         return bool(job.node.children or (self.cache and self.cache.wants(self._names(job.node))))
 
     def _responses(self, jobs: Sequence[_Job]) -> tuple[Any, Any]:
-        """Where in the batch the response tokens are: their rows and columns."""
+        """Positions of the response tokens of the leaves in the batch: indices of jobs, and of tokens in them."""
         import torch
 
         none = torch.empty(0, dtype=torch.long)
@@ -179,7 +208,7 @@ class LogProbScorer:
 
 
 def _shared(jobs: Sequence[_Job]) -> list[Shared]:
-    """Every segment of the jobs' chains, and which of the jobs see it."""
+    """Every distinct segment of the jobs' chains with the indices of the jobs that see it (None: all)."""
     seen: dict[Segment, list[int]] = {}
     for i, job in enumerate(jobs):
         for segment in job.chain:
@@ -188,7 +217,10 @@ def _shared(jobs: Sequence[_Job]) -> list[Shared]:
 
 
 def _plain(model: Model, rows: Sequence[Any], row: Any, column: Any) -> Any:
-    """At these places: hidden states where the head is plain, else logits. By the net's own attention, padded."""
+    """The hidden states at these positions if the head is plain, else the logits.
+
+    This is the path of networks that cannot share prefixes: padded rows and the network's own attention.
+    """
     import torch
 
     ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(model.net.device)
@@ -197,6 +229,7 @@ def _plain(model: Model, rows: Sequence[Any], row: Any, column: Any) -> Any:
     row, column = row.to(ids.device), column.to(ids.device)
     if model.head is not None:
         return model.net.base_model(**inputs)[0][row, column]
+    # Logits of the last positions only, if the network offers that: those of whole prompts would fill the memory.
     if "logits_to_keep" in inspect.signature(model.net.forward).parameters:
         inputs["logits_to_keep"] = ids.shape[1] - int(column.min())
     logits = model.net(**inputs).logits
@@ -204,6 +237,7 @@ def _plain(model: Model, rows: Sequence[Any], row: Any, column: Any) -> Any:
 
 
 def _sum_by_row(model: Model, states: Any, targets: Any, owner: Any, rows: int) -> list[float]:
+    """Adds log p(target) of every state to the row that owns it, chunk by chunk, in float64."""
     import torch
 
     sums = torch.zeros(rows, dtype=torch.float64, device=states.device)
@@ -214,5 +248,5 @@ def _sum_by_row(model: Model, states: Any, targets: Any, owner: Any, rows: int) 
 
 
 def _upcast(logits: Any) -> Any:
-    """Half precision to float32 before the log-softmax; float32 and float64 stay."""
+    """Half precision becomes float32, because a log-softmax in half precision loses digits. Other dtypes stay."""
     return logits.float() if logits.element_size() < 4 else logits

@@ -1,4 +1,4 @@
-"""A policy that is a LoRA adapter over a base, and that base: one set of weights, with the adapter on or off."""
+"""A policy that is a LoRA adapter shares the weights of its base model: the adapter is switched on or off."""
 
 import json
 from contextlib import nullcontext
@@ -13,12 +13,15 @@ ADAPTER = "adapter_config.json"
 
 
 def is_adapter(folder: str | Path) -> bool:
-    """Whether this folder holds an adapter (peft's format) and not a model."""
+    """Whether this folder contains an adapter in peft's format instead of a model."""
     return (Path(folder) / ADAPTER).is_file()
 
 
 def base_of(folder: str | Path) -> str:
-    """The base model's folder, as the adapter names it, also relative to the adapter. Raises `RecipeError`."""
+    """The folder of the base model that the adapter names, absolute or relative to the adapter.
+
+    Raises `RecipeError` if there is no such folder.
+    """
     named = str(json.loads((Path(folder) / ADAPTER).read_text()).get("base_model_name_or_path") or "")
     for path in (Path(named), Path(folder) / named):
         if named and (path / "config.json").is_file():
@@ -30,12 +33,12 @@ def base_of(folder: str | Path) -> str:
 
 
 def same(one: str | Path, other: str | Path) -> bool:
-    """Whether two names are one folder."""
+    """Whether both paths lead to the same folder."""
     return Path(one).resolve() == Path(other).resolve()
 
 
 def adapted(net: Any, folder: str | Path) -> tuple[Model, Model]:
-    """The base `net` with this adapter on, and the same net with it off: (policy, reference)."""
+    """(policy, reference): the base `net` with this adapter switched on, and the same network with it switched off."""
     try:
         from peft import PeftModel
     except ImportError as error:

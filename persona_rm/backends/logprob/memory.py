@@ -1,4 +1,4 @@
-"""Out of memory: the rows of a batch in halves, down to the one that does not fit alone."""
+"""Out of memory: a batch is retried in halves, until only a row that does not fit alone fails."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ from persona_rm.errors import PersonaRMError
 
 Sums = list[list[float]]
 WORDS = ("DefaultCPUAllocator", "out of memory", "bad_alloc", "could not create a memory object")
-"""How torch and oneDNN say it on a CPU, where it has no class of its own."""
+"""Parts of messages of torch and oneDNN. On a CPU, running out of memory has no exception class of its own."""
 
 
 class NoRoom(PersonaRMError):
-    """This row alone needs more memory than there is."""
+    """A single row needs more memory than the device has."""
 
     def __init__(self, row: Encoded) -> None:
         what = f"out of memory on a row of {len(row[0])} tokens, alone and with empty caches"
@@ -20,20 +20,23 @@ class NoRoom(PersonaRMError):
 
 
 def in_halves(work: Callable[[Sequence[Encoded]], Sums], rows: Sequence[Encoded], release: Callable[[], None]) -> Sums:
-    """`work(rows)`; where that runs out of memory, `release()` and both halves. Other errors pass. Raises `NoRoom`."""
-    if (found := _tried(work, rows)) is not None:
-        return found
+    """`work(rows)`. If that runs out of memory, `release()` is called and each half is tried in the same way.
+
+    Raises `NoRoom` for a row that does not fit alone. Other errors pass.
+    """
+    if (sums := _tried(work, rows)) is not None:
+        return sums
     release()
     if len(rows) == 1:
-        if (found := _tried(work, rows)) is None:
+        if (sums := _tried(work, rows)) is None:
             raise NoRoom(rows[0])
-        return found
+        return sums
     parts = [in_halves(work, part, release) for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
     return [first + second for first, second in zip(*parts, strict=True)]
 
 
 def _tried(work: Callable[[Sequence[Encoded]], Sums], rows: Sequence[Encoded]) -> Sums | None:
-    """None without memory. The error ends here, and with its traceback the tensors in it."""
+    """`work(rows)`, or None without memory. The exception ends here, because its traceback keeps the tensors alive."""
     try:
         return work(rows)
     except (MemoryError, RuntimeError) as error:

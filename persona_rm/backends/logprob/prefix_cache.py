@@ -1,8 +1,8 @@
-"""Keys and values of prefixes, in blocks of 64 tokens, the least recently used leaving first, bounded by bytes.
+"""A cache of keys and values of prefixes, in blocks of 64 tokens, bounded by bytes. Least recently used leaves first.
 
-A block's name is a hash of all ids up to its end and of the model's role, so another text, a changed state of a person
-or another model can never read it. A block is kept from its second meeting: met by two prompts of one call or by two
-calls. So what prompts have in common stays, and a prompt that is seen once takes no room.
+The key of a block is a hash of all ids up to its end and of the model's role. So a block cannot be read for another
+text, for a changed user state or by the other model. A block is stored when it is met the second time, by two prompts
+of one call or by two calls. So prefixes that prompts share are kept, and a prompt that occurs once takes no room.
 """
 
 from array import array
@@ -14,27 +14,28 @@ from typing import Any
 from persona_rm.backends.logprob.segments import Segment, joined, segment_of
 
 BLOCK = 64
-"""Tokens of a block."""
+"""Number of tokens of a block."""
 SEEN = 200_000
-"""Names of blocks that are remembered without their content (about 20 MB, 12.8 M tokens)."""
+"""Number of keys that are remembered without their content (about 20 MB, for 12.8 M tokens)."""
 
 Key = bytes
 
 
 def keys_of(role: str, ids: Sequence[int]) -> list[Key]:
-    """The names of the whole blocks of `ids`."""
-    found: list[Key] = []
+    """The keys of the complete blocks of `ids`. Each key is a hash of the key before it and of the block's ids."""
+    keys: list[Key] = []
     name = role.encode()
     for at in range(BLOCK, len(ids) + 1, BLOCK):
         name = blake2b(name + array("q", ids[at - BLOCK : at]).tobytes(), digest_size=16).digest()
-        found.append(name)
-    return found
+        keys.append(name)
+    return keys
 
 
 class PrefixCache:
-    """Blocks by name. `capacity` is in bytes; 0 keeps nothing. One thread per instance.
+    """Blocks by key. `capacity` is in bytes; 0 stores nothing. An instance belongs to one thread.
 
-    What a call has met is not evicted before the next call (`begin`), so what `longest` found can be read.
+    Invariant: blocks that a call has met are not evicted before the next call (`begin`). So the blocks that `longest`
+    counted can still be read later in the same call.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -44,9 +45,11 @@ class PrefixCache:
         self._call, self._full = 0, False
 
     def begin(self, prompts: Iterable[Sequence[Key]]) -> None:
-        """A call that meets these distinct prompts: what they share, or what was met before, is worth keeping."""
+        """Starts a call with these distinct prompts. Blocks that are shared or were met before are worth storing."""
         self._call, self._full = self._call + 1, False
         for keys in prompts:
+            # Later blocks first, so that the beginning of a prompt is forgotten last. The value is True from the
+            # second meeting on.
             for key in reversed(keys):
                 self._seen[key] = key in self._seen
                 self._seen.move_to_end(key)
@@ -55,30 +58,30 @@ class PrefixCache:
             self._seen.popitem(last=False)
 
     def clear(self) -> None:
-        """Drop every block; what was met is remembered."""
+        """Drops every block. Keys that were met are still remembered."""
         self._blocks.clear()
         self.bytes = 0
 
     def longest(self, keys: Sequence[Key]) -> int:
-        """How many blocks from the first on are kept; they stay for this call."""
-        found = next((i for i, key in enumerate(keys) if key not in self._blocks), len(keys))
-        self._touch(keys[:found])
-        return found
+        """Number of stored blocks from the first on, without a gap. They stay for this call."""
+        length = next((i for i, key in enumerate(keys) if key not in self._blocks), len(keys))
+        self._touch(keys[:length])
+        return length
 
     def read(self, keys: Sequence[Key]) -> Segment:
-        """The content of blocks that are all kept: a copy."""
+        """A copy of the content of these blocks, which must all be stored."""
         return segment_of([self._blocks[key][0] for key in keys])
 
     def wants(self, keys: Sequence[Key]) -> list[int]:
-        """Which of a prompt's blocks are worth keeping and are not kept; none once the cache is full for this call."""
+        """Indices of blocks that are worth storing and are missing. Empty once the cache is full for this call."""
         if self._full:
             return []
         return [i for i, key in enumerate(keys) if self._seen.get(key) and key not in self._blocks]
 
     def keep(self, keys: Sequence[Key], chain: Sequence[Segment]) -> None:
-        """Takes the wanted blocks from a chain that begins at position 0 and reaches over all `keys`.
+        """Stores the wanted blocks of a chain that begins at position 0 and covers all `keys`.
 
-        Values that are not finite are never kept; a full cache first drops what older calls left.
+        Values that are not finite are never stored. A full cache first drops blocks of older calls.
         """
         for i in self.wants(keys):
             block = joined(chain, i * BLOCK, (i + 1) * BLOCK)
@@ -89,6 +92,7 @@ class PrefixCache:
         self._touch(keys)
 
     def _room(self, size: int) -> bool:
+        """Evicts blocks of older calls until `size` bytes fit. False if that is not enough."""
         while self._blocks and self.bytes + size > self.capacity:
             name, (block, call) = next(iter(self._blocks.items()))
             if call == self._call:
@@ -99,7 +103,7 @@ class PrefixCache:
         return not self._full
 
     def _touch(self, keys: Sequence[Key]) -> None:
-        """Later blocks first: without its beginning a block is of no use."""
+        """Marks blocks as used by this call. Later blocks first: a block is useless without those before it."""
         for key in reversed(keys):
             if key in self._blocks:
                 self._blocks[key] = self._blocks[key][0], self._call

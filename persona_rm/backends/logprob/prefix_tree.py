@@ -1,4 +1,4 @@
-"""What rows have in common, as a tree: a node's tokens are read once for all rows below it."""
+"""The common prefixes of rows as a tree. The tokens of a node are computed once for all rows below it."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -8,14 +8,18 @@ from itertools import pairwise
 from persona_rm.backends.tokens import Encoded
 
 MIN_SHARED = 16
-"""Fewer tokens in common are not worth a node."""
+"""Minimum length of a shared prefix that gets a node of its own."""
 MIN_SAVED = 64
-"""Nor are fewer tokens saved over all its rows: a node costs a forward pass."""
+"""Minimum number of tokens that a node must save over all its rows, because a node costs a forward pass."""
 
 
 @dataclass(slots=True)
 class PrefixNode:
-    """Rows that agree up to `end`, which lies before each one's last prompt token. Without children: one whole row."""
+    """Rows that agree in the ids before `end`. A leaf (no children) is one complete row.
+
+    The `end` of an inner node lies before the last prompt token of each of its rows, because the state of that token
+    predicts the response and is computed in the leaf.
+    """
 
     rows: Sequence[int]
     end: int
@@ -23,7 +27,11 @@ class PrefixNode:
 
 
 def grow(rows: Sequence[Encoded], *, share: bool = True) -> list[PrefixNode]:
-    """The roots. `rows` are distinct; every row is one leaf. Without `share` there are only leaves."""
+    """The roots of the forest over distinct rows; every row is one leaf. Without `share` there are only leaves.
+
+    In sorted order, rows with a common prefix are neighbours, and the prefix of a range of rows is the minimum over
+    its neighbouring pairs. So a range is cut where that minimum is reached, and each part is treated likewise.
+    """
     if not share:
         return [PrefixNode((i,), len(ids)) for i, (ids, _) in enumerate(rows)]
     order = sorted(range(len(rows)), key=lambda i: rows[i])
@@ -31,26 +39,26 @@ def grow(rows: Sequence[Encoded], *, share: bool = True) -> list[PrefixNode]:
     roots: list[PrefixNode] = []
     todo = [(0, len(order), 0, roots)] if rows else []
     while todo:
-        low, high, depth, found = todo.pop()
+        low, high, depth, siblings = todo.pop()
         if high - low == 1:
-            found.append(PrefixNode((order[low],), len(rows[order[low]][0])))
+            siblings.append(PrefixNode((order[low],), len(rows[order[low]][0])))
             continue
         shared = min(common[low : high - 1])
         if worth(shared - depth, high - low):
             node = PrefixNode(order[low:high], shared)
-            found.append(node)
-            depth, found = shared, node.children
+            siblings.append(node)
+            depth, siblings = shared, node.children
         cuts = [low, *(i + 1 for i in range(low, high - 1) if common[i] == shared), high]
-        todo.extend((a, b, depth, found) for a, b in pairwise(cuts))
+        todo.extend((a, b, depth, siblings) for a, b in pairwise(cuts))
     return roots
 
 
 def worth(tokens: int, rows: int) -> bool:
-    """Is it worth a forward pass of its own to read `tokens` once for `rows`?"""
+    """Whether computing `tokens` once for `rows` is worth a forward pass of its own."""
     return tokens >= MIN_SHARED and tokens * (rows - 1) >= MIN_SAVED
 
 
 def _common(one: Encoded, other: Encoded) -> int:
-    """Equal ids at the beginning, at most up to the last prompt token, whose state predicts the response."""
+    """Length of the common prefix, at most up to the last prompt token, whose state predicts the response."""
     (a, start), (b, other_start) = one, other
     return bisect_left(range(min(start, other_start) - 1), True, key=lambda i: a[: i + 1] != b[: i + 1])

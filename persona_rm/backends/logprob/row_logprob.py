@@ -1,4 +1,4 @@
-"""What every log-prob backend does with texts and ids: the host's token ids, what is refused, one result per row."""
+"""The part that all log-prob backends share: token ids, checks, and one result per row."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,13 +13,16 @@ from persona_rm.errors import RecipeError, ScoreError
 
 
 class RowLogProb(ABC):
-    """A `LogProb` whose engine scores distinct rows of token ids, under one model or two."""
+    """A `LogProb` whose engine scores distinct rows of token ids, under one or two models."""
 
     policy: str | Path
 
     def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
-        """One sum per row, in order. Raises `ScoreError` naming rows: too long, also for the memory, no response
-        token, not finite; and `HostError` where an engine died or cannot give what is asked."""
+        """One sum per row, in order.
+
+        Raises `ScoreError` with the indices of rows that are too long (or too large for the memory), have no response
+        token, or get a value that is not finite. Raises `HostError` if an engine died or cannot score rows.
+        """
         if len(prompts) != len(responses):
             raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
         return self._score(token_ids(self._tokenizer, prompts, responses)) if prompts else []
@@ -27,13 +30,13 @@ class RowLogProb(ABC):
     def logprob_ids(
         self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]
     ) -> list[SequenceLogProb]:
-        """The same from token ids, taken as they are (no EOS is added): what a rollout sampled."""
+        """The same for token ids that a rollout sampled. They are used as they are; no EOS is added."""
         if len(prompt_ids) != len(response_ids):
             raise ScoreError(f"{len(prompt_ids)} prompts for {len(response_ids)} responses")
         return self._score([((*p, *r), len(p)) for p, r in zip(prompt_ids, response_ids, strict=True)])
 
     def chat(self, messages: list[dict[str, str]]) -> str:
-        """The messages through the tokenizer's own chat template, ready for the response."""
+        """The messages in the tokenizer's chat template, up to the response. Raises `RecipeError` if it has none."""
         if not self._tokenizer.chat_template:
             raise RecipeError(f"the tokenizer of {self.policy} has no chat template: use chat none or llama3")
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
@@ -41,18 +44,18 @@ class RowLogProb(ABC):
     @property
     @abstractmethod
     def _tokenizer(self) -> Any:
-        """The policy's."""
+        """The tokenizer of the policy."""
 
     @abstractmethod
     def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
-        """The rows as they are scored, counted. Raises `ScoreError` naming those that cannot be (`check_rows`)."""
+        """Counts the rows and returns them as they will be scored. Raises `ScoreError` as `check_rows` does."""
 
     @abstractmethod
     def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
-        """Of the policy and, where there is one, of the reference: a sum for each of these distinct rows."""
+        """One list for the policy and, if there is one, one for the reference: a sum for each distinct row."""
 
-    def _release(self) -> None:  # noqa: B027 - an engine of its own has nothing to spare
-        """Give back what memory can be spared."""
+    def _release(self) -> None:  # noqa: B027 - vLLM manages its own memory
+        """Frees memory that can be spared (caches), before a batch is retried."""
 
     def _score(self, rows: Sequence[Encoded]) -> list[SequenceLogProb]:
         if not rows:
@@ -66,16 +69,18 @@ class RowLogProb(ABC):
             raise ScoreError(str(error), large, "too_long") from error
         sizes = [len(ids) - start for ids, start in unique]
         both = zip(policy, reference[0] if reference else [None] * len(unique), sizes, strict=True)
-        found = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
-        results = [found[row] for row in rows]
+        by_row = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
+        results = [by_row[row] for row in rows]
         if bad := tuple(i for i, r in enumerate(results) if not math.isfinite(r.policy + (r.reference or 0.0))):
             raise ScoreError("the model gave a log-probability that is not finite", bad, "not_finite")
         return results
 
 
 def check_rows(rows: Sequence[Encoded], limit: int | None, vocabulary: int, cut: str = "nothing was cut") -> None:
-    """Refuses what models cannot score, before anything is computed. `cut` says what was tried. Raises `ScoreError`
-    naming rows."""
+    """Checks rows before anything is computed. `cut` completes the message: whether long rows were shortened.
+
+    Raises `ScoreError` with the indices of rows that no model can score.
+    """
     if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if limit is not None and len(ids) > limit}:
         tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
         raise ScoreError(f"too long for the limit of {limit} tokens, {cut}: {tokens}", tuple(long), "too_long")
@@ -87,7 +92,7 @@ def check_rows(rows: Sequence[Encoded], limit: int | None, vocabulary: int, cut:
 
 
 def model_dir(path: str | Path, role: str) -> str:
-    """The folder of a model. Raises `RecipeError` where there is none."""
+    """The folder of a model. Raises `RecipeError` if there is no model in it."""
     if not (Path(path) / "config.json").is_file():
         raise RecipeError(f"no {role} model at {path}: a local folder with config.json and weights is needed")
     return str(path)

@@ -1,9 +1,13 @@
-"""Attention of packed rows: over their own tokens, and over keys and values that several share, which are not copied.
+"""Attention of packed rows over their own tokens and over shared keys and values, which are not copied.
 
-A pass is one long sequence, the rows' tokens one after the other: no padding in all that works token by token. A
-softmax over two sets of keys is the mean of the softmaxes over each, weighted by their normalisers (Milakov and
-Gimelshein 2018; for shared prefixes Juravsky et al. 2024, "Hydragen"). So the queries of all rows read a shared
-segment in one product, and each row reads its own tokens causally.
+A forward pass is one long sequence: the tokens of all rows, one row after the other. So layers that work token by
+token (projections, MLP, norms) need no padding. Attention over two sets of keys is the average of the attentions over
+each set, weighted by the softmax normalisers (Milakov and Gimelshein 2018; for shared prefixes Juravsky et al. 2024,
+"Hydragen"). So the queries of all rows read a shared segment in one matrix product, and each row reads its own tokens
+causally.
+
+`attend` is registered with transformers and knows the rows of the current pass from a context variable (`seeing`),
+because transformers passes no arguments of ours through a model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,17 +17,18 @@ from dataclasses import dataclass
 from typing import Any
 
 NAME = "persona_rm_segments"
-"""Under this name transformers knows `attend`. Attention without a mask function gets no mask."""
+"""The name of `attend` in transformers. transformers builds no mask for an attention without a mask function."""
 HARMLESS = {"position_ids", "use_cache", "output_attentions", "output_hidden_states", "return_dict", "cache_position"}
+"""Arguments of an attention call that do not change its result."""
 
 
 class PlainOnlyError(Exception):
-    """This model's attention does more than `attend` does (a window, a soft cap, sinks)."""
+    """The model's attention does more than `attend` does, such as a window, a soft cap or sinks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Keys and values of consecutive positions: per layer a tensor (1, key heads, length, head width)."""
+    """Keys and values of consecutive positions: one tensor (1, key heads, length, head width) per layer."""
 
     keys: Sequence[Any]
     values: Sequence[Any]
@@ -31,13 +36,16 @@ class Segment:
 
 
 Shared = tuple[Segment, Sequence[int] | None]
-"""A segment, and which rows of a pass see it (None: all)."""
+"""A segment, and the indices of the rows of a pass that see it (None: all rows)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How rows of these lengths lie in a pass. `slots`: where each token goes in rows padded to one length, None where
-    they are equally long. `shared`: each segment, and the index of the tokens that see it (None: all)."""
+    """The layout of a pass over rows of these lengths.
+
+    `slots` maps each token to its place in rows that are padded to one length; it is None if all rows have the same
+    length. `shared` holds each segment with the indices of the tokens that see it (None: all tokens).
+    """
 
     lengths: Sequence[int]
     slots: Any
@@ -45,17 +53,18 @@ class Packing:
 
 
 def packing(lengths: Sequence[int], shared: Sequence[Shared], device: Any) -> Packing:
-    """The indices, made once for all layers."""
+    """The layout of a pass. It is made once and used by all layers."""
     import torch
 
     sizes = torch.tensor(lengths)
     row = torch.arange(len(lengths)).repeat_interleave(sizes)
-    column = torch.arange(len(row)) - (sizes.cumsum(0) - sizes)[row]
+    column = torch.arange(len(row)) - (sizes.cumsum(0) - sizes)[row]  # position within the row: index minus row start
     slots = None if len(set(lengths)) == 1 else (row * max(lengths) + column).to(device)
-    tokens = [
-        None if rows is None else torch.isin(row, torch.tensor(rows)).nonzero()[:, 0].to(device) for _, rows in shared
-    ]
-    return Packing(lengths, slots, [(segment, index) for (segment, _), index in zip(shared, tokens, strict=True)])
+    seen = []
+    for segment, rows in shared:
+        tokens = None if rows is None else torch.isin(row, torch.tensor(rows)).nonzero()[:, 0].to(device)
+        seen.append((segment, tokens))
+    return Packing(lengths, slots, seen)
 
 
 _ACTIVE: ContextVar[Packing | None] = ContextVar("packing", default=None)
@@ -63,7 +72,7 @@ _ACTIVE: ContextVar[Packing | None] = ContextVar("packing", default=None)
 
 @contextmanager
 def seeing(packed: Packing) -> Iterator[None]:
-    """Inside, a forward pass of one long sequence is that of these rows, each behind the segments that it sees."""
+    """Inside this context, a forward pass is one over these packed rows, each after the segments that it sees."""
     token = _ACTIVE.set(packed)
     try:
         yield
@@ -72,7 +81,7 @@ def seeing(packed: Packing) -> Iterator[None]:
 
 
 def register() -> None:
-    """Makes `attend` known to transformers."""
+    """Registers `attend` with transformers."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)
@@ -81,29 +90,34 @@ def register() -> None:
 def attend(
     module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **other: Any
 ) -> tuple[Any, None]:
-    """transformers' signature: query (1, heads, tokens, width) -> (1, tokens, heads, width), rows as `seeing` says.
+    """Attention with the signature of transformers: query (1, heads, tokens, width) to (1, tokens, heads, width).
 
-    Raises `PlainOnlyError` for an argument that it would have to ignore.
+    Raises `PlainOnlyError` for an argument that would change the result and is not implemented here, and outside of
+    `seeing`. An ignored argument would give wrong log-probabilities without an error.
     """
     other.pop("dropout", None)
     if odd := sorted(k for k, v in other.items() if v is not None and v is not False and k not in HARMLESS):
         raise PlainOnlyError(f"its attention takes {', '.join(odd)}")
     packed = _ACTIVE.get()
     if packed is None:
-        raise PlainOnlyError("it was called without rows")
+        raise PlainOnlyError("it was called outside of `seeing`")
     out, norm = _own(query, key, value, scaling, packed)
     for segment, tokens in packed.shared:
         keys, values = segment.keys[module.layer_idx], segment.values[module.layer_idx]
         if tokens is None:
             out, norm = _merge((out, norm), _fold(query, keys, values, scaling))
         else:
-            found = _fold(query[:, :, tokens], keys, values, scaling)
-            out[:, :, tokens], norm[:, :, tokens] = _merge((out[:, :, tokens], norm[:, :, tokens]), found)
+            part = _fold(query[:, :, tokens], keys, values, scaling)
+            out[:, :, tokens], norm[:, :, tokens] = _merge((out[:, :, tokens], norm[:, :, tokens]), part)
     return out.transpose(1, 2), None
 
 
 def _own(query: Any, key: Any, value: Any, scale: float | None, packed: Packing) -> tuple[Any, Any]:
-    """Every row over its own tokens. Rows are padded on the right, where no query looks, so there is no mask."""
+    """Causal attention of every row over its own tokens.
+
+    Rows are padded on the right. Causal attention does not look there, so no mask is needed. The kernels of `_part`
+    need as many key heads as query heads, so key heads that serve several query heads are repeated.
+    """
     times, heads, total = query.shape[1] // key.shape[1], query.shape[1], query.shape[2]
     query, key, value = (_rows(states[0], packed) for states in (query, key, value))
     if times > 1:
@@ -116,7 +130,7 @@ def _own(query: Any, key: Any, value: Any, scale: float | None, packed: Packing)
 
 
 def _rows(states: Any, packed: Packing) -> Any:
-    """(heads, all tokens, width) -> (rows, heads, tokens, width)."""
+    """From packed (heads, all tokens, width) to padded (rows, heads, tokens, width)."""
     heads, _, width = states.shape
     if packed.slots is not None:
         padded = states.new_zeros(heads, len(packed.lengths) * max(packed.lengths), width)
@@ -126,13 +140,21 @@ def _rows(states: Any, packed: Packing) -> Any:
 
 
 def _fold(query: Any, key: Any, value: Any, scale: float | None) -> tuple[Any, Any]:
-    """All tokens' queries, and all heads that share a key head, as one long sequence over one segment."""
+    """Attention of all tokens over one segment.
+
+    The queries of all tokens, and of all heads that share a key head, form one long sequence per key head. So the
+    segment's keys are read once. Every query sees the whole segment, so nothing is causal here.
+    """
     _, heads, tokens, width = query.shape
     out, norm = _part(query.reshape(1, key.shape[1], -1, width), key, value, scale, causal=False)
     return out.reshape(1, heads, tokens, width), norm.reshape(1, heads, tokens)
 
 
 def _merge(one: tuple[Any, Any], other: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Combines two attentions (output, log normaliser) over disjoint sets of keys into the one over their union.
+
+    With log normalisers a and b, the weight of the second output is exp(b) / (exp(a) + exp(b)) = sigmoid(b - a).
+    """
     import torch
 
     norm = torch.logaddexp(one[1], other[1])
@@ -141,25 +163,29 @@ def _merge(one: tuple[Any, Any], other: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def _part(query: Any, key: Any, value: Any, scale: float | None, *, causal: bool) -> tuple[Any, Any]:
-    """Attention, and the log of its normaliser per query, in float32 or better. Heads of query and key are equal."""
+    """Attention and, per query, the log of its normaliser in float32 or better. Query and key have equal head counts.
+
+    torch's public attention does not return the normaliser, so the operators behind it are called. Each accepts other
+    devices, dtypes and head widths; `_by_hand` covers the rest.
+    """
     import torch
 
     aten = torch.ops.aten
     if query.device.type == "cpu":
-        found = aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal, scale=scale)
-        return found[0], found[1]
+        result = aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal, scale=scale)
+        return result[0], result[1]
     width = query.shape[-1]
     if query.device.type != "cuda" or query.element_size() > 4 or width % 8 or width > 256:
         return _by_hand(query, key, value, scale, causal=causal)
     if query.element_size() == 2 and torch.cuda.get_device_capability(query.device) >= (8, 0):
-        found = aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal, False, scale=scale)
+        result = aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal, False, scale=scale)
     else:
-        found = aten._scaled_dot_product_efficient_attention(query, key, value, None, True, 0.0, causal, scale=scale)
-    return found[0], found[1][..., : query.shape[2]]  # the kernels round the number of queries up
+        result = aten._scaled_dot_product_efficient_attention(query, key, value, None, True, 0.0, causal, scale=scale)
+    return result[0], result[1][..., : query.shape[2]]  # the kernels round the number of queries up
 
 
 def _by_hand(query: Any, key: Any, value: Any, scale: float | None, *, causal: bool) -> tuple[Any, Any]:
-    """The definition, where no kernel gives the normaliser."""
+    """The definition of attention, for inputs for which no kernel gives the normaliser."""
     import torch
 
     logits = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
@@ -172,7 +198,10 @@ def _by_hand(query: Any, key: Any, value: Any, scale: float | None, *, causal: b
 
 
 def joined(chain: Sequence[Segment], begin: int, end: int) -> Any:
-    """A copy of positions [begin, end) of segments that begin at 0: (2 x layers, heads, tokens, width)."""
+    """A copy of positions [begin, end) of a chain that begins at position 0: (2 x layers, heads, tokens, width).
+
+    The first half of the first axis holds the keys of all layers, the second half the values.
+    """
     import torch
 
     pieces, at = [], 0
@@ -185,7 +214,7 @@ def joined(chain: Sequence[Segment], begin: int, end: int) -> Any:
 
 
 def segment_of(blocks: Sequence[Any]) -> Segment:
-    """The inverse: one segment of blocks that follow one another."""
+    """The inverse of `joined`: one segment of consecutive blocks."""
     import torch
 
     whole = torch.cat(list(blocks), dim=2)

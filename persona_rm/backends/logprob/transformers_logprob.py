@@ -1,7 +1,7 @@
-"""Log-probabilities of given responses under a policy and, where there is one, a reference: local transformers models.
+"""Log-probabilities of given responses under a policy and, optionally, a reference: local models of transformers.
 
-Duplicates are computed once; what rows have in common is read once (`tree`), and what calls have in common is kept
-(`prefix_cache`); rows of similar length share a batch; both models see the same rows (`forward`).
+Equal rows are computed once. A prefix that rows share is computed once (`prefix_tree`), and prefixes that calls share
+are kept (`prefix_cache`). Rows of similar length share a batch, and both models see the same rows (`forward`).
 """
 
 from collections.abc import Sequence
@@ -25,15 +25,15 @@ from persona_rm.errors import MissingExtra
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 Truncate = Literal["refuse", "left"]
-"""refuse: a row that is too long raises. left: the oldest tokens of its prompt go, as `shortened` says."""
+"""`refuse`: a row that is too long raises. `left`: the oldest tokens of its prompt are cut, see `shortened`."""
 CUT_STEP = 256
-"""Tokens are cut in such steps, so that the responses of one prompt, whose lengths differ, are mostly cut alike."""
+"""Tokens are cut in steps of this size, so that responses of different lengths mostly get the same prompt."""
 MIN_PROMPT = 64
-"""The last prompt tokens, which are never cut: they hold the question."""
+"""The last prompt tokens are never cut, because they contain the question."""
 
 
 class TransformersOptions(Config):
-    """`engine_options` of a bundle for `TransformersLogProb`, which says what they mean."""
+    """`engine_options` of a bundle for `TransformersLogProb`, whose docstring explains them."""
 
     batch_tokens: int = Field(default=8192, ge=1)
     max_length: int | None = Field(default=None, ge=1)
@@ -43,14 +43,18 @@ class TransformersOptions(Config):
 
 
 class TransformersLogProb(RowLogProb):
-    """sum log p(response | prompt) under `policy` and `reference` (folders), in nats. One thread per instance.
+    """sum log p(response | prompt) under `policy` and `reference` (folders), in nats.
 
-    Text is tokenised by the policy's tokenizer exactly as the DPO trainer does (`token_ids`); the sum includes EOS.
-    Rows longer than the model's context or `max_length` are treated as `truncate` says; NaN and infinities raise
-    `ScoreError`. Models load on first use. A policy may be a LoRA adapter (peft): then a reference that is its base
-    takes no memory of its own. `batch_tokens` bounds rows x longest row of one forward pass. `share_prompts` False
-    reads every row from its beginning. `cache_bytes` bounds the keys and values that are kept between calls, for both
-    models together; 0 keeps none. A token of Llama-3.1-8B takes 128 KiB in bfloat16. `counters` says what was done.
+    The policy's tokenizer encodes rows as in DPO training (`backends.tokens`), and the sum includes EOS. NaN and
+    infinities raise `ScoreError`. Models are loaded on first use. A policy may be a LoRA adapter (peft). If the
+    reference is its base model, it takes no memory of its own. An instance belongs to one thread.
+
+    `batch_tokens`: upper bound on rows x longest row of one forward pass.
+    `max_length`: upper bound on the tokens of a row, besides the context of the models. `truncate` says what happens
+    to longer rows.
+    `share_prompts`: False computes every row from its beginning.
+    `cache_bytes`: upper bound on the keys and values that are kept between calls, for both models together; 0 keeps
+    none. A token of Llama-3.1-8B takes 128 KiB in bfloat16.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class TransformersLogProb(RowLogProb):
 
     @property
     def limit(self) -> int | None:
-        """The most tokens a row may have: the smallest of `max_length` and both contexts."""
+        """Upper bound on the tokens of a row: the smallest of `max_length` and both contexts. None: no bound."""
         limits = [self.max_length, *(model.limit for model in self._models)]
         return min((limit for limit in limits if limit is not None), default=None)
 
@@ -104,7 +108,7 @@ class TransformersLogProb(RowLogProb):
             torch.cuda.empty_cache()
 
     def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
-        """Of the policy and, where there is one, of the reference."""
+        """The sums of the policy and, if there is one, of the reference."""
         scorers = [
             LogProbScorer(model, rows, budget=self.batch_tokens, cache=self._cache, counters=self.counters)
             for model in self._models
@@ -125,7 +129,7 @@ class TransformersLogProb(RowLogProb):
 
     @cached_property
     def _models(self) -> tuple[Model, ...]:
-        """The policy and, where there is one, the reference."""
+        """The policy and, if there is one, the reference."""
         folder = _folder(self.policy, "policy")
         if not is_adapter(folder):
             return self._plain(folder, "policy"), *self._other()
@@ -134,7 +138,7 @@ class TransformersLogProb(RowLogProb):
         return (policy, off) if self.reference and same(self.reference, base) else (policy, *self._other())
 
     def _other(self) -> tuple[Model, ...]:
-        """A reference with weights of its own, or nothing."""
+        """The reference as a model with its own weights; empty if there is none."""
         return () if self.reference is None else (self._plain(_folder(self.reference, "reference"), "reference"),)
 
     def _plain(self, folder: str, role: str) -> Model:
@@ -149,9 +153,12 @@ class TransformersLogProb(RowLogProb):
 
 
 def shortened(row: Encoded, limit: int) -> Encoded:
-    """The row without its oldest tokens, where it is longer than `limit`: steps of `CUT_STEP` from the prompt's left,
-    where persona formats put the person (and chat templates a first token and a system text). Never of the response,
-    nor of the prompt's last `MIN_PROMPT`: a row that needs more stays as it is, and is refused."""
+    """A row that is longer than `limit`, without its oldest tokens.
+
+    Tokens are cut from the left of the prompt in steps of `CUT_STEP`. There, prompt formats put the user's history,
+    and chat templates a first token and a system text. The response and the last `MIN_PROMPT` tokens of the prompt are
+    never cut: a row for which that is not enough is returned unchanged, and `check_rows` refuses it.
+    """
     ids, start = row
     room = start - MIN_PROMPT
     cut = min(-(-(len(ids) - limit) // CUT_STEP) * CUT_STEP, room)
@@ -167,5 +174,5 @@ def _transformers() -> Any:
 
 
 def _folder(path: str | Path, role: str) -> str:
-    """A policy may be an adapter, which has no config.json."""
+    """The folder of a model. An adapter, which only a policy can be, has no config.json to check."""
     return str(path) if role == "policy" and is_adapter(path) else model_dir(path, role)

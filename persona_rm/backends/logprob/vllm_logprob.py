@@ -1,12 +1,18 @@
-"""Log-probabilities of given responses by vLLM's offline engine, which computes the blocks of a prompt once.
+"""Log-probabilities of given responses with vLLM's offline engine, which computes the blocks of a prompt once.
 
-vLLM knows log p only of tokens whose predecessor it computed. Where its prefix cache reaches into a response, entries
-are missing, or are whatever the memory held before: numbers that look like log-probabilities (so vLLM itself never
-reads the cache for such a request unless told to). Here the cache is read and no entry is believed unless it lies
-behind the hit and names the response's own token. A hit that ends with the prompt (one of whole blocks) costs the
-response's first token, which is asked for apart: log p of given tokens after the prompt. Any other row is computed
-again without reading the cache, at full price: one that was scored before, or whose response begins with the same
-block as another's of its prompt. A larger `block_size` makes the second kind rarer.
+vLLM gives log p only for tokens whose predecessor was computed in the same request. If the prefix cache reaches into a
+response, entries of `prompt_logprobs` are missing, or contain what the memory held before: numbers that look like
+log-probabilities. For this reason vLLM does not read its cache for such a request by default. Here it reads the cache,
+and an entry is accepted only if it lies after the cached part and names the response's own token (`tail_sum`).
+
+Three cases follow:
+
+- The last prompt token was computed, not read from the cache: all entries of the response are accepted.
+- It ends exactly with the prompt (a prompt of whole blocks): the first response token has no entry. Its log p is
+  requested separately, by `logprob_token_ids` after the prompt.
+- It reaches into the response: the row is computed again without reading the cache, at full cost. That happens to rows
+  that were scored before, and to rows whose response begins with the same block as another response to their prompt. A
+  larger `block_size` makes the latter rarer.
 """
 
 import math
@@ -33,38 +39,42 @@ from persona_rm.errors import HostError, RecipeError
 
 VllmDtype = Literal["auto", "float32", "bfloat16", "float16"]
 MOST_TOKENS = 128
-"""vLLM's bound on `logprob_token_ids`."""
+"""Upper bound of vLLM on the length of `logprob_token_ids`."""
 
 
 @dataclass(slots=True)
 class VllmCounters:
-    """What an instance did so far: rows that callers asked for; then, of both engines together, distinct rows sent,
-    their tokens, how many of these were read from the cache in rows that were believed, rows whose first token was
-    asked for apart, and rows sent again without reading the cache."""
+    """Totals of an instance since it was made; all but `rows` are over both engines."""
 
     rows: int = 0
+    """Rows that callers asked for."""
     sent: int = 0
+    """Distinct rows that were sent."""
     tokens: int = 0
+    """Tokens of these rows."""
     cached: int = 0
+    """Tokens that were read from the cache, in rows whose entries were accepted."""
     completed: int = 0
+    """Rows whose first response token was requested separately."""
     rescored: int = 0
+    """Rows that were computed again without reading the cache."""
 
 
 class VllmOptions(EngineOptions):
-    """`engine_options` of a bundle for `VllmLogProb`. `gpu_memory_utilization` is for both models together."""
+    """`engine_options` of a bundle for `VllmLogProb`. `gpu_memory_utilization` covers both models."""
 
     max_length: int | None = Field(default=None, ge=1)
-    """The most tokens a row may have, if that is less than the engines' contexts allow."""
+    """Upper bound on the tokens of a row, if it is lower than that of the engines' contexts."""
     share_prompts: bool = True
-    """False never reads the prefix cache."""
+    """False: the prefix cache is never read."""
 
 
 class VllmLogProb(RowLogProb):
-    """sum log p(response | prompt) under `policy` and `reference` (folders), in nats, by vLLM 0.29.
+    """sum log p(response | prompt) under `policy` and `reference` (folders), in nats, with vLLM 0.29.
 
-    Token ids (`token_ids`) and refusals are those of `TransformersLogProb`. Each model has an engine, started on
-    first use. A row may have one token less than the engine's context, because vLLM samples one after it. One thread
-    per instance.
+    Token ids (`backends.tokens`) and checks are those of `TransformersLogProb`. Each model has an engine of its own,
+    which starts on first use. A row can have one token less than the engine's context, because vLLM samples one token
+    after it. An instance belongs to one thread.
     """
 
     def __init__(
@@ -81,12 +91,12 @@ class VllmLogProb(RowLogProb):
 
     @property
     def limit(self) -> int:
-        """The most tokens a row may have: the smallest of `max_length` and, less one, both engines' contexts."""
+        """Upper bound on the tokens of a row: the smallest of `max_length` and both engines' contexts less one."""
         contexts = [int(engine.model_config.max_model_len) - 1 for engine in self._engines()]
         return min(contexts if self.options.max_length is None else [self.options.max_length, *contexts])
 
     def close(self) -> None:
-        """Stops the engines and their processes; the next call starts others."""
+        """Stops the engines and their processes. The next call starts new ones."""
         for name in ("_policy", "_reference"):
             if engine := self.__dict__.pop(name, None):
                 stop_engine(engine)
@@ -97,57 +107,71 @@ class VllmLogProb(RowLogProb):
         return list(rows)
 
     def _sums(self, rows: Sequence[Encoded]) -> list[list[float]]:
-        order = sorted(rows)  # rows that begin alike come one after the other, while their blocks are there
-        found = [self._by_row(engine, order) for engine in self._engines()]
-        return [[sums[row] for row in rows] for sums in found]
+        order = sorted(rows)  # rows with a common prefix follow one another while its blocks are still cached
+        sums = []
+        for engine in self._engines():
+            by_row = self._by_row(engine, order)
+            sums.append([by_row[row] for row in rows])
+        return sums
 
     def _by_row(self, engine: Any, rows: Sequence[Encoded]) -> dict[Encoded, float]:
-        """The sum of each row: with the cache where that can be believed, else without."""
-        found = self._shared(engine, rows) if self.options.share_prompts else {}
-        rest = [row for row in rows if row not in found]
+        """The sum of each row: read with the cache if that is accepted, else computed without it."""
+        sums = self._shared(engine, rows) if self.options.share_prompts else {}
+        rest = [row for row in rows if row not in sums]
         self.counters.rescored += len(rest) if self.options.share_prompts else 0
         for row, output in zip(rest, self._run(engine, rest, read=False), strict=True):
             if (value := tail_sum(output, row)) is not None:
-                found[row] = value
-        if lost := sum(row not in found for row in rows):
+                sums[row] = value
+        if lost := sum(row not in sums for row in rows):
             problem = f"vLLM gave no log-probabilities of the response for {lost} of {len(rows)} rows, asked without"
             raise HostError(f"{problem} reading its cache: this needs vLLM 0.29 and a model that it decodes itself")
         self.counters.sent += len(rows)
         self.counters.tokens += sum(len(ids) for ids, _ in rows)
-        return found
+        return sums
 
     def _shared(self, engine: Any, rows: Sequence[Encoded]) -> dict[Encoded, float]:
-        """The rows that can be believed although the cache was read, with their sums."""
-        found: dict[Encoded, float] = {}
-        headless: dict[Encoded, float] = {}
+        """The sums of the rows whose entries are accepted although the cache was read."""
+        sums: dict[Encoded, float] = {}
+        headless: dict[Encoded, float] = {}  # without the first response token
         for row, output in zip(rows, self._run(engine, rows, read=True), strict=True):
-            for missing, where in ((0, found), (1, headless)):
-                if (value := tail_sum(output, row, missing)) is not None:
-                    where[row] = value
-                    self.counters.cached += int(output.num_cached_tokens)
-                    break
+            if (value := tail_sum(output, row)) is not None:
+                sums[row] = value
+            elif (value := tail_sum(output, row, missing=1)) is not None:
+                headless[row] = value
+            else:
+                continue
+            self.counters.cached += int(output.num_cached_tokens)
         first = self._first(engine, list(headless))
         self.counters.completed += len(first)
-        return found | {row: headless[row] + value for row, value in first.items()}
+        return sums | {row: headless[row] + value for row, value in first.items()}
 
     def _run(self, engine: Any, rows: Sequence[Encoded], *, read: bool) -> list[Any]:
         sampling = _sampling(prompt_logprobs=0, skip_reading_prefix_cache=not read)
         return _outputs(engine, [ids for ids, _ in rows], [sampling] * len(rows))
 
     def _first(self, engine: Any, rows: Sequence[Encoded]) -> dict[Encoded, float]:
-        """log p(first response token | prompt): one request per prompt, which computes its last block only."""
+        """log p(first response token | prompt) of each row.
+
+        One request per prompt asks for the first tokens of all its responses. It computes the last block only, because
+        the blocks before it are cached.
+        """
         wanted: dict[tuple[int, ...], set[int]] = {}
         for ids, start in rows:
             wanted.setdefault(ids[:start], set()).add(ids[start])
-        asked = [(prompt, part) for prompt, tokens in wanted.items() for part in _parts(sorted(tokens))]
+        asked: list[tuple[tuple[int, ...], list[int]]] = []
+        for prompt, tokens in wanted.items():
+            asked += [(prompt, part) for part in _parts(sorted(tokens))]
         sampling = [_sampling(logprob_token_ids=part) for _, part in asked]
         known: dict[tuple[tuple[int, ...], int], float] = {}
         for (prompt, part), output in zip(asked, _outputs(engine, [p for p, _ in asked], sampling), strict=True):
-            entries, end = output.outputs[0].logprobs, len(part) + 1  # the sampled token stands before those asked for
+            entries, end = output.outputs[0].logprobs, len(part) + 1  # the sampled token precedes the requested ones
             if entries is not None and list(entries.token_ids[1:end]) == part:
                 known.update(zip([(prompt, token) for token in part], entries.logprobs[1:end], strict=True))
-        keys = {row: (row[0][: row[1]], row[0][row[1]]) for row in rows}
-        return {row: known[key] for row, key in keys.items() if key in known}
+        values = {}
+        for ids, start in rows:
+            if (key := (ids[:start], ids[start])) in known:
+                values[ids, start] = known[key]
+        return values
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -175,13 +199,15 @@ class VllmLogProb(RowLogProb):
 
 
 def tail_sum(output: Any, row: Encoded, missing: int = 0) -> float | None:
-    """The sum over a vLLM `RequestOutput`'s entries of the response but for its first `missing` tokens; None where
-    these entries must not be believed."""
+    """The sum over the entries of the response in a vLLM `RequestOutput`, without its first `missing` tokens.
+
+    None if these entries must not be used: the cached part reaches them, or they do not name the response's tokens.
+    """
     ids, start = row[0], row[1] + missing
     entries, cached = output.prompt_logprobs, output.num_cached_tokens
     if entries is None or cached is None or cached >= start:
         return None
-    begin = len(entries.token_ids) - (len(ids) - start)  # negative where the list is short, as of the newer GPU runner
+    begin = len(entries.token_ids) - (len(ids) - start)  # negative if entries are missing
     if begin < 0 or tuple(entries.token_ids[begin:]) != ids[start:]:
         return None
     return math.fsum(entries.logprobs[begin:])
@@ -198,7 +224,7 @@ def _outputs(engine: Any, prompts: Sequence[Sequence[int]], sampling: Sequence[A
 
 
 def _sampling(**more: Any) -> Any:
-    """One greedy token, which nobody reads, and `more`."""
+    """Sampling parameters for one greedy token, which is not used, and `more`. vLLM samples at least one token."""
     return load_vllm().SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, flat_logprobs=True, **more)
 
 

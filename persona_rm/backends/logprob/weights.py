@@ -1,19 +1,22 @@
-"""Two sets of weights side by side."""
+"""A comparison of two sets of weights."""
 
 from pathlib import Path
+from typing import Any
 
 from persona_rm.errors import HostError
 
 
 def moved(before: Path, after: Path) -> float:
-    """How far training moved the weights, as a share of their norm. Raises `HostError` where it did not at all."""
+    """How far training moved the weights, relative to their norm. Raises `HostError` if it did not change them."""
     import torch
     from safetensors.torch import load_file
 
-    old, new = (
-        {key: value for file in sorted(path.glob("*.safetensors")) for key, value in load_file(file).items()}
-        for path in (before, after)
-    )
+    old: dict[str, Any] = {}
+    for file in sorted(before.glob("*.safetensors")):
+        old |= load_file(file)
+    new: dict[str, Any] = {}
+    for file in sorted(after.glob("*.safetensors")):
+        new |= load_file(file)
     shared = old.keys() & new.keys()
     change = torch.stack([(new[key].float() - old[key].float()).norm() ** 2 for key in shared]).sum().sqrt()
     size = torch.stack([old[key].float().norm() ** 2 for key in shared]).sum().sqrt()

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from persona_rm.config import Config
 from persona_rm.construct.card.figure_counts import ExampleFigures, LevelFigures, ranked
-from persona_rm.construct.search.similarity import seeded
+from persona_rm.construct.hashing import seeded
 from persona_rm.errors import DataError
 from persona_rm.types import Drop
 

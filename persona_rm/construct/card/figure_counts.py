@@ -14,9 +14,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from persona_rm.config import Config
-from persona_rm.construct.pairing.rules import MIDDLE, consistent, majority
+from persona_rm.construct.pairing.rules import consistent, majority
 from persona_rm.errors import DataError
-from persona_rm.types import Directions, Example
+from persona_rm.types import MIDDLE, Directions, Example
 
 CountArray = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float64]

@@ -1,7 +1,7 @@
-"""The stages of construction in their order, on Ray Data: what runs where, and what each depends on.
+"""The stages of construction in their order, on Ray Data.
 
 raw -> clean -> unique -> annotate -> (sides) -> pair -> index -> search -> persona -> demo -> mix -> split -> emit.
-What is computed stands in the modules beside this package; here is only where it runs. No draw depends on a block, a
+`construct.stages` says what each stage computes; this module says where it runs. No random draw depends on a block, a
 worker or an order.
 """
 
@@ -15,52 +15,36 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.construct import records
-from persona_rm.construct.job import ending, unique, workers
+from persona_rm.construct.job.actors import AnnotateActor, DescribeActor, SearchActor
 from persona_rm.construct.job.cluster import cluster
-from persona_rm.construct.job.demos import Describe, template
 from persona_rm.construct.job.finish import finish
-from persona_rm.construct.job.order import STAGES, BuildJob, BuildResult
-from persona_rm.construct.job.read import read_source
+from persona_rm.construct.job.order import SIDES, STAGES, BuildJob, BuildResult, universal_sources
+from persona_rm.construct.job.publish import emit
 from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.job.workers import each
-from persona_rm.construct.search.index import build_index
+from persona_rm.construct.job.stage_keys import keys_of
+from persona_rm.construct.search.index_writer import build_index
+from persona_rm.construct.stages.clean_stage import Clean
+from persona_rm.construct.stages.demo_stage import template
+from persona_rm.construct.stages.mix_stage import mix_examples
+from persona_rm.construct.stages.outcome import Outcome, each
+from persona_rm.construct.stages.pair_stage import pair_rows
+from persona_rm.construct.stages.raw_stage import read_source
+from persona_rm.construct.stages.side_stage import Sided, sides_of
+from persona_rm.construct.stages.split_stage import split_examples
+from persona_rm.construct.stages.unique_stage import unique_rule
 from persona_rm.errors import DataError
-
-CODE: Mapping[str, tuple[str, ...]] = {
-    "raw": ("sources", "types.py", "construct/job/read.py"),
-    "clean": ("construct/cleaning", "construct/records.py"),
-    "unique": ("construct/cleaning/duplicates.py", "construct/job/unique.py"),
-    "annotate": ("annotators", "backends/minilm.py", "construct/job/workers.py"),
-    "sides": ("construct/split/sides.py", "construct/job/unique.py"),
-    "pair": ("construct/pairing/pairs.py", "construct/pairing/kmeans.py", "construct/pairing/rules.py"),
-    "index": ("construct/search/index.py", "construct/search/similarity.py", "construct/search/kernels.py"),
-    "search": ("construct/search/personas.py", "construct/search/similarity.py", "construct/search/kernels.py"),
-    "persona": ("construct/search/personas.py", "construct/search/index.py"),
-    "demo": ("construct/demo.py", "construct/demo.yaml", "construct/pairing/rules.py"),
-    "mix": ("construct/mix.py", "sources/universal"),
-    "split": ("construct/split/testset.py", "construct/curate.py", "construct/split/leakage.py"),
-    "emit": ("io/alignx_format.py", "construct/job/emit.py"),
-}
-"""The code that a stage's result depends on."""
-
-
-def keys_of(job: BuildJob, stages: Stages) -> dict[str, str]:
-    """The key of every stage, each over those before it."""
-    keys: dict[str, str] = {}
-    for name in CODE:
-        keys[name] = stages.key(name, list(keys.values())[-1:], job.settings(name), CODE[name])
-    return keys
 
 
 def build(job: BuildJob) -> BuildResult:
-    """Examples, test set, card and pictures from threads. Raises `DataError` where nothing came in or out.
+    """Examples, test set, card and pictures from threads.
 
-    Started again after a kill, it goes on where it stopped; a second build in the same folder is refused.
+    A build that was killed resumes where it stopped. Raises DataError if the source gives no thread, if no example
+    results, or if another build works in the same folder.
     """
     started = time.monotonic()
     stages = Stages(job.out / STAGES, job.resume)
     with stages.locked():
-        keys = keys_of(job, stages)
+        keys = keys_of(job)
         read = partial(read_source, job.source, job.config, job.seed)
         stages.run("raw", keys["raw"], read)
         with _cluster_if_needed(stages, {n: k for n, k in keys.items() if n != "sides" or job.config.split.test}):
@@ -82,17 +66,25 @@ class _Run:
     def all(self) -> None:
         """Every stage, from clean to emit."""
         config, seed, stages, keys = self.job.config, self.job.seed, self.stages, self.keys
-        stages.mapped("raw", "clean", keys["clean"], each(workers.Clean(config, self.job.salt())))
+        stages.mapped("raw", "clean", keys["clean"], each(Clean(config, self.job.salt())))
         self._unique()
         self._annotate()
         self._sides()
-        stages.mapped(self._sided, "pair", keys["pair"], workers.pair_rows(config, seed))
+        stages.mapped(self._sided, "pair", keys["pair"], pair_rows(config, seed))
         stages.run("index", keys["index"], self._index)
         self._search()
         self._demo()
-        stages.run("mix", keys["mix"], partial(ending.mix, self.job, stages))
-        stages.run("split", keys["split"], partial(ending.split, self.job, stages))
-        ending.emit(self.job, stages, keys["emit"])
+        stages.run("mix", keys["mix"], self._mix)
+        stages.run("split", keys["split"], self._split)
+        emit(self.job, stages, keys["emit"])
+
+    def _mix(self, folder: Path) -> None:
+        job, rows = self.job, self.stages.records("demo")
+        mix_examples(rows, universal_sources(job), job.config, job.space, job.seed, folder)
+
+    def _split(self, folder: Path) -> None:
+        job = self.job
+        split_examples(self.stages.folder / "mix", job.config, job.space, job.seed, folder)
 
     def _done(self, name: str) -> bool:
         return self.stages.resume and self.stages.is_done(name, self.keys[name])
@@ -100,7 +92,8 @@ class _Run:
     def _unique(self) -> None:
         plan = self.stages.folder / "_unique"
         plan.mkdir(exist_ok=True)
-        rule = None if self._done("unique") else unique.rule(self.stages, self.job.config, plan)
+        rows = self.stages.rows("clean", "record", "prints")
+        rule = None if self._done("unique") else unique_rule(rows, self.job.config, plan)
         self.stages.mapped("clean", "unique", self.keys["unique"], each(rule or _never))
         for signatures in plan.glob("*.bin"):  # half a kilobyte per text, of no use once the rule is made
             signatures.unlink()
@@ -110,9 +103,9 @@ class _Run:
         if share:
             rule = None
             if not self._done("sides"):
-                found = unique.sides(self.stages, share, self.job.seed)
-                (self.stages.folder / "_unique" / ending.SIDES).write_text(json.dumps(found.counts()) + "\n")
-                rule = unique.Sided(found)
+                sides = sides_of(self.stages.records("annotate"), share, self.job.seed)
+                (self.stages.folder / "_unique" / SIDES).write_text(json.dumps(sides.counts()) + "\n")
+                rule = Sided(sides)
             self.stages.mapped("annotate", "sides", self.keys["sides"], each(rule or _never))
 
     @property
@@ -126,7 +119,7 @@ class _Run:
         threads = max(1, _cpus() // options["concurrency"])
         options["fn_constructor_args"] = (self._told("annotate"), self.job.spec, config, self.job.space, threads)
         options |= {"num_gpus": config.gpus} if config.gpus else {}
-        self.stages.mapped("unique", "annotate", self.keys["annotate"], workers.AnnotateActor, **options)
+        self.stages.mapped("unique", "annotate", self.keys["annotate"], AnnotateActor, **options)
         self._few_errors()
 
     def _few_errors(self) -> None:
@@ -166,7 +159,7 @@ class _Run:
             method = {"search": "find", "persona": "examples"}[name]
             options = self._actors() | {"batch_size": 64}
             options |= {"fn_constructor_args": (self._told(name), *arguments, method)}
-            self.stages.mapped(before, name, self.keys[name], workers.SearchActor, **options)
+            self.stages.mapped(before, name, self.keys[name], SearchActor, **options)
 
     def _demo(self) -> None:
         job = self.job
@@ -176,7 +169,7 @@ class _Run:
             return
         arguments = (self._told("demo"), job.spec, job.config, job.space)
         options = self._actors(1) | {"fn_constructor_args": arguments}
-        self.stages.mapped("persona", "demo", self.keys["demo"], Describe, **options)
+        self.stages.mapped("persona", "demo", self.keys["demo"], DescribeActor, **options)
 
 
 def _cpus() -> int:
@@ -185,5 +178,5 @@ def _cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1))) if ray.is_initialized() else 1
 
 
-def _never(_: dict[str, Any]) -> workers.Outcome:
+def _never(_: dict[str, Any]) -> Outcome:
     raise DataError("a stage that is done was run again; this is a fault of persona_rm")

@@ -19,23 +19,18 @@ from persona_rm.construct.card.data_card import DataCard, PiiCard, RowFlow, Sour
 from persona_rm.construct.card.figure_counts import ExampleTally, LevelTally
 from persona_rm.construct.card.readme import readme
 from persona_rm.construct.cleaning.limits import NOT_CAUGHT
-from persona_rm.construct.job.ending import (
-    CELLS,
-    DROPS,
-    KEPT,
-    LEAKAGE,
-    SIDES,
-    examples,
-    need_examples,
-)
-from persona_rm.construct.job.order import BuildJob, BuildResult, universal_sources
+from persona_rm.construct.hashing import hashed
+from persona_rm.construct.job.order import SIDES, BuildJob, BuildResult, universal_sources
+from persona_rm.construct.job.publish import need_examples
 from persona_rm.construct.job.ray_start import console
-from persona_rm.construct.job.read import COUNTS, quarantine
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.worker_progress import peaks
 from persona_rm.construct.pairing.rules import levels_of
-from persona_rm.construct.search.index import hashed
 from persona_rm.construct.search.similarity import min_matches
+from persona_rm.construct.stages.mix_stage import DROPS
+from persona_rm.construct.stages.raw_stage import COUNTS, quarantine
+from persona_rm.construct.stages.shards import read_shards
+from persona_rm.construct.stages.split_stage import CELLS, KEPT, LEAKAGE
 from persona_rm.errors import MissingExtra
 from persona_rm.io.json_rows import atomic
 from persona_rm.io.versions import installed
@@ -212,7 +207,7 @@ def _examples(job: BuildJob, stages: Stages) -> tuple[ExampleTally, dict[str, in
     kept = frozenset(kept_file.read_text().split()) if kept_file.is_file() else None
     rows = 0
     for name in ("train", "test"):
-        for example in examples(stages, "mix", name):
+        for example in read_shards(stages.folder / "mix" / name):
             if name == "test" or kept is None or example.id in kept:
                 tally.add(example, name)
                 rows += 1

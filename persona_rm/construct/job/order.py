@@ -1,37 +1,20 @@
-"""What one construction is asked for, and what it gives."""
+"""The request for one construction, and its result."""
 
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.job.stage import hash_of
-from persona_rm.construct.job.workers import AnnotatorSpec
+from persona_rm.construct.job.actors import AnnotatorSpec
 from persona_rm.sources.base import Source
 from persona_rm.sources.universal import UNIVERSAL
 from persona_rm.space import PreferenceSpace
 
-STAGES = "stages"
+STAGES, SIDES = "stages", "sides.json"
 SALT = "PERSONA_RM_SALT"
-PART: Mapping[str, tuple[str, ...]] = {
-    "raw": ("max_threads", "sample", "shard"),
-    "clean": ("clean",),
-    "unique": ("clean",),
-    "annotate": ("retest", "min_confidence"),
-    "sides": ("split",),
-    "pair": ("n_clusters", "pairs_per_post", "pick", "min_contrast"),
-    "index": (),
-    "search": ("persona", "consistency", "threshold", "n_ugc", "n_pairs", "min_items", "candidates", "mirror"),
-    "persona": ("outputs_only",),
-    "demo": ("demo",),
-    "mix": ("universal", "mix", "split"),
-    "split": ("split", "testset", "curate"),
-    "emit": (),
-}
-"""The settings that a stage's result depends on, beside those of the stages before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +28,7 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class BuildJob:
-    """One construction: what goes in, how, and where to."""
+    """One construction: its source, its settings and its output folder."""
 
     source: Source
     spec: AnnotatorSpec
@@ -58,24 +41,10 @@ class BuildJob:
     """The resolved recipe, for the card."""
     resume: bool = True
     command: str = ""
-    """What makes it again, for the card."""
-
-    def settings(self, name: str) -> dict[str, Any]:
-        """What a stage's key holds beside code and upstream."""
-        found = self.config.model_dump(mode="json", include=set(PART[name])) | {"seed": self.seed}
-        if name == "raw":
-            found |= {"source": self.source.fingerprint()}
-        if name == "mix":
-            found |= {"sets": [source.fingerprint() for source in universal_sources(self)]}
-        if name == "clean":
-            found |= {"salt": hash_of(self.salt().hex()), "posts": self.config.split.near_duplicates}
-        if name in ("annotate", "demo"):
-            spec = asdict(self.spec) | {"encoder": self.spec.encoder.model_dump()}
-            found |= {"annotator": spec, "space": asdict(self.space)}
-        return found
+    """The command that repeats the build, for the card."""
 
     def salt(self) -> bytes:
-        """What author ids are hashed with: the environment's, or a secret that stays here and is not published."""
+        """The key of author hashes: the environment's, or a secret that stays in this folder and is not published."""
         if given := os.environ.get(SALT):
             return given.encode()
         path = self.out / STAGES / "_salt"

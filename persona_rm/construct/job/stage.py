@@ -1,21 +1,19 @@
-"""One stage of construction: a folder, a key, a checkpoint.
+"""The folders of the stages: each has a key, and a checkpoint of the rows that are written.
 
-A key is a hash of the stage's settings, its code and the key of what it reads. A finished stage leaves `_done.json`
-with its key and is skipped while the key holds; a new key empties the folder and does the stage, and what follows,
-again. A stage that was killed finds its key in `_key.json` and goes on: Ray Data's checkpoint, under that key, knows
-the ids of the rows that are written. (A checkpoint must never meet another output folder: it would drop rows in
-silence.)
+A finished stage leaves `_done.json` with its key (`stage_keys`) and is skipped while the key is the same; a new key
+empties the folder and runs the stage, and those after it, again. A stage that was killed finds its key in `_key.json`
+and resumes: Ray Data's checkpoint, under that key, holds the ids of the rows that are written. (A checkpoint must
+never be used with another output folder: Ray would silently drop the rows.)
 """
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,32 +22,16 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from persona_rm.construct import records
+from persona_rm.construct.job.actors import Map
 from persona_rm.construct.job.cluster import own
 from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.worker_progress import shown
-from persona_rm.construct.job.workers import Map, RowsToOutcomes
+from persona_rm.construct.stages.outcome import RowsToOutcomes
 from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.types import Drop
 
 DONE, KEY, LOCK, CHECKPOINT = "_done.json", "_key.json", "_lock", "_checkpoint"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CODE = Path(__file__).parents[2]
-
-
-def hash_of(value: Any) -> str:
-    """16 digits that change where the value does."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def code_of(parts: Sequence[str]) -> str:
-    """A hash of the files and folders of the package that a stage's result depends on."""
-    digest = hashlib.sha256()
-    for part in parts:
-        path = CODE / part
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".py", ".yaml"):
-                digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 @dataclass
@@ -81,10 +63,6 @@ class Stages:
                 yield
             finally:
                 file.truncate(0)
-
-    def key(self, name: str, upstream: Sequence[str], settings: Mapping[str, Any], code: Sequence[str]) -> str:
-        """What the stage's result depends on."""
-        return hash_of({"name": name, "upstream": upstream, "settings": settings, "code": code_of(code)})
 
     def is_done(self, name: str, key: str) -> bool:
         """Was the stage finished under this key?"""

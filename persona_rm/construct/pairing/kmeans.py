@@ -14,7 +14,7 @@ from math import lcm
 import numpy as np
 import numpy.typing as npt
 
-from persona_rm.construct.search.similarity import seeded
+from persona_rm.construct.hashing import seeded
 from persona_rm.types import Levels
 
 LEVELS = 3

@@ -1,15 +1,21 @@
 """Preference pairs of a post (paper, section 4.1): responses of different clusters, drawn or picked by contrast."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from persona_rm.construct.config import ConstructConfig
+from persona_rm.construct.hashing import seeded
 from persona_rm.construct.pairing.kmeans import Labels, clusters
-from persona_rm.construct.pairing.rules import LabelledPair, contrast, levels_of
-from persona_rm.construct.search.similarity import seeded
+from persona_rm.construct.pairing.rules import contrast, levels_of
+from persona_rm.construct.records import LabelledPair
 from persona_rm.types import Drop, Levels, Thread
+
+if TYPE_CHECKING:
+    from persona_rm.construct.config import ConstructConfig
 
 COMPARED = 64
 """`pick: margin` compares so many responses of a post, drawn by a seed where there are more."""

@@ -1,29 +1,12 @@
 """The rules of Algorithm 1 (paper, sections 4.1 and 4.2) on levels and directions: pure functions without a draw."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comment, Directions, Levels
-
-MIDDLE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledPair:
-    """Two responses of one post, from different clusters, and the direction that choosing the first shows."""
-
-    post: str
-    chosen: Comment
-    rejected: Comment
-    directions: Directions
-
-    def mirrored(self) -> "LabelledPair":
-        """What somebody of the opposite views chooses."""
-        return LabelledPair(self.post, self.rejected, self.chosen, tuple(-d for d in self.directions))
+from persona_rm.types import MIDDLE, Comment, Directions, Levels
 
 
 def contrast(chosen: Levels, rejected: Levels) -> Directions:

@@ -15,22 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-PER_WORD, PER_TWO = 32, 64
-HALVES = np.uint64(0x0F0F0F0F0F0F0F0F)
-FOUR, ONE = np.uint64(4), np.uint64(1)
-MIDDLE = 2
-"""The level that a response alone is compared with."""
+from persona_rm.construct.search.packing import FOUR, HALVES, ONE, place
+from persona_rm.types import MIDDLE
+
 FIRST_BLOCK, BLOCK = 32, 512
 """Rows of the first block of a scan, doubled until the largest, whose counts stay in the nearest cache."""
-
-
-def place(dimension: int, words: int) -> tuple[int, int, int, int]:
-    """Of one of `words`, counted from 0, where a level stands: the low bit's word and bit, the high bit's."""
-    first, bit = 2 * (dimension // PER_TWO), dimension % PER_TWO
-    if first + 1 < words:
-        return first, bit, first + 1, bit
-    low = bit // 4 * 8 + bit % 4
-    return first, low, first, low + 4
 
 
 class Kernels(NamedTuple):

@@ -5,19 +5,26 @@ there are searched, and a post gives one item, its response most similar to the 
 (seed, pair), among the dimensions that give enough items. `author`: the history of whoever wrote the chosen response.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.pairing.rules import LabelledPair, consistent, levels_of, majority
-from persona_rm.construct.records import PostRecord
+from persona_rm.construct.hashing import seeded
+from persona_rm.construct.pairing.rules import consistent, levels_of, majority
+from persona_rm.construct.records import LabelledPair, PostRecord
 from persona_rm.construct.search.index import Index
-from persona_rm.construct.search.similarity import Ints, Packed, min_matches, pack, seeded
+from persona_rm.construct.search.packing import Ints, Packed, pack
+from persona_rm.construct.search.similarity import min_matches
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Drop, Example, Levels, Pair, Persona, Ugc, content_id
+
+if TYPE_CHECKING:
+    from persona_rm.construct.config import ConstructConfig
 
 
 @dataclass(frozen=True, slots=True)

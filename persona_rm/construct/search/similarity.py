@@ -1,23 +1,22 @@
-"""Which responses are as intense as this one? Exact integer similarity on packed levels, early exit.
+"""Search for responses of similar intensity: exact integer similarity on packed levels, with an early exit.
 
-The cosine of two one-hot concatenations is (matching dimensions) / D exactly, so "larger than t" is an integer rule.
-A level takes 2 bits: 90 dimensions are 3 uint64 (24 bytes), and popcounts of differing bits count the mismatches.
-Words are transposed, (W, n), so that one instruction compares several rows. The layout of the bits and the numba
-kernels stand in kernels.py; the numpy fallback here returns the same rows.
+The cosine of two concatenations of one-hot vectors (paper, section 4.1) is exactly (matching dimensions) / D, so
+"larger than t" is a rule on integers, and no float is ever compared. Popcounts of differing bits count the mismatches.
+The layout of the bits is in packing.py and the compiled scans are in kernels.py; the numpy scan here is the fallback
+without numba and returns the same rows.
 """
 
-import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from persona_rm.construct.search.kernels import FOUR, HALVES, MIDDLE, ONE, PER_WORD, kernels, place
+from persona_rm.construct.search.kernels import kernels
+from persona_rm.construct.search.packing import FOUR, HALVES, ONE, PER_WORD, Ints, Packed, place
 from persona_rm.errors import DataError
+from persona_rm.types import MIDDLE
 
-Packed = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
 CHUNK = 4096
 """Rows that numpy compares at once; a scan begins with an eighth of it."""
 
@@ -25,23 +24,6 @@ CHUNK = 4096
 def min_matches(dimensions: int, threshold: float) -> int:
     """The fewest matching dimensions whose share is strictly larger than `threshold`: 55 of 90 for 0.6."""
     return int(Fraction(str(threshold)) * dimensions) + 1
-
-
-def pack(levels: npt.ArrayLike) -> Packed:
-    """Levels 1..3, shape (n, D) -> uint64, shape (n, ceil(D / 32)); unused bits are zero."""
-    array = np.asarray(levels, np.uint8)
-    n, dimensions = array.shape
-    words = -(-dimensions // PER_WORD)
-    places = np.array([place(d, words) for d in range(dimensions)]).reshape(dimensions, 4)
-    bits = np.zeros((n, 64 * words), np.uint8)
-    bits[:, 64 * places[:, 0] + places[:, 1]] = array & 1
-    bits[:, 64 * places[:, 2] + places[:, 3]] = array >> 1
-    return np.packbits(bits, 1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
-
-
-def transposed(packed: Packed) -> Packed:
-    """Packed rows (n, W) -> contiguous words (W, n), as `Corpus` holds them."""
-    return np.ascontiguousarray(packed.T)
 
 
 def matches(query: Packed, rows: Packed, dimensions: int) -> Ints:
@@ -52,12 +34,6 @@ def matches(query: Packed, rows: Packed, dimensions: int) -> Ints:
     counts += np.bitwise_count((rest | (rest >> FOUR)) & HALVES).sum(1, dtype=np.int64)
     matching: Ints = dimensions - counts
     return matching
-
-
-def seeded(*parts: object) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments (never on a block or a worker)."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16]))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ The plugin and the HTTP face read queries by the same rule. Time is linear in th
 that repeats itself, or somebody who means harm, must not hold up a service.
 """
 
-import math
 import re
 
 from persona_rm.errors import ScoreError
@@ -45,11 +44,6 @@ def strip_special(text: str) -> str:
     while found := SPECIAL.search(text, max(0, (end := _blank(text, kept)) - LONGEST), end):
         kept = _blank(text, found.start())
     return text[:kept]
-
-
-def sigmoid(x: float) -> float:
-    """0 to 1, for any finite number: what the host's dynamic filtering expects as a score."""
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def _blank(text: str, end: int) -> int:

@@ -17,11 +17,20 @@ from persona_rm.benchmarks.metrics import direction_figures
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods.base import Method
-from persona_rm.pipeline.members import annotator_of, inferrer_of, method_of, model_folder, policies, space_of
+from persona_rm.pipeline.members import (
+    annotator_of,
+    inferrer_of,
+    method_of,
+    model_folder,
+    policies,
+    simulator_of,
+    space_of,
+    truth_of,
+)
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.dpo_rows import held_out
-from persona_rm.pipeline.stages.train import MODEL, examples_of, world_of
+from persona_rm.pipeline.stages.train import MODEL, examples_of
 from persona_rm.recipe import EvalConfig, Recipe
 from persona_rm.registry import Member
 
@@ -33,19 +42,19 @@ def cases_of(recipe: Recipe, config: EvalConfig) -> list[Case]:
     """The cases: of the named benchmark, of the embedded world, or of what was built from real data: its test side, or
     its held-out share."""
     given = config.benchmark or _own(recipe)
-    if given["name"] == "simulator" and "world" not in given:
-        given = {**given, "world": world_of(recipe).model_dump()}
     cls, settings = BENCHMARKS.member(given)
+    if "world" in cls.Config.model_fields and "world" not in given:
+        _, settings = BENCHMARKS.member({**given, "world": simulator_of(recipe).config.model_dump()})
     benchmark: Benchmark = cls(settings, space_of(recipe))
     cases = benchmark.cases()
-    if config.benchmark is None and recipe.source["name"] != "simulator":
+    if config.benchmark is None and not truth_of(recipe):
         own = cases if "test-*" in str(given["path"]) else [case for case in cases if held_out(case.example)]
         cases = sorted(own, key=lambda case: case.example.id)
     return cases
 
 
 def _own(recipe: Recipe) -> Member:
-    if recipe.source["name"] == "simulator":
+    if truth_of(recipe):
         return {"name": "simulator"}
     data = recipe.build_folder / "data"
     name = "test-*.parquet" if list(data.glob("test-*.parquet")) else "train-*.parquet"

@@ -22,13 +22,12 @@ from persona_rm.errors import RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import LabelledPrompt, PpoJob, PpoOptions
 from persona_rm.methods import METHODS
-from persona_rm.pipeline.members import model_folder, space_of, text_annotator_of, with_prompts
+from persona_rm.pipeline.members import model_folder, simulator_of, text_annotator_of, truth_of, with_prompts
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import write_rows
 from persona_rm.pipeline.stages.infer import fitted
-from persona_rm.pipeline.stages.train import MODEL, device_of, examples_of, world_of
+from persona_rm.pipeline.stages.train import MODEL, device_of, examples_of
 from persona_rm.recipe import PpoConfig, Recipe
-from persona_rm.simulator.simulator import Simulator
 from persona_rm.types import Persona
 
 LEARNED = "inferrer"
@@ -61,7 +60,7 @@ def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, st
         done = host.run_ppo(args, bundle, folder, options, on=on)
         _commands(run, folder)
         _curve(folder, done, host.samples_per_step(args))
-        if config.judged and run.recipe.source["name"] == "simulator":
+        if config.judged and truth_of(run.recipe):
             judge(run, config, folder)
 
     base = file_hash(model_folder(run.recipe.model))
@@ -72,8 +71,7 @@ def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, st
 def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPost]]:
     """The people whose rewards train the policy, and who asks what."""
     rng, half = Random(f"{run.recipe.seed}/ppo"), config.items // 2
-    if run.recipe.source["name"] == "simulator":
-        world = Simulator(world_of(run.recipe), space_of(run.recipe))
+    if world := truth_of(run.recipe):
         people = world.users("train")[: config.users]
         users = [User(_hidden(world.persona(p, "train", config.items - half, half)), p.group) for p in people]
         posts = [post.text for post in world.posts("train")]
@@ -177,7 +175,7 @@ def judge(run: RunFolder, config: PpoConfig, folder: Path) -> None:
 
     The standard error treats a person's answers as one cluster: it is that of the mean over people.
     """
-    world = Simulator(world_of(run.recipe), space_of(run.recipe))
+    world = simulator_of(run.recipe)
     people, posts = world.users("test"), world.posts("test")
     rng = Random(f"{run.recipe.seed}/judged")
     asked = [(people[i % len(people)], rng.choice(posts)) for i in range(config.judged)]

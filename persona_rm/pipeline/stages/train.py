@@ -12,21 +12,20 @@ from persona_rm.backends.logprob.weights import moved
 from persona_rm.backends.pretrain import PretrainConfig, pretrain
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job import AnnotatorSpec, BuildJob, BuildResult, build
-from persona_rm.construct.job.build import keys_of
+from persona_rm.construct.job.actors import annotator
 from persona_rm.construct.job.order import STAGES
 from persona_rm.construct.job.plan import estimated, lines
 from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.job.workers import annotator
-from persona_rm.errors import HostError, RecipeError
+from persona_rm.construct.job.stage_keys import keys_of
+from persona_rm.errors import HostError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.common.env import Device, device
 from persona_rm.io.alignx_format import read_examples
 from persona_rm.io.progress_bar import progress_bar
-from persona_rm.pipeline.members import annotator_of, model_folder, source_of, space_of
+from persona_rm.pipeline.members import annotator_of, model_folder, simulator_of, source_of, space_of, truth_of
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import held_out, write_dpo_rows
 from persona_rm.recipe import DpoConfig, Recipe
-from persona_rm.simulator.simulator import SimulatorConfig
 from persona_rm.types import Example
 
 MODEL = "model"
@@ -40,26 +39,18 @@ def device_of(recipe: Recipe) -> Device:
 def run_pretrain(run: RunFolder, config: PretrainConfig) -> Path:
     """Make a starting model of the embedded world's language in <run>/pretrain/model."""
     recipe = run.recipe
-    world = world_of(recipe)
+    simulator = simulator_of(recipe).config
     start = model_folder(config.start) if config.start else None
 
     def work(folder: Path) -> None:
         with progress_bar(run.console, "pretrain", config.steps) as update:
             target = folder / MODEL
-            report = pretrain(config, start, world, recipe.prompts, recipe.space, recipe.seed, target, update)
+            report = pretrain(config, start, simulator, recipe.prompts, recipe.space, recipe.seed, target, update)
         run.console.print(f"{report['parameters']:,} parameters, {report['tokens']:,} tokens, {report['seconds']} s")
 
-    inputs = {"config": config, "start": start and file_hash(start), "world": world, "prompts": recipe.prompts}
+    inputs = {"config": config, "start": start and file_hash(start), "world": simulator, "prompts": recipe.prompts}
     run.stage("pretrain", {**inputs, "seed": recipe.seed}, work)
     return run.folder / "pretrain" / MODEL
-
-
-def world_of(recipe: Recipe) -> SimulatorConfig:
-    """The embedded world of the recipe's source. Raises `RecipeError` for another source."""
-    config = source_of(recipe).config
-    if not isinstance(config, SimulatorConfig):
-        raise RecipeError(f"this needs the embedded world (source: toy); the source is {recipe.source['name']!r}")
-    return config
 
 
 def build_job(recipe: Recipe, *, resume: bool = True, command: str = "") -> BuildJob:
@@ -85,7 +76,7 @@ def planned(job: BuildJob) -> Table:
     stages = Stages(job.out / STAGES, job.resume)
     shown = Table("stage, rows, cost", "", title="Plan")
     shown.add_row("folder", str(job.out))
-    for name, key in keys_of(job, stages).items():
+    for name, key in keys_of(job).items():
         shown.add_row(f"stage {name}", "done before, skipped" if job.resume and stages.is_done(name, key) else "to do")
     found = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config)
     for line in lines(found, job.config.prices):
@@ -107,7 +98,7 @@ def examples_of(run: RunFolder, evaluation: bool = False) -> list[Example]:
     if held := sorted(folder.glob("test-*.parquet")):
         return _read(run, held if evaluation else sorted(folder.glob("train-*.parquet")))
     found = _read(run, sorted(folder.glob("train-*.parquet")))
-    if run.recipe.source["name"] == "simulator":
+    if truth_of(run.recipe):
         return [] if evaluation else found
     return [example for example in found if held_out(example) == evaluation]
 
@@ -118,9 +109,7 @@ def mirrored_of(run: RunFolder) -> list[Example]:
     found = (
         _read(run, sorted((run.recipe.build_folder / "mirrored").glob("*.parquet"))) if build and build.mirror else []
     )
-    return (
-        found if run.recipe.source["name"] == "simulator" else [example for example in found if not held_out(example)]
-    )
+    return found if truth_of(run.recipe) else [example for example in found if not held_out(example)]
 
 
 def _read(run: RunFolder, files: list[Path]) -> list[Example]:

@@ -69,11 +69,12 @@ def files_of(config: RealConfig) -> dict[str, Path]:
 
 
 def _annotator(recipe: Recipe) -> Annotator:
-    """The recipe's. Raises `RecipeError` where that is `given`: real text carries no levels."""
+    """The recipe's annotator. Raises `RecipeError` if it does not read texts: real text carries no levels."""
     given = annotator_of(recipe)
-    if given["name"] == "given":
-        raise RecipeError("real text carries no levels that annotator 'given' could take; name one: annotator=encoder")
     cls, config = ANNOTATORS.member(given)
+    if not cls.reads_text:
+        problem = f"real text carries no levels that annotator {given['name']!r} could take"
+        raise RecipeError(f"{problem}; name one: annotator=encoder")
     annotator: Annotator = cls(config, space_of(recipe), Backends(encoder=MiniLM(MiniLMConfig())))
     return annotator
 

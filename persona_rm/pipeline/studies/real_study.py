@@ -18,13 +18,12 @@ from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.evaluate import annotate_items
 from persona_rm.pipeline.studies.study import Ints, StudyResults, dot
 from persona_rm.recipe import RealConfig
-from persona_rm.types import Levels
+from persona_rm.types import MIDDLE, Levels
 
 Floats = npt.NDArray[np.float64]
 Directed = Floats | Ints
 """A row of directions per case, (cases, D)."""
 FigureKind = Literal["best", "main", "control"]
-MIDDLE = 2
 """The level "cannot reflect"."""
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from persona_rm.benchmarks.metrics import accuracy
 from persona_rm.inferrers.ask import Question, QuestionChooser, portraits, question_bank
-from persona_rm.inferrers.posterior import PosteriorInferrer
+from persona_rm.inferrers.base import ModelInferrer
 from persona_rm.inferrers.stored_answers import Belief
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.simulator.simulated_users import SimulatedUser
@@ -35,7 +35,7 @@ class AskingCurve:
 def ask_people(
     world: Simulator,
     people: Sequence[SimulatedUser],
-    inferrer: PosteriorInferrer,
+    inferrer: ModelInferrer,
     examples: Sequence[Example],
     questions: int,
     bank: int,
@@ -44,7 +44,7 @@ def ask_people(
     """Every person is asked `questions` of the bank, once by expected information and once at random."""
     seed = world.config.seed
     pairs = [*question_bank(examples, bank, seed), *portraits(world.space, bank, seed)]
-    asker = QuestionChooser(pairs, inferrer.config.perception)
+    asker = QuestionChooser(pairs, inferrer.perception)
     out = []
     for how in ("expected information", "random"):
         with progress_bar(console, f"ask, {world.config.kind}, {how}", len(people)) as update:
@@ -59,7 +59,7 @@ def ask_people(
 def _session(
     world: Simulator,
     person: SimulatedUser,
-    inferrer: PosteriorInferrer,
+    inferrer: ModelInferrer,
     asker: QuestionChooser,
     questions: int,
     how: str,
@@ -76,7 +76,7 @@ def _session(
     return np.stack(said)
 
 
-def start(inferrer: PosteriorInferrer) -> Belief:
+def start(inferrer: ModelInferrer) -> Belief:
     """What is known of a person who has done nothing yet: the prior, by class."""
     return Belief(inferrer.model.shares, inferrer.model.classes)
 
@@ -98,7 +98,7 @@ def _grade(world: Simulator, person: SimulatedUser, question: Question, asker: Q
     return int(np.searchsorted(asker.how.cuts, felt)) - 2
 
 
-def observed(world: Simulator, people: Sequence[SimulatedUser], inferrer: PosteriorInferrer, items: int) -> Ints:
+def observed(world: Simulator, people: Sequence[SimulatedUser], inferrer: ModelInferrer, items: int) -> Ints:
     """Directions of the same people from `items` observed items, (n, D)."""
     half = items // 2
     personas = [world.persona(person, "test", items - half, half).with_directions(None) for person in people]

@@ -13,12 +13,10 @@ from persona_rm.benchmarks.evaluation import Evaluation
 from persona_rm.benchmarks.metrics import Figure, accuracy, mean_figure
 from persona_rm.benchmarks.simulator import SimulatorBenchmark, SimulatorBenchmarkConfig
 from persona_rm.errors import RecipeError
-from persona_rm.inferrers.base import Inferrer, Posterior
-from persona_rm.inferrers.posterior import PosteriorInferrer
-from persona_rm.pipeline.members import inferrer_of, space_of
+from persona_rm.inferrers.base import Inferrer, ModelInferrer, Posterior
+from persona_rm.pipeline.members import inferrer_of, simulator_of, space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.infer import backends_of, fitted, population
-from persona_rm.pipeline.stages.train import world_of
 from persona_rm.recipe import InferConfig, InferenceConfig
 from persona_rm.registry import Member
 from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser
@@ -48,7 +46,7 @@ class Study:
         self.run, self.config, self.inferrer = run, config, inferrer
         self.space, self.seed, self.found = space_of(run.recipe), run.recipe.seed, StudyResults()
         self.sheet = Evaluation(config.batch, run.recipe.seed, config.resamples, run.console)
-        self.world = Simulator(world_of(run.recipe), self.space)
+        self.world = simulator_of(run.recipe)
         most = max(config.items, OBSERVED, *config.history)
         toy = SimulatorBenchmarkConfig(
             world=self.world.config, per_person=config.per_person, n_ugc=most - most // 2, n_pairs=most // 2
@@ -75,11 +73,11 @@ class Study:
         return inferrer_of({"name": "vote"}, self.space)
 
     @cached_property
-    def posterior(self) -> PosteriorInferrer:
+    def posterior(self) -> ModelInferrer:
         """The recipe's inferrer, fitted and calibrated on people of the training side with `infer.items` items each:
         more than the `inference.items` that it is judged with, so calibration has to carry over."""
         config = self.run.recipe.infer or InferConfig()
-        return _is_posterior(fitted(self.run, self.inferrer, config.population, config.items))
+        return _modelled(fitted(self.run, self.inferrer, config.population, config.items))
 
     def fit(self, kind: PopulationKind, given: Member | None = None, **settings: Any) -> Inferrer:
         """An inferrer (default: the recipe's, with some settings changed), fitted on a world of another
@@ -91,9 +89,9 @@ class Study:
             self._fitted[key].fit(self._population(kind))
         return self._fitted[key]
 
-    def fit_posterior(self, kind: PopulationKind, **settings: Any) -> PosteriorInferrer:
+    def fit_posterior(self, kind: PopulationKind, **settings: Any) -> ModelInferrer:
         """`fit` of the recipe's inferrer."""
-        return _is_posterior(self.fit(kind, **settings))
+        return _modelled(self.fit(kind, **settings))
 
     def _population(self, kind: PopulationKind) -> list[Persona]:
         if kind not in self._populations:
@@ -155,7 +153,8 @@ def _texts(case: Any) -> tuple[str, str]:
     return case.example.chosen, case.example.rejected
 
 
-def _is_posterior(found: Inferrer) -> PosteriorInferrer:
-    if not isinstance(found, PosteriorInferrer):
-        raise RecipeError(f"inference holds `posterior` against `vote`; infer.inferrer is {found.name!r}")
-    return found
+def _modelled(inferrer: Inferrer) -> ModelInferrer:
+    modelled = inferrer.modelled()
+    if modelled is None:
+        raise RecipeError(f"inference compares `posterior` with `vote`; infer.inferrer is {inferrer.name!r}")
+    return modelled

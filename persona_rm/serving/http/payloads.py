@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 
 from persona_rm.errors import ScoreError
-from persona_rm.hosts.openrlhf.queries import sigmoid, strip_prompt
+from persona_rm.hosts.openrlhf.queries import strip_prompt
+from persona_rm.maths import sigmoid
 from persona_rm.serving.curves import Ask, Reply
 from persona_rm.serving.http.http_errors import RequestError
 from persona_rm.serving.http.schemas import RewardsIn, RewardsOut, ScoredItem, ScoreIn, ScoreOut, is_sound

@@ -1,9 +1,8 @@
-"""Put this folder on PYTHONPATH and the unmodified OpenRLHF runs on a CPU: driver, Ray workers and vLLM's processes
-alike.
+"""With this folder on PYTHONPATH, the unmodified OpenRLHF runs on a CPU: the driver, Ray workers and vLLM's processes.
 
-Python imports `sitecustomize` at start-up of every process. Nothing heavy is imported here: each patch waits for the
-module that it touches (see `cpu_rehearsal/`), so a program that never imports OpenRLHF pays nothing. Another
-`sitecustomize` further down the path still runs.
+Python imports `sitecustomize` when a process starts. Nothing heavy is imported here: each patch is applied when the
+module that it changes is imported (see `cpu_rehearsal/`), so a program that never imports OpenRLHF pays nothing.
+Another `sitecustomize` later on the path still runs.
 """
 
 import sys
@@ -15,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def run_shadowed() -> None:
-    """Run the `sitecustomize` that this one hides, where there is one."""
+    """Runs the `sitecustomize` that this one hides, if there is one."""
     rest = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
     spec = PathFinder.find_spec("sitecustomize", rest)
     if spec is not None and spec.loader is not None:

@@ -1,8 +1,7 @@
-"""Write a tiny random Llama with a byte-level tokenizer: `python tiny_model.py FOLDER`. About 200 kB, under 10
-seconds.
+"""Writes a tiny random Llama with a byte-level tokenizer: `python tiny_model.py FOLDER`. About 200 kB, in 10 seconds.
 
-It knows nothing and needs no network: a rehearsal checks the plumbing. Every text is representable, one token per
-byte.
+A rehearsal checks that a job runs, not what it learns, so random weights are enough and no download is needed. The
+tokenizer has one token per byte, so it can encode every text.
 """
 
 import sys
@@ -15,7 +14,7 @@ CHAT = (
 
 
 def main(folder: Path, seed: int = 0) -> None:
-    """Make tokenizer and weights and save both in `folder`."""
+    """Makes tokenizer and weights and saves both in `folder`."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -50,11 +50,11 @@ def ids_of(draw: Random, length: int) -> tuple[int, ...]:
     return tuple(draw.randrange(2, 250) for _ in range(length))
 
 
-def rows_of(persons: int, prompts: int, responses: int, seed: int = 0) -> list[Encoded]:
+def rows_of(users: int, prompts: int, responses: int, seed: int = 0) -> list[Encoded]:
     """Personas of 0 to 300 tokens, prompts of 1 to 90 on top, responses of 1 to 12; some prompts differ at the end."""
     draw = Random(seed)
     rows: list[Encoded] = []
-    for _ in range(persons):
+    for _ in range(users):
         persona = ids_of(draw, draw.choice((0, 63, 64, 65, draw.randint(0, 300))))
         for _ in range(prompts):
             prompt = (*persona, *ids_of(draw, draw.randint(1, 90)))
@@ -85,7 +85,7 @@ def test_sharing_gives_the_sums_of_the_definition(tiny_model: Tiny, exact: Exact
 
 @pytest.mark.parametrize("blocks", [1, 3, 7, 1000])
 def test_caches_of_any_size_give_the_sums_of_the_definition(tiny_model: Tiny, exact: Exact, blocks: int) -> None:
-    """Calls that mix persons, prompts and single rows: small caches lose blocks between the calls and within them."""
+    """Calls that mix users, prompts and single rows: small caches lose blocks between the calls and within them."""
     model, rows, draw = model_of(tiny_model(0)), rows_of(4, 3, 2, seed=1), Random(2)
     prefixes, counters = PrefixCache(blocks * block_bytes()), ForwardCounters()
     for _ in range(12):
@@ -194,7 +194,7 @@ def test_what_cannot_be_shared_is_read_whole(rope: str, caplog: pytest.LogCaptur
     found = inspect(net.double().eval())
     assert (found.shares, found.net.config._attn_implementation) == (False, "sdpa")
     assert found.head is not None
-    assert "read again" in caplog.text
+    assert "computed again for every row" in caplog.text
     draw = Random(0)
     rows = [((*ids_of(draw, 80 + n), 7, n), 79 + n) for n in (3, 9, 40)]
     with torch.no_grad():

@@ -9,11 +9,11 @@ from persona_rm.backends.logprob.prefix_cache import BLOCK, SEEN, Key, PrefixCac
 from persona_rm.backends.logprob.segments import Segment
 
 SIZE = 2 * BLOCK * 4
-"""Bytes of a toy block: one layer, one head, one number per token, float32."""
+"""Bytes of a small block: one layer, one head, one number per token, float32."""
 
 
-def ids_of(person: int, blocks: int) -> list[int]:
-    return [person * 1000 + i for i in range(blocks * BLOCK)]
+def ids_of(user: int, blocks: int) -> list[int]:
+    return [user * 1000 + i for i in range(blocks * BLOCK)]
 
 
 def chain_of(ids: Sequence[int], value: float | None = None) -> list[Segment]:
@@ -127,6 +127,6 @@ def test_names_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     assert SEEN > 10_000
     monkeypatch.setattr("persona_rm.backends.logprob.prefix_cache.SEEN", 10)
     cache: Any = PrefixCache(100 * SIZE)
-    for person in range(30):
-        cache.begin([keys_of("policy", ids_of(person, 2))])
+    for user in range(30):
+        cache.begin([keys_of("policy", ids_of(user, 2))])
     assert len(cache._seen) == 10

@@ -48,8 +48,8 @@ def test_every_row_is_one_leaf(seed: int) -> None:
 
 
 def test_a_person_a_prompt_and_its_responses_are_three_levels() -> None:
-    person = "p" * 100
-    texts = [(f"{person}{topic * 40}?", answer) for topic in "xyz" for answer in ("a", "bb", "ccc")]
+    user = "p" * 100
+    texts = [(f"{user}{topic * 40}?", answer) for topic in "xyz" for answer in ("a", "bb", "ccc")]
     (root,) = grow(rows_of(*texts))
     assert (root.end, len(root.children)) == (100, 3)
     assert [(node.end, len(node.children)) for node in root.children] == [(140, 3)] * 3

@@ -77,7 +77,7 @@ def test_what_it_would_ignore_is_refused() -> None:
     x = torch.zeros(1, 1, 2, 8)
     with seeing(packing([2], [], "cpu")):
         attend(Layer(), x, x, x, None, sliding_window=None, output_attentions=False, dropout=0.0)
-    with pytest.raises(PlainOnlyError, match="without rows"):
+    with pytest.raises(PlainOnlyError, match="outside of `seeing`"):
         attend(Layer(), x, x, x, None)
     for odd in ({"sliding_window": 4}, {"softcap": 50.0}, {"s_aux": torch.zeros(1)}):
         with pytest.raises(PlainOnlyError, match=next(iter(odd))):

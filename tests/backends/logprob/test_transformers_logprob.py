@@ -1,4 +1,4 @@
-"""The batched sums equal a plain float64 loop over the host's ids, whatever stands beside a row in its batch."""
+"""The batched sums equal a plain float64 loop over the same ids, independent of the other rows of a batch."""
 
 import math
 import shutil
@@ -72,10 +72,10 @@ def test_neighbours_in_a_batch_change_nothing(tiny_model: Tiny, batch_tokens: in
 
 @pytest.mark.parametrize(("dtype", "close"), [("float64", {"abs": 1e-9}), ("float32", {"rel": 1e-5})])
 def test_calls_that_share_beginnings_equal_the_float64_loop(tiny_model: Tiny, dtype: Any, close: Any) -> None:
-    """Persons whose text is cached, duplicates, one-token responses; a small cache that evicts between the calls."""
+    """Users whose text is cached, duplicates, one-token responses; a small cache that evicts between the calls."""
     policy, reference = tiny_model(0), tiny_model(1)
-    persons = [f"{'Likes law. ' * n}Person {n} asks.\n\n" for n in (3, 30, 31)]
-    rows = [(f"{person}{ask}: ", text) for person in persons for ask in ("What", "Who") for text in RESPONSES[:3]]
+    users = [f"{'Likes law. ' * n}Person {n} asks.\n\n" for n in (3, 30, 31)]
+    rows = [(f"{user}{ask}: ", text) for user in users for ask in ("What", "Who") for text in RESPONSES[:3]]
     backend = TransformersLogProb(policy, reference, dtype=dtype, cache_bytes=200_000)
     for call in (rows[:7], rows[4:], rows[::-1], [*rows[::5], rows[0], rows[0]], rows):
         encoded = token_ids(tokenizer_of(policy), [p for p, _ in call], [r for _, r in call])

@@ -1,4 +1,4 @@
-"""`VllmLogProb`: no row is believed that vLLM's prefix cache spoiled. Toy engines with faults."""
+"""`VllmLogProb`: no row is believed that vLLM's prefix cache spoiled. Fake engines with faults."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ VOCABULARY = 100
 
 
 def step(ids: Sequence[int], t: int) -> float:
-    """The toy model: a token's log-probability depends on all before it."""
+    """The fake model: a token's log-probability depends on all before it."""
     return -((sum(ids[:t]) * 31 + ids[t] * 7) % 97) / 10
 
 
@@ -28,7 +28,7 @@ def truth(prompt: Sequence[int], response: Sequence[int]) -> float:
     return math.fsum(step(ids, t) for t in range(len(prompt), len(ids)))
 
 
-class ToyEngine:
+class FakeEngine:
     """vLLM's prefix cache: entries whose predecessor was read from the cache are not computed.
 
     `kind` says what stands there: "memory" (other ids, any number), "stale" (the right ids, wrong numbers), "short"
@@ -79,14 +79,14 @@ class ToyEngine:
 
 
 @pytest.fixture
-def toy(monkeypatch):
-    """`toy(policy, reference, **more)` -> a `VllmLogProb` over these engines; vLLM is a handful of names."""
+def backend_of(monkeypatch):
+    """`backend_of(policy, reference, **more)` -> a `VllmLogProb` over these engines; vLLM is a handful of names."""
     for name in ("vllm", "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.exceptions"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     sys.modules["vllm"].SamplingParams = SimpleNamespace
     sys.modules["vllm.v1.engine.exceptions"].EngineDeadError = type("EngineDeadError", (Exception,), {})
 
-    def make(policy: ToyEngine, reference: ToyEngine | None = None, **more: Any) -> VllmLogProb:
+    def make(policy: FakeEngine, reference: FakeEngine | None = None, **more: Any) -> VllmLogProb:
         made = VllmLogProb("policy", "reference" if reference else None, options=VllmOptions(**more))
         made.__dict__.update(_policy=policy, _reference=reference)
         return made
@@ -110,8 +110,8 @@ KINDS = pytest.mark.parametrize("kind", ["memory", "stale", "short", "silent"])
 
 
 @KINDS
-def test_a_prompt_is_read_once_and_its_responses_are_right(toy, kind):
-    backend = toy(ToyEngine(kind))
+def test_a_prompt_is_read_once_and_its_responses_are_right(backend_of, kind):
+    backend = backend_of(FakeEngine(kind))
     right(backend, [(PROMPT, [20 + i, 9, 8, 7, 6, 5]) for i in range(5)])
     assert (backend.counters.sent, backend.counters.rescored) == (5, 0)
     assert backend._policy.calls == [(5, False)]
@@ -120,8 +120,8 @@ def test_a_prompt_is_read_once_and_its_responses_are_right(toy, kind):
 
 
 @KINDS
-def test_rows_that_were_scored_before_are_computed_again(toy, kind):
-    backend = toy(ToyEngine(kind))
+def test_rows_that_were_scored_before_are_computed_again(backend_of, kind):
+    backend = backend_of(FakeEngine(kind))
     rows = [(PROMPT, [20 + i, 9, 8, 7, 6, 5]) for i in range(3)]
     right(backend, rows)
     right(backend, [*rows, (PROMPT, [30])])
@@ -130,16 +130,16 @@ def test_rows_that_were_scored_before_are_computed_again(toy, kind):
 
 
 @KINDS
-def test_responses_that_begin_alike(toy, kind):
-    backend = toy(ToyEngine(kind))
+def test_responses_that_begin_alike(backend_of, kind):
+    backend = backend_of(FakeEngine(kind))
     long = [20, 21, 22, 23, 24, 25, 26, 27]
     right(backend, [(PROMPT, long), (PROMPT, long[:6]), (PROMPT, long[:1]), (PROMPT, [*long[:5], 60])])
     assert backend.counters.rescored >= 2
 
 
 @pytest.mark.parametrize("kind", ["memory", "stale", "short"])
-def test_of_a_prompt_of_whole_blocks_the_first_tokens_are_asked_for_apart(toy, kind):
-    backend = toy(ToyEngine(kind))
+def test_of_a_prompt_of_whole_blocks_the_first_tokens_are_asked_for_apart(backend_of, kind):
+    backend = backend_of(FakeEngine(kind))
     other = [*ALIGNED, 1, 2, 3, 4]
     rows = [(ALIGNED, [20 + i, 7]) for i in range(4)] + [(ALIGNED, [60])] + [(other, [i, 3]) for i in range(3)]
     right(backend, rows)
@@ -147,32 +147,32 @@ def test_of_a_prompt_of_whole_blocks_the_first_tokens_are_asked_for_apart(toy, k
     assert backend._policy.calls == [(8, False), (2, "first tokens")]
 
 
-def test_first_tokens_are_asked_for_in_parts_that_vllm_takes(toy):
-    backend = toy(ToyEngine())
+def test_first_tokens_are_asked_for_in_parts_that_vllm_takes(backend_of):
+    backend = backend_of(FakeEngine())
     backend._policy.model_config.get_vocab_size = lambda: 1000
     right(backend, [(ALIGNED, [i, 7]) for i in range(300)])
     assert (backend.counters.completed, backend.counters.rescored) == (299, 0)
     assert backend._policy.calls[1:] == [(3, "first tokens")]
 
 
-def test_first_tokens_that_vllm_does_not_name_are_not_believed(toy):
-    class Other(ToyEngine):
+def test_first_tokens_that_vllm_does_not_name_are_not_believed(backend_of):
+    class Other(FakeEngine):
         def after(self, ids, tokens):
             return super().after(ids, [token + 1 for token in tokens])
 
-    class Silent(ToyEngine):
+    class Silent(FakeEngine):
         def after(self, ids, tokens):
             return SimpleNamespace(outputs=[SimpleNamespace(logprobs=None)])
 
     for engine in (Other(), Silent()):
-        backend = toy(engine)
+        backend = backend_of(engine)
         right(backend, [(ALIGNED, [20 + i, 7]) for i in range(4)])
         assert (backend.counters.completed, backend.counters.rescored) == (0, 3)
 
 
 @KINDS
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_is_shared_the_sums_are_right(toy, kind, seed):
+def test_whatever_is_shared_the_sums_are_right(backend_of, kind, seed):
     """Random rows over few tokens, so that they share openings, repeat, and end inside one another, in three calls."""
     draw = Random(seed)
 
@@ -180,13 +180,13 @@ def test_whatever_is_shared_the_sums_are_right(toy, kind, seed):
         return draw.choices([1, 2], k=draw.randint(least, most))
 
     prompts = [some(1, 14) for _ in range(3)]
-    backend = toy(ToyEngine(kind))
+    backend = backend_of(FakeEngine(kind))
     for _ in range(3):
         right(backend, [(draw.choice(prompts), some(1, 9)) for _ in range(12)])
 
 
-def test_identical_rows_are_sent_once_to_each_engine(toy):
-    backend = toy(ToyEngine(), ToyEngine())
+def test_identical_rows_are_sent_once_to_each_engine(backend_of):
+    backend = backend_of(FakeEngine(), FakeEngine())
     found = score(backend, [(PROMPT, [20, 9]), (PROMPT, [21]), (PROMPT, [20, 9])])
     assert found[0] == found[2] != found[1]
     assert found[0].reference == found[0].policy
@@ -194,8 +194,8 @@ def test_identical_rows_are_sent_once_to_each_engine(toy):
     assert backend._policy.calls == backend._reference.calls == [(2, False)]
 
 
-def test_without_sharing_nothing_is_read(toy):
-    backend = toy(ToyEngine(), share_prompts=False)
+def test_without_sharing_nothing_is_read(backend_of):
+    backend = backend_of(FakeEngine(), share_prompts=False)
     rows = [(ALIGNED, [20 + i, 7]) for i in range(4)]
     right(backend, rows)
     right(backend, rows)
@@ -203,10 +203,10 @@ def test_without_sharing_nothing_is_read(toy):
     assert backend._policy.calls == [(4, True)] * 2
 
 
-def test_rows_are_refused_before_anything_is_sent(toy):
-    backend = toy(ToyEngine(), ToyEngine(context=20))
+def test_rows_are_refused_before_anything_is_sent(backend_of):
+    backend = backend_of(FakeEngine(), FakeEngine(context=20))
     assert backend.limit == 19
-    assert toy(ToyEngine(), max_length=9).limit == 9
+    assert backend_of(FakeEngine(), max_length=9).limit == 9
     right(backend, [(PROMPT, [5] * 9)])
     with pytest.raises(ScoreError, match="limit of 19 tokens, nothing was cut: row 1: 20 tokens") as caught:
         score(backend, [(PROMPT, [5]), (PROMPT, [5] * 10)])
@@ -226,34 +226,34 @@ def test_rows_are_refused_before_anything_is_sent(toy):
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_names_its_rows(toy, wrong):
-    class Sick(ToyEngine):
+def test_what_is_not_finite_names_its_rows(backend_of, wrong):
+    class Sick(FakeEngine):
         def value(self, ids, t):
             return wrong if ids[t] == 66 else step(ids, t)
 
     rows = [(PROMPT, [20]), (PROMPT, [66]), (PROMPT, [21])]
-    for engines in ((Sick(), None), (ToyEngine(), Sick())):
+    for engines in ((Sick(), None), (FakeEngine(), Sick())):
         with pytest.raises(ScoreError, match="not finite") as caught:
-            score(toy(*engines), rows)
+            score(backend_of(*engines), rows)
         assert caught.value.rows == (1,)
 
 
-def test_an_engine_that_cannot_say_stops_the_caller(toy):
-    class Mute(ToyEngine):
+def test_an_engine_that_cannot_say_stops_the_caller(backend_of):
+    class Mute(FakeEngine):
         def answer(self, ids, read):
             return SimpleNamespace(num_cached_tokens=0, prompt_logprobs=None)
 
-    class Vague(ToyEngine):
+    class Vague(FakeEngine):
         def answer(self, ids, read):
             return SimpleNamespace(**{**vars(super().answer(ids, read)), "num_cached_tokens": None})
 
     for engine in (Mute(), Vague()):
         with pytest.raises(HostError, match="for 2 of 2 rows"):
-            score(toy(engine), [(PROMPT, [20]), (PROMPT, [21])])
+            score(backend_of(engine), [(PROMPT, [20]), (PROMPT, [21])])
 
 
-def test_a_dead_engine_and_a_refusal_stop_the_caller(toy):
-    backend = toy(ToyEngine(), ToyEngine())
+def test_a_dead_engine_and_a_refusal_stop_the_caller(backend_of):
+    backend = backend_of(FakeEngine(), FakeEngine())
     backend._reference.model_config.model = "the reference"
 
     def die(*args, **more):
@@ -269,18 +269,18 @@ def test_a_dead_engine_and_a_refusal_stop_the_caller(toy):
     assert "theirs" not in str(caught.value)
 
 
-def test_it_closes_both_engines_once(toy):
-    engines = ToyEngine(), ToyEngine()
-    backend = toy(*engines)
+def test_it_closes_both_engines_once(backend_of):
+    engines = FakeEngine(), FakeEngine()
+    backend = backend_of(*engines)
     backend.close()
     backend.close()
     assert [engine.stopped for engine in engines] == [1, 1]
 
 
-def test_engines_share_the_memory_and_get_what_is_extra(toy, tmp_path):
+def test_engines_share_the_memory_and_get_what_is_extra(backend_of, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     asked = []
-    sys.modules["vllm"].LLM = lambda **given: asked.append(given) or ToyEngine()
+    sys.modules["vllm"].LLM = lambda **given: asked.append(given) or FakeEngine()
     options = VllmOptions(gpu_memory_utilization=0.8, block_size=64)
     backend = VllmLogProb(tmp_path, tmp_path, dtype="float32", options=options)
     assert backend.limit == 63
@@ -293,7 +293,7 @@ def test_engines_share_the_memory_and_get_what_is_extra(toy, tmp_path):
     assert asked[2]["gpu_memory_utilization"] == 0.9
 
 
-def test_what_would_be_no_log_probability_is_refused(toy, tmp_path):
+def test_what_would_be_no_log_probability_is_refused(backend_of, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for key in ("logprobs_mode", "extra", "trust_remote_code"):
         with pytest.raises(ValidationError, match=rf"{key}\n.*[Ee]xtra"):
@@ -313,10 +313,10 @@ def test_without_vllm_it_gives_the_pip_command(tmp_path, monkeypatch):
         VllmLogProb(tmp_path).logprob_ids([[1]], [[2]])
 
 
-def test_texts_become_the_hosts_ids(toy, tiny_model):
+def test_texts_become_the_ids_of_dpo_training(backend_of, tiny_model):
     from transformers import AutoTokenizer
 
-    backend = toy(ToyEngine(context=4096))
+    backend = backend_of(FakeEngine(context=4096))
     backend.policy = tiny_model(0)
     backend._policy.model_config.get_vocab_size = lambda: 400
     texts = (["What is law?", "And music?"], ["I like the law.\n", ""])

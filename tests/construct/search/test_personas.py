@@ -9,7 +9,8 @@ from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.pairing.pairs import pairs
 from persona_rm.construct.pairing.rules import consistent, majority
 from persona_rm.construct.records import PostPairs, PostRecord, from_example, to_example
-from persona_rm.construct.search.index import Index, build_index
+from persona_rm.construct.search.index import Index
+from persona_rm.construct.search.index_writer import build_index
 from persona_rm.construct.search.personas import Personas, agree
 from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace

@@ -8,10 +8,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from persona_rm.construct.hashing import seeded
 from persona_rm.construct.pairing.kmeans import one_hot
 from persona_rm.construct.search import similarity as search
-from persona_rm.construct.search.kernels import place
-from persona_rm.construct.search.similarity import Corpus, matches, min_matches, pack, seeded, transposed
+from persona_rm.construct.search.packing import pack, place, transposed
+from persona_rm.construct.search.similarity import Corpus, matches, min_matches
 from persona_rm.errors import DataError
 
 

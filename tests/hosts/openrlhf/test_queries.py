@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persona_rm.errors import ScoreError
-from persona_rm.hosts.openrlhf.queries import sigmoid, strip_prompt, strip_special
+from persona_rm.hosts.openrlhf.queries import strip_prompt, strip_special
+from persona_rm.maths import sigmoid
 
 PROMPT = "a prompt of more than sixteen letters:"
 SLOW = re.compile(

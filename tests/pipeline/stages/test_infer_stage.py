@@ -11,11 +11,10 @@ from persona_rm.bundle import load_bundle, read_file
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.evidence import items_of
 from persona_rm.inferrers.posterior import PosteriorInferrer
-from persona_rm.pipeline.members import space_of
+from persona_rm.pipeline.members import simulator_of
 from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.infer import backends_of, fitted, population
 from persona_rm.pipeline.stages.ppo import _judging_bundle, bundle_of, run_one, users_of
-from persona_rm.pipeline.stages.train import world_of
 from persona_rm.profiles import open_store
 from persona_rm.recipe import PpoConfig
 from persona_rm.simulator.simulator import Simulator
@@ -40,7 +39,7 @@ def test_a_row_says_how_sure_it_is(done, space):
 
 
 def test_the_evidence_is_the_persons_own_and_speaks_for_the_direction(done, space):
-    world = Simulator(world_of(done.recipe), space)
+    world = simulator_of(done.recipe)
     rows = {row["user_id"]: row for row in rows_of(done)}
     for person in world.users("test"):
         votes = {item.id: item.votes for item in items_of(world.persona(person, "test", 3, 3), len(space))}
@@ -87,7 +86,7 @@ def test_an_odd_number_of_items_is_that_many(tmp_path):
 
 def test_people_of_a_file_are_read_where_they_carry_no_directions(tmp_path, space):
     """Texts of the embedded world by its own wordings, both sides of a pair; given directions as they are."""
-    world = Simulator(world_of(run_of(tmp_path).recipe), space)
+    world = simulator_of(run_of(tmp_path).recipe)
     seen = world.persona(world.users("test")[0], "test", 3, 3)
     bare = {
         "user_id": "bare", "ugc": [{"prompt": u.prompt, "comment": u.comment} for u in seen.ugc],
@@ -111,7 +110,7 @@ def test_people_of_a_file_are_read_where_they_carry_no_directions(tmp_path, spac
 def test_a_population_of_the_world_is_its_training_people_with_their_directions(tmp_path, space):
     run = run_of(tmp_path)
     found = population(run, 10, 5)
-    world = Simulator(world_of(run.recipe), space)
+    world = simulator_of(run.recipe)
     assert [one.user_id for one in found] == [person.id for person in world.users("train")[:10]]
     assert [one.directions for one in found] == [person.directions for person in world.users("train")[:10]]
     assert {(len(one.ugc), len(one.pairs)) for one in found} == {(3, 2)}
@@ -181,7 +180,7 @@ def test_items_without_directions_are_read_once_each_in_one_call():
 
 def test_the_worlds_texts_are_read_by_its_wordings(tmp_path):
     run = run_of(tmp_path)
-    world = Simulator(world_of(run.recipe), space_of(run.recipe))
+    world = simulator_of(run.recipe)
     reply = world.reply(world.users("train")[0], world.posts("train")[0], "train")
     assert backends_of(run.recipe).need_reader("test").levels(["p"], [reply.text]) == [reply.levels]
 

@@ -180,7 +180,7 @@ def test_without_a_policy_or_with_another_inferrer_nothing_runs(tmp_path):
     with pytest.raises(RecipeError, match=r"no trained policy in .*dpo/pba/model: run the recipe"):
         run_inference(run, run.recipe.inference, {})
     other = run_of(tmp_path / "other", infer={"inferrer": "vote", "population": 12})
-    with pytest.raises(RecipeError, match=r"inference holds `posterior` against `vote`; infer\.inferrer is 'vote'"):
+    with pytest.raises(RecipeError, match=r"inference compares `posterior` with `vote`; infer\.inferrer is 'vote'"):
         _ = study_of(other).posterior
 
 

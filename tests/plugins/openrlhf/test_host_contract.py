@@ -22,7 +22,7 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.hosts.common import where
-from persona_rm.hosts.openrlhf.queries import sigmoid
+from persona_rm.maths import sigmoid
 from persona_rm.serving import client
 from persona_rm.serving.curves import group_curves
 from persona_rm.serving.pool.pool import start_pool

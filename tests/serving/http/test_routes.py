@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from persona_rm.errors import RecipeError
-from persona_rm.hosts.openrlhf.queries import sigmoid
+from persona_rm.maths import sigmoid
 from persona_rm.serving.http.settings import Settings
 from tests.serving.http.http_service_samples import HOST, SECRET, Face
 

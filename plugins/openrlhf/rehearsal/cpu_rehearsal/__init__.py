@@ -1,4 +1,4 @@
-"""What OpenRLHF 0.11.2 needs to run without a GPU: one file per patch, and what forces it in that file's docstring."""
+"""The patches with which OpenRLHF 0.11.2 runs without a GPU: one file each, whose docstring says why it is needed."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def _torch(torch: ModuleType) -> None:
 
 
 def _without_cuda(patch: Patch) -> Patch:
-    """`patch` where torch has no CUDA, nothing elsewhere."""
+    """`patch` if torch has no CUDA, else a function that does nothing."""
 
     def patched(module: ModuleType) -> None:
         import torch
@@ -46,7 +46,7 @@ PATCHES = {
 
 
 def install() -> None:
-    """Hook every patch onto the import of its module, and offer the `flash_attn` stub last, behind a real one."""
+    """Hooks every patch onto the import of its module. The `flash_attn` stub goes to the end of the path."""
     stubs = str(Path(__file__).resolve().parent.parent / "stubs")
     if stubs not in sys.path:
         sys.path.append(stubs)

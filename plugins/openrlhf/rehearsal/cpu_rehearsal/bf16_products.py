@@ -1,9 +1,9 @@
-"""Products of bf16 matrices in float32, on a CPU that cannot multiply bf16: AVX2 alone, as most laptops.
+"""Products of bf16 matrices in float32 on a CPU without bf16 instructions (AVX2 only), as in most laptops.
 
-Forced by: train_dpo.py:208-211, the host fits in bf16 or fp16 only. Without AVX-512 or AMX torch has no fast bf16
-product: one takes 5 to 12 times as long as in float32. Both add in float32 and round the sum to bf16, so results agree
-but for the order of additions.
-Without it: a step of DPO takes 11 seconds in place of 1 (`tests/perf/bf16_products.py`).
+Reason: train_dpo.py:208-211, OpenRLHF trains in bf16 or fp16 only. Without AVX-512 or AMX, torch has no fast bf16
+product: it takes 5 to 12 times as long as in float32. Both ways add in float32 and round the sum to bf16, so the
+results are equal up to the order of additions.
+Without the patch: a step of DPO takes 11 seconds instead of 1 (`tests/perf/bf16_products.py`).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def patch(torch: ModuleType) -> None:
-    """`linear` and attention, where a transformer multiplies; autograd takes the gradients through the casts."""
+    """Patches `linear` and attention, the products of a transformer. Autograd passes gradients through the casts."""
     if torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return
     functional = torch.nn.functional
@@ -21,7 +21,7 @@ def patch(torch: ModuleType) -> None:
 
 
 def in_float32(function: Callable[..., Any], torch: ModuleType) -> Callable[..., Any]:
-    """`function`, which is handed every bf16 tensor in float32 and whose result is bf16 again. Other dtypes pass."""
+    """`function` with its bf16 tensors cast to float32 and its result cast back. Calls without bf16 tensors pass."""
 
     def is_narrow(value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.dtype is torch.bfloat16

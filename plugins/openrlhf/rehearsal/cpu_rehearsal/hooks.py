@@ -1,4 +1,4 @@
-"""Run a function right after a module was imported, whoever imports it."""
+"""An import hook that runs a function right after a module was imported."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -10,18 +10,17 @@ Patch = Callable[[ModuleType], None]
 
 
 class PatchingLoader(Loader):
-    """Loads a module as its own loader does, then patches it. An exception of the patch fails the import."""
+    """Loads a module with its own loader, then patches it. An exception in the patch makes the import fail."""
 
     def __init__(self, inner: Loader, patch: Patch) -> None:
         self.inner, self.patch = inner, patch
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """What the module's own loader creates."""
+        """Delegates to the module's own loader."""
         return self.inner.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute, then patch. The module keeps its own loader, so that tools which ask for its source still find
-        it."""
+        """Executes the module, then patches it. It keeps its own loader, so that tools still find its source."""
         module.__loader__ = self.inner
         if module.__spec__ is not None:
             module.__spec__.loader = self.inner
@@ -30,7 +29,7 @@ class PatchingLoader(Loader):
 
 
 class PostImport(MetaPathFinder):
-    """A finder that wraps the loaders of the modules in `patches` and leaves every other import alone."""
+    """A finder that wraps the loaders of the modules in `patches`. Other imports are not affected."""
 
     def __init__(self, patches: Mapping[str, Patch]) -> None:
         self.patches = dict(patches)
@@ -39,7 +38,7 @@ class PostImport(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec that the other finders give, with its loader wrapped."""
+        """The spec of the other finders, with a wrapped loader. `_asking` ends the recursion of `find_spec`."""
         if fullname not in self.patches or fullname in self._asking:
             return None
         self._asking.add(fullname)

@@ -1,12 +1,12 @@
-"""DeepSpeed's own all-reduce in shared memory, left out: a rehearsal's one process has nobody to add up with.
+"""Disables DeepSpeed's all-reduce in shared memory: a rehearsal has one process, so there is nothing to reduce.
 
-Forced by: deepspeed/comm/torch.py:191, which compiles it when the first process group is made.
-Without it: the first job on a machine starts half a minute later.
+Reason: deepspeed/comm/torch.py:191 compiles it when the first process group is made.
+Without the patch: the first job on a machine starts half a minute later.
 """
 
 from types import ModuleType
 
 
 def patch(comm: ModuleType) -> None:
-    """No operator is built; DeepSpeed then asks torch.distributed, as on a GPU."""
+    """Builds no operator. DeepSpeed then uses torch.distributed, as on a GPU."""
     comm.build_shm_op = lambda: None

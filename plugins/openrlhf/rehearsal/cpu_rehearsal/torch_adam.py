@@ -1,7 +1,7 @@
-"""Adam of torch in place of DeepSpeed's fused one, which exists as C++ only: the same update.
+"""torch's Adam instead of DeepSpeed's FusedAdam, which must be compiled. Both compute the same update.
 
-Forced by: utils/deepspeed/deepspeed_utils.py:70-73, where DeepSpeed picks its FusedAdam and compiles it for a CPU.
-Without it: the first job on a machine starts a minute later. `ds.adam_offload` is left as it is.
+Reason: utils/deepspeed/deepspeed_utils.py:70-73, where DeepSpeed picks its FusedAdam and compiles it for a CPU.
+Without the patch: the first job on a machine starts a minute later. `ds.adam_offload` is not affected.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def patch(module: ModuleType) -> None:
 
 
 def with_torch_adam(get_config: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`get_config`, whose Adam is torch's unless it is offloaded. Muon stays, and so does having no optimizer."""
+    """`get_config` with torch's Adam, unless Adam is offloaded. Muon, or no optimizer, is not changed."""
 
     def called(*args: Any, **kwargs: Any) -> dict[str, Any]:
         config = get_config(*args, **kwargs)

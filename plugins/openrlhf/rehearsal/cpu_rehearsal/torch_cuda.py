@@ -1,26 +1,25 @@
-"""`torch.cuda` calls that the host makes on every machine.
+"""`torch.cuda` calls that OpenRLHF makes on every machine.
 
-Forced by: deepspeed.py:97,614; ppo_actor.py:148,171,436,605,627; launcher.py:65,136; ppo_critic.py:83,268,291;
+Reason: deepspeed.py:97,614; ppo_actor.py:148,171,436,605,627; launcher.py:65,136; ppo_critic.py:83,268,291;
 distributed_util.py:10; and replay_buffer.py:40, which formats `cuda:{torch.cuda.current_device()}`.
-Without it: "Torch not compiled with CUDA enabled". On a machine that has CUDA nothing is touched.
+Without the patch: "Torch not compiled with CUDA enabled". On a machine with CUDA nothing is changed.
 """
 
 from types import ModuleType
 
 
 class CpuDevice(str):
-    """ "cpu" wherever a device is wanted, "0" inside an f-string: `cuda:0` names a device that is never allocated
-    on."""
+    """A string that is "cpu" as a device and "0" in an f-string, where `cuda:0` names an unused device."""
 
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
-        """What `f"cuda:{device}"` sees."""
+        """The value inside `f"cuda:{device}"`."""
         return "0"
 
 
 def patch(torch: ModuleType) -> None:
-    """Four functions, each its own object: torch._dynamo's rule map rejects one object under two names."""
+    """Replaces four functions. Each is a separate object, because torch._dynamo rejects one under two names."""
     if torch.version.cuda is not None and torch.cuda.is_available():
         return
     device = CpuDevice("cpu")

@@ -1,5 +1,4 @@
-"""The patches name functions of one release. On another they could fail silently (every rollout `<pad>`), so it is
-refused."""
+"""Checks OpenRLHF's version: on another release a patch can miss its function without an error."""
 
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -8,7 +7,7 @@ SUPPORTED = ("0.11.2",)
 
 
 def check(_module: ModuleType) -> None:
-    """Runs when `openrlhf` is imported. Raises `ImportError` for a version that was not rehearsed."""
+    """Runs when `openrlhf` is imported. Raises `ImportError` for a version that the patches were not made for."""
     try:
         found = version("openrlhf")
     except PackageNotFoundError:

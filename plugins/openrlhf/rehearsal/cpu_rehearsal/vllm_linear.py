@@ -1,8 +1,8 @@
-"""vLLM's CPU linear layers keep their weights where `load_weights` can reach them.
+"""Linear layers of vLLM on a CPU keep their weights, so that `load_weights` can update them.
 
-Forced by: vllm/model_executor/layers/utils.py, `dispatch_cpu_unquantized_gemm`, which prepacks for oneDNN where the
-CPU has AVX-512 or AMX and drops the weight, its loader with it. Not needed on AVX2, where it changes nothing but the
-call path.
+Reason: vllm/model_executor/layers/utils.py, `dispatch_cpu_unquantized_gemm`, which on a CPU with AVX-512 or
+AMX packs the weight for oneDNN and drops the original together with its loader. On AVX2 the patch is not needed and
+changes only the call path.
 """
 
 from types import ModuleType
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def patch(module: ModuleType) -> None:
-    """Replace the dispatcher by torch's own linear."""
+    """Replaces the dispatcher with torch's own linear."""
     import torch
 
     def dispatch_cpu_unquantized_gemm(layer: Any, remove_weight: bool) -> None:

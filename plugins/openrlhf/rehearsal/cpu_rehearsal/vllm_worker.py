@@ -1,7 +1,7 @@
-"""The buffer in which a vLLM worker receives a weight: on the CPU where the host says "cuda".
+"""The buffer in which a vLLM worker receives a weight is on the CPU, although OpenRLHF asks for "cuda".
 
-Forced by: trainer/ray/vllm_worker_wrap.py:40, `torch.empty(shape, dtype=dtype, device="cuda")`.
-Without it: an AssertionError in the worker, and the driver waits for ever.
+Reason: trainer/ray/vllm_worker_wrap.py:40, `torch.empty(shape, dtype=dtype, device="cuda")`.
+Without the patch: an AssertionError in the worker, and the driver waits forever.
 """
 
 from types import ModuleType
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def patch(module: ModuleType) -> None:
-    """Wrap `WorkerWrap.update_weight` so that `device="cuda"` means "cpu" inside it."""
+    """Wraps `WorkerWrap.update_weight`, so that `device="cuda"` means "cpu" inside it."""
     from torch.overrides import TorchFunctionMode
 
     class CudaMeansCpu(TorchFunctionMode):

@@ -1,8 +1,8 @@
-"""The process group over which trained weights travel to vLLM: gloo in place of NCCL.
+"""The process group that sends trained weights to vLLM uses gloo instead of NCCL.
 
-Forced by: utils/distributed_util.py:13-26, which builds a `PyNcclCommunicator`.
-Without it: silent. The communicator is disabled where NCCL is absent, `broadcast` does nothing, vLLM loads
-uninitialised memory, every later rollout is `<pad>` and the exit code is 0.
+Reason: utils/distributed_util.py:13-26 builds a `PyNcclCommunicator`.
+Without the patch there is no error: without NCCL the communicator is disabled, `broadcast` does nothing, vLLM loads
+uninitialised memory, every later rollout is `<pad>`, and the exit code is 0.
 """
 
 from datetime import timedelta
@@ -13,7 +13,7 @@ TIMEOUT = timedelta(minutes=5)
 
 
 class GlooCommunicator:
-    """The two things that the host asks of a communicator: to exist on every rank, and to broadcast from one."""
+    """The part of a communicator that OpenRLHF uses: it exists on every rank and broadcasts from one."""
 
     def __init__(self, address: str, port: int, rank: int, world_size: int) -> None:
         import torch.distributed as dist
@@ -22,7 +22,7 @@ class GlooCommunicator:
         self.group = dist.ProcessGroupGloo(dist.PrefixStore("weight_sync", self.store), rank, world_size, TIMEOUT)
 
     def broadcast(self, tensor: Any, src: int, stream: Any = None) -> None:
-        """Blocks until every rank has `tensor` of rank `src`; raises on a time-out."""
+        """Blocks until every rank has the `tensor` of rank `src`. Raises an error after a timeout."""
         import torch.distributed as dist
 
         options = dist.BroadcastOptions()
@@ -31,7 +31,7 @@ class GlooCommunicator:
 
 
 def patch(module: ModuleType) -> None:
-    """Replace the factory; ppo_actor.py and vllm_worker_wrap.py import it from here."""
+    """Replaces the factory, which ppo_actor.py and vllm_worker_wrap.py import from this module."""
 
     def stateless_init_process_group(
         master_address: str, master_port: int, rank: int, world_size: int, device: Any

@@ -1,4 +1,4 @@
-"""Names that OpenRLHF imports at start-up (models/ring_attn_utils.py:3-4) where flash-attn cannot be built.
+"""Names that OpenRLHF imports when it starts (models/ring_attn_utils.py:3-4), for machines without flash-attn.
 
 Only packing and ring attention call them, and both are off in a rehearsal.
 """

@@ -1,4 +1,4 @@
-"""Importable names without a CPU counterpart: packing needs the real flash-attn."""
+"""Names that can be imported but not called, because packing needs the real flash-attn."""
 
 from typing import Any, NoReturn
 

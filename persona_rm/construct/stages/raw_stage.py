@@ -1,22 +1,25 @@
-"""The first stage: every thread of the source, in shards; what could not be read in quarantine.jsonl."""
+"""Stage raw: the threads of the source, in shards; rows that could not be read are listed in quarantine.jsonl."""
+
+from __future__ import annotations
 
 import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from persona_rm.construct import records
-from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.job import workers
-from persona_rm.construct.job.workers import Outcome
+from persona_rm.construct.hashing import hashed
 from persona_rm.construct.records import PostRecord
-from persona_rm.construct.search.index import hashed
+from persona_rm.construct.stages.outcome import Outcome, table
 from persona_rm.errors import DataError
 from persona_rm.sources.base import Source
 from persona_rm.types import Thread
+
+if TYPE_CHECKING:
+    from persona_rm.construct.config import ConstructConfig
 
 QUARANTINE, COUNTS = "quarantine.jsonl", "counts.json"
 
@@ -69,7 +72,7 @@ def drawn(thread: Thread, share: float, seed: int) -> bool:
 
 def _write(shard: list[tuple[int, Outcome]], folder: Path) -> None:
     number = len(list(folder.glob("*.parquet")))
-    pq.write_table(workers.table(shard), folder / f"{number:06d}.parquet", compression="zstd")
+    pq.write_table(table(shard), folder / f"{number:06d}.parquet", compression="zstd")
 
 
 def quarantined(error: DataError) -> str:

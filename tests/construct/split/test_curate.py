@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from persona_rm.construct.curate import UNIT, CurateConfig, agreeing, curate, worth
+from persona_rm.construct.split.curate import UNIT, CurateConfig, agreeing, curate, worth
 from persona_rm.types import Example, Pair, Persona, Ugc
 
 CALM = settings(deadline=None, max_examples=40, database=None)

@@ -1,27 +1,28 @@
-"""What only the whole can tell: which responses say what others said, which posts are one post, what is on which side.
+"""Stage unique: responses that repeat another one are dropped, and posts of the same text become one group.
 
-The driver sees fingerprints, 8 bytes per text and, where near-duplicates are looked for, its MinHash signature; the
-rule that follows is handed to the workers, who drop and mark.
+Only the whole data set can tell. The driver reads fingerprints, 8 bytes per text and, if near-duplicates are searched,
+its MinHash signature; the resulting rule is sent to the workers, which drop and mark rows.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from persona_rm.construct import records
 from persona_rm.construct.cleaning.duplicates import exact_groups, groups
-from persona_rm.construct.config import ConstructConfig
-from persona_rm.construct.job.stage import Stages
-from persona_rm.construct.job.workers import Outcome
-from persona_rm.construct.records import PostRecord
-from persona_rm.construct.search.index import hashed
-from persona_rm.construct.split.sides import SideRequest, Sides, apply
+from persona_rm.construct.hashing import hashed
+from persona_rm.construct.stages.outcome import Outcome
 from persona_rm.types import Comment, Drop
+
+if TYPE_CHECKING:
+    from persona_rm.construct.config import ConstructConfig
 
 Ints = npt.NDArray[np.int64]
 EXACT, NEAR = "the same as another response", "nearly the same as another response"
@@ -54,20 +55,6 @@ class Unique:
         return Outcome(records.from_post(replace(post, thread=thread, group=group)), drops)
 
 
-@dataclass(frozen=True)
-class Sided:
-    """The side of each post, and its responses by people of that side."""
-
-    sides: Sides
-
-    def __call__(self, row: dict[str, Any]) -> Outcome:
-        post = records.to_post(row)
-        thread, drops = apply(post.thread, self.sides)
-        if thread is None:
-            return Outcome(None, drops)
-        return Outcome(records.from_post(PostRecord(thread, post.group, self.sides.thread(thread.id))), drops)
-
-
 def _among(names: Ints, name: int) -> bool:
     place = int(np.searchsorted(names, name))
     return place < len(names) and int(names[place]) == name
@@ -87,13 +74,16 @@ class _Prints:
     """MinHash signatures, mapped from files."""
 
 
-def _collect(stages: Stages, config: ConstructConfig, folder: Path) -> _Prints:
-    """One pass over stage clean; signatures go to files that are mapped into memory."""
+def _collect(rows: Iterable[dict[str, Any]], config: ConstructConfig, folder: Path) -> _Prints:
+    """One pass over the rows; signatures are written to files, which are then mapped into memory."""
     posts, names, exact = list[int](), list[int](), list[npt.NDArray[np.uint64]]()
     size = 4 * config.clean.permutations
     paths = folder / "posts.bin", folder / "responses.bin"
     with paths[0].open("wb") as first, paths[1].open("wb") as others:
-        for row, record in _cleaned(stages):
+        for row in rows:
+            if row["record"] is None:
+                continue
+            record = json.loads(row["record"])
             posts.append(len(names))
             names += [hashed(record["id"]), *(hashed(comment["id"]) for comment in record["comments"])]
             count = 1 + len(record["comments"])
@@ -113,24 +103,16 @@ def _ints(values: list[int]) -> Ints:
     return np.array(values, np.int64)
 
 
-def _cleaned(stages: Stages) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for row in stages.rows("clean", "record", "prints"):
-        if row["record"] is not None:
-            yield row, json.loads(row["record"])
+def unique_rule(rows: Iterable[dict[str, Any]], config: ConstructConfig, folder: Path) -> Unique:
+    """Which responses are dropped, and which posts are one group.
 
-
-def rule(stages: Stages, config: ConstructConfig, folder: Path) -> Unique:
-    """What is dropped, and which posts are one."""
-    prints = _collect(stages, config, folder)
+    `rows` are those of stage clean, with the columns record and prints; signatures are kept in files in `folder`,
+    which may be deleted afterwards.
+    """
+    prints = _collect(rows, config, folder)
     is_post = np.zeros(len(prints.names), np.bool_)
     is_post[prints.posts] = True
     return Unique(*_repeated(prints, ~is_post, config), *_post_groups(prints, config))
-
-
-def sides(stages: Stages, share: float, seed: int) -> Sides:
-    """The split, of everything that was annotated."""
-    asked = (SideRequest(row["id"], row["group"], row["author"]) for row in stages.records("annotate"))
-    return Sides.of(asked, seed, share)
 
 
 def _repeated(prints: _Prints, responses: npt.NDArray[np.bool_], config: ConstructConfig) -> tuple[Ints, Ints]:

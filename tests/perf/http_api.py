@@ -1,14 +1,14 @@
-"""The HTTP face against Ray Serve: the same trivial answer behind both, 64 callers, OpenRLHF's payload.
+"""The HTTP API against Ray Serve: the same trivial answer behind both, 64 callers, OpenRLHF's payload.
 
-python tests/perf/http_face.py                # ratio: N (calls per second, uvicorn / Ray Serve), both kinds of session
-python tests/perf/http_face.py --json FILE    # {uvicorn,serve,ratio}_{keep,new}
+python tests/perf/http_api.py                # ratio: N (calls per second, uvicorn / Ray Serve), both kinds of session
+python tests/perf/http_api.py --json FILE    # {uvicorn,serve,ratio}_{keep,new}
 
-(A script named http.py would stand before Python's own module of that name for every script of this folder.)
+(A script named http.py would hide Python's own module of that name from every script of this folder.)
 
 Callers run in a process of their own. OpenRLHF opens a new session for each call; `keep` shares one among all. Behind
-uvicorn is the whole face (guard, schema, metrics) over an actor that answers at once; behind Ray Serve a deployment
-that reads the JSON and answers at once, so it has less to do. Ray Serve 2.55 needs protobuf below 7: beside a newer
-one it deploys nothing, and the script says so.
+uvicorn runs the whole HTTP API (guard, schema, metrics) with an actor that answers at once. Behind Ray Serve runs a
+deployment that reads the JSON and answers at once, so it has less to do. Ray Serve 2.55 needs protobuf below 7. With a
+newer protobuf it deploys nothing, and the script says so.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import aiohttp
 
 PAYLOAD = {"query": ["Hello? " + "Yes. " * 200], "prompts": ["Hello?"], "labels": [{"user": "u0"}]}
 CALLERS = 64
-FACE = """
+API = """
 import sys
 from persona_rm.serving.curves import Reply
 from persona_rm.serving.http.server import run_server
@@ -45,10 +45,10 @@ run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print)
 
 
 @contextmanager
-def face() -> Iterator[str]:
-    """The address of the HTTP face, in a process of its own."""
+def http_api() -> Iterator[str]:
+    """The address of the HTTP API, which runs in a process of its own."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", FACE, str(port)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", API, str(port)], stdout=subprocess.DEVNULL)
     try:
         yield f"http://127.0.0.1:{port}/get_reward"
     finally:
@@ -148,7 +148,7 @@ def main() -> None:
         print(json.dumps(asyncio.run(rates(args.callers, args.seconds))))
         return
     found: dict[str, float] = {}
-    with face() as url:
+    with http_api() as url:
         found |= {f"uvicorn_{key}": value for key, value in measured(url, args.seconds).items()}
     try:
         with ray_serve() as url:

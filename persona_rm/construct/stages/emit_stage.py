@@ -1,10 +1,12 @@
-"""Examples as Arrow tables in the published AlignX format, every shard with the same columns."""
+"""Stage emit: examples as Arrow tables in the published AlignX format, every shard with the same columns."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from persona_rm.construct import records
 from persona_rm.io.alignx_format import DEMO, to_row
 from persona_rm.io.parquet import DIRECTIONS, ITEMS
 from persona_rm.space import PreferenceSpace
@@ -26,9 +28,23 @@ def schema(extra: Sequence[str] = ()) -> Any:
 
 
 def to_table(examples: Sequence[Example], space: PreferenceSpace, columns: Any) -> Any:
-    """Rows of the format. Unlike `files.write_examples`, ids are written even where they could be derived."""
+    """Rows of the format. Unlike `write_examples` of io, ids are written even if they could be derived."""
     rows = []
     for example in examples:
         own = {"id": example.id, "user_id": example.persona.user_id, "source": example.source, "group": example.group}
         rows.append(to_row(example, space) | own)
     return pa.Table.from_pylist(rows, schema=columns)
+
+
+class Emit:
+    """Rows of a set as the published columns, without those that curation left out."""
+
+    def __init__(self, space: PreferenceSpace, columns: Any, kept: frozenset[str] | None) -> None:
+        self.space, self.columns, self.kept = space, columns, kept
+
+    def __call__(self, batch: Any) -> Any:
+        """A table of (id, record) as a table of the published format."""
+        examples = [records.to_example(json.loads(text)) for text in batch.column("record").to_pylist()]
+        if self.kept is not None:
+            examples = [example for example in examples if example.id in self.kept]
+        return to_table(examples, self.space, self.columns)
