@@ -180,9 +180,11 @@ def agent_run(tmp_path_factory, model, space):
     folder = tmp_path_factory.mktemp("agent")
     bundle = make_bundle(folder / "bundle", space, model)
     labels = ["u0", "broken", "u1", '{"user": "u0"}', "[junk"]
-    data = prompts(folder / "p.jsonl", labels, len(labels) * PROMPTS // 4)
+    n = PROMPTS * len(labels) // 4
+    data = prompts(folder / "p.jsonl", labels, n)
     estimator = {"algo.advantage.estimator": "gae", "algo.kl.init_coef": 0.01, "critic.adam.lr": 1e-3}
     args = ppo_args(model, folder / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
+    args["data.max_samples"] = n  # a rehearsal would take `PROMPTS` of them
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         return run_ppo(args, bundle, folder / "run", PpoOptions("agent", 2, on_failure="skip_group"), echo=False)
