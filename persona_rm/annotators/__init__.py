@@ -1,4 +1,4 @@
-"""Annotators: text -> intensity per dimension."""
+"""Annotators: a comment -> a level of intensity per dimension, with a confidence."""
 
 from persona_rm.annotators.base import Annotator
 from persona_rm.registry import Registry

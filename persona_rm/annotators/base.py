@@ -47,11 +47,11 @@ class Annotator(ABC):
         """One reading per comment, same order. A comment that cannot be read has `error` and nothing else.
 
         `variant` 1 asks the same in other words: levels that differ between the two are no attitudes (test-retest).
-        Raises `RecipeError` where the annotator has only one way to ask, or is set up wrong.
+        Raises RecipeError if the annotator has only one way to ask, or is set up wrong.
         """
 
     def annotate(self, prompts: Sequence[str], comments: Sequence[Comment]) -> list[Levels]:
-        """The levels alone. Raises `DataError` naming the first comment that could not be read."""
+        """The levels alone. Raises DataError naming the first comment that could not be read."""
         readings = self.read(prompts, comments)
         for comment, reading in zip(comments, readings, strict=True):
             if reading.error:
@@ -74,7 +74,7 @@ class Annotator(ABC):
         return Cost(seconds=time.perf_counter() - started)
 
     def check(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int) -> None:
-        """Raises `DataError` for prompts that are not one per comment, `RecipeError` for a variant unknown here."""
+        """Raises DataError for prompts that are not one per comment, `RecipeError` for a variant unknown here."""
         if len(prompts) != len(comments):
             raise DataError(f"{len(prompts)} prompts for {len(comments)} comments; give one each")
         if variant not in VARIANTS:

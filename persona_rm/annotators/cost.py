@@ -1,4 +1,4 @@
-"""What annotation costs: measured on a sample, extrapolated to all comments."""
+"""The cost of annotation: measured on a sample, extrapolated to all comments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from persona_rm.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some comments took. `cached_tokens` are those of `prompt_tokens` that a prefix cache answered."""
+    """The cost of some comments. `cached_tokens` are those of `prompt_tokens` that a prefix cache answered."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -44,9 +44,9 @@ def estimate(
 
     `price_*`: money per million tokens of an API (`price_cached` is `price_in` where not given), the sum is
     `money_tokens`. `gpu_hour_price`: money per hour of one machine, the sum is `money_hours`. `hours` are the computed
-    tokens at `tokens_per_second` of that machine; where that is not given, the sample's own seconds (of whatever
-    measured them: CPU-hours for an annotator without a language model). Keys that end in `_per_million` are for a
-    million comments. Raises `DataError` for an empty sample, and for a speed that is not positive.
+    tokens at `tokens_per_second` of that machine; without it, the measured seconds of the sample (CPU-hours for an
+    annotator without a language model). Keys that end in `_per_million` are for a
+    million comments. Raises DataError for an empty sample, and for a speed that is not positive.
     """
     if n_sample < 1 or n_total < 0:
         raise DataError(f"an estimate needs a sample of one or more comments, found {n_sample} (of {n_total})")

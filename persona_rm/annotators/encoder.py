@@ -1,4 +1,4 @@
-"""`encoder`: reads intensities on a CPU, by the similarity of a text to what people at either pole say.
+"""`encoder`: reads intensities on a CPU, by the similarity of a text to descriptions of both poles.
 
 Two numbers per dimension, from the unit vector v of a text and the descriptions of the poles (the space's YAML):
 relevance = v . (mean positive + mean negative) / 2: is the text about this at all?
@@ -83,7 +83,7 @@ class EncoderAnnotator(Annotator):
 
     @cached_property
     def thresholds(self) -> Thresholds:
-        """The fitted file. Raises `DataError` where it is missing or malformed."""
+        """The fitted file. Raises DataError if it is missing or malformed."""
         return read_thresholds(Path(self.config.thresholds) if self.config.thresholds else PACKAGED)
 
     @cached_property
@@ -157,7 +157,7 @@ def read_margins(
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """The fitted file at `path`. Raises `DataError`."""
+    """The fitted file at `path`. Raises DataError."""
     if not path.is_file():
         raise DataError("no fitted thresholds here; make them with `persona-rm fit-annotator`", file=path)
     data: Any = yaml.safe_load(path.read_text())

@@ -76,7 +76,7 @@ class TraitCheck:
 
 
 def read_statements(path: Path) -> list[Statement]:
-    """JSON lines (gzip) of trait, statement, matches. Raises `DataError` by row, or for no such file."""
+    """JSON lines (gzip) of trait, statement, matches. Raises DataError by row, or for no such file."""
     if not path.is_file():
         raise DataError("there is no such file: statements.jsonl.gz is expected", file=path)
     statements = []

@@ -1,4 +1,4 @@
-"""`given`: the intensities that the source itself knows (the embedded world does), or those plus a known error."""
+"""`given`: the intensities that the source itself knows (as the simulator does), or those plus a known error."""
 
 import hashlib
 from collections.abc import Sequence
@@ -50,8 +50,8 @@ class GivenAnnotator(Annotator):
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
         """The levels that came with the comments. With a confusion matrix variant 1 is a second, independent draw.
 
-        Confidence: 1, or P(true level = read level | read level) where every true level is equally likely beforehand;
-        it does not peek at the true one.
+        Confidence: 1, or P(true level = read level | read level) with equal prior
+        probabilities of the true levels; it does not use the true level.
         """
         self.check(prompts, comments, variant)
         return [self._read(comment, variant) for comment in comments]

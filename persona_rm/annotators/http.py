@@ -1,4 +1,4 @@
-"""`http`: reads intensities by asking an OpenAI-compatible server, one's own or a hosted one."""
+"""`http`: reads intensities by asking an OpenAI-compatible server, local or hosted."""
 
 from functools import cached_property
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""From what a language model answered to levels and confidences. Whatever is not exactly an answer is an error.
+"""Answers of a language model -> levels and confidences. An answer that is not exactly in the form asked is an error.
 
 Confidences come from the answer's own log-probs and are not calibrated. Without log-probs they are 1.
 """
@@ -60,7 +60,7 @@ def read_listed(answer: Generation, form: PromptForm, codes: Mapping[str, int], 
 
 
 def parse(text: str, form: PromptForm, codes: Mapping[str, int], n: int) -> dict[int, int]:
-    """Position -> level of the dimensions named. Raises `ValueError` for anything that is not exactly as asked."""
+    """Position -> level of the dimensions named. Raises ValueError for anything that is not exactly as asked."""
     said = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
     entries = _json_entries(said) if form == "json" else _compact_entries(said)
     named: dict[int, int] = {}

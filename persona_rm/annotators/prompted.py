@@ -53,7 +53,7 @@ class AskingAnnotator(Annotator):
     @cached_property
     @abstractmethod
     def generator(self) -> Generator:
-        """What is asked. Raises `RecipeError` where there is none."""
+        """What is asked. Raises RecipeError if there is none."""
 
     @cached_property
     def _askers(self) -> tuple[PromptWriter, PromptWriter]:

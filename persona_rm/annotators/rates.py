@@ -1,4 +1,4 @@
-"""How often an annotator errs, measured on labelled statements: what a reader of its levels has to reckon with.
+"""The error rates of an annotator, measured on labelled statements.
 
 The statements (`fit.read_statements`: what people with a trait would or would not say, Perez et al. 2022) say which
 pole is meant, never that a text cannot reflect a dimension. So errors are known for the true levels 1 and 3 alone, and
@@ -53,7 +53,7 @@ def error_rates(
 ) -> list[TraitRates]:
     """Rates of every trait that is a dimension of the space, on the half of the statements that checks.
 
-    Every statement is read once, in one call, under an empty post. Raises `DataError` where none is left to read.
+    Every statement is read once, in one call, under an empty post. Raises DataError if none is left to read.
     """
     checks = [s for s in statements if not s.fits and TRAITS.get(s.trait, ("", 0))[0] in space.ids]
     if not checks:

@@ -1,5 +1,4 @@
-"""The embedded world read back: intensities by the world's own wordings, so that generated answers can be annotated
-too."""
+"""`simulator`: reads the intensities of simulated text by the simulator's own wordings, generated answers included."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -10,7 +9,7 @@ from persona_rm.types import Comment
 
 
 class SimulatorAnnotator(Annotator):
-    """Exact on text of the embedded world; "cannot reflect" everywhere on any other text."""
+    """Exact on text of the simulator; "cannot reflect" on every dimension of any other text."""
 
     name: ClassVar[str] = "simulator"
 

@@ -53,7 +53,7 @@ class WordingFile(Config):
 
 
 def read_wording(path: Path) -> WordingFile:
-    """The file at `path`. Raises `DataError`."""
+    """The file at `path`. Raises DataError."""
     if not path.is_file():
         raise DataError("no wording here; the packaged one is annotators/prompted.yaml", file=path)
     data = yaml.safe_load(path.read_text(encoding="utf-8"))

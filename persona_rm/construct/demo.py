@@ -1,7 +1,7 @@
-"""P_DEMO: who prefers the chosen response over the rejected one, in words (paper, section 4.2 and appendix A.3).
+"""P_DEMO: a description of the user who prefers the chosen response (paper, section 4.2 and appendix A.3).
 
-An LLM compares the two responses and answers in the paper's JSON; its description is read back by the annotator of the
-construction, and kept only where what it says agrees with the pair. Else the template speaks: the directions in words.
+An LLM compares the two responses and answers in the paper's JSON. Its description is read back by the annotator of the
+construction and kept only if it agrees with the pair. Otherwise the template is used: the directions in words.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def question(example: Example, space: PreferenceSpace) -> str:
 
 
 def described(generation: Generation) -> tuple[str, str]:
-    """(description, "") of an answer, or ("", why there is none)."""
+    """(description, "") of an answer, or ("", the reason why there is none)."""
     if generation.error:
         return "", "the model gave no answer"
     try:
@@ -69,10 +69,11 @@ def described(generation: Generation) -> tuple[str, str]:
 
 
 def agrees(text: Directions, pair: Directions, least: float) -> bool:
-    """Does a description speak about the pair, and of what it speaks about, does a share of `least` point its way?"""
-    spoken = [(a, b) for a, b in zip(text, pair, strict=True) if a]
-    same = sum(a == b for a, b in spoken)
-    return same > 0 and same >= least * len(spoken)
+    """Whether a description with the directions `text` supports a pair: it mentions dimensions, and at least the share
+    `least` of them (one or more) points the pair's way."""
+    mentioned = [(a, b) for a, b in zip(text, pair, strict=True) if a]
+    same = sum(a == b for a, b in mentioned)
+    return same > 0 and same >= least * len(mentioned)
 
 
 def describe(

@@ -1,9 +1,9 @@
-"""Universal-value pairs as examples, so that personalisation does not unlearn what everybody wants (paper, Table 1).
+"""Universal-value pairs as examples, so that personalisation does not unlearn what all users want (paper, Table 1).
 
-A pair of a universal set says one thing: which response is, say, more honest. Its example's directions are that one,
-and its persona is somebody who judged other pairs so: PAIR items drawn from the pairs of the same source, dimension,
-direction and side of the split (as the paper draws P_PAIR for UF-P-4, C.1), each under another prompt. The side hangs
-on the prompt alone, so no prompt is on both sides, whatever its sources and dimensions.
+A pair of a universal set says one thing: which response is, say, more honest. Its example has that one direction, and
+its persona is a user who judged other pairs in the same way: PAIR items drawn from the pairs of the same source,
+dimension, direction and side of the split (as the paper draws P_PAIR for UF-P-4, C.1), each under another prompt. The
+side depends on the prompt alone, so no prompt is on both sides, even if several sources or dimensions have it.
 """
 
 from array import array
@@ -23,7 +23,7 @@ from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Drop, Example, Pair, Persona, content_id
 
 SPARE = 4
-"""How many times `n_pairs` is drawn at first, in case some share a prompt."""
+"""The first draw has so many times `n_pairs` rows, because some may share a prompt."""
 OVER_LIMIT = "over the limit of its source or dimension"
 OVER_SHARE = "over the share of universal values"
 
@@ -48,18 +48,18 @@ class MixPair(Protocol):
 
 
 class MixConfig(Config):
-    """How much of what. In the paper's Table 1 universal values are 85,634 of 1,311,622 examples (6.5 %)."""
+    """The amount of universal values. In the paper's Table 1 they are 85,634 of 1,311,622 examples (6.5 %)."""
 
     n_pairs: int = Field(16, ge=1)
     min_items: int = Field(4, ge=1)
-    """A pair for which fewer items are found is dropped."""
+    """A pair with fewer items in its persona is dropped."""
     limit: Mapping[str, int] = Field(default_factory=dict)
-    """The most examples of a source ("ultrafeedback"), a dimension ("honesty") or both ("ultrafeedback/honesty")."""
+    """Most examples of a source ("ultrafeedback"), a dimension ("honesty") or both ("ultrafeedback/honesty")."""
     share: float | None = Field(None, ge=0, lt=1)
-    """The most that universal values may be of all examples of their side; None: no cap."""
+    """Maximum share of universal values in all examples of a side; None: no maximum."""
 
     def most(self, others: int | None) -> float:
-        """How many examples may be made beside `others` that are not universal. Raises `RecipeError` where `share`
+        """How many examples may be made beside `others` that are not universal. Raises RecipeError if `share`
         is set and `others` is not known."""
         if self.share is None:
             return float("inf")
@@ -92,7 +92,7 @@ class ValueMix:
     def __init__(
         self, pairs: Sequence[MixPair], config: MixConfig, space: PreferenceSpace, seed: int, test: float = 0.0
     ) -> None:
-        """Raises `DataError` for a direction other than -1 and 1 or a dimension that the space lacks, `RecipeError`
+        """Raises DataError for a direction other than -1 and 1 or a dimension that the space lacks, `RecipeError`
         for a limit on what no pair has."""
         self.pairs, self.config, self.space, self.seed = pairs, config, space, seed
         self.pools = _pools(pairs, space, seed, test)
@@ -112,13 +112,13 @@ class ValueMix:
             elif made[""] + 1 > most:
                 yield Drop("pair", pair.id, OVER_SHARE)
             else:
-                found = self._example(kind, place, pair)
-                made.update(["", *limits] if isinstance(found, Example) else [])
-                yield found
+                result = self._example(kind, place, pair)
+                made.update(["", *limits] if isinstance(result, Example) else [])
+                yield result
 
     def _order(self, side: Side) -> list[tuple[MixKind, int]]:
-        """Every (kind, place in its pool) of a side: a seeded shuffle of what is sorted, so the input's order is
-        nothing."""
+        """Every (kind, place in its pool) of a side, sorted and then shuffled by the seed, so that the order of the
+        input does not matter."""
         kinds = sorted(kind for kind in self.pools if kind.side == side)
         places = [(kind, place) for kind in kinds for place in range(len(self.pools[kind].numbers))]
         Random(f"{self.seed}/mix/{side}").shuffle(places)
@@ -163,8 +163,8 @@ def _pools(pairs: Sequence[MixPair], space: PreferenceSpace, seed: int, test: fl
         rows[kind].append((pair.id, number, key_of("prompt", prompt)))
     pools = {}
     for kind in list(rows):
-        found = sorted(rows.pop(kind))
-        pools[kind] = _Pool(array("L", (row[1] for row in found)), array("Q", (row[2] for row in found)))
+        ordered = sorted(rows.pop(kind))
+        pools[kind] = _Pool(array("L", (row[1] for row in ordered)), array("Q", (row[2] for row in ordered)))
     return pools
 
 

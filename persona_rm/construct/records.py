@@ -1,4 +1,4 @@
-"""What the stages of construction hand on through Parquet: posts, pairs, examples and drops as compact JSON.
+"""The records that stages of construction exchange through Parquet: posts, pairs, examples and drops as JSON.
 
 Levels are a string of digits ("2213"), directions one of signs ("+0-"), so that 90 dimensions are 90 characters.
 """
@@ -16,7 +16,7 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PostRecord:
-    """A thread on its way: `group` is one name for all posts that nearly say the same, `side` is train or test."""
+    """A thread between two stages: `group` is one name for all near-duplicates of its post, `side` train or test."""
 
     thread: Thread
     group: str = ""
@@ -39,7 +39,7 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class PostPairs:
-    """The preference pairs of a post; its thread carries no comments any more."""
+    """The preference pairs of a post; the thread carries no comments any more."""
 
     post: PostRecord
     pairs: tuple[LabelledPair, ...]
@@ -51,7 +51,7 @@ def post_name(post: PostRecord) -> str:
 
 
 def noted(drops: Sequence[Drop], counts: Mapping[str, float]) -> str:
-    """What is told of a row beside its record: the drops, and what else was counted."""
+    """JSON of what a stage reports about a row beside its record: the drops, and other counts."""
     return json.dumps([[[drop.what, drop.id, drop.reason] for drop in drops], counts], ensure_ascii=False)
 
 
@@ -69,19 +69,19 @@ def from_post(post: PostRecord) -> dict[str, Any]:
 
 
 def to_post(body: Body) -> PostRecord:
-    """A post again."""
+    """The inverse of `from_post`."""
     plain = {field: body[field] for field in ("id", "source", "prompt", "author", "created")}
     return PostRecord(Thread(comments=tuple(map(to_comment, body["comments"])), **plain), body["group"], body["side"])
 
 
 def from_comment(comment: Comment) -> dict[str, Any]:
-    """JSON of a comment, without what it lacks."""
+    """JSON of a comment, without the fields that are None."""
     body = {key: value for key, value in asdict(comment).items() if value is not None}
     return body if comment.levels is None else body | {"levels": "".join(map(str, comment.levels))}
 
 
 def to_comment(body: Body) -> Comment:
-    """A comment again."""
+    """The inverse of `from_comment`."""
     return Comment(**{**body, "levels": levels(body.get("levels"))})
 
 
@@ -102,34 +102,34 @@ def directions(text: str) -> Directions:
 
 def from_pairs(pairs: PostPairs) -> dict[str, Any]:
     """JSON of a post's pairs."""
-    rows = [{"chosen": from_comment(p.chosen), "rejected": from_comment(p.rejected)} for p in pairs.pairs]
-    signed = [row | {"directions": signs(pair.directions)} for row, pair in zip(rows, pairs.pairs, strict=True)]
-    return from_post(pairs.post) | {"pairs": signed}
+    rows = []
+    for pair in pairs.pairs:
+        sides = {"chosen": from_comment(pair.chosen), "rejected": from_comment(pair.rejected)}
+        rows.append(sides | {"directions": signs(pair.directions)})
+    return from_post(pairs.post) | {"pairs": rows}
 
 
 def to_pairs(body: Body) -> PostPairs:
-    """A post's pairs again."""
+    """The inverse of `from_pairs`."""
     post = to_post(body)
-    found = (
-        LabelledPair(
-            post.thread.prompt, to_comment(row["chosen"]), to_comment(row["rejected"]), directions(row["directions"])
-        )
-        for row in body["pairs"]
-    )
-    return PostPairs(post, tuple(found))
+    pairs = []
+    for row in body["pairs"]:
+        chosen, rejected = to_comment(row["chosen"]), to_comment(row["rejected"])
+        pairs.append(LabelledPair(post.thread.prompt, chosen, rejected, directions(row["directions"])))
+    return PostPairs(post, tuple(pairs))
 
 
 def from_example(example: Example) -> dict[str, Any]:
     """JSON of an example."""
-    person = example.persona
+    persona = example.persona
     return {
         **{key: getattr(example, key) for key in ("id", "prompt", "chosen", "rejected", "source", "group")},
         "directions": signs(example.directions),
         "extra": dict(example.extra),
-        "user_id": person.user_id,
-        "demo": person.demo,
-        "ugc": [_item(item) for item in person.ugc],
-        "pairs": [_item(item) for item in person.pairs],
+        "user_id": persona.user_id,
+        "demo": persona.demo,
+        "ugc": [_item(item) for item in persona.ugc],
+        "pairs": [_item(item) for item in persona.pairs],
     }
 
 
@@ -139,12 +139,12 @@ def _item(item: Ugc | Pair) -> dict[str, Any]:
 
 
 def to_example(body: Body) -> Example:
-    """An example again."""
+    """The inverse of `from_example`."""
     ugc = tuple(Ugc(**_read(item)) for item in body["ugc"])
     pairs = tuple(Pair(**_read(item)) for item in body["pairs"])
     plain = {key: body[key] for key in ("id", "prompt", "chosen", "rejected", "source", "group", "extra")}
-    person = Persona(body["user_id"], ugc, pairs, body["demo"])
-    return Example(directions=directions(body["directions"]), persona=person, **plain)
+    persona = Persona(body["user_id"], ugc, pairs, body["demo"])
+    return Example(directions=directions(body["directions"]), persona=persona, **plain)
 
 
 def _read(item: Body) -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """The contract of a source: raw data -> `Thread` rows. Nothing is dropped silently: bad rows go to `on_bad`."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.simulator.simulator import Simulator
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Thread
+
+if TYPE_CHECKING:  # an edit of the simulator must not change the keys of builds from other sources
+    from persona_rm.simulator.simulator import Simulator
 
 OnBad = Callable[[DataError], None]
 

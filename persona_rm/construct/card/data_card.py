@@ -1,6 +1,6 @@
-"""The data card: what a build was made of, what became of every row, and what the examples look like.
+"""The data card: the inputs of a build, the fate of every row, and figures of the examples.
 
-`DataCard` is the whole of it, as data: `card.json` is its JSON, `readme.readme` its text for people and for the Hub.
+`DataCard` holds all of it as data: `card.json` is its JSON, `readme.readme` its text for readers and for the Hub.
 """
 
 from collections import Counter
@@ -35,12 +35,12 @@ class SourceCard(Config):
 
 
 class PiiCard(Config):
-    """What was done about personal data."""
+    """How personal data was removed."""
 
     replaced: dict[str, int] = Field(description='Kind ("email") -> marks put in its place.')
     texts: int = Field(description="Texts that were searched.")
     final_check: dict[str, int] | None = Field(description="The same search on the finished files; None: not run.")
-    not_caught: tuple[str, ...] = Field(description="What the search cannot see, in words.")
+    not_caught: tuple[str, ...] = Field(description="What the search cannot detect, in words.")
 
 
 class RowFlow(Config):
@@ -60,10 +60,10 @@ class SplitCard(Config):
 
 
 class DataCard(Config):
-    """Everything that the card says. All that has a default may be left out and is then said to be absent."""
+    """Everything in the card. A field with a default may be left out; the text then says that it is absent."""
 
     name: str = Field(description="The title.")
-    about: str = Field("", description="A paragraph of the builder's own on what this is for.")
+    about: str = Field("", description="A paragraph by the builder about the purpose.")
     licence: str = Field("other", description="Of the output: an identifier of the Hub, or words.")
     languages: tuple[str, ...] = ("en",)
     made: str = Field("", description="Date and time, ISO 8601.")
@@ -71,7 +71,7 @@ class DataCard(Config):
     stages: dict[str, dict[str, float]] = Field(
         {}, description='Stage -> "seconds", "peak_mb" of its largest process.'
     )
-    command: str = Field(description="What makes it again, from the folder of the recipe.")
+    command: str = Field(description="The command that repeats the build, from the folder of the recipe.")
     recipe: dict[str, Any] = Field(description="As resolved.")
     source: str
     annotator: str
@@ -79,7 +79,7 @@ class DataCard(Config):
     seed: int
     annotation: dict[str, Any] = Field({}, description="The annotator's model, revision, thresholds.")
     versions: dict[str, str] = Field(description="Package -> version, python and persona_rm among them.")
-    errors: tuple[str, ...] = Field((), description="What the job could not do though it went on. Shown first.")
+    errors: tuple[str, ...] = Field((), description="Failures after which the job went on. Shown first.")
     sources: tuple[SourceCard, ...]
     rows: dict[str, int] = Field(description='Every count that a flow names: {"threads_in": 10, "threads_usable": 8}.')
     flows: tuple[RowFlow, ...]
@@ -98,7 +98,7 @@ class DataCard(Config):
 
 
 def checked(card: Mapping[str, Any] | DataCard) -> DataCard:
-    """The mapping as a card. Raises `DataError` naming each field that is wrong."""
+    """The mapping as a card. Raises DataError naming each field that is wrong."""
     try:
         return card if isinstance(card, DataCard) else DataCard.model_validate(card)
     except ValidationError as error:
@@ -113,12 +113,12 @@ def reasons(drops: Iterable[Drop]) -> dict[str, dict[str, int]]:
 
 
 def merged(tables: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """The sum of what several `reasons` gave, whatever their order."""
-    found: dict[str, Counter[str]] = {}
+    """The sum of several results of `reasons`; their order does not matter."""
+    sums: dict[str, Counter[str]] = {}
     for table in tables:
         for what, counts in table.items():
-            found.setdefault(what, Counter()).update(counts)
-    return {what: ranked(found[what]) for what in sorted(found)}
+            sums.setdefault(what, Counter()).update(counts)
+    return {what: ranked(sums[what]) for what in sorted(sums)}
 
 
 def unbalanced(rows: Mapping[str, int], drops: Mapping[str, Mapping[str, int]], flows: Sequence[RowFlow]) -> list[str]:
@@ -135,7 +135,7 @@ def unbalanced(rows: Mapping[str, int], drops: Mapping[str, Mapping[str, int]], 
 
 
 def balance(rows: Mapping[str, int], drops: Mapping[str, Mapping[str, int]], flows: Sequence[RowFlow]) -> None:
-    """Rows in are rows out and rows dropped, in every flow. Raises `DataError`."""
+    """Rows in are rows out and rows dropped, in every flow. Raises DataError."""
     if found := unbalanced(rows, drops, flows):
         raise DataError(f"{'; '.join(found)}; delete the folder and build again")
 

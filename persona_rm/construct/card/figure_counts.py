@@ -30,7 +30,7 @@ SIDES = ("negative", "positive")
 
 
 class LevelFigures(Config):
-    """What the annotator read. Shares are over (response, dimension) cells; without responses they are absent."""
+    """The annotator's levels. Shares are over (response, dimension) cells; without responses they are absent."""
 
     responses: int
     shares: dict[str, float] = Field(description='low, none ("cannot reflect") and high.')
@@ -45,7 +45,7 @@ class LevelFigures(Config):
 
 
 class ExampleFigures(Config):
-    """What the examples are like. A mean or share of no example is None."""
+    """Figures of the examples. A mean or share over no example is None."""
 
     count: int = Field(description="examples")
     with_ugc: int = Field(description="personas with user-generated content")
@@ -99,7 +99,7 @@ class LevelTally:
         return int(self.counts[:, :1].sum())
 
     def add(self, levels: npt.ArrayLike | Sequence[Sequence[int]]) -> None:
-        """Count a chunk, (n, D) whole numbers 1 to 3. Raises `DataError` for others, and has then counted nothing."""
+        """Count a chunk, (n, D) whole numbers 1 to 3. Raises DataError for others, and has then counted nothing."""
         table = self._checked(levels)
         for begin in range(0, len(table), BLOCK):
             block = table[begin : begin + BLOCK]
@@ -198,14 +198,14 @@ def _pairs_of_dimensions(matrix: Matrix, ids: Sequence[str]) -> dict[str, Any]:
 
 
 class ExampleTally:
-    """Examples of D dimensions, counted by split. Size: splits x (sources + D + persona sizes), whatever the rows."""
+    """Examples of D dimensions, counted by split. Memory: splits x (sources + D + persona sizes)."""
 
     def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
         self.splits: dict[str, _Split] = {}
 
     def add(self, example: Example, split: str = "train") -> None:
-        """Count one example. Raises `DataError` where directions are not of D dimensions."""
+        """Count one example. Raises DataError if directions are not of D dimensions."""
         self.splits.setdefault(split, _Split(self.dimensions)).add(example)
 
     def merge(self, other: "ExampleTally") -> None:

@@ -1,4 +1,4 @@
-"""Pictures of the data card, as PNG files: pure functions from counts to a file, drawn by matplotlib (extra `report`).
+"""Figures of the data card, as PNG files: pure functions from counts to a file, drawn by matplotlib (extra `report`).
 
 Bars of dimensions are horizontal, one line of text each, so that 90 of them can be read; the figure grows with them.
 """
@@ -23,7 +23,7 @@ Groups = Sequence[str]
 
 
 def _figure(width: float, height: float, **options: Any) -> Any:
-    """A figure without a screen or a global state, in inches. Raises `MissingExtra`."""
+    """A figure without a screen or a global state, in inches. Raises MissingExtra."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

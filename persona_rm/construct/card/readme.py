@@ -1,5 +1,5 @@
-"""The data card for people, in Markdown, with the front matter that the Hub reads. What went wrong stands first, so
-that a card never looks better than the job that it describes."""
+"""The data card as Markdown, with the front matter that the Hub reads. Problems come first, so that a card never looks
+better than the job that it describes."""
 
 import html
 import re
@@ -17,13 +17,13 @@ HUB_LICENCE = re.compile(r"apache-2\.0|mit|cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 LIMITS = """\
-For training and measuring rewards that depend on the user. Not for judging, profiling or imitating a real person.
+For training and measuring rewards that depend on the user. Not for judging, profiling or imitating real users.
 
-- Personas of look-alikes are composed: their items come from different authors who answered alike. They are not
-  persons, and no item says what its author thinks beyond it.
-- Directions are read off texts by an annotator that errs, more on some dimensions than on others, and mostly says
-  "cannot reflect". Neutral means that nothing was read, not that somebody is indifferent.
-- Who chose is not observed: a pair is two responses to one post, and "chosen" is what its persona would choose.
+- Personas of look-alikes are composed: their items come from different authors with similar answers. Such a persona
+  is not a real user, and an item says nothing else about its author.
+- Directions come from an annotator that makes errors, more on some dimensions than on others, and mostly reads
+  "cannot reflect". Neutral means that nothing was read, not that a user is indifferent.
+- Choices are not observed: a pair is two responses to one post, and "chosen" is what its persona would choose.
 - The texts carry the biases, the errors and the offence of where they were written.
 - The licences of the inputs bind this output: keep to the strictest of them, and to each source's terms."""
 FORMAT = """\
@@ -33,7 +33,7 @@ the persona: `User-Generated Content`, `Pair-wise Comparative Feedback` and `Dem
 
 
 def cell(value: object) -> str:
-    """A value inside a Markdown table: pipes, lines and tags do no harm there, None is a dash."""
+    """A value inside a Markdown table: pipes, line breaks and tags are escaped, None is a dash."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, int | float):
@@ -49,7 +49,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def findings(card: DataCard) -> list[str]:
-    """What a reader must know before using the data."""
+    """The problems that a reader must know before using the data."""
     found = [*card.errors, *unbalanced(card.rows, card.drops, card.flows)]
     found += [f"{s.name}: {s.quarantined_rows:,} rows quarantined" for s in card.sources if s.quarantined_rows]
     found += [f"{s.name}: file {file}: {why}" for s in card.sources for file, why in s.quarantined_files.items()]
@@ -87,7 +87,7 @@ def front_matter(card: DataCard) -> str:
 
 
 def _status(card: DataCard) -> str:
-    """The first lines: did the job have errors, what was put aside, what about personal data."""
+    """The first lines: errors of the job, quarantined input, personal data."""
     bad = len(card.errors)
     said = f"THIS BUILD HAD {bad} ERROR{'S' * (bad > 1)}" if bad else "This build finished without errors"
     files, rows = sum(s.files for s in card.sources), sum(s.rows for s in card.sources)
@@ -129,11 +129,11 @@ def _sources(card: DataCard) -> str:
 
 def _pii(card: DataCard) -> str:
     if card.pii is None:
-        return "Personal data was not looked for: texts are as they came."
+        return "Personal data was not searched: texts are unchanged."
     left = card.pii.final_check
     words = "was not run" if left is None else "found nothing" if not any(left.values()) else f"found {left}"
     missed = "\n".join(f"- {cell(kind)}" for kind in card.pii.not_caught) or "- not stated by the builder"
-    said = f"{card.pii.texts:,} texts were searched, and marks put in place of finds. The final check {words}."
+    said = f"{card.pii.texts:,} texts were searched, and identifiers were replaced by marks. The final check {words}."
     marks = table(["kind", "replaced"], card.pii.replaced.items())
     return f"{said}\n\n{marks}\n\nWhat the search does **not** catch:\n{missed}"
 
@@ -194,7 +194,7 @@ def _pictures(card: DataCard, *names: str) -> list[str]:
 
 
 def readme(card: Mapping[str, Any] | DataCard) -> str:
-    """The card for people, with the Hub's front matter. Raises `DataError` for a mapping that is no `DataCard`."""
+    """The card as Markdown, with the Hub's front matter. Raises DataError for a mapping that is no `DataCard`."""
     card = checked(card)
     load = 'from datasets import load_dataset\ndata = load_dataset("FOLDER")  # this folder'
     sections = {

@@ -1,4 +1,4 @@
-"""Words and phrases that a text must not hold: a file with one per line, matched as whole words whatever the case."""
+"""Words and phrases that a text must not hold: a file with one per line, matched as whole words, case ignored."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Blocklist:
 
     @classmethod
     def read(cls, path: str | Path) -> "Blocklist":
-        """One entry per line; empty lines and lines that begin with # say nothing. Raises `DataError`."""
+        """One entry per line; empty lines and lines that begin with # say nothing. Raises DataError."""
         file = Path(path)
         if not file.is_file():
             raise DataError("there is no such blocklist: give a text file with one word or phrase per line", file=file)
@@ -34,7 +34,7 @@ class Blocklist:
 
     @classmethod
     def of(cls, lines: list[str]) -> "Blocklist":
-        """Of these words and phrases. Raises `DataError` for an entry that holds no word."""
+        """Of these words and phrases. Raises DataError for an entry that holds no word."""
         entries: dict[str, list[tuple[str, ...]]] = {}
         for line in lines:
             phrase = tuple(words(line))
@@ -44,7 +44,7 @@ class Blocklist:
         return cls({first: tuple(phrases) for first, phrases in entries.items()})
 
     def holds(self, text: str) -> bool:
-        """True where an entry occurs in the text as whole words, in a row."""
+        """True if an entry occurs in the text as whole words, in a row."""
         found = words(text)
         for place, word in enumerate(found):
             for phrase in self.entries.get(word, ()):

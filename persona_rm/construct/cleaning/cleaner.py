@@ -1,4 +1,4 @@
-"""One thread in, the same thread fit for use out, and a reason for everything that did not go on.
+"""Cleaning of one thread: the usable part of it, and a reason for everything that was dropped.
 
 Every post and every response of the input is either in the output or in exactly one `Drop`.
 """
@@ -19,7 +19,7 @@ from persona_rm.errors import DataError
 from persona_rm.types import Comment, Drop, Thread
 
 REMOVED = frozenset({"[deleted]", "[removed]", "[deleted by user]", "[removed by moderator]"})
-NOBODY = REMOVED | {"", "deleted", "none"}
+NO_AUTHOR = REMOVED | {"", "deleted", "none"}
 """What sources write for the author of a deleted text."""
 LONGEST_REMOVED = 40
 HASH_BYTES = 8
@@ -36,7 +36,7 @@ class Cleaned:
 
 @dataclass
 class Cleaner:
-    """Cleans threads by a config. `salt` is the key of the author hashes: whoever has it can test names.
+    """Cleans threads by a config. `salt` is the key of the author hashes: with it, names can be tested.
 
     Cheap tests come first, so that what is far too long is never searched, and responses are looked at one by one. The
     blocklist is read, and packages are imported, at the first thread that needs them: `DataError`, `MissingExtra`.
@@ -71,11 +71,11 @@ class Cleaner:
         return Cleaned(replace(thread, prompt=prompt, comments=tuple(kept), author=author), drops, marks)
 
     def author(self, name: str | None) -> str | None:
-        """Who wrote something, as the output says it: 16 hex digits of keyed BLAKE2b, or None for nobody and bots.
+        """The author as the output names it: 16 hex digits of keyed BLAKE2b, or None for deleted authors and bots.
 
         Equal names of different sites give equal hashes.
         """
-        if name is None or name.strip().lower() in NOBODY or bot_name(name, self._bots):
+        if name is None or name.strip().lower() in NO_AUTHOR or bot_name(name, self._bots):
             return None
         plain = name.strip().removeprefix("/").removeprefix("u/")
         if not self.config.hash_authors:

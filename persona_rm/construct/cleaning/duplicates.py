@@ -1,4 +1,4 @@
-"""The same text under many posts: exact by a hash, near by MinHash signatures (Broder 1997) and banding.
+"""Duplicates across posts: exact ones by a hash, near ones by MinHash signatures (Broder 1997) and banding.
 
 Both give, for every row, the row that stands for it: the one with the smallest id among its duplicates. The answer
 depends on neither the order of the rows nor where they were computed.
@@ -25,12 +25,13 @@ Ids = Sequence[str] | Sequence[int] | npt.NDArray[np.int64]
 WORD = re.compile(r"\w+")
 SEED = 1
 CHUNK = 4096
-"""Shingles, or pairs, that are held against each other at once."""
+"""Shingles, or pairs of signatures, that are processed at once: bounds the memory."""
 SMALL = 32
-"""In a bucket up to so large every pair is compared."""
+"""Up to this size of a bucket every pair is compared."""
 RECALL = 0.99
 """Of pairs exactly at the threshold that share a band, at least; pairs above it are found more often."""
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 / golden ratio: a multiplier that spreads equal low bits over the whole word (Fibonacci hashing)."""
 
 
 def normalised(text: str) -> str:
@@ -64,6 +65,8 @@ def shingles(text: str, size: int) -> npt.NDArray[np.uint32]:
     """Hashes of all runs of `size` words (fewer where the text is shorter); a text without words is one shingle."""
     words = WORD.findall(text.casefold()) or [normalised(text)]
     hashes = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint64)
+    # One rolling step per word of the shingle, for all shingles at once: `mixed[i]` hashes words i to i + size - 1 in
+    # their order. MinHash needs 32 bits; the upper half is the better mixed one.
     size = min(size, len(hashes))
     mixed = np.zeros(len(hashes) - size + 1, np.uint64)
     for place in range(size):
@@ -75,7 +78,7 @@ def shingles(text: str, size: int) -> npt.NDArray[np.uint32]:
 def signature(text: str, config: CleanConfig) -> MinhashSignature:
     """The MinHash of a text's shingles, (permutations,); the share of equal places estimates the Jaccard similarity.
 
-    Raises `MissingExtra` where datasketch is not installed.
+    Raises MissingExtra if datasketch is not installed.
     """
     kind, permutations = _minhash(config.permutations)
     sketch = kind(num_perm=config.permutations, seed=SEED, hashfunc=int, permutations=permutations, scheme="affine32")
@@ -114,9 +117,12 @@ def groups(ids: Ids, signatures: Signatures, threshold: float) -> RowNumbers:
     n log n however many texts are alike; two rows of it may then be joined through others, in another band, or not.
     Memory beyond the signatures: some 60 bytes per row, one band at a time.
     """
+    # Rows are ranked by id, so that "the smallest row" is "the smallest id" and the input order does not matter.
     order = _by_id(ids)
     ranked = np.ascontiguousarray(signatures[order])
     count, rows = bands(threshold, ranked.shape[1])
+    # Equal signatures are joined first, so that a text that was copied a thousand times is compared once. A 64-bit key
+    # may collide, therefore the signatures themselves are compared.
     alike = exact_groups(range(len(order)), _mix(ranked))
     alike = np.where((ranked == ranked[alike]).all(1), alike, np.arange(len(order)))
     different = np.flatnonzero(alike == np.arange(len(order)))
@@ -125,9 +131,10 @@ def groups(ids: Ids, signatures: Signatures, threshold: float) -> RowNumbers:
     for band in range(count):
         left, right = _pairs(_mix(kept[:, band * rows : (band + 1) * rows]))
         parents = _join(parents, *_verified(kept, left, right, parents, threshold))
-    found = np.empty(len(order), np.int64)
-    found[order] = order[different[parents[np.searchsorted(different, alike)]]]
-    return found
+    # Row -> its equal in `different` -> the root of its component -> back from ranks to row numbers.
+    represented = np.empty(len(order), np.int64)
+    represented[order] = order[different[parents[np.searchsorted(different, alike)]]]
+    return represented
 
 
 def _mix(columns: npt.NDArray[np.uint32]) -> Keys:
@@ -140,12 +147,13 @@ def _mix(columns: npt.NDArray[np.uint32]) -> Keys:
 
 
 def _pairs(keys: Keys) -> tuple[RowNumbers, RowNumbers]:
-    """Rows to compare: within each run of equal keys, each with those shortly before it and with the first."""
+    """Rows to compare: within each run of equal keys, each row with those shortly before it and with the first."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(keys) else np.empty(0, np.int64)
     sizes = np.diff(np.r_[begins, len(keys)])
     first = np.repeat(begins, sizes)
+    # In a large bucket a row reaches SMALL / 2 rows back, else to the start: the number of pairs stays linear.
     reach = np.repeat(np.where(sizes > SMALL, SMALL // 2, SMALL), sizes)
     place = np.arange(len(keys)) - first
     lefts, rights = [first[place > 0]], [np.flatnonzero(place > 0)]
@@ -162,16 +170,20 @@ def _verified(
     """The pairs that are not joined yet and whose estimated similarity reaches the threshold."""
     new = parents[left] != parents[right]
     left, right = left[new], right[new]
-    least = threshold * kept.shape[1] - 1e-9
-    good = [
-        (kept[left[i : i + CHUNK]] == kept[right[i : i + CHUNK]]).sum(1) >= least for i in range(0, len(left), CHUNK)
-    ]
-    mask = np.concatenate(good) if good else np.empty(0, bool)
+    least = threshold * kept.shape[1] - 1e-9  # against the rounding of the product
+    mask = np.empty(len(left), np.bool_)
+    for begin in range(0, len(left), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        mask[part] = (kept[left[part]] == kept[right[part]]).sum(1) >= least
     return left[mask], right[mask]
 
 
 def _join(parents: RowNumbers, left: RowNumbers, right: RowNumbers) -> RowNumbers:
-    """Union-find over arrays: roots take the smallest root they meet, and paths are halved, until nothing moves."""
+    """Union-find over arrays.
+
+    Invariant: parents[i] is a root and parents[i] <= i. Each round hooks the larger root of a pair to the smaller one
+    and halves paths until every parent is a root again; it ends if both rows of every pair have the same root.
+    """
     parents = parents.copy()
     while True:
         low, high = np.minimum(parents[left], parents[right]), np.maximum(parents[left], parents[right])

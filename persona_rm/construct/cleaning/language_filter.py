@@ -52,7 +52,7 @@ class Languages:
         return best, most - max((p for name, p in ranked if name in self.wanted), default=0.0)
 
     def foreign(self, text: str) -> bool:
-        """True where the text is surely in a language that is not wanted. Raises `MissingExtra`, `DataError`."""
+        """True where the text is surely in a language that is not wanted. Raises MissingExtra, `DataError`."""
         _known(self.wanted)
         return self.language(text)[1] > self.margin
 

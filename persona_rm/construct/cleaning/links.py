@@ -1,4 +1,4 @@
-"""Which links name a person. An ordinary page stays in the text; a profile, or a link with an e-mail, does not."""
+"""Which links identify an author. Ordinary pages stay in the text; profiles and links with an e-mail do not."""
 
 import ipaddress
 import re
@@ -16,7 +16,7 @@ PROFILES = frozenset(listed("profile_hosts"))
 PAGES = frozenset({"", *listed("pages")})
 HOMES = listed("personal_hosts")
 SHARED = frozenset(listed("shared_subdomains"))
-PERSON = re.compile(
+PROFILE_LINK = re.compile(
     r"/(?:~|@|%40)[\w.\-]"
     r"|/(?:u|users?|usernames?|profiles?|people|members?|authors?|account|accounts)/[^/?#\s]"
     r"|(?:linkedin\.com/(?:in|pub)|youtube\.com/(?:c|channel)|steamcommunity\.com/id|facebook\.com/profile\.php"
@@ -27,8 +27,8 @@ MAIL = re.compile(r"[\w.+]\s?(?:@|%40)[\w\-]+\.[a-z]{2}")
 REDDIT = re.compile(r"(?:[\w\-]+\.)*(?:reddit\.com|redd\.it)/u(?:ser)?/\w")
 
 
-def person(link: str) -> str:
-    """The mark for a link that names a person, or "". `link` is lower case, as `LINK` matched it."""
+def link_mark(link: str) -> str:
+    """The mark for a link that identifies an author, or "". `link` is lower case, as `LINK` matched it."""
     rest = link.split("://", 1)[-1]
     host = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if REDDIT.match(rest):
@@ -37,7 +37,7 @@ def person(link: str) -> str:
     host = host[len(name) :].lstrip("@").rstrip(".").split(":")[0]
     if _numeric(host):
         return "IP"
-    named = bool(name) or MAIL.search(rest) or PERSON.search(rest) or _home(host) or _profile(host, rest)
+    named = bool(name) or MAIL.search(rest) or PROFILE_LINK.search(rest) or _home(host) or _profile(host, rest)
     return "URL" if named else ""
 
 

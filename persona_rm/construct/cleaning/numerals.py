@@ -57,7 +57,7 @@ YEARS = re.compile(r"(?:(?:19|20)\d\d[ .\-()/]*)+|(?:19|20)\d\d(?:0\d|1[0-2])[0-
 def numerals(view: View, start: int, end: int, floor: int) -> list[IdentifierMatch]:
     """What the run from `start` to `end` holds. Nothing before `floor` is looked at: it has been given a mark.
 
-    Raises `MissingExtra` where a telephone number is likely and phonenumbers is not installed.
+    Raises MissingExtra if a telephone number is likely and phonenumbers is not installed.
     """
     text = view.text
     size = end - start

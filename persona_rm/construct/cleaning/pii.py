@@ -3,7 +3,7 @@
 Marks are [EMAIL] [PHONE] [IP] [MAC] [CARD] [IBAN] [NATIONAL_ID] [USER] [URL]. A kind takes part in the pattern only
 where the text holds what it cannot do without (an e-mail needs an @ or a spelled one), so plain prose costs a few
 substring searches. Possessive and bounded repetitions, and starts that only lie where a run begins, keep the work
-linear in the length of the text. Names, places and dates of people are not found: no pattern tells them.
+linear in the length of the text. Names, places and dates of birth are not detected: no pattern tells them.
 """
 
 import ipaddress
@@ -159,7 +159,7 @@ def _judge(copy: View, match: re.Match[str], floor: int) -> list[IdentifierMatch
 def _mark(kind: str, text: str) -> str:
     """The mark of a match that is not a number, or ""."""
     if kind == "link":
-        return links.person(text)
+        return links.link_mark(text)
     if kind == "network":
         return _network(text)
     if kind == "user":
@@ -184,7 +184,7 @@ def _network(text: str) -> str:
 def scrub(text: str) -> tuple[str, Counter[str]]:
     """The text with marks in the place of identifiers, and how many of each kind. Scrubbing again changes nothing.
 
-    Raises `MissingExtra` where phonenumbers is needed and not installed.
+    Raises MissingExtra if phonenumbers is needed and not installed.
     """
     marks: Counter[str] = Counter()
     for _ in range(ROUNDS):

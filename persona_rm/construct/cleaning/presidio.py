@@ -29,7 +29,7 @@ MARKS = {
 
 
 class Presidio:
-    """The analyzer, made at the first text. Raises `MissingExtra` where presidio-analyzer or spaCy is missing."""
+    """The analyzer, created at the first text. Raises MissingExtra if presidio-analyzer or spaCy is missing."""
 
     def scrub(self, text: str) -> tuple[str, Counter[str]]:
         """The text with Presidio's findings replaced by marks, and how many of each kind."""

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[3]
 def cluster() -> Iterator[Any]:
     """Ray with its Data library: the running cluster (`RAY_ADDRESS`, a submitted job), or one of this machine.
 
-    A Ray that was started here is ended here: whoever comes next (the reward actors) starts their own.
+    A cluster that was started here is stopped here: later jobs (the reward actors) start their own.
     """
     import ray
     import ray.data

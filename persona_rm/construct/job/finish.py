@@ -54,7 +54,7 @@ FLOWS = (
 
 
 def finish(job: BuildJob, stages: Stages, seconds: float) -> BuildResult:
-    """README.md, card.json and figures/ beside the data. Raises `DataError` where rows are lost or none came out."""
+    """README.md, card.json and figures/ beside the data. Raises DataError if rows are lost or none came out."""
     found, tally = _card(job, stages, seconds)
     try:
         figures = pictures.draw(job.out, found, tally.correlation())
@@ -157,7 +157,8 @@ def _unasked(job: BuildJob) -> set[str]:
 
 
 def _recipe(job: BuildJob) -> dict[str, Any]:
-    """What construction depends on, with file names in place of paths: folders of a machine are nobody's business."""
+    """The sections on which construction depends, with file names in place of paths: the card is published, and the
+    folders of a machine are private."""
 
     names = ("name", "seed", "space", "source", "annotator", "build")
     return {name: _plain(job.recipe[name]) for name in names if name in job.recipe}

@@ -1,9 +1,10 @@
-"""Which source a piece of work depends on: the modules that can be reached from it by import statements.
+"""The source on which a piece of work depends: the modules that can be reached from it by import statements.
 
 Import statements inside functions count, because heavy packages and optional parts are imported there; blocks under
 `if TYPE_CHECKING:` do not run and do not count. A package's `__init__` counts only if a name is taken from it. A data
 file counts for each module that names it in a string and lies beside it ("demo.yaml" for demo.py). Modules that are
-loaded by name, such as zoo members from a registry, are not seen: whoever chooses one passes it as further work.
+loaded by name, such as zoo members from a registry, are not seen; the caller that chooses one passes it as further
+work.
 """
 
 import ast

@@ -56,6 +56,6 @@ class BuildJob:
 
 
 def universal_sources(job: BuildJob) -> list[Any]:
-    """The universal-value sets that the recipe names. Raises `MemberError` for settings that a set does not have."""
+    """The universal-value sets that the recipe names. Raises MemberError for settings that a set does not have."""
     members = [UNIVERSAL.member(entry, where="build.universal") for entry in job.config.universal]
     return [cls(config) for cls, config in members]

@@ -43,7 +43,7 @@ class BuildEstimate:
 
 
 def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> BuildEstimate:
-    """Counts threads for some seconds, cleans the first ones, annotates some responses. Raises `DataError` where the
+    """Counts threads for some seconds, cleans the first ones, annotates some responses. Raises DataError if the
     source gives none."""
     bad: list[DataError] = []
     threads, read, asked, exact = list[Thread](), 0, 0, True

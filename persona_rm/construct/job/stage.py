@@ -44,7 +44,7 @@ class Stages:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder. Raises `DataError` where another build works in it."""
+        """Holds the folder. Raises DataError if another build works in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("a+") as file:
             try:

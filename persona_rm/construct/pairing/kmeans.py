@@ -1,9 +1,9 @@
 """K-means over the responses of a post (paper, section 4.1 (2)), many posts at once.
 
-Everything rests on inner products of one-hot levels. They count matching dimensions: integers, exact in float32 in any
-order of summation (up to 2^24 / D responses), so that a post gets the same clusters alone and in any batch.
-Up to `EXACT` responses every partition is tried and no seed matters. Above, Lloyd's algorithm runs from `STARTS`
-k-means++ starts drawn from (seed, row id), on a post's Gram matrix or, above `GRAM` responses, on its rows.
+All distances follow from inner products of one-hot levels. These count matching dimensions: integers, exact in float32
+in any order of summation (up to 2^24 / D responses), so that a post gets the same clusters alone and in any batch.
+Up to `EXACT` responses every partition is tried and the seed does not matter. Above, Lloyd's algorithm runs from
+`STARTS` k-means++ starts drawn from (seed, row id), on a post's Gram matrix or, above `GRAM` responses, on its rows.
 """
 
 from collections import defaultdict
@@ -19,13 +19,13 @@ from persona_rm.types import Levels
 
 LEVELS = 3
 EXACT = 8
-"""Up to so many responses the best clustering is found by trying all."""
+"""Up to this many responses all partitions are tried."""
 STARTS = 10
 ROUNDS = 50
 GRAM = 256
-"""Up to so many responses a Gram matrix costs less than the rows, in time and memory."""
+"""Up to this many responses a Gram matrix costs less time and memory than the rows."""
 CELLS = 1 << 21
-"""About how many numbers the arrays of a batch have."""
+"""Approximate number of elements of the arrays of a batch: bounds the memory."""
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -50,8 +50,9 @@ def clusters(posts: Sequence[Sequence[Levels]], k: int, seed: int, row_ids: Sequ
 
     There are at most as many clusters as distinct responses, and none is empty.
     """
-    found: list[Labels] = [()] * len(posts)
+    labels_of: list[Labels] = [()] * len(posts)
     packed = [[bytes(levels) for levels in post] for post in posts]
+    # Posts of equal shape (responses, dimensions, clusters) share their array operations.
     groups: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     for number, post in enumerate(packed):
         if post:
@@ -65,8 +66,8 @@ def clusters(posts: Sequence[Sequence[Levels]], k: int, seed: int, row_ids: Sequ
             else:
                 labels = _lloyd(rows, parts, [seeded(seed, row_ids[i], "cluster") for i in batch])
             for i, row in zip(batch, labels.tolist(), strict=True):
-                found[i] = tuple(row)
-    return found
+                labels_of[i] = tuple(row)
+    return labels_of
 
 
 def _batches(group: list[int], n: int, dimensions: int) -> Iterator[list[int]]:
@@ -84,7 +85,7 @@ def _hot(rows: LevelRows) -> Singles:
 def _best_partitions(rows: LevelRows, k: int) -> Ints:
     """Labels (B, n) of least inertia: the largest sum over clusters of (inner products inside) / size.
 
-    Inner products with itself are D everywhere and decide nothing, so pairs are enough.
+    The inner product of a response with itself is D in every partition, so the pairs of different responses decide.
     """
     n = rows.shape[1]
     if k == 1:
@@ -101,11 +102,18 @@ def _best_partitions(rows: LevelRows, k: int) -> Ints:
 def _partitions(n: int, k: int) -> tuple[Ints, Singles]:
     """Every split of n points into exactly k parts: labels (P, n), and of each pair its weight in each split.
 
-    The weight of two points of one part is 1 / its size, times a number that makes it whole.
+    The weight of two points of one part is 1 / (size of the part), times lcm(1..n), which makes it an integer: sums of
+    integers in float32 are exact, so ties between partitions do not depend on rounding.
     """
+    # Restricted growth strings: a point joins a part that exists or opens the next one, so every partition occurs
+    # once. A prefix is dropped if the `left` points that follow cannot open the parts that are still missing.
     rows: list[Labels] = [()]
     for left in reversed(range(n)):
-        rows = [(*row, c) for row in rows for c in range(min(k, len(set(row)) + 1)) if len({*row, c}) + left >= k]
+        longer: list[Labels] = []
+        for row in rows:
+            parts = range(min(k, len(set(row)) + 1))
+            longer += [(*row, part) for part in parts if len({*row, part}) + left >= k]
+        rows = longer
     labels = np.array(rows, np.int64)
     sizes = (labels[:, :, None] == labels[:, None]).sum(2)
     left_, right = np.triu_indices(n, 1)
@@ -119,7 +127,9 @@ def _lloyd(rows: LevelRows, k: int, randoms: Sequence[np.random.Generator]) -> I
     product = _product(_hot(rows))
     uniform = np.stack([random.random((STARTS, k)) for random in randoms])
     labels, gain = _descend(product, _starts(product, uniform, rows.shape[1], rows.shape[2]))
+    # Gains of equal partitions may differ in the last bits; rounded, the first start wins.
     best = labels[np.arange(len(rows)), np.round(gain, 9).argmax(1)]
+    # Clusters are numbered by their first response. A cluster's rank is that of the first place where it appears.
     appears = (best[:, None] == np.arange(k)[:, None]).argmax(2)
     return np.take_along_axis(appears.argsort(1).argsort(1), best, 1)
 
@@ -141,6 +151,8 @@ def _product(hot: Singles) -> Product:
 def _starts(product: Product, uniform: Floats, n: int, dimensions: int) -> Singles:
     """k-means++: centres (B, S, k, n) that are points, drawn in turn by the distance to the nearest one before."""
     posts, starts, k = uniform.shape
+    # The squared distance of one-hot vectors is 2 (D - matches), so D - matches is proportional to it: the weight with
+    # which k-means++ draws the next centre. `drawn` inverts the cumulative distribution at the uniform number.
     centres = np.zeros((posts, starts, k, n), np.float32)
     chances = np.full((posts, starts, n), float(dimensions))
     for c in range(k):
@@ -153,6 +165,8 @@ def _starts(product: Product, uniform: Floats, n: int, dimensions: int) -> Singl
 
 def _descend(product: Product, members: Singles) -> tuple[Ints, Floats]:
     """Lloyd from given members (B, S, k, n): labels (B, S, n), and what the inertia lacks to n D, (B, S)."""
+    # A centre is the mean of its members, so with inner products G only: |x - c|^2 = |x|^2 - 2 <x, c> + |c|^2, where
+    # <x, c> = inside / size, |c|^2 = norms / size, and |x|^2 = D is left out because it is equal for all centres.
     labels = np.full((*members.shape[:2], members.shape[3]), -1)
     for _ in range(ROUNDS):
         inside, sizes = product(members).astype(np.float64), members.sum(3, dtype=np.float64)

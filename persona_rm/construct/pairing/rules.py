@@ -20,7 +20,7 @@ def lone(levels: Levels) -> Directions:
 
 
 def levels_of(comment: Comment) -> Levels:
-    """The comment's levels. Raises `DataError` where it was not annotated."""
+    """The comment's levels. Raises DataError if it was not annotated."""
     if comment.levels is None:
         raise DataError(f"comment {comment.id!r} carries no levels: annotate before pairing")
     return comment.levels

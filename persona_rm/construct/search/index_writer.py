@@ -1,7 +1,7 @@
 """Writes the index in which personas are searched: every response and every pair of one side of the split.
 
 An index is a folder of arrays and Arrow files; `Index` (index.py) reads it. Rows stand in a seeded order of posts that
-depends on (seed, post, response) alone, in whatever order the rows came in, and so do the row numbers of a search.
+depends on (seed, post, response) alone, not on the order of the input, and so do the row numbers of a search.
 
     words.npy (W, n)  posts.npy (n,)  order.npy (n,): corpus row -> text row     every response
     chosen.npy rejected.npy (W, m)  pair_posts.npy (m,)  pair_texts.npy (m, 2)   every pair
@@ -131,7 +131,7 @@ def _save(folder: Path, **arrays: npt.NDArray[Any]) -> None:
 
 
 def _save_authors(folder: Path, kind: str, authors: Ints) -> None:
-    """Rows by author: `authors` is the hash of each corpus row's, -1 where nobody is known."""
+    """Rows by author: `authors` is the hash of each corpus row's, -1 for an unknown author."""
     rows = np.argsort(authors, kind="stable")
     rows = rows[authors[rows] >= 0]
     names, starts = np.unique(authors[rows], return_index=True)
@@ -159,7 +159,7 @@ def _pair_arrays(
 
 
 def _places(ids: Ints, wanted: Ints) -> Ints:
-    """Where each of `wanted` stands in the sorted `ids`. Raises `DataError` for one that does not."""
+    """Where each of `wanted` stands in the sorted `ids`. Raises DataError for one that does not."""
     places: Ints = np.searchsorted(ids, wanted)
     if len(wanted) and (not len(ids) or (ids[np.minimum(places, len(ids) - 1)] != wanted).any()):
         raise DataError("a pair's response is not among the annotated responses; delete the folder and build again")

@@ -1,11 +1,7 @@
-"""How levels are packed, and the scans of search.py compiled by numba: blocks of rows over transposed words, (W, n).
+"""The scans of similarity.py, compiled by numba: blocks of rows over transposed words (W, n), packed by packing.py.
 
-A level is two bits, its low and its high one. Two words hold 64 dimensions, low bits in the first and high bits in the
-second, so that two rows differ where either word does: one `or` and one popcount for 64 dimensions. Where 32 or fewer
-are left, one word holds four of them a byte: low bits in its lower half, high bits in its upper.
-
-Blocks are small at first, because most scans end early. A block is compared without branches, its matches and then the
-anchor's bits, and is skipped where nothing passes; of the few rows that do, the whole post is looked at.
+Blocks are small at first, because most scans end early. A block is compared without branches, first its mismatches and
+then the anchor's bits, and is skipped if no row passes. Only for the few rows that pass, the whole post is searched.
 """
 
 from collections.abc import Callable
@@ -19,7 +15,8 @@ from persona_rm.construct.search.packing import FOUR, HALVES, ONE, place
 from persona_rm.types import MIDDLE
 
 FIRST_BLOCK, BLOCK = 32, 512
-"""Rows of the first block of a scan, doubled until the largest, whose counts stay in the nearest cache."""
+"""Rows of the first block of a scan. Blocks double up to `BLOCK` rows, whose counts (4 KiB) stay in the first-level
+cache."""
 
 
 class Kernels(NamedTuple):
@@ -31,9 +28,9 @@ class Kernels(NamedTuple):
 
 @cache
 def kernels(posts: np.dtype[Any]) -> Kernels | None:
-    """The scans compiled for read-only arrays and one type of post numbers, or None where numba is not installed.
+    """The scans compiled for read-only arrays and one type of post numbers, or None without numba.
 
-    Compiled once a process: a cache on disk fails where the package is installed read-only.
+    Compiled once per process: a cache on disk would fail if the package is installed read-only.
     """
     if find_spec("numba") is None:
         return None
@@ -42,30 +39,36 @@ def kernels(posts: np.dtype[Any]) -> Kernels | None:
     apart, near = _apart(numba), _near(numba)
     table, row = (numba.types.Array(numba.uint64, n, "C", readonly=True) for n in (2, 1))
     numbers = numba.types.Array(numba.from_dtype(posts), 1, "C", readonly=True)
+    # Explicit signatures compile each kernel now, for read-only memory maps: without them numba would compile a second
+    # version at the first call with other arrays.
     i8 = numba.int64
     counted = i8(table, row, i8)
-    found = numba.types.UniTuple(i8[::1], 2)(table, table, numbers, row, row, i8, i8, i8, i8, i8, i8, i8)
-    find = numba.njit(found, nogil=True)(_find(near, _mask(numba), _pick(numba), _best_of(numba, apart)))
+    rows_and_counts = numba.types.UniTuple(i8[::1], 2)(table, table, numbers, row, row, i8, i8, i8, i8, i8, i8, i8)
+    find = numba.njit(rows_and_counts, nogil=True)(_find(near, _mask(numba), _pick(numba), _best_of(numba, apart)))
     return Kernels(find, numba.njit(counted, nogil=True)(_tally(near)))
 
 
 @cache
 def _near(numba: Any) -> Any:
-    """The inner loop: mismatches of rows `begin` to `end` with the query into `away`; how many have at most `most`."""
+    """The inner loop: writes the mismatches of rows `begin` to `end` with the query to `away`; returns how many have
+    at most `most`."""
     popcount = _popcount(numba)
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
     def near(words: Any, begin: int, end: int, query: Any, most: int, away: Any) -> int:
         hits, n = 0, end - begin
-        if len(words) == 3:  # 90 dimensions in one pass, without sums in memory
+        if len(words) == 3:  # the 90 dimensions of alignx90: one pass, and no partial sums written to memory
             a, b, c = words[0, begin:end], words[1, begin:end], words[2, begin:end]
             x, y, z = query[0], query[1], query[2]
             for i in range(n):
+                # A dimension differs if its low or its high bit does. Words a and b hold these bits at the same place;
+                # in c the high bit stands four places above the low one.
                 rest = c[i] ^ z
                 count = popcount((a[i] ^ x) | (b[i] ^ y)) + popcount((rest | (rest >> FOUR)) & HALVES)
                 away[i] = count
                 hits += count <= most
             return hits
+        # Any other number of words: pairs of words are summed in `away`, then a last unpaired word, if there is one.
         away[:n] = 0
         for word in range(0, len(words) - 1, 2):
             a, b, x, y = words[word, begin:end], words[word + 1, begin:end], query[word], query[word + 1]
@@ -110,9 +113,11 @@ def _find(near: Any, mask: Any, pick: Any, best_of: Any) -> Any:
         dimension: int,
         way: int,
     ) -> Any:
-        found, counts = np.empty(limit, np.int64), np.empty(limit, np.int64)
+        matches, counts = np.empty(limit, np.int64), np.empty(limit, np.int64)
         away, picked = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+        # `least` matches are at most `most` mismatches; `most + 1` marks a row as out of reach.
         most, n, size, first = dimensions - least, 0, FIRST_BLOCK, start
+        # A post offers one row, the best of all its rows, so a scan never starts inside a post.
         while first and posts[first - 1] == posts[start]:
             first -= 1
         for low, high in ((first, len(posts)), (0, first)):
@@ -127,23 +132,26 @@ def _find(near: Any, mask: Any, pick: Any, best_of: Any) -> Any:
                     pick(away, end - begin, most, picked)
                 for i in range(hits):
                     row = begin + picked[i]
+                    # `after` is the end of the last post that was searched whole: its other rows are done.
                     if row < after or posts[row] == post:
                         continue
+                    # `away[0]` is free again: the block's mismatches were read into `picked`. The best row may differ
+                    # from `row`, so the anchor is tested once more, on the best row alone.
                     best, after = best_of(words, others, posts, query, other, row, most, away)
                     if away[0] > most or (way and not mask(words, others, best, best + 1, dimension, way, most, away)):
                         continue
-                    found[n], counts[n], n = best, dimensions - away[0], n + 1
+                    matches[n], counts[n], n = best, dimensions - away[0], n + 1
                     if n == limit:
-                        return found, counts
-                begin = max(end, after)
-        return found[:n], counts[:n]
+                        return matches, counts
+                begin = max(end, after)  # a post that reaches into the next block was searched to its end
+        return matches[:n], counts[:n]
 
     return find
 
 
 @cache
 def _mask(numba: Any) -> Any:
-    """Puts the rows of a block that do not point the way out of reach in `away`; how many are left."""
+    """Marks the rows of a block that do not point the way as out of reach in `away`; returns how many are left."""
     placed = numba.njit(place)
 
     @numba.njit(nogil=True, inline="always")  # type: ignore[untyped-decorator]
@@ -170,13 +178,14 @@ def _mask(numba: Any) -> Any:
 
 @cache
 def _pick(numba: Any) -> Any:
-    """The places in a block that are in reach, in order, into `picked`; no branches, they would be guessed wrong."""
+    """Writes the places of a block that are in reach, in order, to `picked`. It has no branches, because the processor
+    could not predict them."""
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
     def pick(away: Any, n: int, most: int, picked: Any) -> None:
         hits = 0
         for i in range(n):
-            picked[hits] = i
+            picked[hits] = i  # overwritten by the next place unless this one counts
             hits += away[i] <= most
 
     return pick
@@ -185,7 +194,7 @@ def _pick(numba: Any) -> Any:
 def _best_of(numba: Any, apart: Any) -> Any:
     """The most similar passing row of the post that `row` is of, its mismatches in `away[0]`, and the row after it.
 
-    `away[0]` is out of reach where none passes.
+    `away[0]` is `most + 1` if none passes.
     """
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]

@@ -1,8 +1,8 @@
-"""Personas (paper, section 4.2): for a pair, the UGC and PAIR of somebody who would choose as it does.
+"""Personas (paper, section 4.2): for a pair, the UGC and PAIR of a user who would make the same choice.
 
 `similar`: look-alikes. An anchor is a dimension on which the pair is not neutral; only items that point the pair's way
 there are searched, and a post gives one item, its response most similar to the chosen one. The anchor is drawn, per
-(seed, pair), among the dimensions that give enough items. `author`: the history of whoever wrote the chosen response.
+(seed, pair), among the dimensions that give enough items. `author`: the history of the author of the chosen response.
 """
 
 from __future__ import annotations
@@ -37,23 +37,21 @@ class PersonaMatches:
 
 
 class Personas:
-    """Searches an index (`find`) and turns what was found into an example (`example`). Same seed, same rows."""
+    """Searches an index (`find`) and turns the matches into an example (`example`). Both depend on the seed only."""
 
     def __init__(self, index: Index, config: ConstructConfig, space: PreferenceSpace, seed: int) -> None:
         self.index, self.config, self.space, self.seed = index, config, space, seed
         self.least = min_matches(len(space), config.threshold)
 
     def find(self, post: PostRecord, pair: LabelledPair) -> PersonaMatches | Drop:
-        """Whose history stands for this pair: the author's, look-alikes', or nobody's and why."""
-        by = {"author": (self._author,), "similar": (self._similar,)}.get(
-            self.config.persona, (self._author, self._similar)
-        )
+        """The history that becomes the pair's persona, the author's or that of look-alikes; or why there is none."""
+        searches = {"author": (self._author,), "similar": (self._similar,)}
         reason = ""
-        for search in by:
-            found = search(post, pair)
-            if isinstance(found, PersonaMatches):
-                return found
-            reason = found
+        for search in searches.get(self.config.persona, (self._author, self._similar)):
+            result = search(post, pair)
+            if isinstance(result, PersonaMatches):
+                return result
+            reason = result
         return Drop("example", pair_id(post, pair), reason)
 
     def _author(self, post: PostRecord, pair: LabelledPair) -> PersonaMatches | str:
@@ -67,32 +65,33 @@ class Personas:
             own = self.index.owned(pair.chosen.author, kind)
             others = own[np.asarray(corpus.posts)[own] != self.index.post_number(post, self.seed, kind)]
             rows.append(self._sample(others, n, random))
-        found = PersonaMatches("author", *rows)
-        if not (found.ugc or found.pairs):
+        matches = PersonaMatches("author", *rows)
+        if not (matches.ugc or matches.pairs):
             return f"the author has fewer than {self.config.min_items} other items"
-        return found if self.agrees(found, pair) else "the author's other items do not agree with the pair"
+        return matches if self.agrees(matches, pair) else "the author's other items do not agree with the pair"
 
     def _similar(self, post: PostRecord, pair: LabelledPair) -> PersonaMatches | str:
-        """Items at the first anchor, in seeded order, where both components have enough; else where one has."""
+        """Items at the first anchor, in seeded order, at which both components have enough; else at which one has."""
         best: PersonaMatches | None = None
         order = seeded(self.seed, pair_id(post, pair), "anchor").permutation(consistent(pair.directions, []))
         for dimension in order.tolist():
-            found = self._at(post, pair, (dimension, pair.directions[dimension]))
-            if found.ugc and (found.pairs or not self.config.n_pairs):
-                return found
-            best = best or (found if found.ugc or found.pairs else None)
+            matches = self._at(post, pair, (dimension, pair.directions[dimension]))
+            if matches.ugc and (matches.pairs or not self.config.n_pairs):
+                return matches
+            best = best or (matches if matches.ugc or matches.pairs else None)
         return best or f"fewer than {self.config.min_items} similar, consistent items"
 
     def _at(self, post: PostRecord, pair: LabelledPair, anchor: tuple[int, int]) -> PersonaMatches:
+        """Look-alikes that point the pair's way at one anchor (dimension, way)."""
         random = seeded(self.seed, pair_id(post, pair), "items", *anchor)
+        # Posts stand in a seeded order and every pair starts its scans at a row of its own, so that different pairs
+        # sample different posts although a scan stops after the first `candidates` matches.
         start = int(random.integers(1 << 31))
-        chosen, rejected = (self._packed(levels_of(side)) for side in (pair.chosen, pair.rejected))
+        chosen, rejected = self._packed(levels_of(pair.chosen)), self._packed(levels_of(pair.rejected))
         rows = []
         for kind, n, other in ((False, self.config.n_ugc, None), (True, self.config.n_pairs, rejected)):
-            corpus, number = (
-                self.index.pairs if kind else self.index.ugc,
-                self.index.post_number(post, self.seed, kind),
-            )
+            corpus = self.index.pairs if kind else self.index.ugc
+            number = self.index.post_number(post, self.seed, kind)
             search = partial(corpus.find, chosen, number, start, self.least, self.config.candidates, other)
             rows.append(self._component(search, n, anchor, pair, kind, random))
         return PersonaMatches("similar", *rows)
@@ -114,6 +113,7 @@ class Personas:
             pointing = np.array([row for row in pointing if not self._contradicts(int(row), pairs, pair)], np.int64)
         if self.config.consistency != "majority":
             return self._sample(pointing, n, random)
+        # A majority of k items needs more than k / 2 that point the way: with m such items, at most 2 m - 1 in all.
         some = self._sample(pointing, n // 2 + 1, random)
         rest = np.setdiff1d(search()[0], some) if some else np.empty(0, np.int64)
         return tuple(sorted({*some, *self._draw(rest, min(n, 2 * len(some) - 1) - len(some), random)}))
@@ -127,6 +127,7 @@ class Personas:
         return self._draw(rows, n, random) if len(rows) >= self.config.min_items and n else ()
 
     def _draw(self, rows: Ints, n: int, random: np.random.Generator) -> tuple[int, ...]:
+        """`n` of the rows, drawn without replacement, in the order of `rows`."""
         drawn: list[int] = random.choice(len(rows), min(n, len(rows)), replace=False).tolist() if len(rows) else []
         return tuple(int(rows[i]) for i in sorted(drawn))
 
@@ -137,23 +138,24 @@ class Personas:
     def _item(self, row: int, pairs: int) -> Ugc | Pair:
         return self.index.pair_item(row) if pairs else self.index.ugc_item(row)
 
-    def agrees(self, found: PersonaMatches, pair: LabelledPair) -> bool:
-        """Preference consistency (paper, section 4) of what was found, in the form that the settings ask for."""
-        said = [
-            [self._item(row, kind).directions for row in rows] for kind, rows in enumerate((found.ugc, found.pairs))
-        ]
-        parts = [[way for way in part if way is not None] for part in said if part]
+    def agrees(self, matches: PersonaMatches, pair: LabelledPair) -> bool:
+        """Preference consistency (paper, section 4) of matches with the pair, in the form of the settings."""
+        parts = []
+        for kind, rows in enumerate((matches.ugc, matches.pairs)):
+            if rows:
+                items = [self._item(row, kind) for row in rows]
+                parts.append([item.directions for item in items if item.directions is not None])
         return agree(pair.directions, parts, self.config.consistency)
 
-    def example(self, post: PostRecord, pair: LabelledPair, found: PersonaMatches) -> Example:
+    def example(self, post: PostRecord, pair: LabelledPair, matches: PersonaMatches) -> Example:
         """The quintuple, still without a description (P_DEMO)."""
         id_ = content_id(post.thread.id, pair.chosen.text, pair.rejected.text)
         author = pair.chosen.author or ""
-        ugc = tuple(self.index.ugc_item(row) for row in found.ugc)
-        if found.of == "author" and not self.config.outputs_only:
+        ugc = tuple(self.index.ugc_item(row) for row in matches.ugc)
+        if matches.of == "author" and not self.config.outputs_only:
             ugc += tuple(self._asked(author, pair))
-        pairs = tuple(self.index.pair_item(row) for row in found.pairs)
-        person = f"author-{author}" if found.of == "author" else f"lookalike-{id_}"
+        pairs = tuple(self.index.pair_item(row) for row in matches.pairs)
+        user = f"author-{author}" if matches.of == "author" else f"lookalike-{id_}"
         extra = {"author": author} if author else {}
         texts = (post.thread.prompt, pair.chosen.text, pair.rejected.text)
         group = post.group or post.thread.id
@@ -161,10 +163,10 @@ class Personas:
             id_,
             *texts,
             pair.directions,
-            Persona(person, ugc, pairs),
+            Persona(user, ugc, pairs),
             post.thread.source,
             group,
-            extra | {"persona": found.of},
+            extra | {"persona": matches.of},
         )
 
     def _asked(self, author: str, pair: LabelledPair) -> list[Ugc]:
@@ -172,7 +174,7 @@ class Personas:
 
 
 def pair_id(post: PostRecord, pair: LabelledPair) -> str:
-    """What a pair's draws depend on beside the seed."""
+    """The id on which a pair's random draws depend, beside the seed."""
     return content_id(post.thread.id, pair.chosen.id, pair.rejected.id)
 
 

@@ -18,7 +18,7 @@ from persona_rm.errors import DataError
 from persona_rm.types import MIDDLE
 
 CHUNK = 4096
-"""Rows that numpy compares at once; a scan begins with an eighth of it."""
+"""Rows that numpy compares at once; a scan starts with an eighth of it."""
 
 
 def min_matches(dimensions: int, threshold: float) -> int:
@@ -29,6 +29,8 @@ def min_matches(dimensions: int, threshold: float) -> int:
 def matches(query: Packed, rows: Packed, dimensions: int) -> Ints:
     """Matching dimensions of one packed row (W,) with each of `rows` (n, W)."""
     differing, paired = rows ^ query, rows.shape[1] // 2 * 2
+    # Two full words hold low and high bits of the same dimensions: either one differing is one mismatch. In a last,
+    # unpaired word the high bit stands four places above the low one, so it is shifted down before they are joined.
     rest = differing[:, paired:]
     counts = np.bitwise_count(differing[:, :paired:2] | differing[:, 1:paired:2]).sum(1, dtype=np.int64)
     counts += np.bitwise_count((rest | (rest >> FOUR)) & HALVES).sum(1, dtype=np.int64)
@@ -76,7 +78,8 @@ class Corpus:
         a row must have `least` matches between `other` and its second side too (Algorithm 1, lines 14-17 and 22-23).
         `anchor` = (dimension, way), way 1 or -1: the offered row counts only where it points that way there. A UGC row
         points up with the highest level and down with the lowest; a PAIR row as its chosen side minus its rejected.
-        The scan begins at the first row of the post that row `start % n` is of.
+        The scan starts at the first row of the post of row `start % n`. Raises DataError for a query or an anchor that
+        does not fit the corpus.
         """
         dimension, way = self._checked(query, other, anchor)
         if not len(self.posts) or limit < 1:
@@ -90,7 +93,7 @@ class Corpus:
         return scan(words, others, posts, query, second, post, *bounds, dimension, way)
 
     def count(self, query: Packed, least: int) -> int:
-        """How many rows have `least` matches with `query` on the first side, whatever their posts: a whole scan."""
+        """The number of rows with `least` matches with `query` on the first side, of all posts: a whole scan."""
         self._checked(query, query if self.others is not None else None, None)
         if compiled := kernels(self.posts.dtype):
             return compiled.tally(np.asarray(self.words), np.ascontiguousarray(query), self.dimensions - least)
@@ -127,6 +130,8 @@ def scan_numpy(
     way: int,
 ) -> tuple[Ints, Ints]:
     """The scan in numpy, in chunks of whole posts, for machines without numba."""
+    # A post's rows are neighbours and only its best row counts, so chunks end where a post ends. The first chunk is
+    # small, since most scans have enough rows early; then chunks double up to CHUNK.
     first, total = int(np.searchsorted(posts, posts[start])), len(posts)
     rows, counts, n, size = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0, CHUNK // 8
     for low, high in ((first, total), (0, first)):

@@ -1,4 +1,4 @@
-"""The few that teach most: a small training set (LIMA, arXiv 2305.11206) chosen for coverage of the space.
+"""Curation: a small training set (LIMA, arXiv 2305.11206) chosen for coverage of the space.
 
 A set S of examples is worth
 
@@ -27,14 +27,14 @@ UNIT = 1 << 40
 
 
 class CurateConfig(Config):
-    """What an example is worth beside the cells it covers."""
+    """The value of an example beside the cells that it covers."""
 
     items: float = Field(1.0, ge=0)
     """Weight of the items that agree with the pair."""
     full: int = Field(32, ge=1)
-    """So many agreeing items are worth all of `items`: 16 UGC and 16 PAIR, the published persona."""
+    """This many agreeing items have the full value `items`: 16 UGC and 16 PAIR, the published persona."""
     both: float = Field(1.0, ge=0)
-    """What having both components is worth."""
+    """Value of having both components."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Rows:
 
 
 def worth(example: Example, config: CurateConfig) -> int:
-    """What the example adds whatever else is chosen: the second sum of f, in units."""
+    """What the example adds independently of the others: the second sum of f, in units of 2^-40."""
     share = min(agreeing(example), config.full) / config.full
     both = bool(example.persona.ugc and example.persona.pairs)
     return round(UNIT * (config.items * share + config.both * both))

@@ -1,4 +1,4 @@
-"""What two sets of examples share and must not: the check of a split, whoever made it.
+"""The check of a split for leakage: what two sets of examples share although they must not.
 
 It looks for the same posts, users, texts and authors, and for texts that are near-duplicates (MinHash). A post or text
 is a target (the example's own) or history (of its persona), and each finding says both, the train side first:
@@ -44,8 +44,8 @@ class TextTrace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one kind, in one part. `compared` is how many different ones the test side has: 0 means that
-    nothing could be found."""
+    """The result for one kind in one part. `compared` is the number of different ones on the test side: with 0 nothing
+    could be compared."""
 
     kind: str
     part: str
@@ -61,7 +61,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """The report: one finding per kind and part, also where nothing was found."""
+    """The report: one finding per kind and part, also for those without a leak."""
 
     findings: tuple[Finding, ...]
     n_train: int
@@ -75,7 +75,7 @@ class Leakage:
 
     @property
     def clean(self) -> bool:
-        """True where nothing is shared."""
+        """True if nothing is shared."""
         return not self.leaks
 
     def rows(self) -> list[dict[str, str]]:
@@ -123,8 +123,8 @@ def check(
     """Everything that both sides have. Each side is gone through once.
 
     `near` is the estimated Jaccard similarity from which two texts are near-duplicates; None does not look.
-    Responses shorter than `min_chars` (spaces at the ends aside) are nobody's: people say "Thank you!" independently.
-    `sign` makes the signature of a text, uint32 (128,). Raises `DataError` where a side has no example.
+    Responses shorter than `min_chars` (spaces at the ends aside) are ignored: many authors write "Thank you!".
+    `sign` makes the signature of a text, uint32 (128,). Raises DataError if a side has no example.
     """
     index = _Index(near, sign or (_default_sign() if near is not None else None))
     for example in test:
@@ -218,7 +218,7 @@ class _Index:
                 self.found[kind, f"{trace.role}-{role}" if role else kind].add(key, number, id_)
 
     def findings(self) -> Iterator[Finding]:
-        """All kinds and parts in order; kinds that nobody asked for are left out."""
+        """All kinds and parts in order; kinds that were not requested are left out."""
         for kind, parts in KINDS.items():
             base = next((name for name, near in NEAR.items() if near == kind), kind)
             if base == kind or self.near:

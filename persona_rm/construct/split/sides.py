@@ -1,8 +1,8 @@
-"""Train or test? Decided for every post and author before personas are searched, so that nothing can leak later.
+"""The split into train and test, of posts and authors, before personas are searched, so that nothing can leak later.
 
-Posts that share an asker are one component (near-duplicate posts are one group already), and a component is on one
-side. A person who asks somewhere is on the side of what they asked, anybody else on that of their own id; a response
-by a person of the other side is dropped. So a post, an author and every history built from them are on one side.
+Posts that share an asker form one component (near-duplicate posts are one group already), and a component is on one
+side. An author who asks somewhere is on the side of these posts, any other author on the side of a hash of the own id;
+a response by an author of the other side is dropped. So a post, an author and every history of them are on one side.
 
 The price: with share p of the posts in test, about 2 p (1 - p) of the responses are dropped, and a test post keeps
 about p of its own. Memory is 8-byte hashes of posts, threads and askers, none of responders; a collision of two hashes
@@ -28,8 +28,8 @@ Keys = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 OTHER_SIDE = "its author is on the other side of the split"
-NOBODY = frozenset({"", "[deleted]", "[removed]"})
-"""What dumps write for an author who is gone: nobody, rather than one person who asked half of everything."""
+UNNAMED = frozenset({"", "[deleted]", "[removed]"})
+"""What dumps write for a deleted author. It must not count as one author who asked half of all posts."""
 
 
 class SplitConfig(Config):
@@ -69,7 +69,7 @@ def in_test(seed: int, keys: Keys, share: float) -> Flags:
 
 
 def side_of(seed: int, kind: str, id_: str, share: float) -> Side:
-    """The side of one thing that is connected to nothing."""
+    """The side of an id that is connected to no other."""
     return _side(bool(in_test(seed, np.array([key_of(kind, id_)], np.uint64), share)[0]))
 
 
@@ -93,7 +93,7 @@ class SideTable:
         return known, known & self.test[places]
 
     def side(self, kind: str, id_: str) -> Side:
-        """The side of one id. Raises `DataError` for an id that no record named."""
+        """The side of one id. Raises DataError for an id that no record named."""
         known, test = self.find(np.array([key_of(kind, id_)], np.uint64))
         if not known[0]:
             raise DataError(f"no side for {kind} {id_!r}: the records that the split was made from do not name it")
@@ -111,7 +111,7 @@ class Sides:
     askers: SideTable
     components: int
     largest: int
-    """How many post groups the largest component has: the split is as coarse as that."""
+    """Number of post groups of the largest component: the split cannot be finer."""
 
     @classmethod
     def of(cls, records: Iterable[SideRequest], seed: int, test: float) -> "Sides":
@@ -137,15 +137,15 @@ class Sides:
         )
 
     def post(self, group: str) -> Side:
-        """The side of a post group. Raises `DataError` for an unknown one."""
+        """The side of a post group. Raises DataError for an unknown one."""
         return self.groups.side("group", group)
 
     def thread(self, id_: str) -> Side:
-        """The side of a thread's post. Raises `DataError` for an unknown one."""
+        """The side of a thread's post. Raises DataError for an unknown one."""
         return self.threads.side("thread", id_)
 
     def author(self, id_: str) -> Side:
-        """The side of a person: that of their posts, or their own."""
+        """The side of an author: that of the author's posts, or that of the hashed id."""
         return _side(bool(self.authors_in_test([id_])[0]))
 
     def authors_in_test(self, ids: Sequence[str]) -> Flags:
@@ -163,12 +163,12 @@ class Sides:
 
 
 def _columns(records: Iterable[SideRequest]) -> tuple[Keys, Keys, Keys]:
-    """Keys of threads, groups and askers, each uint64 (n,); 0 where nobody is named."""
+    """Keys of threads, groups and askers, each uint64 (n,); 0 if the asker is unnamed."""
     columns = array("Q"), array("Q"), array("Q")
     for record in records:
         columns[0].append(key_of("thread", record.thread))
         columns[1].append(key_of("group", record.group))
-        columns[2].append(0 if record.asker is None or record.asker in NOBODY else key_of("author", record.asker))
+        columns[2].append(0 if record.asker is None or record.asker in UNNAMED else key_of("author", record.asker))
     threads, groups, askers = (np.frombuffer(column, np.uint64) if column else _none() for column in columns)
     return threads, groups, askers
 
@@ -185,7 +185,12 @@ def _links(keys: Keys, groups: Ints) -> tuple[Ints, Ints]:
 
 
 def _components(n: int, left: Ints, right: Ints) -> Ints:
-    """The smallest node that each node is connected to, (n,): hook roots to smaller ones, shorten, until settled."""
+    """The smallest node to which each node is connected, (n,).
+
+    Invariant: labels[i] <= i, and following labels ends at a root with labels[r] == r. Each round hooks the larger
+    root of an edge to the smaller one, then halves paths until every label is a root; edges inside a component are
+    dropped.
+    """
     labels = np.arange(n)
     while len(left):
         low, high = np.minimum(labels[left], labels[right]), np.maximum(labels[left], labels[right])
@@ -198,17 +203,17 @@ def _components(n: int, left: Ints, right: Ints) -> Ints:
 
 
 def _table(keys: Keys, test: Flags) -> SideTable:
-    found, first = np.unique(keys, return_index=True)
-    return SideTable(found, test[first])
+    distinct, first = np.unique(keys, return_index=True)
+    return SideTable(distinct, test[first])
 
 
 def apply(thread: Thread, sides: Sides) -> tuple[Thread | None, list[Drop]]:
     """The thread with the responses of its own side (None when none is left), and what was dropped.
 
-    A response of nobody stays with its post. Raises `DataError` for a thread that the split was not made from.
+    A response without a named author stays with its post. Raises DataError for a thread that the split does not know.
     """
     test = sides.thread(thread.id) == "test"
-    authors = [comment.author if comment.author not in NOBODY else None for comment in thread.comments]
+    authors = [comment.author if comment.author not in UNNAMED else None for comment in thread.comments]
     named = [place for place, author in enumerate(authors) if author is not None]
     flags = sides.authors_in_test([author for author in authors if author is not None])
     away = {place for place, flag in zip(named, flags.tolist(), strict=True) if flag != test}

@@ -39,7 +39,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CellCount:
-    """What became of a cell: how many examples it could have, how many it has, how many were wanted."""
+    """The counts of a cell: eligible examples, chosen examples, and how many were wanted."""
 
     dimension: str
     direction: str
@@ -75,12 +75,12 @@ def build(read: Callable[[], Iterable[Example]], config: TestConfig, space: Pref
     """
     eligible = _eligible(read(), config, len(space))
     chosen = _choose(eligible, config.per_cell, seed)
-    left, found = dict(chosen), {}
+    left, cases = dict(chosen), {}
     for example in read():
         if cell := left.pop(example.id, None):
-            found[example.id] = trimmed(example, cell, config, space, seed)
+            cases[example.id] = trimmed(example, cell, config, space, seed)
     ordered = sorted(chosen, key=lambda id_: (chosen[id_].dimension, -chosen[id_].way, id_))
-    return TestSet(tuple(found[id_] for id_ in ordered), _table(eligible, chosen, config, space))
+    return TestSet(tuple(cases[id_] for id_ in ordered), _table(eligible, chosen, config, space))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +108,15 @@ def cells_of(example: Example, config: TestConfig) -> Iterator[Cell]:
     ugc = _votes(example.persona.ugc, len(example.directions))
     pairs = _votes(example.persona.pairs, len(example.directions))
     for dimension, way in enumerate(example.directions):
-        if way and all(
-            _enough(votes[dimension], way, size, least)
-            for votes, size, least in (
-                (ugc, len(example.persona.ugc), config.n_ugc),
-                (pairs, len(example.persona.pairs), config.n_pairs),
-            )
-        ):
+        if not way:
+            continue
+        of_ugc = _enough(ugc[dimension], way, len(example.persona.ugc), config.n_ugc)
+        if of_ugc and _enough(pairs[dimension], way, len(example.persona.pairs), config.n_pairs):
             yield Cell(dimension, way)
 
 
 def _votes(items: Sequence[Ugc | Pair], dimensions: int) -> list[tuple[int, int]]:
-    """Per dimension how many items point (up, down); items whose directions nobody gave point nowhere."""
+    """Per dimension how many items point (up, down); items without directions are not counted."""
     known = [item.directions for item in items if item.directions]
     return [(column.count(1), column.count(-1)) for column in zip(*known, strict=True)] or [(0, 0)] * dimensions
 

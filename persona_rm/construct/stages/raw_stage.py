@@ -25,9 +25,10 @@ QUARANTINE, COUNTS = "quarantine.jsonl", "counts.json"
 
 
 def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path) -> None:
-    """Writes the threads that are drawn (`sample`, `max_threads`). A thread's id is seen once; a second one is bad.
+    """Writes the threads that are drawn (`sample`, `max_threads`). A second thread with the same id is a bad row.
 
-    Reading is one pass on the driver, in bounded memory: a shard, and 8 bytes of hash per thread id.
+    Reading is one pass on the driver, in bounded memory: a shard, and an 8-byte hash per thread id. Raises DataError
+    if no thread was drawn.
     """
     seen: set[int] = set()
     shard: list[tuple[int, Outcome]] = []
@@ -66,7 +67,7 @@ def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path
 
 
 def drawn(thread: Thread, share: float, seed: int) -> bool:
-    """Is the thread in a sample of this share? By (seed, id); a larger share keeps what a smaller one has."""
+    """Whether a thread is in a sample of this share, by (seed, id); a larger share contains a smaller one."""
     return share >= 1 or hashed("sample", seed, thread.source, thread.id) < share * 2**63
 
 
@@ -76,7 +77,7 @@ def _write(shard: list[tuple[int, Outcome]], folder: Path) -> None:
 
 
 def quarantined(error: DataError) -> str:
-    """One line per bad row. What the row holds is somebody's text and is not copied: a problem ends at "found"."""
+    """One line per bad row. The content of the row is private and is not copied: a problem ends at "found"."""
     problem = re.sub(r"\bfound .*", "found something else", error.problem, flags=re.DOTALL)[:200]
     return json.dumps({"file": str(error.file), "row": error.row, "key": error.key, "problem": problem}) + "\n"
 

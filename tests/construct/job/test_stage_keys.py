@@ -61,6 +61,7 @@ EDITS = {
     "construct/job/worker_progress.py": EVERY,
     "io/progress_bar.py": EVERY,
     "methods/pba.py": EVERY,
+    "simulator/simulator.py": EVERY,
     "sources/stackexchange.py": EVERY,
 }
 """File of the package -> for each build the first stage that an edit runs again, "" for none."""
