@@ -21,10 +21,13 @@ CPUS = 4
 @contextmanager
 def shared_cluster() -> Iterator[Mapping[str, str]]:
     """A cluster that lives as long as this block; yields the variables by which another process joins it."""
-    process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.shared_ray"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())
+        said = process.stdout.readline()
+        assert said, f"the cluster did not start; its process ended with {process.wait(60)}"
+        yield json.loads(said)
     finally:
         process.communicate(timeout=60)  # closes its stdin, which is what it waits for
 
