@@ -7,12 +7,17 @@ Conventions. A *direction* is -1 (negative), 0 (neutral) or 1 (positive), one pe
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Directions = tuple[int, ...]
 Levels = tuple[int, ...]
-Status = Literal["ok", "cold", "abstained"]
+Probabilities = tuple[tuple[float, float, float], ...]
+"""P(negative), P(neutral), P(positive), one triple per dimension."""
+UserStatus = Literal["ok", "cold", "erased"]
+Status = Literal["ok", "cold", "erased", "abstained"]
+STORED = ("method", "user_id", "payload", "n_items", "version")
+"""The fields of a `UserState` that are written to a profile store. The others are derived when it is read."""
 MIDDLE = 2
 """The level of a text that says nothing about a dimension."""
 
@@ -143,9 +148,8 @@ class Example:
 class UserState:
     """What a method or an inferrer knows about one user: versioned, serialisable, deletable. `payload` is plain JSON.
 
-    `version` grows with every update of a stored state; 0 is a state that was computed for this request and not
-    stored. `status` is "cold" if the population prior answers because no evidence was read, and "erased" if the user
-    asked to be forgotten; an erased user is scored by the prior.
+    An inferrer's state as a bundle hands it out holds `directions` and `probabilities`; a method's state holds what
+    the method needs for scoring. The last three fields are never stored: a bundle derives them at each look-up.
     """
 
     method: str
@@ -153,23 +157,38 @@ class UserState:
     payload: Mapping[str, Any] = field(default_factory=dict)
     n_items: int = 0
     version: int = 1
+    """It grows with every update of a stored state; 0 is a state that was computed for a request and not stored."""
     evidence: tuple[str, ...] = ()
     """Ids of the items behind the state, where the method or inferrer can name them. They are never texts."""
+    status: UserStatus = "ok"
+    """"cold" if no evidence was read, and "erased" if the user asked to be forgotten."""
+    known: bool = True
+    """False for an unknown and for an erased user: the population prior answers for them."""
 
     @property
     def cold(self) -> bool:
         """True for the population prior: nothing is known about this user."""
         return self.user_id is None or self.n_items == 0
 
+    @property
+    def directions(self) -> Directions | None:
+        """The preference directions in the payload; None for a state that holds none."""
+        directions = self.payload.get("directions")
+        return None if directions is None else tuple(directions)
+
+    @property
+    def probabilities(self) -> Probabilities:
+        """The probabilities of the directions in the payload; empty if no inferrer computed them."""
+        return tuple(self.payload.get("probabilities", ()))
+
     def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        """One line of JSON with the fields `STORED`."""
+        return json.dumps({name: getattr(self, name) for name in STORED}, ensure_ascii=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "UserState":
         """The inverse of `to_json`."""
-        fields = json.loads(text)
-        return cls(**{**fields, "evidence": tuple(fields.get("evidence", ()))})
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,21 +224,70 @@ class RewardTrace:
 
     `raw` is the method's reward and `parts` are its summands by dimension or feature (empty if the method cannot
     split it). Each step of `steps` starts from the value after the step before it; the first one starts from `raw`
-    and the last one ends at the reward that was given.
+    and the last one ends at the reward that was given. A method fills `raw`, `parts`, `status` and `std`; the bundle
+    adds the user, post-processing adds its steps.
     """
 
     raw: float
     parts: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[RewardStep, ...] = ()
     status: Status = "ok"
-    """"cold" if the population prior answered, "abstained" if the method declined and the prior answered instead."""
+    """"cold" or "erased" if the population prior answered for this user, "abstained" if the method declined and the
+    prior answered instead."""
+    request_id: str = ""
+    user: str | None = None
+    user_known: bool = False
+    group: str = ""
+    """The group of the user in the bundle, whose mean reward is logged; not the group of the request's samples."""
     state_version: int = 0
+    """The version of the stored user state; 0 if the state was computed for this request."""
     evidence: tuple[str, ...] = ()
+    """Ids of the items behind the user state; at most as many as a bundle names (`bundle.user_states.NAMED`)."""
     std: float | None = None
     """The method's standard deviation of `raw`, on the same scale, where it gives one."""
-    request_id: str = ""
+    inputs: Mapping[str, float] = field(default_factory=dict)
+    """What post-processing read beside `raw` and `std`: n_items (items of evidence behind the user state), and where
+    an option asks for them prior (the method's reward of the response for an unknown user), universal, safety and
+    length."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Finite numbers for the host's logs; the same keys for every sample of a bundle."""
+    """Finite numbers for the host's logs; the same keys for every sample of a bundle. They are not in `to_row`."""
+
+    def to_row(self) -> dict[str, Any]:
+        """The trace as plain JSON, without `metrics` and without parts of 0: the log line, the HTTP API and
+        `persona-rm explain --json` show this."""
+        return {
+            "request_id": self.request_id,
+            "user": self.user,
+            "user_known": self.user_known,
+            "group": self.group,
+            "status": self.status,
+            "state_version": self.state_version,
+            "raw": self.raw,
+            "parts": {name: value for name, value in self.parts.items() if value},
+            "std": self.std,
+            "inputs": dict(self.inputs),
+            "steps": [{"name": step.name, "before": step.before, "after": step.after} for step in self.steps],
+            "evidence": list(self.evidence),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "RewardTrace":
+        """The inverse of `to_row`; other keys of the row are ignored. Raises `KeyError` or `TypeError` for another
+        layout."""
+        plain = (
+            "request_id",
+            "user",
+            "user_known",
+            "group",
+            "status",
+            "state_version",
+            "raw",
+            "parts",
+            "std",
+            "inputs",
+        )
+        steps = tuple(RewardStep(**step) for step in row["steps"])
+        return cls(**{name: row[name] for name in plain}, steps=steps, evidence=tuple(row["evidence"]))
 
 
 @dataclass(frozen=True, slots=True)

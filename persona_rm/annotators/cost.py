@@ -56,7 +56,7 @@ def estimate(
     seconds = sample.computed_tokens / tokens_per_second if tokens_per_second else sample.seconds
     fresh = sample.prompt_tokens - sample.cached_tokens
     cached = sample.cached_tokens * (price_in if price_cached is None else price_cached)
-    found = {
+    figures = {
         "prompt_tokens": sample.prompt_tokens * scale,
         "cached_tokens": sample.cached_tokens * scale,
         "output_tokens": sample.output_tokens * scale,
@@ -65,4 +65,4 @@ def estimate(
         "money_hours": seconds * scale / 3600 * gpu_hour_price,
     }
     million = 1e6 / n_total if n_total else 0.0
-    return {"comments": float(n_total), **found, **{f"{key}_per_million": n * million for key, n in found.items()}}
+    return {"comments": float(n_total), **figures, **{f"{key}_per_million": n * million for key, n in figures.items()}}

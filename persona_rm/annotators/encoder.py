@@ -96,8 +96,8 @@ class EncoderAnnotator(Annotator):
         """Levels and confidences per comment; a comment without text has an error."""
         self.check(prompts, comments, variant)
         texts = [comment.text for comment in comments if comment.text.strip()]
-        found = iter(self._read(texts, variant) if texts else ())
-        return [next(found) if comment.text.strip() else EMPTY for comment in comments]
+        readings = iter(self._read(texts, variant) if texts else ())
+        return [next(readings) if comment.text.strip() else EMPTY for comment in comments]
 
     def _read(self, texts: Sequence[str], variant: int) -> list[Reading]:
         vectors = self.backends.need_encoder("annotator encoder").encode(texts)

@@ -130,9 +130,9 @@ def _weights(
     for weight in WEIGHTS:
         contrast = vectors @ axes(space, encoder, dict.fromkeys(scores, weight)).contrast.T
         aucs = {id: _auc_of(statements, contrast, fitting, space, id) for id in known}
-        for kind, found in scores.items():
-            found.append(float(np.mean([aucs[id] for id in known if kinds[id] == kind])))
-    return {kind: WEIGHTS[int(np.argmax(np.round(found, 3)))] for kind, found in scores.items()}
+        for kind, scores_of_kind in scores.items():
+            scores_of_kind.append(float(np.mean([aucs[id] for id in known if kinds[id] == kind])))
+    return {kind: WEIGHTS[int(np.argmax(np.round(scores_of_kind, 3)))] for kind, scores_of_kind in scores.items()}
 
 
 def _auc_of(statements: Sequence[Statement], contrast: Vectors, half: Bools, space: PreferenceSpace, id: str) -> float:
@@ -180,13 +180,13 @@ def _zeros(
     statements: Sequence[Statement], vectors: Vectors, fitting: Bools, space: PreferenceSpace, directions: Axes
 ) -> dict[int, float]:
     contrast = vectors @ directions.contrast.T
-    found = {}
+    zeros = {}
     for id in sorted({dimension for dimension, _ in TRAITS.values()} & {*space.ids}):
         about, positive = _rows(statements, id)
         rows, i = about & fitting, space.index(id)
         if rows.any():
-            found[i] = _best_cut(contrast[rows, i], positive[rows])
-    return found
+            zeros[i] = _best_cut(contrast[rows, i], positive[rows])
+    return zeros
 
 
 def _best_cut(scores: Vectors, positive: Bools) -> float:

@@ -89,8 +89,8 @@ class LevelPairs(list[tuple[str, Any]]):
     """A JSON object with its keys as they came, doubles among them."""
 
 
-def _pairs(found: list[tuple[str, Any]]) -> LevelPairs:
-    return LevelPairs(found)
+def _pairs(pairs: list[tuple[str, Any]]) -> LevelPairs:
+    return LevelPairs(pairs)
 
 
 def _no_constant(name: str) -> None:

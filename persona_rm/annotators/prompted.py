@@ -86,8 +86,8 @@ class AskingAnnotator(Annotator):
         spent = sum((cost_of(answer) for answer in answers), Cost(seconds=time.perf_counter() - started))
         per = len(way.tasks)
         groups = [answers[i : i + per] for i in range(0, len(answers), per)]
-        found = iter([_with_cut(self._reading(group, way), cut) for group, cut in zip(groups, cuts, strict=True)])
-        return [next(found) if comment.text.strip() else EMPTY for comment in comments], spent
+        readings = iter([_with_cut(self._reading(group, way), cut) for group, cut in zip(groups, cuts, strict=True)])
+        return [next(readings) if comment.text.strip() else EMPTY for comment in comments], spent
 
     def _generate(self, asked: Sequence[str], way: PromptWriter) -> list[Generation]:
         codes = list(way.wording.codes)

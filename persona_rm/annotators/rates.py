@@ -62,10 +62,10 @@ def error_rates(
             f"{', '.join(TRAITS)} in space {space.name!r}"
         )
     comments = [Comment(f"{s.trait}/{i}", s.text) for i, s in enumerate(checks)]
-    found: dict[str, list[tuple[Statement, Reading]]] = defaultdict(list)
+    readings: dict[str, list[tuple[Statement, Reading]]] = defaultdict(list)
     for statement, reading in zip(checks, annotator.read([""] * len(checks), comments), strict=True):
-        found[statement.trait].append((statement, reading))
-    return [_rates(trait, found[trait], space, bins) for trait in TRAITS if trait in found]
+        readings[statement.trait].append((statement, reading))
+    return [_rates(trait, readings[trait], space, bins) for trait in TRAITS if trait in readings]
 
 
 def confusion(rates: Sequence[TraitRates]) -> dict[str, ConfusionMatrix]:
@@ -95,9 +95,9 @@ def _true_level(sign: int, matches: bool) -> int:
     return SILENT + (sign if matches else -sign)
 
 
-def _rates(trait: str, found: Sequence[tuple[Statement, Reading]], space: PreferenceSpace, bins: int) -> TraitRates:
+def _rates(trait: str, readings: Sequence[tuple[Statement, Reading]], space: PreferenceSpace, bins: int) -> TraitRates:
     id_, sign = TRAITS[trait]
-    at, good = space.index(id_), [(statement.matches, reading) for statement, reading in found if not reading.error]
+    at, good = space.index(id_), [(statement.matches, reading) for statement, reading in readings if not reading.error]
     counts = np.zeros((2, 3), np.int64)
     for matches, reading in good:
         counts[int(matches), reading.levels[at] - 1] += 1
@@ -107,7 +107,7 @@ def _rates(trait: str, found: Sequence[tuple[Statement, Reading]], space: Prefer
     no, yes = ((int(a), int(b), int(c)) for a, b, c in counts)
     brier, silent = _mean((sure - right) ** 2), 1 - len(spoken) / len(good) if good else float("nan")
     ece = calibration_error(sure, right, bins)
-    failed = len(found) - len(good)
+    failed = len(readings) - len(good)
     return TraitRates(trait, id_, sign, len(good), failed, (no, yes), silent, _mean(right), ece, brier)
 
 

@@ -1,7 +1,8 @@
-"""A loaded bundle: people -> states, prompts and scores."""
+"""A loaded bundle: users -> states, prompts and rewards."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.minilm import MiniLM
 from persona_rm.bundle.bundle_file import YAML, BundleFile
-from persona_rm.bundle.user_states import Known, UserPrompt, UserStates
+from persona_rm.bundle.engine_counters import engine_figures
+from persona_rm.bundle.group_scores import win_rates
+from persona_rm.bundle.user_states import UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
@@ -21,16 +24,23 @@ from persona_rm.methods.base import Method
 from persona_rm.profiles import ProfileStore, open_store
 from persona_rm.prompts import PromptFormat, load_prompts
 from persona_rm.space import PreferenceSpace, load_space
-from persona_rm.types import Directions, Persona, Score, ScoreRequest, UserState
+from persona_rm.types import Directions, Persona, RewardRequest, RewardResult, RewardTrace, Status, UserState
 from persona_rm.users.users_file import NO_GROUP, User
+
+UNKNOWN = "unknown"
+"""The group in which the rewards of unknown and erased users, and of requests without a user, are logged."""
 
 
 class Bundle:
-    """A loaded bundle. Models and states come when they are first needed. One thread at a time."""
+    """A loaded bundle. Models and states are loaded when they are first needed. One thread at a time.
+
+    A user has two states: the *inferred* one says what the user prefers (`UserStates`), and the method's own one is
+    adapted from it. Both carry the same version, evidence and status.
+    """
 
     def __init__(self, folder: Path, file: BundleFile, users: Mapping[str, User]) -> None:
         self.folder, self.file, self.users = folder, file, users
-        self._states: OrderedDict[UserPrompt, tuple[Directions | None, UserState]] = OrderedDict()
+        self._states_kept: OrderedDict[UserPrompt, tuple[UserState, UserState]] = OrderedDict()
 
     @cached_property
     def space(self) -> PreferenceSpace:
@@ -39,23 +49,23 @@ class Bundle:
 
     @cached_property
     def prompts(self) -> PromptFormat:
-        """The format in which the policy reads a person."""
+        """The format in which the policy reads a user."""
         return load_prompts(self.file.prompts)
 
     @cached_property
     def method(self) -> Method:
-        """The reward method, loaded from `method_dir` where it learned something."""
+        """The reward method, loaded from `method_dir` if it was fitted."""
         return self._method(self.file.method, self.file.method_dir, "method")
 
     @cached_property
     def universal(self) -> Method | None:
-        """The reward model of everybody, None where the bundle names none."""
+        """The universal reward model, the same for all users; None if the bundle names none."""
         given = self.file.universal
         return self._method(given.method, given.method_dir, "universal.method") if given else None
 
     @cached_property
     def safety(self) -> Method | None:
-        """The safety model, None where the bundle names none."""
+        """The safety model; None if the bundle names none."""
         given = self.file.safety
         return self._method(given.method, given.method_dir, "safety.method") if given else None
 
@@ -69,8 +79,10 @@ class Bundle:
 
     @cached_property
     def inferrer(self) -> Inferrer | None:
-        """Who infers directions, loaded from `inferrer_dir` where it learned something. Raises `DataError` where that
-        folder is another's, or was learned with another config than the bundle asks for."""
+        """The inferrer of directions, loaded from `inferrer_dir` if it was fitted.
+
+        Raises `DataError` if that folder belongs to another inferrer, or was fitted with another config.
+        """
         if self.file.inferrer is None:
             return None
         path = self.folder / YAML
@@ -87,7 +99,7 @@ class Bundle:
 
     @cached_property
     def store(self) -> ProfileStore | None:
-        """The open profile store, None where the bundle names none. Raises `DataError` where it cannot be opened."""
+        """The open profile store; None if the bundle names none. Raises `DataError` if it cannot be opened."""
         if self.file.profiles is None:
             return None
         try:
@@ -97,20 +109,20 @@ class Bundle:
 
     @cached_property
     def user_states(self) -> UserStates:
-        """What is known about whom."""
+        """The inferred states of all users."""
         return UserStates(
             self.space, self.users, self.inferrer, self.store, refresh=self.file.refresh, capacity=self.file.states
         )
 
     @cached_property
     def groups(self) -> list[str]:
-        """The users' groups, sorted; people whom only the store knows are in "all"."""
+        """The users' groups, sorted; users that only the store knows are in "all"."""
         extra = {NO_GROUP} if self.file.profiles is not None else set()
         return sorted({user.group for user in self.users.values()} | extra)
 
     @cached_property
     def log_dims(self) -> list[str]:
-        """At most 16 dimensions: `log_dims` of the file, or those that most users have a direction on."""
+        """At most 16 dimensions: `log_dims` of the file, or those on which most users have a direction."""
         if self.file.log_dims is not None:
             return self.file.log_dims
         given = [user.persona.directions for user in self.users.values() if user.persona.directions]
@@ -118,7 +130,7 @@ class Bundle:
         return [self.space.ids[i] for i, _ in counts.most_common(16)]
 
     def close(self) -> None:
-        """Let go of what was opened so far: engines with their processes, the store. Nothing is opened for it."""
+        """Close what was opened so far: engines with their processes, and the store. Nothing is opened for it."""
         backends: Backends = vars(self).get("_backends", Backends())
         held = (backends.encoder, backends.logprob, backends.reader, backends.generator, vars(self).get("store"))
         for one in held:
@@ -129,90 +141,135 @@ class Bundle:
         """A path of bundle.yaml."""
         return self.folder / Path(text).expanduser()
 
-    def known(self, user_id: str | None, prompt: str = "") -> Known:
-        """What is known about this person who is about to ask `prompt`."""
+    def inferred(self, user_id: str | None, prompt: str = "") -> UserState:
+        """What the user, who is about to ask `prompt`, prefers: directions and probabilities."""
         return self.user_states.find([(user_id, prompt)])[0]
 
-    def state(self, user_id: str | None, prompt: str = "") -> tuple[UserState, bool]:
-        """The person's state and whether they are known; nobody, a stranger and the erased get the method's prior."""
-        known = self.known(user_id, prompt)
-        return self._state(known, prompt), known.user_known
+    def state(self, user_id: str | None, prompt: str = "") -> UserState:
+        """The method's state of the user; that of an unknown or erased user is the method's prior."""
+        return self._state(self.inferred(user_id, prompt), prompt)
 
     def persona(self, user_id: str, prompt: str = "") -> Persona:
-        """The person with directions: their own, or the inferrer's. A stranger has no evidence and none."""
-        return self.persona_of(self.known(user_id, prompt))
+        """The user's evidence with directions, given or inferred. An unknown user has neither."""
+        return self.persona_of(self.inferred(user_id, prompt))
 
-    def persona_of(self, known: Known) -> Persona:
-        """The evidence of the users file with the directions that are known."""
-        user_id = known.user or ""
-        if not known.user_known:
+    def persona_of(self, inferred: UserState) -> Persona:
+        """The evidence of the users file with the directions of the inferred state."""
+        user_id = inferred.user_id or ""
+        if not inferred.known:
             return Persona(user_id)
         persona = self.users[user_id].persona if user_id in self.users else Persona(user_id)
-        return persona.with_directions(known.directions)
+        return persona.with_directions(inferred.directions)
 
-    def group_of(self, known: Known) -> str | None:
-        """The group whose curve this person counts in; None for a stranger."""
-        if not known.user_known or known.user is None:
-            return None
-        return self.users[known.user].group if known.user in self.users else NO_GROUP
+    def group_of(self, inferred: UserState) -> str:
+        """The group in which this user's rewards are logged; `UNKNOWN` for an unknown user."""
+        if not inferred.known or inferred.user_id is None:
+            return UNKNOWN
+        return self.users[inferred.user_id].group if inferred.user_id in self.users else NO_GROUP
 
     def directions(self, user_id: str | None, prompt: str = "") -> Directions | None:
-        """The person's directions; None for a stranger and where nothing could be inferred."""
-        known = self.known(user_id, prompt)
-        return known.directions if known.user_known else None
+        """The user's directions; None for an unknown user and if nothing could be inferred."""
+        inferred = self.inferred(user_id, prompt)
+        return inferred.directions if inferred.known else None
 
     def profile(self, user_id: str | None, prompt: str = "") -> str:
-        """The directions in words, "" for a stranger."""
-        return self.profile_of(self.known(user_id, prompt))
+        """The directions in words, "" for an unknown user."""
+        return self.profile_of(self.inferred(user_id, prompt))
 
-    def profile_of(self, known: Known) -> str:
-        """Directions in words."""
-        return self.space.describe(known.directions) if known.user_known and known.directions else ""
+    def profile_of(self, inferred: UserState) -> str:
+        """The directions of an inferred state in words."""
+        return self.space.describe(inferred.directions) if inferred.known and inferred.directions else ""
 
     def render(self, user_id: str | None, prompt: str) -> str:
-        """`prompt` as the policy reads it from this person; a stranger's is the plain format."""
-        return self.render_of(self.known(user_id, prompt), prompt)
+        """`prompt` as the policy reads it for this user; an unknown user gets the plain format."""
+        return self.render_of(self.inferred(user_id, prompt), prompt)
 
-    def render_of(self, known: Known, prompt: str) -> str:
-        """`prompt` after what is known."""
-        if not known.user_known or self.file.policy_prompt == "plain":
+    def render_of(self, inferred: UserState, prompt: str) -> str:
+        """`prompt` as the policy reads it for the user of this inferred state."""
+        if not inferred.known or self.file.policy_prompt == "plain":
             return self.prompts.plain(prompt)
         if self.file.policy_prompt == "ica":
-            return self.prompts.ica(self.persona_of(known), prompt)
-        return self.prompts.pba(self.profile_of(known), prompt)
+            return self.prompts.ica(self.persona_of(inferred), prompt)
+        return self.prompts.pba(self.profile_of(inferred), prompt)
 
-    def score(self, items: Sequence[tuple[str | None, str, str]]) -> list[Score]:
-        """(user, prompt, response) rows -> one `Score` each, in one call of the method. Raises `ScoreError`."""
-        return [score for _, score in self.score_known(items)]
+    def score(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        """The method's reward of each request for its user, in one call of the method. Raises `ScoreError`.
 
-    def score_known(self, items: Sequence[tuple[str | None, str, str]]) -> list[tuple[Known, Score]]:
-        """`score`, and what was known about the person of each row when it was scored."""
+        The traces name the user, the version of the state and the evidence behind it.
+        """
+        inferred = self._inferred(requests)
+        results = self.method.score(self._states(inferred, requests), requests)
+        completed = []
+        for state, result in zip(inferred, results, strict=True):
+            completed.append(RewardResult(result.reward, self._complete(result.trace, state)))
+        return completed
+
+    def compare(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        """For a method that only compares: the reward of a response is the share of the others that it beats.
+
+        All requests are of one user and one prompt. `inputs["prior"]` is the same share by the method's prior, if
+        post-processing needs it. Raises `ScoreError`.
+        """
+        (inferred,) = self._inferred(requests[:1])
+        states = self._states([inferred], requests[:1])
+        if self.file.postprocess.needs_prior:
+            states.append(self.method.prior())
+        rates = [win_rates(matrix) for matrix in self.method.compare(states, [requests] * len(states))]
+        status: Status = "ok" if inferred.known else "cold"
+        results = []
+        for i, rate in enumerate(rates[0]):
+            trace = self._complete(RewardTrace(rate, status=status), inferred)
+            if len(rates) > 1:
+                trace = replace(trace, inputs={**trace.inputs, "prior": rates[1][i]})
+            results.append(RewardResult(rate, trace))
+        return results
+
+    def engine_counters(self) -> dict[str, int]:
+        """What the log-prob engine did so far, by `ENGINE`; all 0 without one, and until it is opened."""
+        counters = getattr(vars(self).get("_backends", Backends()).logprob, "counters", None)
+        return engine_figures({} if counters is None else asdict(counters))
+
+    def _inferred(self, requests: Sequence[RewardRequest]) -> list[UserState]:
         try:
-            found = self.user_states.find([(user, prompt) for user, prompt, _ in items])
-            states = [self._state(known, prompt) for known, (_, prompt, _) in zip(found, items, strict=True)]
+            return self.user_states.find([(request.user, request.prompt) for request in requests])
         except DataError as error:
             raise ScoreError(str(error)) from error
-        rows = zip(states, items, strict=True)
-        requests = [ScoreRequest(state, prompt, (response,)) for state, (_, prompt, response) in rows]
-        return list(zip(found, self.method.score(requests), strict=True))
 
-    def _state(self, known: Known, prompt: str) -> UserState:
-        """Adapted again when the directions are others than before; of a stranger and the erased nothing is kept."""
-        key = self.user_states.key(known.user, prompt)
-        if not known.user_known:
-            self._states.pop(key, None)
-            return self.method.prior()
-        directions, state = self._states.get(key, (None, None))
-        if state is None or directions != known.directions:
-            state = self.method.adapt(self.persona_of(known))
-        self._states[key] = known.directions, state
-        self._states.move_to_end(key)
-        while len(self._states) > self.file.states:
-            self._states.popitem(last=False)
+    def _states(self, inferred: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[UserState]:
+        try:
+            return [self._state(state, request.prompt) for state, request in zip(inferred, requests, strict=True)]
+        except DataError as error:
+            raise ScoreError(str(error)) from error
+
+    def _state(self, inferred: UserState, prompt: str) -> UserState:
+        """The method's state, adapted again when the directions changed; a prior is not kept."""
+        key = self.user_states.key(inferred.user_id, prompt)
+        if not inferred.known:
+            self._states_kept.pop(key, None)
+            return replace(self.method.prior(), version=0, status=inferred.status, known=False)
+        before, state = self._states_kept.get(key, (None, None))
+        if before is None or state is None or before.directions != inferred.directions:
+            state = self.method.adapt(self.persona_of(inferred))
+        if before is not inferred:
+            state = replace(
+                state, version=inferred.version, evidence=inferred.evidence, status=inferred.status, known=True
+            )
+        self._states_kept[key] = inferred, state
+        self._states_kept.move_to_end(key)
+        while len(self._states_kept) > self.file.states:
+            self._states_kept.popitem(last=False)
         return state
 
+    def _complete(self, trace: RewardTrace, inferred: UserState) -> RewardTrace:
+        """The trace with the user and the inferred state; an erased user's status says so."""
+        return replace(
+            trace, user=inferred.user_id, user_known=inferred.known, group=self.group_of(inferred),
+            status="erased" if inferred.status == "erased" else trace.status, state_version=inferred.version,
+            evidence=inferred.evidence, inputs={**trace.inputs, "n_items": inferred.n_items},
+        )  # fmt: skip
+
     def _absolute(self, url: str) -> str:
-        """The URL of a store, where it is a file with a path that does not depend on where we are."""
+        """The URL of a store; the path of a file is made independent of the working directory."""
         scheme, colon, path = url.partition(":")
         if colon and scheme in ("arrow", "sqlite") and path and not path.startswith("//"):
             return f"{scheme}:{self.path(path)}"

@@ -15,6 +15,8 @@ Positive = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Unit = Literal["tokens", "characters"]
 Fallback = Literal["partial", "single", "fail"]
 GroupScale = Literal["none", "centred", "standardised", "ranked"]
+LARGEST = 1e100
+"""Larger numbers are refused as infinite ones are: their squares would be infinite."""
 
 
 class Shrinkage(Config):

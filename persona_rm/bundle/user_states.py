@@ -1,55 +1,42 @@
-"""What is known about each person now: from the profile store where it has them, else from users.jsonl.
+"""The state of each user at this moment: from the profile store if it has the user, else from users.jsonl.
 
-The store wins, because later evidence goes there; a state that cannot be read raises, and the prior never stands in
-for it. Whoever was erased there is a stranger, whatever users.jsonl says. What was found is kept for `refresh`
-seconds and then looked up again, in a snapshot that was written again too: so long may a reader lag behind the
-writer, and an erasure too.
+The store wins, because later evidence goes there. A state that cannot be read raises an error, and the prior never
+replaces it. An erased user is unknown, whatever users.jsonl says. A state is kept for `refresh` seconds and then
+looked up again, also in a snapshot that was written again: a reader, and an erasure, may lag behind the writer for
+that long.
 """
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Literal
 
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.base import Inferrer, Posterior
+from persona_rm.inferrers.evidence import bare_item, behind
 from persona_rm.inferrers.posterior import PosteriorInferrer, join
 from persona_rm.inferrers.tally import Tally
 from persona_rm.profiles import ProfileStore
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Directions, UserState
+from persona_rm.types import Directions, Persona, Probabilities, UserState, UserStatus
 from persona_rm.users.users_file import User
 
 UserPrompt = tuple[str | None, str]
-"""(user id, the prompt that the person is about to ask)."""
-Knowledge = Literal["ok", "cold", "erased"]
-Probabilities = tuple[tuple[float, float, float], ...]
+"""(user id, the prompt that the user is about to ask)."""
 CHUNK = 1000
-"""People in one computation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a person prefers, as far as anybody knows. `version` is the stored state's, 0 without one."""
-
-    user: str | None
-    directions: Directions | None
-    """Neutral for a stranger; None where nobody gave the person's directions and the bundle has no inferrer."""
-    probabilities: Probabilities
-    """P(negative), P(neutral), P(positive) by dimension; the population's for a stranger, () without an inferrer."""
-    version: int
-    status: Knowledge
-    """"cold": no evidence was read."""
-    user_known: bool
-    n_items: int = 0
-    """Items of evidence behind it."""
+"""Users in one computation."""
+NAMED = 64
+"""At most this many items are named as the evidence of a state, the last ones: every log line repeats them."""
 
 
 class UserStates:
-    """Everybody whom a bundle knows. One thread at a time."""
+    """The users that a bundle knows, and what is known about each. One thread at a time.
+
+    The payload of a state holds `directions` (neutral for an unknown user; None if the users file gives none and the
+    bundle has no inferrer) and `probabilities` (the population's for an unknown user, empty without an inferrer). Its
+    version is that of the stored state, 0 without one.
+    """
 
     def __init__(
         self,
@@ -66,30 +53,35 @@ class UserStates:
         self.refresh, self.capacity, self.clock = refresh if store is not None else inf, capacity, clock
         self.computed = 0
         """Posteriors computed since the start."""
-        self._seen: OrderedDict[UserPrompt, tuple[float, Known]] = OrderedDict()
+        self._seen: OrderedDict[UserPrompt, tuple[float, UserState]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def find(self, asked: Sequence[UserPrompt]) -> list[Known]:
-        """What is known about each, in one look-up and one computation. Raises `DataError` naming user and remedy for
-        a state that this inferrer did not write, and for items that cannot be read."""
-        keys, now = [self.key(*one) for one in asked], self.clock()
-        found = {key: self._seen[key] for key in keys if key in self._seen}
-        found = {key: (when, known) for key, (when, known) in found.items() if now - when < self.refresh}
-        if missing := [key for key in dict.fromkeys(keys) if key not in found]:
-            found |= {key: (now, known) for key, known in self._fresh(missing).items()}
-        self._remember(found)
-        return [found[key][1] for key in keys]
+    def find(self, asked: Sequence[UserPrompt]) -> list[UserState]:
+        """The state of each, in one look-up and one computation.
+
+        Raises `DataError` naming the user and the remedy if the state was not written by this inferrer, or if items
+        cannot be read.
+        """
+        keys, now = [self.key(*user_prompt) for user_prompt in asked], self.clock()
+        current: dict[UserPrompt, tuple[float, UserState]] = {}
+        for key in keys:
+            if key in self._seen and now - self._seen[key][0] < self.refresh:
+                current[key] = self._seen[key]
+        if missing := [key for key in dict.fromkeys(keys) if key not in current]:
+            current |= {key: (now, state) for key, state in self._fresh(missing).items()}
+        self._remember(current)
+        return [current[key][1] for key in keys]
 
     def key(self, user: str | None, prompt: str) -> UserPrompt:
-        """What is found is kept by this: by the prompt too only where directions depend on it."""
+        """States are kept under this key. It holds the prompt only if the directions depend on it."""
         return user, prompt if self.inferrer is not None and self.inferrer.by_prompt else ""
 
     def tally(self, user: str) -> tuple[Tally, int]:
-        """The person's evidence with its version, from the store as it is now; of somebody erased nothing.
+        """The user's evidence with its version, from the store as it is now; an erased user has none.
 
-        Raises `DataError` as `find` does, and for a person whose directions were given: evidence does not change them.
+        Raises `DataError` as `find` does, and for a user whose directions were given: evidence does not change them.
         """
         states, dates = self._look([user])
         if user in states:
@@ -102,51 +94,75 @@ class UserStates:
             return self.posterior.tally(persona), 0
         return self._empty(), 0
 
-    def known(self, user: str, tally: Tally, version: int) -> Known:
-        """What this tally says; nothing is kept yet."""
+    def state(self, user: str, tally: Tally, version: int) -> UserState:
+        """The state that follows from this tally. It is not kept yet."""
         return self._read({(user, ""): (tally, version)})[user, ""]
 
-    def keep(self, known: Known) -> None:
-        """The news about a person, from now on."""
-        self._remember({(known.user, ""): (self.clock(), known)})
+    def keep(self, state: UserState) -> None:
+        """Use this state of the user from now on."""
+        self._remember({(state.user_id, ""): (self.clock(), state)})
 
     def drop(self, user: str) -> None:
-        """Look this person up again at the next question."""
+        """Look this user up again at the next request."""
         self._seen.pop((user, ""), None)
+
+    def evidence(self, state: UserState, prompt: str = "") -> dict[int, tuple[str, ...]]:
+        """Dimension -> ids of the items that speak for the direction of `state` on it, the strongest first.
+
+        The inferrer says which items they are. If it cannot tell, they are the items of the users file that vote for
+        the direction.
+        """
+        user = state.user_id
+        if user is None or not state.known or state.directions is None:
+            return {}
+        persona = self.users[user].persona if user in self.users else Persona(user)
+        given = user in self.users and persona.directions is not None and not state.version
+        told: Mapping[int, tuple[str, ...]] = {}
+        if not given and isinstance(self.inferrer, PosteriorInferrer):
+            told = self.inferrer.of(self.tally(user)[0], explain=True).evidence
+        elif not given and self.inferrer is not None:
+            told = self.inferrer.infer(persona, prompt).evidence
+        items = [(bare_item(item).id, item.directions) for item in persona.items if item.directions is not None]
+        named: dict[int, tuple[str, ...]] = {}
+        for dim, direction in enumerate(state.directions):
+            if direction:
+                votes = [(id_, directions[dim], 1.0) for id_, directions in items]
+                named[dim] = told.get(dim) or behind(votes, direction)
+        return {dim: ids for dim, ids in named.items() if ids}
 
     @property
     def posterior(self) -> PosteriorInferrer:
-        """The inferrer, where it keeps states. Raises `RecipeError` where it does not."""
+        """The inferrer that keeps states. Raises `RecipeError` if the bundle's inferrer keeps none."""
         if isinstance(self.inferrer, PosteriorInferrer):
             return self.inferrer
-        found = repr(self.inferrer.name) if self.inferrer is not None else "none"
-        raise RecipeError(f"evidence is kept by the inferrer 'posterior', this bundle has {found}: name that one")
+        name = repr(self.inferrer.name) if self.inferrer is not None else "none"
+        raise RecipeError(f"evidence is kept by the inferrer 'posterior', this bundle has {name}: name that one")
 
-    def _remember(self, found: Mapping[UserPrompt, tuple[float, Known]]) -> None:
-        for key, one in found.items():
-            self._seen[key] = one
+    def _remember(self, states: Mapping[UserPrompt, tuple[float, UserState]]) -> None:
+        for key, entry in states.items():
+            self._seen[key] = entry
             self._seen.move_to_end(key)
         while len(self._seen) > self.capacity:
             self._seen.popitem(last=False)
 
-    def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, Known]:
-        states, dates = self._look(list(dict.fromkeys(user for user, _ in keys if user is not None)))
-        found: dict[UserPrompt, Known] = {}
+    def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, UserState]:
+        stored, dates = self._look(list(dict.fromkeys(user for user, _ in keys if user is not None)))
+        states: dict[UserPrompt, UserState] = {}
         counted: dict[UserPrompt, tuple[Tally, int]] = {}
         for key in keys:
             user, prompt = key
-            if user in states:
-                counted[key] = self._resume(states[user]), states[user].version
+            if user in stored:
+                counted[key] = self._resume(stored[user]), stored[user].version
             elif user is None or user in dates or user not in self.users:
-                found[key] = self._stranger(user, "erased" if user in dates else "cold")
+                states[key] = self._unknown(user, "erased" if user in dates else "cold")
             elif self.users[user].persona.directions is None and isinstance(self.inferrer, PosteriorInferrer):
                 counted[key] = self.inferrer.tally(self.users[user].persona), 0
             else:
-                found[key] = self._given(user, prompt)
-        return found | self._read(counted)
+                states[key] = self._given(user, prompt)
+        return states | self._read(counted)
 
     def _look(self, users: Sequence[str]) -> tuple[dict[str, UserState], dict[str, str]]:
-        """States, and of those without one the dates of their erasure."""
+        """Stored states, and of the users without one the dates of their erasure."""
         if self.store is None or not users:
             return {}, {}
         self.store.refresh()
@@ -157,38 +173,67 @@ class UserStates:
         where, own = self.store.where if self.store is not None else None, self.posterior.name
         if state.method != own:
             problem = f"the state of user {state.user_id!r} was written by {state.method!r}, not {own!r}"
-            raise DataError(f"{problem}: infer the person again, or name the store of this inferrer", file=where)
+            raise DataError(f"{problem}: infer the user again, or name the store of this inferrer", file=where)
         try:
             return self.posterior.resume(state)
         except DataError as error:
             raise DataError(error.problem, file=where) from error
 
-    def _stranger(self, user: str | None, status: Knowledge) -> Known:
-        return Known(user, self.space.neutral, self._prior, 0, status, user_known=False)
+    def _state(
+        self,
+        user: str | None,
+        directions: Directions | None,
+        probabilities: Probabilities,
+        *,
+        n_items: int = 0,
+        version: int = 0,
+        evidence: Sequence[str] = (),
+        status: UserStatus = "ok",
+        known: bool = True,
+    ) -> UserState:
+        payload = {"directions": directions, "probabilities": probabilities}
+        method = self.inferrer.name if self.inferrer is not None else ""
+        return UserState(method, user, payload, n_items, version, tuple(evidence[-NAMED:]), status, known)
 
-    def _given(self, user: str, prompt: str) -> Known:
-        """A person of users.jsonl whose directions are there, or come from an inferrer without states."""
+    def _unknown(self, user: str | None, status: UserStatus) -> UserState:
+        return self._state(user, self.space.neutral, self._prior, status=status, known=False)
+
+    def _given(self, user: str, prompt: str) -> UserState:
+        """The state of a user of users.jsonl whose directions are given, or come from an inferrer without states."""
         persona = self.users[user].persona
+        evidence = [bare_item(item).id for item in persona.items]
         if persona.directions is not None:
-            return Known(user, persona.directions, _certain(persona.directions), 0, "ok", True, persona.n_items)
+            certain = _certain(persona.directions)
+            return self._state(user, persona.directions, certain, n_items=persona.n_items, evidence=evidence)
         if self.inferrer is None:
-            return Known(user, None, (), 0, "ok" if persona.n_items else "cold", True, persona.n_items)
+            status: UserStatus = "ok" if persona.n_items else "cold"
+            return self._state(user, None, (), n_items=persona.n_items, evidence=evidence, status=status)
         self.computed += 1
-        return _known(user, self.inferrer.infer(persona, prompt), 0)
+        return self._inferred(user, self.inferrer.infer(persona, prompt), 0, evidence)
 
-    def _read(self, counted: Mapping[UserPrompt, tuple[Tally, int]]) -> dict[UserPrompt, Known]:
-        """The posteriors of tallies, those without answers to questions together."""
+    def _inferred(self, user: str, posterior: Posterior, version: int, evidence: Sequence[str]) -> UserState:
+        return self._state(
+            user, posterior.directions, posterior.probabilities, n_items=posterior.n_items, version=version,
+            evidence=evidence, status="cold" if posterior.cold else "ok",
+        )  # fmt: skip
+
+    def _read(self, counted: Mapping[UserPrompt, tuple[Tally, int]]) -> dict[UserPrompt, UserState]:
+        """The posteriors of tallies; those without answers to questions are computed together."""
         plain = [key for key, (tally, _) in counted.items() if not tally.answers]
-        found = {key: self.posterior.of(tally) for key, (tally, _) in counted.items() if tally.answers}
+        posteriors = {key: self.posterior.of(tally) for key, (tally, _) in counted.items() if tally.answers}
         for start in range(0, len(plain), CHUNK):
             part = plain[start : start + CHUNK]
-            found |= zip(part, _together(self.posterior, [counted[key][0] for key in part]), strict=True)
-        self.computed += len(found)
-        return {key: _known(str(key[0]), found[key], version) for key, (_, version) in counted.items()}
+            posteriors |= zip(part, _together(self.posterior, [counted[key][0] for key in part]), strict=True)
+        self.computed += len(posteriors)
+        states = {}
+        for key, (tally, version) in counted.items():
+            evidence = (*tally.entries, *tally.answers)
+            states[key] = self._inferred(str(key[0]), posteriors[key], version, evidence)
+        return states
 
     @cached_property
     def _prior(self) -> Probabilities:
-        """The population's probabilities; an inferrer that has learned none says neutral."""
+        """The population's probabilities; neutral for an inferrer that has learned none."""
         if isinstance(self.inferrer, PosteriorInferrer):
             return self.inferrer.of(self._empty()).probabilities
         return _certain(self.space.neutral) if self.inferrer is not None else ()
@@ -198,14 +243,9 @@ class UserStates:
 
 
 def _together(inferrer: PosteriorInferrer, tallies: Sequence[Tally]) -> list[Posterior]:
-    found = inferrer.probabilities(join([tally.counts for tally in tallies]))
-    rows = zip(found.tolist(), inferrer.decide(found).tolist(), tallies, strict=True)
+    probabilities = inferrer.probabilities(join([tally.counts for tally in tallies]))
+    rows = zip(probabilities.tolist(), inferrer.decide(probabilities).tolist(), tallies, strict=True)
     return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(tally)) for p, d, tally in rows]
-
-
-def _known(user: str, posterior: Posterior, version: int) -> Known:
-    status: Knowledge = "cold" if posterior.cold else "ok"
-    return Known(user, posterior.directions, posterior.probabilities, version, status, True, posterior.n_items)
 
 
 def _certain(directions: Directions) -> Probabilities:

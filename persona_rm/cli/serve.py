@@ -62,16 +62,18 @@ def serve(
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
         folder = bundle or _bundle_of(recipe, overrides, section)
+        from persona_rm.hosts import HOSTS, load_host
         from persona_rm.serving.http.server import curl_example, run_server
 
         user, token = _first_user(folder), settings.token is not None
+        routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
 
         def say(url: str) -> None:
-            line = f"Serving {folder} at {url}   try: {curl_example(url, user, token=token)}"
-            console.print(line, highlight=False, soft_wrap=True)
+            example = curl_example(url, user, token=token, route=next(iter(routes), None))
+            console.print(f"Serving {folder} at {url}   try: {example}", highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:
-            run_server(service, settings, say)
+            run_server(service, settings, say, routes)
 
 
 def _first_user(folder: Path) -> str:
@@ -90,10 +92,10 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
     except ImportError as error:
         raise MissingExtra(f"serving over HTTP needs {error.name}: pip install persona_rm[serve]") from error
     from persona_rm.serving.http.settings import Settings, token_from
+    from persona_rm.serving.labels import LabelPolicy
 
-    strict = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
     token = token_from(token_file)
-    return Settings(host, port, token, body_limit=body_limit, deadline=deadline, strict=strict)
+    return Settings(host, port, token, body_limit=body_limit, deadline=deadline, labels=LabelPolicy.from_env())
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from rich.console import Console
 
@@ -18,8 +18,9 @@ from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
 from persona_rm.serving.failures import SKIPPED, OnFailure
 
-LabelPolicy = Literal["prior", "strict"]
-"""What happens to a sample without a known user: the population prior, or the job stops."""
+if TYPE_CHECKING:
+    from persona_rm.serving.http.routes import HostRoute
+
 Args = Mapping[str, Any]
 """Flags as the host writes them, dotted and without dashes: {train.batch_size: 32}."""
 DpoRow = dict[str, str]
@@ -80,7 +81,8 @@ class PpoOptions:
     """A busy pool of reward actors may grow to this size. None: it keeps `n_actors`."""
     reward_gpus: float = 0
     """GPUs of each reward actor."""
-    labels: LabelPolicy = "prior"
+    labels: Literal["prior", "strict"] = "prior"
+    """What happens to a sample without a known user: the population prior gives the reward, or the job stops."""
     deadline: float = 300
     """Seconds in which a reward must be available, all retries included."""
     on_failure: OnFailure = "stop"
@@ -161,6 +163,10 @@ class Host(ABC):
         self, args: Args, *, model: Path | None = None, out: Path | None = None, on: Device | None = None
     ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
         """The flags of any job, made small enough for this machine; the environment; what changed and why."""
+
+    def routes(self) -> Sequence["HostRoute"]:
+        """The HTTP routes that take this host's payload. By default there are none."""
+        return ()
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
 """AlignX's published file format: JSON array, JSON lines (both also .gz), Parquet, or a folder of Parquet files.
 
-Reading and writing again gives the file back, and writing and reading again the records. So:
+Reading a file and writing it again gives the same file, and writing records and reading them the same records:
 
-- a key that the file lacks stays away (P-SOUPS has no directions: `Example.directions` is empty then, not neutral);
-- a column that no field stands for travels in `Example.extra`;
-- `profile`, the text of the inferred directions in AlignX's P-SOUPS files, is `Persona.directions`;
-- ids, user ids and groups that the file lacks are derived from its texts, and what can be derived is not written.
+- A key that the file lacks stays absent. P-SOUPS has no directions: `Example.directions` is then empty, not neutral.
+- A column without a field in the records is kept in `Example.extra`.
+- `profile`, the text of the inferred directions in AlignX's P-SOUPS files, becomes `Persona.directions`.
+- Ids, user ids and groups that the file lacks are derived from its texts, and derived values are not written.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ TRUTH = "ground_truth_persona"
 OWN = ("profile", "id", "user_id", "source", "group")
 FIELDS = ("prompt", "chosen", "rejected", *OPTIONAL, *OWN)
 ABSENT = "absent keys"
-"""Where `Example.extra` remembers the optional keys that a file lacks."""
+"""The key of `Example.extra` that lists the optional keys that a file lacks."""
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 def read_examples(path: str | Path, space: PreferenceSpace, on_bad: OnBad | None = None) -> Iterator[Example]:
-    """Every example of a file, of a folder of Parquet files or of `data/train-*.parquet`, in order, streaming.
+    """Every example of a file, of a folder of Parquet files or of `data/train-*.parquet`, streamed in order.
 
-    A bad row (cut, not UTF-8, a key missing or of the wrong type, a direction other than 0, 0.5 and 1) goes to
-    `on_bad`, and reading goes on; without `on_bad` it raises `DataError`. A missing or empty file raises at once.
+    The error of a bad row (cut, not UTF-8, a key missing or of the wrong type, a direction other than 0, 0.5 and 1)
+    goes to `on_bad`, and reading goes on; without `on_bad` it is raised. A missing or empty file raises at once.
     """
     if "*" in (name := Path(path).name):
-        found = sorted(Path(path).parent.glob(name))
-        if not found:
-            raise DataError("no file of that pattern", file=path)
-        return chain.from_iterable(read_examples(file, space, on_bad) for file in found)
+        matches = sorted(Path(path).parent.glob(name))
+        if not matches:
+            raise DataError("no file matches this pattern", file=path)
+        return chain.from_iterable(read_examples(file, space, on_bad) for file in matches)
     if _form(Path(path)) == "json":
         return _examples(read_rows(path, on_bad), space, on_bad)
     files = _parquet_files(Path(path))
@@ -54,12 +54,12 @@ def read_examples(path: str | Path, space: PreferenceSpace, on_bad: OnBad | None
 
 
 def write_examples(path: str | Path, examples: Iterable[Example], space: PreferenceSpace) -> int:
-    """Writes the file whole or not at all, in the format that the suffix names; returns how many rows it holds."""
+    """Write the file whole or not at all, in the format of its suffix. Returns the number of rows."""
     target, rows = Path(path), (to_row(example, space) for example in examples)
     if _form(target) == "json":
         return _write_json(target, rows)
     if target.suffix != ".parquet":
-        raise DataError("writes one file: .json, .jsonl (also .gz) or .parquet", file=target)
+        raise DataError("examples are written to one file: .json, .jsonl (also .gz) or .parquet", file=target)
     with atomic(target) as temporary:
         return write_parquet(temporary, rows, target)
 
@@ -169,7 +169,7 @@ def _directions(row: JsonRow, space: PreferenceSpace) -> Directions | None:
 
 
 def _profile(row: JsonRow, space: PreferenceSpace, extra: dict[str, Any]) -> Directions | None:
-    """The directions of `profile`; its text is kept where another text says the same."""
+    """The directions of `profile`. Its text is kept if `describe` would write another one."""
     text = row.optional("profile", str)
     if text is None:
         return None
@@ -187,7 +187,7 @@ def _placed(read: Callable[[Any], Directions], value: Any, row: JsonRow, key: st
 
 
 def _own(row: JsonRow, key: str, extra: dict[str, Any]) -> str | None:
-    """A column of ours. A number is read as its digits, and kept as it was."""
+    """A column of this library's own. A number is read as its digits, and kept in `extra`."""
     value = row.data.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
         extra[key] = value
@@ -196,7 +196,7 @@ def _own(row: JsonRow, key: str, extra: dict[str, Any]) -> str | None:
 
 
 def _user_id(persona: Persona) -> str:
-    """The id of a person whom the file does not name: the same history, the same person."""
+    """The id of a user whom the file does not name: the same history gives the same user."""
     items = [text for item in persona.ugc for text in (item.prompt, item.comment)]
     pairs = [text for item in persona.pairs for text in (item.prompt, item.chosen, item.rejected)]
     return content_id("user", persona.demo, *items, "pairs", *pairs)
@@ -207,7 +207,7 @@ def _example_id(prompt: str, chosen: str, rejected: str, persona: Persona) -> st
 
 
 def to_row(example: Example, space: PreferenceSpace) -> dict[str, Any]:
-    """The row of an example: published keys in the published order, other columns after the three texts."""
+    """The row of an example: published keys in the published order, and other columns behind the three texts."""
     row: dict[str, Any] = {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
     row |= {key: value for key, value in example.extra.items() if key not in (ABSENT, *OWN)}
     row |= _own_columns(example, space)
@@ -223,7 +223,7 @@ def to_row(example: Example, space: PreferenceSpace) -> dict[str, Any]:
 
 
 def _own_columns(example: Example, space: PreferenceSpace) -> Mapping[str, Any]:
-    """Our columns, less those that reading would derive from the others."""
+    """The columns of this library's own, without those that reading would derive from the others."""
     persona, extra = example.persona, example.extra
     named = extra.get(TRUTH, _user_id(persona))
     example_id = _example_id(example.prompt, example.chosen, example.rejected, persona)

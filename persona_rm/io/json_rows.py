@@ -1,6 +1,7 @@
-"""Rows of JSON files: read one by one, with a name for every fault (file, row, key), and written whole or not at all.
+"""Reads rows of JSON files one by one and writes files whole or not at all. Errors name file, row and key.
 
-A row that cannot be read is handed to `on_bad`, and reading goes on; without `on_bad` it raises. Rows count from 1.
+The error of a row that cannot be read is passed to `on_bad`, and reading goes on; without `on_bad` it is raised. Rows
+are counted from 1.
 """
 
 import codecs
@@ -24,19 +25,19 @@ OnBad = Callable[[DataError], None]
 T = TypeVar("T")
 CHUNK = 1 << 20
 PIECE = 1 << 14
-"""Bytes of a packed file that are unpacked at a time."""
+"""Bytes of a compressed file that are decompressed at a time."""
 WINDOW = 1 << 31
-"""The largest zstd window that is accepted; Pushshift's dumps need it."""
+"""The largest zstd window that is accepted. The dumps of Pushshift need it."""
 BREAKS = (OSError, EOFError, zlib.error)
-"""What reading a file raises where it breaks off."""
+"""The exceptions of reading a file that is cut or damaged."""
 UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
-"""Its byte order marks, as `_open` shows them."""
+"""The byte order marks of UTF-16, as `_open` decodes them."""
 KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 
 
 @dataclass(frozen=True, slots=True)
 class JsonRow:
-    """A JSON object that knows where it stands; its verbs raise `DataError` with file, row and key."""
+    """A JSON object and its place in a file. Its methods raise `DataError` with file, row and key."""
 
     data: Mapping[str, Any]
     file: str
@@ -48,7 +49,7 @@ class JsonRow:
         return DataError(problem, file=self.file, row=self.number, key=self.prefix + key)
 
     def optional(self, key: str, kind: type[T]) -> T | None:
-        """The value at `key`, None where the key is absent. Raises where it is of another kind."""
+        """The value at `key`, None if the key is absent. Raises `DataError` if it has another type."""
         if key not in self.data:
             return None
         value = self.data[key]
@@ -59,7 +60,7 @@ class JsonRow:
         return value
 
     def required(self, key: str, kind: type[T]) -> T:
-        """The value at `key`. Raises where it is absent or of another kind."""
+        """The value at `key`. Raises `DataError` if it is absent or has another type."""
         value = self.optional(key, kind)
         if value is None:
             raise self.error(f"missing; the row has: {', '.join(self.data) or 'nothing'}", key)
@@ -70,11 +71,11 @@ class JsonRow:
         return self.required(key, str)
 
     def nullable(self, key: str, kind: type[T]) -> T | None:
-        """Like `optional`, where the format also writes null for absent."""
+        """Like `optional`, for formats that also write null for an absent value."""
         return None if self.data.get(key) is None else self.optional(key, kind)
 
     def children(self, key: str) -> list["JsonRow"]:
-        """The objects of the list at `key`, each a row of its own; an absent key gives none."""
+        """The objects of the list at `key`, each as a row; none if the key is absent."""
         return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.optional(key, list) or [])]
 
     def _child(self, item: Any, key: str) -> "JsonRow":
@@ -94,25 +95,25 @@ def _encodable(text: str) -> bool:
 
 
 def report(error: DataError, on_bad: OnBad | None) -> None:
-    """Hands the error over, or raises it where nobody takes it."""
+    """Pass the error to `on_bad`, or raise it if there is no `on_bad`."""
     if on_bad is None:
         raise error
     on_bad(error)
 
 
 def need_file(path: Path) -> Path:
-    """The path. Raises `DataError` where there is no such file or it is empty."""
+    """The path. Raises `DataError` if there is no such file or it is empty."""
     if not path.is_file():
         beside = sorted(file.name for file in path.parent.glob("*"))[:10] if path.parent.is_dir() else []
-        found = f"its folder holds: {', '.join(beside) or 'nothing'}" if path.parent.is_dir() else "nor its folder"
-        raise DataError(f"no such file ({found})", file=path)
+        folder = f"its folder holds: {', '.join(beside) or 'nothing'}" if path.parent.is_dir() else "nor its folder"
+        raise DataError(f"no such file ({folder})", file=path)
     if path.stat().st_size == 0:
         raise DataError("the file is empty", file=path)
     return path
 
 
 def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
-    """The objects of a JSON array or of JSON lines, packed or not: the first character tells, not the name."""
+    """The objects of a JSON array or of JSON lines, compressed or not. The first character tells which."""
     file = need_file(Path(path))
     try:
         with _open(file) as stream:
@@ -129,7 +130,7 @@ def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[JsonRow
 
 
 def _guarded(file: Path, read: Callable[..., Iterator[JsonRow]], on_bad: OnBad | None) -> Iterator[JsonRow]:
-    """The rows up to where the file itself breaks off."""
+    """The rows up to the place at which the file is cut or damaged."""
     number = 0
     with _open(file) as stream:
         try:
@@ -141,13 +142,13 @@ def _guarded(file: Path, read: Callable[..., Iterator[JsonRow]], on_bad: OnBad |
 
 
 def _open(path: Path) -> TextIO:
-    """Text in which bytes that are not UTF-8 stay visible as lone surrogates, so that only their row is bad."""
+    """The file as text. Bytes that are not UTF-8 become lone surrogates, so that only their row is bad."""
     packed = cast(BinaryIO, open_binary(path))
     return io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
 def open_binary(path: Path) -> io.BufferedIOBase:
-    """A file's bytes, unpacked where the suffix says so: .gz, .bz2, .xz, .zst. Reading raises one of `BREAKS`."""
+    """A file's bytes, decompressed if its suffix is .gz, .bz2, .xz or .zst. Reading may raise one of `BREAKS`."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")
     if start := UNPACKERS.get(path.suffix):
@@ -156,7 +157,7 @@ def open_binary(path: Path) -> io.BufferedIOBase:
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes of a file of one or more packed streams. `start` gives a decoder and the error it raises."""
+    """The bytes of a file of one or more compressed streams. `start` makes a decoder and names its exception."""
 
     def __init__(self, path: Path, start: Callable[[], tuple[Any, type[Exception]]]) -> None:
         self.stream, self.start = path.open("rb"), start
@@ -165,16 +166,16 @@ class _Unpacked(io.RawIOBase):
         self.packed, self.ready = b"", memoryview(b"")
 
     def readable(self) -> bool:
-        """It is."""
+        """True: `io.RawIOBase` asks."""
         return True
 
     def close(self) -> None:
-        """Closes the packed file too."""
+        """Close the compressed file too."""
         self.stream.close()
         super().close()
 
     def readinto(self, target: Any) -> int:
-        """Fills `target` as far as the bytes at hand reach; 0 at the end."""
+        """Fill `target` with the bytes that are ready. Returns their number, 0 at the end of the file."""
         while not self.ready and self._more():
             continue
         size = min(len(target), len(self.ready))
@@ -182,7 +183,7 @@ class _Unpacked(io.RawIOBase):
         return size
 
     def _more(self) -> bool:
-        """Unpacks the next piece. False at the end of the file; a stream that is not closed there is cut."""
+        """Decompress the next piece. False at the end of the file. Raises EOFError if a stream is not closed there."""
         packed, self.packed = self.packed or self.stream.read(PIECE), b""
         if not packed and self.decoder:
             raise EOFError("the packed stream ended before its end-of-stream marker")
@@ -239,7 +240,7 @@ def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Jso
 
 
 def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[JsonRow]:
-    """Decodes one element at a time; only the text not yet decoded is held."""
+    """The elements, decoded one at a time. Only the text that is not decoded yet is in memory."""
     decoder, pieces = json.JSONDecoder(), _Pieces(stream.buffer)
     text, number = pieces.read(CHUNK).lstrip()[1:].lstrip(), 1
     while not text.startswith("]"):
@@ -259,14 +260,14 @@ def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Jso
 
 
 class _Pieces:
-    """Text of a file. Unlike `TextIO.read` it gives what it had when the file breaks off, and raises a read later."""
+    """The text of a file. If the file breaks off, the text before that comes first and the next read raises."""
 
     def __init__(self, stream: Any) -> None:
         self.stream, self.failure = stream, cast("Exception | None", None)
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
 
     def read(self, size: int) -> str:
-        """The text of `size` bytes or less; "" at the end."""
+        """The text of at most `size` bytes; "" at the end."""
         if self.failure:
             raise self.failure
         data = bytearray()
@@ -281,7 +282,10 @@ class _Pieces:
 
 
 def _after(text: str, stream: _Pieces) -> str:
-    """What follows the comma after an element, or the closing bracket."""
+    """The text behind the comma after an element, or from the closing bracket on.
+
+    Any other text gets a NUL in front, which no JSON value starts with, so that decoding it fails.
+    """
     while not (text := text.lstrip()) and (more := stream.read(CHUNK)):
         text = more
     return text[1:].lstrip() if text.startswith(",") else text if text.startswith("]") else f"\0{text}"
@@ -296,7 +300,7 @@ def _row(value: Any, file: str, number: int, on_bad: OnBad | None) -> JsonRow | 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not."""
+    """A temporary path beside `path`. It is renamed to `path` after the block, or removed if the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -311,7 +315,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """`path` for writing, gzipped where the name says so (same rows, same bytes); whole or not there at all."""
+    """`path` for writing, whole or not at all. It is compressed if its name ends in .gz; same rows give same bytes."""
     with atomic(path) as temporary, temporary.open("wb") as stream:
         if path.suffix != ".gz":
             yield stream
@@ -321,7 +325,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def content_hash(path: Path) -> str:
-    """The sha256 of a file's bytes, remembered until its size or time changes."""
+    """The sha256 of a file's bytes. It is cached until the size or the time of the file changes."""
     state = need_file(path).stat()
     return _hash(path.resolve(), state.st_size, state.st_mtime_ns)
 

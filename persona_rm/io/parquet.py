@@ -1,4 +1,4 @@
-"""Rows of Parquet files, by pyarrow (the extra `data`). In Parquet null means that the row lacks the key."""
+"""Reads and writes rows of Parquet files with pyarrow (extra `data`). A null means that the row lacks the key."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -14,7 +14,7 @@ ITEMS = {
     "User-Generated Content": ("prompt", "comment"),
     "Pair-wise Comparative Feedback": ("prompt", "chosen", "rejected"),
 }
-"""The columns that hold lists of objects, and the texts of those."""
+"""The columns that hold lists of objects, and the texts of these objects."""
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -27,7 +27,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def read_parquet(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
-    """Every row, batch by batch. A file that is no Parquet, or breaks off, goes to `on_bad` or raises `DataError`."""
+    """Every row, read batch by batch. The error of a file that is broken goes to `on_bad`, or is raised."""
     pyarrow, parquet = _pyarrow()
     number = 0
     try:
@@ -48,7 +48,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def write_parquet(path: Path, rows: Iterator[dict[str, Any]], named: Path) -> int:
-    """Writes rows whose columns the first 1,024 show; returns how many. `named` is the file that errors speak of."""
+    """Write rows and return how many. The first 1,024 rows decide the columns. Errors name the file `named`."""
     pyarrow, parquet = _pyarrow()
     schema, count, writer = None, 0, None
     try:
@@ -71,7 +71,7 @@ def write_parquet(path: Path, rows: Iterator[dict[str, Any]], named: Path) -> in
 
 
 def _schema(pyarrow: Any, batch: list[dict[str, Any]]) -> Any:
-    """Types of the format's own columns by name, of others by what they hold."""
+    """The schema: columns of the format have fixed types, others have the type of their values."""
     columns = list(dict.fromkeys(key for row in batch for key in row))
     return pyarrow.schema([(column, _type(pyarrow, column, batch)) for column in columns])
 
@@ -91,7 +91,7 @@ def _type(pyarrow: Any, column: str, batch: list[dict[str, Any]]) -> Any:
 
 
 def _check_kept(batch: list[dict[str, Any]], table: list[dict[str, Any]], named: Path, before: int) -> None:
-    """Arrow leaves out, in silence, keys that the schema lacks."""
+    """Raises `DataError` if a value was lost, because Arrow silently leaves out keys that the schema lacks."""
     for number, (row, kept) in enumerate(zip(batch, table, strict=True), start=before + 1):
         read = without_nulls(kept)
         for key, value in row.items():

@@ -1,4 +1,4 @@
-"""One look for every progress bar: what is done, of how many, and the time that is left."""
+"""The progress bar of every stage: what is done, of how many, and the time that is left."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +9,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Update(Protocol):
-    """`done` of the total are done; `text` stands beside the label."""
+    """Show that `done` of the total are done, with `text` beside the label."""
 
     def __call__(self, done: int, text: str = "") -> None: ...
 
 
 @contextmanager
 def progress_bar(console: Console | None, label: str, total: int) -> Iterator[Update]:
-    """A bar that goes when the block ends. None without a console, or on one that is quiet or no terminal: what the
-    block prints is left alone then."""
+    """A bar that disappears when the block ends.
+
+    No bar is drawn without a console, or on one that is quiet or no terminal, so that it does not mix with output.
+    """
     drawn = console is not None and console.is_terminal and not console.quiet
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

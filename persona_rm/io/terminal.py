@@ -1,4 +1,4 @@
-"""The consoles that the library prints to. Texts reach them as they are: names of users and paths are no markup."""
+"""The consoles that the library prints to. They print texts as they are: user names and paths are not markup."""
 
 from typing import IO, Any
 
@@ -6,9 +6,9 @@ from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 UNBOUNDED = 100_000
-"""Columns of a console that is no terminal: more than any line has, so that nothing is wrapped or cut."""
+"""The width of a console that is not a terminal. No line is longer, so nothing is wrapped or cut."""
 RULE = 80
-"""Columns of a rule there."""
+"""The length of a rule on such a console."""
 
 
 class PlainConsole(Console):

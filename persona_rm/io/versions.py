@@ -1,4 +1,4 @@
-"""Which versions made something: for cards and reports."""
+"""Versions of installed packages, for data cards and reports."""
 
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -6,10 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
     """The version of each of these packages that is installed."""
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

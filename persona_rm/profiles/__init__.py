@@ -1,4 +1,4 @@
-"""Where the states of people are kept: a snapshot for training, a file for one node, a server for a cluster."""
+"""Stores of user states: a snapshot for training, a file for one node, a server for a cluster."""
 
 from pathlib import PurePath
 
@@ -22,9 +22,10 @@ FORMS = (
 
 
 def open_store(url: str) -> ProfileStore:
-    """The store that `url` names, open: `FORMS`. A redis URL may end in `?namespace=NAME`, "default" without.
+    """Open the store that `url` names; `FORMS` lists the forms. A redis URL may end in `?namespace=NAME`.
 
-    Raises `UnknownName` for another form, `DataError` for a store that cannot be opened, `MissingExtra`.
+    Raises `UnknownName` for another form, `DataError` if the store cannot be opened, and `MissingExtra` if its package
+    is not installed.
     """
     scheme, colon, _ = url.partition(":")
     if colon and scheme in PROFILES.names():
@@ -33,7 +34,7 @@ def open_store(url: str) -> ProfileStore:
     suffix = PurePath(url).suffix
     if suffix in ENDINGS and "://" not in url:
         return open_store(f"{ENDINGS[suffix]}:{url}")
-    # the rest of an unknown URL may hold a password
+    # The rest of an unknown URL may hold a password, so the message does not show it.
     shown = f"{scheme}:" if colon else f"a path that ends in {suffix!r}"
     raise UnknownName(f"no profile store of the form {shown}; there is: {FORMS}")
 

@@ -1,10 +1,10 @@
 """An immutable snapshot for training: one Arrow file, mapped into memory and shared by every process of a node.
 
-Rows stand in the order of ids. Beside them stand the first 64 bits of the ids' hashes, sorted, and the row of each: a
-batch is looked up by one binary search over numbers, whatever the ids look like, and nothing is built at opening.
-`erase` writes tombstones beside the file, which every opening honours, and an open one at its next call; the bytes
-themselves leave when `write_snapshot` writes the file again. What an opening saw erased it never shows again.
-An open snapshot stays as it was, whatever stands at its path, until `refresh`.
+Rows are sorted by user id. Two more columns hold the first 64 bits of the ids' hashes, sorted, and the row of each. A
+batch is looked up by one binary search over these numbers, whatever the ids look like, and opening builds no index.
+`erase` writes tombstones beside the file. They hold from the next call of an open snapshot on; the bytes of the state
+leave the disk when `write_snapshot` writes the file again. A user that an open snapshot saw erased stays erased in it.
+An open snapshot keeps its content until `refresh`, even if its path gets another file.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ COLUMNS = {"id": "large_binary", "state": "large_binary", "key": "uint64", "row"
 
 @dataclass(frozen=True, slots=True)
 class StateTable:
-    """The columns of an open file, none of them copied."""
+    """The columns of an open file, mapped and not copied."""
 
     ids: Any
     states: Any
@@ -40,7 +40,7 @@ class StateTable:
     version: str
     source: Any
     stamp: tuple[int, int]
-    """Which file this is: its number and when it was written."""
+    """The inode number and the time of writing, to tell one file at the path from the next."""
 
 
 class ArrowSnapshot(ProfileStore):
@@ -62,30 +62,30 @@ class ArrowSnapshot(ProfileStore):
         return cls(path_of(url))
 
     def open(self) -> Self:
-        """Maps the file, once."""
+        """Map the file, unless it is mapped already."""
         if self._table is None:
             self._table, self._gone, self._looked = _mapped(self.path), {}, {}
         self._dead()
         return self
 
     def close(self) -> None:
-        """Lets go of the mapping."""
+        """Close the mapping."""
         if self._table is not None:
             self._table.source.close()
         self._table = None
 
     def refresh(self) -> None:
-        """Opens the file that stands at the path now, where it is another one. Raises `DataError` for a bad one."""
+        """Open the file that is at the path now, if it is another one. Raises `DataError` if it is no snapshot."""
         if self._table is not None and _stamp(need_file(self.path)) != self._table.stamp:
             self._table, self._gone, self._looked = _mapped(self.path), {}, {}
 
     @property
     def version(self) -> str:
-        """The sha256 of ids and states: the same people in the same state, the same version."""
+        """The sha256 of ids and states: the same users with the same states have the same version."""
         return self._opened().version
 
     def verify(self) -> None:
-        """Reads the whole file and raises `DataError` where it is not what was written."""
+        """Read the whole file. Raises `DataError` if it is not what was written."""
         table = self._opened()
         ids = table.ids.to_pylist()
         whole = _content(zip(ids, table.states.to_pylist(), strict=True)) == table.version
@@ -112,7 +112,7 @@ class ArrowSnapshot(ProfileStore):
         return self._table
 
     def _dead(self) -> Mapping[str, str]:
-        """Tombstones, which an open snapshot only adds to: a readmitted person's state is in the next file."""
+        """Tombstones. An open snapshot only adds to them: the state of a readmitted user is in the next file."""
         now = self.tombstones.dates()
         if now is not self._looked:
             self._looked, self._gone = now, {**now, **self._gone}
@@ -125,7 +125,7 @@ class ArrowSnapshot(ProfileStore):
         states = _values(table.states, [places[wanted[user]] for user in there])
         return dict(zip(there, states, strict=True))
 
-    def _write(self, found: Sequence[Record], readmit: bool) -> NoReturn:
+    def _write(self, rows: Sequence[Record], readmit: bool) -> NoReturn:
         raise DataError(
             "a snapshot cannot be changed: write a new one with persona_rm.profiles.arrow.write_snapshot, or keep "
             "states that change in sqlite:PATH or redis://HOST:PORT/DB",
@@ -148,12 +148,12 @@ class ArrowSnapshot(ProfileStore):
 def write_snapshot(
     path: str | Path, states: Iterable[UserState], erased: Mapping[str, str] | None = None, *, readmit: bool = False
 ) -> Path:
-    """Writes the snapshot whole or not at all, sorted by id; the texts of all states are held in memory meanwhile.
+    """Write the snapshot whole or not at all, sorted by id. All texts are held in memory meanwhile.
 
-    `erased` (user id -> ISO date, as `ProfileStore.erased` gives it) leaves these people out and adds their
-    tombstones. Those that stand beside `path` from before are honoured too, unless `readmit`: then only `erased`
-    counts, and the tombstones of the others who are in `states` are lifted.
-    Raises `DataError` for a bad state, or one person twice.
+    `erased` (user id to ISO date, as `ProfileStore.erased` returns it) leaves these users out and adds their
+    tombstones. Tombstones that are beside `path` already count too. With `readmit` only `erased` counts, and the
+    tombstones of the other users in `states` are lifted.
+    Raises `DataError` for a bad state, or if a user comes twice.
     """
     target, pyarrow = Path(path), _pyarrow()
     stones = Tombstones(target.with_name(target.name + BESIDE))
@@ -211,7 +211,7 @@ def _content(rows: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def _mapped(path: Path) -> StateTable:
-    """The columns of a snapshot, checked as far as reading them safely needs. Raises `DataError`."""
+    """The columns of a snapshot, checked as far as safe reading needs it. Raises `DataError` for a bad file."""
     pyarrow = _pyarrow()
     if path.is_dir():
         raise DataError("a folder; a snapshot is one file", file=path)
@@ -229,7 +229,8 @@ def _columns(pyarrow: Any, path: Path) -> StateTable:
     reader = pyarrow.ipc.open_file(source)
     _check(reader.schema, reader.num_record_batches, path)
     batch = reader.get_batch(0)
-    batch.validate(full=True)  # offsets of a damaged file may point anywhere; costs no reading of states
+    # Offsets of a damaged file may point outside of it. Validation reads the offsets and not the states.
+    batch.validate(full=True)
     if any(column.null_count for column in batch.columns):
         raise DataError("damaged: values are missing; write it again", file=path)
     keys, rows = batch.column("key").to_numpy(), batch.column("row").to_numpy()
@@ -241,8 +242,8 @@ def _columns(pyarrow: Any, path: Path) -> StateTable:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _check(schema: Any, batches: int, path: Path) -> None:
@@ -255,25 +256,33 @@ def _check(schema: Any, batches: int, path: Path) -> None:
 
 
 def _places(table: StateTable, sha256s: Sequence[str]) -> dict[str, int]:
-    """The rows of those hashes that are there. Two people may share a key, never a hash: who is not found at the
-    first place of a key is looked for at the next."""
+    """The rows of those hashes that are in the table.
+
+    `keys` are sorted 64-bit prefixes of hashes, so two users may share a key, but never a hash. `left` are the
+    positions in `sha256s` that are still open, `places` the position in `keys` to compare each with.
+    """
     keys = np.array([_key(sha256) for sha256 in sha256s], dtype=np.uint64)
     places, left = np.searchsorted(table.keys, keys), np.arange(len(keys))
-    found: dict[str, int] = {}
+    rows_of: dict[str, int] = {}
     while len(left):
+        # A hash whose key is not at its place is not in the table: drop it.
         left = left[places[left] < len(table.keys)]
         left = left[table.keys[places[left]] == keys[left]]
         rows = table.rows[places[left]]
         ids = _values(table.ids, rows)
-        same = [hashlib.sha256(one).hexdigest() == sha256s[i] for i, one in zip(left.tolist(), ids, strict=True)]
-        found.update((sha256s[i], row) for i, row, it in zip(left.tolist(), rows.tolist(), same, strict=True) if it)
-        left = left[~np.array(same, dtype=bool)]
+        other_user = np.ones(len(left), dtype=bool)
+        for position, (open_, row, id_) in enumerate(zip(left.tolist(), rows.tolist(), ids, strict=True)):
+            if hashlib.sha256(id_).hexdigest() == sha256s[open_]:
+                rows_of[sha256s[open_]] = row
+                other_user[position] = False
+        # The same key of another user: compare with the next place.
+        left = left[other_user]
         places[left] += 1
-    return found
+    return rows_of
 
 
 def _values(column: Any, rows: Any) -> list[bytes]:
-    """Those of `rows`, in one call: half the time of one by one."""
+    """The values of these rows, in one call: that takes half the time of one by one."""
     taken: list[bytes] = column.take(np.asarray(rows, dtype=np.uint32)).to_pylist()
     return taken
 

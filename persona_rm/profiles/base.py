@@ -1,34 +1,34 @@
-"""The contract of a profile store: where the states of people are kept between adapting and scoring.
+"""The contract of a profile store: it keeps user states between adapting and scoring.
 
-Every store answers the same three calls. `get` and `put` speak of states, `erase` of the right to be forgotten: it
-removes the state and leaves a tombstone, the sha256 of the id and a date and nothing else, so that a later import
-cannot bring the person back unseen. The hash of an id that can be guessed can be guessed too: tombstones are
-pseudonymous, not anonymous. No error carries a word of a state; ids, versions and dates are named.
+Every store has the same three verbs. `get` and `put` read and write states. `erase` serves the right to be forgotten:
+it removes the state and leaves a tombstone, which holds the sha256 of the id and a date and nothing else, so that a
+later import cannot bring the user back unnoticed. If an id can be guessed, its hash can be guessed too: tombstones are
+pseudonymous, not anonymous. Error messages name ids, versions and dates, and never the content of a state.
 """
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn, Self
 
 from persona_rm.errors import DataError
-from persona_rm.types import UserState
+from persona_rm.types import STORED, UserState
 
 SCHEMA = 1
-"""The layout of a store; written into it, and checked at opening."""
-FIELDS = tuple(field.name for field in fields(UserState))
+"""The layout of a store. It is written into the store and checked when the store is opened."""
+FIELDS = STORED
 NAMES = frozenset(FIELDS)
 DECODER = json.JSONDecoder()
 LARGEST = 2**53
-"""Versions stay below it: a Redis script compares them as doubles."""
+"""Versions stay below this, because a Redis script compares them as doubles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A state as every store keeps it."""
+    """A state in the form in which every store keeps it."""
 
     user_id: str
     sha256: str
@@ -37,13 +37,13 @@ class Record:
 
 
 class ProfileStore(ABC):
-    """States by user id. Opened by the first call, or by `open`; closing and calling again opens again."""
+    """States by user id. The first call opens the store, and a call after `close` opens it again."""
 
     kind: ClassVar[str]
 
     def __init__(self, where: str) -> None:
         self.where = where
-        """The place without passwords: for errors and `repr`."""
+        """The location without passwords, for errors and `repr`."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.where!r})"
@@ -51,41 +51,41 @@ class ProfileStore(ABC):
     @classmethod
     @abstractmethod
     def from_url(cls, url: str) -> Self:
-        """The store that a URL of its scheme names, not opened yet. Raises `DataError` for one it cannot read."""
+        """The store that a URL of its scheme names, not opened yet. Raises `DataError` if the URL is malformed."""
 
     @abstractmethod
     def open(self) -> Self:
-        """Opens it now. Raises `DataError` where it is no store of this layout, `MissingExtra` without its package."""
+        """Open the store. Raises `DataError` if it has another layout, `MissingExtra` if its package is missing."""
 
     def get(self, user_ids: Sequence[str]) -> dict[str, UserState]:
-        """The states of those that are there, in the order asked. Raises `DataError` naming user for a broken one."""
+        """The states of the users that have one, in the order of the ids. Raises `DataError` for a broken state."""
         wanted = hashes(user_ids)
-        found = self._read(wanted)
-        return {user: read_state(user, found[user], self.where) for user in wanted if user in found}
+        texts = self._read(wanted)
+        return {user: read_state(user, texts[user], self.where) for user in wanted if user in texts}
 
     def put(self, states: Sequence[UserState], *, readmit: bool = False) -> None:
-        """Inserts or replaces all of them, or none. Raises `DataError` naming the user where
+        """Insert or replace all of the states, or none of them. Raises `DataError` naming the user if
 
-        - a state belongs to nobody, or is no JSON;
-        - its version is lower than the stored one: somebody else wrote later evidence;
-        - the person was erased, unless `readmit` takes them again.
+        - a state has no user id, or cannot be written as JSON;
+        - its version is lower than the stored one, so another writer stored later evidence;
+        - the user was erased, unless `readmit` stores them again.
         """
-        if found := records(states):
-            self._write(found, readmit)
+        if rows := records(states):
+            self._write(rows, readmit)
 
     def erase(self, user_ids: Sequence[str]) -> int:
-        """Removes states and leaves tombstones, also for those not there; returns how many were there."""
+        """Remove states and leave tombstones, also for users without a state; returns how many had one."""
         wanted = hashes(user_ids)
         return self._remove(wanted, today()) if wanted else 0
 
     def erased(self, user_ids: Sequence[str]) -> dict[str, str]:
-        """The ISO date (UTC) at which each was erased; those that were not, or were readmitted, are left out."""
+        """The ISO date (UTC) on which each user was erased. Users who were not, or were readmitted, are left out."""
         wanted = hashes(user_ids)
         dates = self._dates(list(wanted.values()))
         return {user: dates[sha256] for user, sha256 in wanted.items() if sha256 in dates}
 
     def export(self, user_id: str) -> dict[str, Any]:
-        """Plain JSON of everything that is held about a person, for the person. Raises `DataError` for unknown."""
+        """Everything that is stored about a user, as plain JSON. Raises `DataError` if nothing is stored."""
         state = self.get([user_id]).get(user_id)
         if state is None:
             when = self.erased([user_id]).get(user_id)
@@ -94,7 +94,7 @@ class ProfileStore(ABC):
         return {"user_id": user_id, "schema": SCHEMA, "state": json.loads(state.to_json())}
 
     def refresh(self) -> None:  # noqa: B027 - most stores have nothing to do
-        """From now on what was written meanwhile is read: stores that read it anyway have nothing to do."""
+        """Read what other writers wrote meanwhile. Stores that always read the current data have nothing to do."""
 
     @abstractmethod
     def ids(self) -> Iterator[str]:
@@ -102,11 +102,11 @@ class ProfileStore(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many people have a state."""
+        """The number of users that have a state."""
 
     @abstractmethod
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Close files and connections."""
 
     def __enter__(self) -> Self:
         return self.open()
@@ -116,19 +116,19 @@ class ProfileStore(ABC):
 
     @abstractmethod
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
-        """Texts of those of `wanted` (id -> sha256) that are there."""
+        """The stored texts of those users in `wanted` (id to sha256) that have one."""
 
     @abstractmethod
-    def _write(self, found: Sequence[Record], readmit: bool) -> None:
-        """Checks and writes in one step that nobody can come between."""
+    def _write(self, rows: Sequence[Record], readmit: bool) -> None:
+        """Check and write in one transaction, so that no other writer comes in between."""
 
     @abstractmethod
     def _remove(self, wanted: Mapping[str, str], date: str) -> int:
-        """Removes `wanted` (id -> sha256); an older tombstone keeps its date."""
+        """Remove the users in `wanted` (id to sha256). An older tombstone keeps its date."""
 
     @abstractmethod
     def _dates(self, sha256s: Sequence[str]) -> dict[str, str]:
-        """Dates of those hashes that have a tombstone."""
+        """The dates of those hashes that have a tombstone."""
 
     def _stale(self, user_id: str, version: int, stored: int) -> NoReturn:
         problem = (
@@ -138,7 +138,7 @@ class ProfileStore(ABC):
 
     def _forgotten(self, user_id: str, date: str) -> NoReturn:
         problem = f"user {user_id!r} was erased on {date}; nothing was written"
-        raise DataError(f"{problem}. Where the person came back, readmit=True takes them again", file=self.where)
+        raise DataError(f"{problem}. If the user came back, readmit=True stores them again", file=self.where)
 
 
 def today() -> str:
@@ -147,7 +147,7 @@ def today() -> str:
 
 
 def hashes(user_ids: Sequence[str]) -> dict[str, str]:
-    """Each id once, with its sha256. Raises `DataError` for what is no list of ids."""
+    """Each id once, with its sha256. Raises `DataError` if `user_ids` is a text instead of a list of ids."""
     if isinstance(user_ids, str):
         raise DataError("a list of user ids is asked for, found one text: put it in a list")
     return {user: hash_of(user) for user in dict.fromkeys(user_ids)}
@@ -162,22 +162,22 @@ def hash_of(user_id: str) -> str:
 
 
 def records(states: Iterable[UserState]) -> list[Record]:
-    """What will be stored; of one person's states the last. Raises `DataError` for a bad one, or for wrong order."""
-    found: dict[str, Record] = {}
+    """The records to store, of each user the last. Raises `DataError` for a bad state or a falling version."""
+    last: dict[str, Record] = {}
     for state in states:
         new = record(state)
-        old = found.get(new.user_id)
+        old = last.get(new.user_id)
         if old and old.version > new.version:
             problem = f"version {new.version} of user {new.user_id!r} follows version {old.version} in one put"
             raise DataError(f"stale write: {problem}; nothing was written")
-        found[new.user_id] = new
-    return list(found.values())
+        last[new.user_id] = new
+    return list(last.values())
 
 
 def record(state: UserState) -> Record:
-    """The state as text. Raises `DataError` naming the user, without a word of the state."""
+    """The state as text. Raises `DataError` naming the user, without any content of the state."""
     if not state.user_id:
-        raise DataError(f"a state of nobody (method {state.method!r}, user_id {state.user_id!r}) cannot be stored")
+        raise DataError(f"a state without a user id cannot be stored (method {state.method!r}, {state.user_id!r})")
     if type(state.version) is not int or not 0 <= state.version < LARGEST:
         raise DataError(f"user {state.user_id!r}: a version is a whole number from 0 to 2**53")
     sha256 = hash_of(state.user_id)
@@ -188,7 +188,7 @@ def record(state: UserState) -> Record:
 
 
 def _written(state: UserState) -> bytes | None:
-    """None where it cannot be: the caller raises outside, because Python's own errors carry the text along."""
+    """None if the state is not JSON. The caller raises, because Python's own errors would quote the text."""
     try:
         text = state.to_json()
         if "NaN" in text or "Infinity" in text:
@@ -206,12 +206,16 @@ def read_state(user_id: str, text: bytes, where: str) -> UserState:
     """The inverse of `record`. Raises `DataError` naming the user and what to do."""
     data = _parsed(text)
     if isinstance(data, dict) and data.keys() == NAMES and _fits(data, user_id):
+        data["evidence"] = tuple(data["evidence"])
         return UserState(**data)
     raise DataError(f"user {user_id!r}: {_fault(data)}. Put the state again, or erase the user", file=where)
 
 
 def _parsed(text: bytes) -> Any:
-    """As `json.loads`, without its search for encodings and white space: a tenth of a look-up. None for no JSON."""
+    """The parsed text, None if it is not JSON.
+
+    This is `json.loads` without its search for encodings and white space, which saves a tenth of a look-up.
+    """
     try:
         whole = text.decode()
         data, end = DECODER.raw_decode(whole)
@@ -221,13 +225,14 @@ def _parsed(text: bytes) -> Any:
 
 
 def _fits(data: Mapping[str, Any], user_id: str) -> bool:
-    """Written out: a look-up of many people comes here for each."""
+    """Whether the fields have their types. The comparisons are written out, because every look-up runs them."""
     return (
         data["user_id"] == user_id
         and type(data["method"]) is str
         and type(data["payload"]) is dict
         and type(data["n_items"]) is int
         and type(data["version"]) is int
+        and type(data["evidence"]) is list
     )
 
 
@@ -239,15 +244,15 @@ def _fault(data: Any) -> str:
         lacks = f"lacks {', '.join(missing)}; " if missing else ""
         return f"the stored state has another layout ({lacks}{unknown} unknown fields): another version wrote it"
     if isinstance(data["user_id"], str) and _fits(data, data["user_id"]):
-        return "the state stored under this id is somebody else's"
+        return "the state stored under this id belongs to another user"
     return "a field of the stored state is of another kind: another version wrote it"
 
 
-def check_schema(found: str, where: str) -> None:
-    """Raises `DataError` for a store of another layout, given as the text or number that it carries."""
-    if found == str(SCHEMA):
+def check_schema(layout: str, where: str) -> None:
+    """Raises `DataError` if a store has another layout; `layout` is the text or number that it carries."""
+    if layout == str(SCHEMA):
         return
-    newer = found.isdigit() and int(found) > SCHEMA
+    newer = layout.isdigit() and int(layout) > SCHEMA
     what = "update persona_rm to read it" if newer else "write the states into a new store with this version"
-    shown = found if found.isdigit() else "unknown"
+    shown = layout if layout.isdigit() else "unknown"
     raise DataError(f"a profile store of layout {shown}; this version reads layout {SCHEMA}: {what}", file=where)

@@ -1,4 +1,4 @@
-"""SCHEME:PATH, the form in which stores that are files are named."""
+"""SCHEME:PATH, the form of the URL of a store that is a file."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from persona_rm.errors import DataError
 
 
 def path_of(url: str) -> Path:
-    """The path in SCHEME:PATH. Raises `DataError` where there is none."""
+    """The path in SCHEME:PATH. Raises `DataError` if there is none."""
     scheme, _, rest = url.partition(":")
     if not rest or rest.startswith("//"):
         raise DataError(f"write {scheme}:PATH, the path without // before it; found {url!r}")

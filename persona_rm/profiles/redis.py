@@ -1,9 +1,9 @@
-"""States on a Redis (or Valkey) server: for a cluster of machines that read and write at once, at low latency.
+"""User states on a Redis (or Valkey) server: for a cluster of machines that read and write at low latency.
 
 Four keys under `persona_rm:{NAMESPACE}:` hold everything: `schema`, and the hashes `states`, `versions` (by user id)
-and `erased` (by sha256). The braces are Redis's own: all four stand in one slot of a Redis cluster, so one script sees
-all of them. Batches are read in one round trip. What was erased stays in the server's dumps and append-only file until
-it rewrites them (BGSAVE, BGREWRITEAOF).
+and `erased` (by sha256). The braces are a hash tag of Redis: they put all four keys into one slot of a Redis cluster,
+so that one script can access all of them. A batch is read in one round trip. Erased states stay in the server's dumps
+and append-only file until it rewrites them (BGSAVE, BGREWRITEAOF).
 """
 
 import re
@@ -18,7 +18,7 @@ from persona_rm.profiles.base import SCHEMA, ProfileStore, Record, check_schema
 T = TypeVar("T")
 NAMESPACE = re.compile(r"[\w.-]{1,100}", re.ASCII)
 CODE = re.compile(r"[A-Z]{2,20}\b")
-"""The word that Redis puts before its errors; what follows may quote arguments."""
+"""The word at the start of an error of Redis. The text behind it may quote arguments, so it is not shown."""
 SCHEMES = ("redis", "rediss")
 PORT = 6379
 MANY = 1000
@@ -38,9 +38,10 @@ for i = 2, #ARGV, 4 do
 end
 return {'ok', 0, ''}
 """
-"""Looks first and writes then; a script runs alone, so all of it holds or none.
+"""Checks all states first and then writes them. A script runs alone, so all of it takes effect or none.
 
-The first write must be one that a full server refuses: once a script has written, Redis lets it go on."""
+The first write must be one that a server without free memory rejects: after a script has written once, Redis lets it
+finish."""
 
 
 class RedisStore(ProfileStore):
@@ -70,26 +71,26 @@ class RedisStore(ProfileStore):
         return cls(plain, namespace)
 
     def open(self) -> Self:
-        """Connects, and writes the layout where the namespace is new."""
+        """Connect, and write the layout if the namespace is new."""
         if self._client is None:
             client = _client(self._url)
-            found = self._ask(lambda: client.get(self._schema))
-            if found is None:
+            layout = self._ask(lambda: client.get(self._schema))
+            if layout is None:
                 self._ask(lambda: client.set(self._schema, SCHEMA, nx=True))
-                found = self._ask(lambda: client.get(self._schema))
-            check_schema(found.decode(errors="replace"), self.where)
+                layout = self._ask(lambda: client.get(self._schema))
+            check_schema(layout.decode(errors="replace"), self.where)
             self._client = client
         return self
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         if self._client is not None:
             self._client.close()
         self._client = None
 
     def ids(self) -> Iterator[str]:
         """In no order."""
-        seen: set[bytes] = set()  # a hash that grows meanwhile may show a field twice
+        seen: set[bytes] = set()  # a hash that grows during the scan may show a field twice
         cursor: int | None = None
         while cursor != 0:
             cursor, part = self._ask(partial(self._opened().hscan, self._versions, cursor or 0, count=MANY))
@@ -103,16 +104,16 @@ class RedisStore(ProfileStore):
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
         return self._fields(self._states, list(wanted))
 
-    def _write(self, found: Sequence[Record], readmit: bool) -> None:
-        given = [part for row in found for part in (row.user_id, row.sha256, row.version, row.text)]
+    def _write(self, rows: Sequence[Record], readmit: bool) -> None:
+        given = [part for row in rows for part in (row.user_id, row.sha256, row.version, row.text)]
         keys = [self._states, self._versions, self._erased]
-        said, place, value = self._ask(
+        status, place, value = self._ask(
             lambda: self._opened().register_script(PUT)(keys=keys, args=[int(readmit), *given])
         )
-        row = found[place]
-        if said == b"erased":
+        row = rows[place]
+        if status == b"erased":
             self._forgotten(row.user_id, value.decode())
-        if said == b"stale":
+        if status == b"stale":
             self._stale(row.user_id, row.version, int(value))
 
     def _remove(self, wanted: Mapping[str, str], date: str) -> int:
@@ -127,7 +128,7 @@ class RedisStore(ProfileStore):
         return {sha256: date.decode() for sha256, date in self._fields(self._erased, sha256s).items()}
 
     def _fields(self, key: str, names: Sequence[str]) -> dict[str, bytes]:
-        """Those fields of a hash that are there; one round trip."""
+        """The fields of a hash that exist, in one round trip."""
         if not names:
             return {}
         pipe = self._opened().pipeline(transaction=False)
@@ -141,7 +142,7 @@ class RedisStore(ProfileStore):
         return self._client
 
     def _ask(self, work: Callable[[], T]) -> T:
-        """What the server answers. Its errors become ours without their text, which may quote what was sent."""
+        """The server's answer. Its errors become `DataError` without their text, which may quote what was sent."""
         failures = _package().RedisError
         try:
             return work()
@@ -149,12 +150,12 @@ class RedisStore(ProfileStore):
             code = CODE.match(str(error))
             problem = f"{type(error).__name__}{f' ({code.group()})' if code else ''}"
         raise DataError(
-            f"the Redis server did not do it: {problem}. Does it run, and may this user write?", file=self.where
+            f"the Redis server failed: {problem}. Check that it runs and that this user may write", file=self.where
         )
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of a URL. Raises `DataError`, which shows nothing of it: it may hold a password."""
+    """The parts of a URL. Raises `DataError`, which does not show the URL, because it may hold a password."""
     try:
         parts = urlsplit(url)
         good = parts.scheme in SCHEMES and parts.hostname and (parts.port or PORT)

@@ -1,11 +1,11 @@
-"""States in one SQLite file: for one node whose states change. Many threads and processes may read and write at once.
+"""User states in one SQLite file, for one node. Many threads and processes may read and write at the same time.
 
-Write-ahead log, a rowid table with an index on the id (a table WITHOUT ROWID grows to three times the size). Not for
-network drives, where the log's shared memory does not work.
+The file uses a write-ahead log, and a rowid table with an index on the id (a table WITHOUT ROWID grows to three times
+the size). It does not work on network drives, which lack the shared memory that the log needs.
 
-Erasing leaves no byte behind. `secure_delete` alone does not reach that: when pages were split, copies of rows lie in
-their gaps. So `erase` also rebuilds the file (VACUUM) and empties the log, which takes seconds per 100 MB;
-erase people in batches. A tombstone remembers that its rebuilding is pending, and the next `erase` makes up for it.
+Erasing leaves no byte behind. `secure_delete` alone does not achieve that: after a page was split, copies of rows stay
+in its gaps. So `erase` also rebuilds the file (VACUUM) and empties the log. This takes seconds per 100 MB, so erase
+users in batches. A tombstone records that its rebuilding is pending, and the next `erase` completes it.
 """
 
 import os
@@ -36,16 +36,19 @@ ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.stat
 BURY = """INSERT INTO erased VALUES (?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET pending = max(pending, excluded.pending)"""
 MANY = 500
-"""Values of one IN (...)."""
+"""The largest number of values in one `IN (...)`."""
 PAGE = 1000
 MAPPED = 1 << 31
-"""Bytes of the file that are read in place, without a copy: a third more lookups a second."""
+"""Bytes of the file that are mapped and read without a copy, for a third more look-ups a second."""
 INHERITED: list[sqlite3.Connection] = []
-"""Connections of the parent of a forked process, kept from being closed: that would end the parent's locks."""
+"""Connections of the parent of a forked process. Closing them would release the locks of the parent."""
 
 
 class SqliteStore(ProfileStore):
-    """The store in the file at `path`, which is made where it is missing. `timeout_s`: how long to wait for others."""
+    """The store in the file at `path`, which is created if it is missing.
+
+    `timeout_s` is how long a call waits for the locks of other processes.
+    """
 
     kind = "sqlite"
 
@@ -61,13 +64,13 @@ class SqliteStore(ProfileStore):
         return cls(path_of(url))
 
     def open(self) -> Self:
-        """Opens the file, or makes it."""
+        """Open the file, or create it."""
         with self._lock:
             self._db()
         return self
 
     def close(self) -> None:
-        """Closes the connection; the last one to close folds the log into the file."""
+        """Close the connection. The last connection that closes folds the log into the file."""
         with self._lock:
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
@@ -78,11 +81,11 @@ class SqliteStore(ProfileStore):
         sql, after = f"SELECT id FROM states WHERE id > ? ORDER BY id LIMIT {PAGE}", b""
         while True:
             with self._step("") as db:
-                found = [row[0] for row in db.execute(sql, (after.decode(),))]
-            yield from (user_id.decode() for user_id in found)
-            if len(found) < PAGE:
+                page = [row[0] for row in db.execute(sql, (after.decode(),))]
+            yield from (user_id.decode() for user_id in page)
+            if len(page) < PAGE:
                 return
-            after = found[-1]
+            after = page[-1]
 
     def __len__(self) -> int:
         with self._step("") as db:
@@ -92,22 +95,22 @@ class SqliteStore(ProfileStore):
         with self._step("BEGIN") as db:
             return {user.decode(): text for user, text in _among(db, "id, state FROM states WHERE id", wanted)}
 
-    def _write(self, found: Sequence[Record], readmit: bool) -> None:
-        hashes = [row.sha256 for row in found]
+    def _write(self, rows: Sequence[Record], readmit: bool) -> None:
+        hashes = [row.sha256 for row in rows]
         with self._step("BEGIN IMMEDIATE") as db:
             stored: dict[bytes, int] = dict(
-                _among(db, "id, version FROM states WHERE id", [row.user_id for row in found])
+                _among(db, "id, version FROM states WHERE id", [row.user_id for row in rows])
             )
             dates: dict[bytes, bytes] = (
                 {} if readmit else dict(_among(db, "sha256, date FROM erased WHERE sha256", hashes))
             )
-            for row in found:
+            for row in rows:
                 if date := dates.get(row.sha256.encode()):
                     self._forgotten(row.user_id, date.decode())
                 if (version := stored.get(row.user_id.encode(), 0)) > row.version:
                     self._stale(row.user_id, row.version, version)
             db.executemany("DELETE FROM erased WHERE sha256 = ?", [(sha256,) for sha256 in hashes])
-            db.executemany(PUT, [(row.user_id, row.version, row.text) for row in found])
+            db.executemany(PUT, [(row.user_id, row.version, row.text) for row in rows])
 
     def _remove(self, wanted: Mapping[str, str], date: str) -> int:
         with self._step("BEGIN IMMEDIATE") as db:
@@ -119,23 +122,23 @@ class SqliteStore(ProfileStore):
 
     def _dates(self, sha256s: Sequence[str]) -> dict[str, str]:
         with self._step("BEGIN") as db:
-            found = _among(db, "sha256, date FROM erased WHERE sha256", sha256s)
-            return {sha256.decode(): date.decode() for sha256, date in found}
+            rows = _among(db, "sha256, date FROM erased WHERE sha256", sha256s)
+            return {sha256.decode(): date.decode() for sha256, date in rows}
 
     def _scrub(self) -> None:
-        """Rebuilds the file, so that nothing of the erased is left in gaps, and empties the log."""
+        """Rebuild the file, so that nothing of erased states is left in its gaps, and empty the log."""
         with self._step("") as db:
             pending = db.execute("SELECT sha256 FROM erased WHERE pending").fetchall()
             if not pending:
                 return
             if not _rebuilt(db):
-                problem = "the erased states answer no more, but others use the file and their bytes are still in it"
+                problem = "the states are erased, but their bytes are still in the file, which other processes use"
                 raise DataError(f"{problem}. Erase the same users again to finish", file=self.path)
             db.executemany("UPDATE erased SET pending = 0 WHERE sha256 = ?", [(row[0].decode(),) for row in pending])
 
     @contextmanager
     def _step(self, begin: str) -> Iterator[sqlite3.Connection]:
-        """The connection, for one thread at a time; with `begin` all that is done in it holds, or none."""
+        """The connection, for one thread at a time. With `begin` the block is one transaction."""
         with self._lock, _told(self.path):
             db = self._db()
             if not begin:
@@ -157,15 +160,15 @@ class SqliteStore(ProfileStore):
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours; they name no values."""
+    """Raise errors of SQLite as `DataError`; they quote no values."""
     try:
         yield
     except sqlite3.Error as error:
-        raise DataError(f"SQLite says: {error}", file=path) from error
+        raise DataError(f"SQLite failed: {error}", file=path) from error
 
 
 def _among(db: sqlite3.Connection, what: str, values: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows of `SELECT {what} IN values`; texts come as bytes."""
+    """Rows of `SELECT {what} IN values`, in parts of `MANY` values; texts come as bytes."""
     every = list(values)
     for start in range(0, len(every), MANY):
         part = every[start : start + MANY]
@@ -173,7 +176,7 @@ def _among(db: sqlite3.Connection, what: str, values: Iterable[str]) -> Iterator
 
 
 def _rebuilt(db: sqlite3.Connection) -> bool:
-    """False where another reader or writer was in the way for the whole timeout."""
+    """Rebuild the file and empty the log. False if another reader or writer held a lock for the whole timeout."""
     try:
         db.execute("VACUUM")
     except sqlite3.OperationalError as error:
@@ -201,8 +204,11 @@ def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
 
 
 def _found_new(db: sqlite3.Connection, path: Path) -> bool:
-    """`_is_new` of one moment. In two moments another process may write the whole store in between: no application id
-    in the first, tables in the second, which looks like a file of another program."""
+    """`_is_new`, in one read transaction.
+
+    Without one, another process may write the whole store between the two reads. The first would see no application
+    id and the second would see tables, which looks like a file of another program.
+    """
     db.execute("BEGIN")
     with db:
         return _is_new(db, path)
@@ -223,23 +229,23 @@ def _is_new(db: sqlite3.Connection, path: Path) -> bool:
 
 
 def _into_wal(db: sqlite3.Connection, path: Path, timeout_s: float) -> None:
-    """Write-ahead log from now on. SQLite does not wait by itself where another process is about to do the same."""
+    """Switch to the write-ahead log. This retries, because SQLite does not wait for a process that does the same."""
     end = time.monotonic() + timeout_s
     while True:
         try:
-            found = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         except sqlite3.OperationalError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.01)
             continue
-        if found != b"wal" and found != "wal":
+        if mode != b"wal" and mode != "wal":
             raise DataError("no write-ahead log can be kept here; a store needs a local disk", file=path)
         return
 
 
 def _make(db: sqlite3.Connection, path: Path) -> None:
-    """Writes the tables, unless another process has written them since the file was found new."""
+    """Write the tables, unless another process wrote them since the file was seen empty."""
     db.execute("BEGIN IMMEDIATE")
     with db:
         for statement in TABLES if _is_new(db, path) else ():

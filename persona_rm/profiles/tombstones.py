@@ -1,9 +1,9 @@
-"""The tombstones beside a snapshot: JSON lines of a hash and a date, only ever appended, the last line counting.
+"""The tombstones beside a snapshot: JSON lines with a hash and a date. Lines are only appended; the last one counts.
 
     {"sha256": "9f86...", "erased": "2026-11-22"}
     {"sha256": "9f86...", "readmitted": "2026-11-30"}
 
-A lock of the operating system keeps readers from half a line, and writers from each other.
+A lock of the operating system keeps readers from a half-written line and writers from each other.
 """
 
 import fcntl
@@ -23,14 +23,14 @@ ERASED, READMITTED = "erased", "readmitted"
 
 
 class Tombstones:
-    """The file, read again when it changed."""
+    """The tombstones of one file, which is read again if it changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen, self._dates = NEVER, dict[str, str]()
 
     def dates(self) -> Mapping[str, str]:
-        """sha256 -> ISO date of those that are erased now; nobody where there is no file. Raises `DataError`."""
+        """The ISO date by sha256 of users who are erased now. Raises `DataError` if the file is broken."""
         changed = self._changed()
         if changed != self._seen:
             self._dates = self._read() if changed != NEVER else {}
@@ -38,37 +38,38 @@ class Tombstones:
         return self._dates
 
     def add(self, erased: Mapping[str, str]) -> None:
-        """Tombstones for these (sha256 -> ISO date); those that are there keep their date."""
+        """Add tombstones (ISO date by sha256). An existing one keeps its date."""
         self._append({key: when for key, when in erased.items() if key not in self.dates()}, ERASED)
 
     def lift(self, sha256s: Iterable[str], when: str) -> None:
-        """Readmits those of `sha256s` that have a tombstone."""
+        """Readmit those of `sha256s` that have a tombstone."""
         self._append({key: when for key in sha256s if key in self.dates()}, READMITTED)
 
     def _changed(self) -> Changed:
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             return NEVER
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _read(self) -> dict[str, str]:
         with self.path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH)
             text = stream.read()
-        found: dict[str, str] = {}
+        dates: dict[str, str] = {}
         for number, line in enumerate(text.splitlines(), start=1):
             sha256, what, when = self._line(line, number)
             if what == ERASED:
-                found.setdefault(sha256, when)
+                dates.setdefault(sha256, when)
             else:
-                found.pop(sha256, None)
-        return found
+                dates.pop(sha256, None)
+        return dates
 
     def _line(self, line: bytes, number: int) -> tuple[str, str, str]:
         if known := _known(line):
             return known
-        raise DataError("no tombstone, so who else is erased cannot be told: mend it", file=self.path, row=number)
+        problem = "not a tombstone, so the file may lack users who were erased: repair or restore it"
+        raise DataError(problem, file=self.path, row=number)
 
     def _append(self, entries: Mapping[str, str], what: str) -> None:
         if not entries:
@@ -84,7 +85,7 @@ class Tombstones:
 
 
 def _known(line: bytes) -> tuple[str, str, str] | None:
-    """(sha256, what, date) of a line, None where it is none."""
+    """(sha256, what, date) of a line, None if it is no tombstone."""
     try:
         data = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Prompt formats as data: how a persona, or its directions, and a post become the text that a model reads."""
+"""Prompt formats as data: they turn a persona or its directions, and a post, into the text that a model reads."""
 
 from persona_rm.prompts.prompts import PromptFormat, load_prompts
 

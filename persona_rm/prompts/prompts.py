@@ -6,8 +6,8 @@
     task: "***Task***\\n\\n{prompt}\\n\\n"
     ugc: {head: ..., item: "{number}. ... {prompt} ... {comment}"}
 
-Fields in braces are filled in one pass, so a brace in a user's text stays a brace. A persona without any item, and
-directions without a direction, render as `plain`: the same text that a stranger gets.
+Fields in braces are filled in one pass, so braces in a user's text stay as they are. A persona without items, and
+directions that are all neutral, render as `plain`, which is the prompt of an unknown user.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ FIELDS = {
     "pba": {"task", "preferences", "response"},
     "plain": {"task", "response"},
 }
-"""The fields that each block must have, and all it may have; blocks not named here have none."""
+"""The fields of each block: it must have all of them and no others. Blocks that are not named here have none."""
 WRAPS: dict[Chat, str] = {
     "none": "{system}\n\n{user}",
     "llama3": "<|start_header_id|>system<|end_header_id|>\n\n{system}\n<|eot_id|>"
@@ -47,14 +47,14 @@ WRAPS: dict[Chat, str] = {
 
 
 class Items(Config):
-    """A list of behavioural items: a heading, then one block per item; empty where there is no item."""
+    """A list of behavioural items: a heading, then one block per item. It is empty if there is no item."""
 
     head: str
     item: str
 
 
 class Systems(Config):
-    """The first line of each kind of prompt."""
+    """The system text of each kind of prompt."""
 
     ica: str
     pba: str
@@ -91,7 +91,7 @@ class PromptFormat:
         return replace(self, apply=apply)
 
     def ica(self, persona: Persona, prompt: str) -> str:
-        """The persona itself in the context (paper, eq. 1)."""
+        """The prompt with the persona's items in the context (paper, eq. 1)."""
         if not (persona.ugc or persona.pairs or persona.demo):
             return self.plain(prompt)
         ugc = [{"prompt": item.prompt, "comment": item.comment} for item in persona.ugc]
@@ -104,13 +104,13 @@ class PromptFormat:
         return self._render(self.text.system.ica, self.text.ica, prompt, blocks)
 
     def pba(self, preferences: str, prompt: str) -> str:
-        """The directions in words, as `PreferenceSpace.describe` writes them (paper, eq. 2)."""
+        """The prompt with the directions in words, as `PreferenceSpace.describe` writes them (paper, eq. 2)."""
         if not preferences:
             return self.plain(prompt)
         return self._render(self.text.system.pba, self.text.pba, prompt, {"preferences": preferences})
 
     def plain(self, prompt: str) -> str:
-        """No person at all: what a stranger, the no-persona control and `contrast` use."""
+        """The prompt without a user: for unknown users, for the no-persona control and for `contrast`."""
         return self._render(self.text.system.plain, self.text.plain, prompt, {})
 
     def _render(self, system: str, body: str, prompt: str, blocks: Mapping[str, str]) -> str:
@@ -126,9 +126,9 @@ class PromptFormat:
 
 
 def load_prompts(name_or_path: str | Path = "released", chat: Chat | None = None) -> PromptFormat:
-    """The format of a packaged name or of a YAML file; `chat` overrides the file's.
+    """The format of a packaged name or of a YAML file. `chat` replaces the value in the file.
 
-    Raises `UnknownName` where there is no such format, `DataError` (file, key) where the file is not one.
+    Raises `UnknownName` if there is no such format, and `DataError` naming file and key if the file is malformed.
     """
     path = _find(str(name_or_path))
     text = _load(path, path.stat().st_mtime_ns)
@@ -164,13 +164,13 @@ def _load(path: Path, _changed: int) -> FormatFile:
 
 
 def _check_fields(text: FormatFile, path: Path) -> None:
-    """Each block has exactly the fields that it is filled with: a misspelt one would print its braces."""
+    """Raises `DataError` if a block does not have exactly its fields: a misspelt field would stay in the prompt."""
     blocks = {key: getattr(text, key) for key in ("task", "demo", "ica", "pba", "plain")}
     blocks |= {"ugc.item": text.ugc.item, "pairs.item": text.pairs.item}
     for key, block in blocks.items():
-        found = set(FIELD.findall(block))
-        if found != FIELDS[key]:
-            problem = f"has the fields {sorted(found)}; it must have exactly {sorted(FIELDS[key])}"
+        fields = set(FIELD.findall(block))
+        if fields != FIELDS[key]:
+            problem = f"has the fields {sorted(fields)}; it must have exactly {sorted(FIELDS[key])}"
             raise DataError(problem, file=path, key=key)
 
 

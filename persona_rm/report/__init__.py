@@ -1,4 +1,4 @@
-"""A run folder -> one HTML file that works offline, and tables for the console."""
+"""Turns a run folder into one HTML file that works offline, and figures into tables for the console."""
 
 from persona_rm.report.goals import EMBEDDED_GOALS, INFERENCE_GOALS, Goal, goals_of
 from persona_rm.report.page import render, write_report

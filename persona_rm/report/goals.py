@@ -1,4 +1,4 @@
-"""What a figure should be, what it is called in words, and whether it is there."""
+"""The goals of figures, their names in words, and whether a figure reaches its goal."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Goal:
     within: tuple[str, float] | None = None
 
     def met(self, value: float, values: Mapping[str, float]) -> bool:
-        """Does `value` reach the goal? A figure to be near that was not measured cannot be missed."""
+        """Whether `value` reaches the goal. `within` counts only if its figure was measured."""
         near = self.within is None or value >= values.get(self.within[0], value) - self.within[1]
         return near and (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
@@ -62,7 +62,7 @@ LABELS: Mapping[str, str] = {
     "ica": "ICA, history in the prompt",
     "ica_shuffled": "ICA, shuffled history",
     "contrast": "Contrast",
-    "bradley_terry": "Bradley-Terry, one for all",
+    "bradley_terry": "Bradley-Terry, one for all users",
     "gap_golden_minus_vote": "Gap, golden minus vote",
     "control_no_persona": "Control: no persona",
     "control_shuffled": "Control: shuffled persona",
@@ -94,8 +94,8 @@ LABELS: Mapping[str, str] = {
 def goals_of(names: Collection[str], inference: bool = False) -> Mapping[str, Goal]:
     """The goals of a run that measured figures of these `names`.
 
-    Those of inferred preferences are all among them where the run has that part, so that what it did not reach is
-    named; elsewhere only those that were measured.
+    A run that evaluated inferred preferences (`inference`) has all goals of them, so that a figure that it lacks is
+    named as missing. Other runs have the goals of what they measured.
     """
     measured = {name: goal for name, goal in INFERENCE_GOALS.items() if inference or name in names}
     return {**EMBEDDED_GOALS, **measured}
@@ -107,7 +107,7 @@ def label(name: str) -> str:
 
 
 def is_control(name: str) -> bool:
-    """Does this figure belong at chance, or with the impersonal scorers, rather than among the methods?"""
+    """Whether this figure is a control: one that should be at chance, or a reward that is the same for all users."""
     return name.startswith(("control_", "bradley_terry", "longer")) or "shuffled" in name
 
 

@@ -1,6 +1,7 @@
-"""What <run>/inference/inference.json says: every part is optional, keys not named here are ignored.
+"""The content of <run>/inference/inference.json. Every part is optional, and unknown keys are ignored.
 
-An `Interval` is [value, low, high], the ends of a 95 % interval; it is null where nothing could be divided by.
+An `Interval` is [value, low, high] with the ends of a 95 % interval. It is null if its denominator is zero. A
+`population` is the kind of simulated users that were measured, such as "clusters".
 """
 
 import math
@@ -13,21 +14,21 @@ from persona_rm.errors import DataError
 
 Interval = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 Bin = tuple[FiniteFloat, FiniteFloat, int]
-"""Mean probability, share that was right, how many."""
+"""The mean probability of a bin, the share that was right, and the number of cases."""
 
 
 class ReportPart(BaseModel):
-    """A frozen piece of the file."""
+    """A frozen part of the file."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class About(ReportPart):
-    """Whose preferences were inferred, from how many items; `fit`: what the posterior was learned from."""
+    """The users whose preferences were inferred, their items, and in `fit` what the posterior was learned from."""
 
     users: int | None = None
     items: int | None = None
-    world: str = ""
+    population: str = ""
     fit: Mapping[str, Any] = Field(default_factory=dict)
 
     @field_validator("fit")
@@ -65,7 +66,7 @@ class ByItems(ReportPart):
 
 
 class DimensionFigures(ReportPart):
-    """`held`: share of people with a view; `error_rate`: how often the annotator claims one that is not there."""
+    """`held` is the share of users with a view, `error_rate` how often the annotator claims one that is not there."""
 
     dimension: str
     inferrer: str
@@ -76,7 +77,7 @@ class DimensionFigures(ReportPart):
 
 
 class ErrorRate(ReportPart):
-    """The annotator's rate of false claims: as it is, and as it was estimated without labels."""
+    """The annotator's rate of false claims: the true rate, and the one that was estimated without labels."""
 
     dimension: str
     source: str
@@ -85,7 +86,7 @@ class ErrorRate(ReportPart):
 
 
 class Measured(ReportPart):
-    """One row of a dot chart or table; `world` and `what` group rows."""
+    """One row of a dot chart or table; `population` and `what` group rows."""
 
     name: str
     value: FiniteFloat
@@ -93,12 +94,12 @@ class Measured(ReportPart):
     high: FiniteFloat
     n: int
     kind: Literal["best", "main", "control"] = "main"
-    world: str = ""
+    population: str = ""
     what: str = ""
 
 
 class Gap(ReportPart):
-    """Accuracy with golden, voted and inferred directions, and the share of the way that the last one goes."""
+    """Accuracy with golden, voted and inferred directions, and the share of the gap that inference closes."""
 
     closed: Interval
     golden: FiniteFloat
@@ -107,24 +108,24 @@ class Gap(ReportPart):
 
 
 class AskingFigures(ReportPart):
-    """Accuracy after some questions; `how` they were chosen."""
+    """Accuracy after a number of questions; `how` says by what rule they were chosen."""
 
-    world: str
+    population: str
     how: str
     questions: int
     accuracy: Interval
 
 
 class Observed(ReportPart):
-    """Accuracy from observed items of the same people."""
+    """Accuracy from observed items of the same users."""
 
-    world: str
+    population: str
     items: int
     accuracy: Interval
 
 
 class TraitRate(ReportPart):
-    """On real text: how often the annotator is right where it speaks, how often silent, its calibration error."""
+    """On real text: how often the annotator is right if it answers, how often it does not, its calibration error."""
 
     trait: str
     accuracy: FiniteFloat
@@ -153,12 +154,11 @@ class Inferred(ReportPart):
     real_rates: tuple[TraitRate, ...] = ()
 
 
-def parse(found: Mapping[str, Any], file: object = None) -> Inferred:
-    """Raises `DataError` naming file and key of what is missing, of another type, or not finite."""
+def parse(content: Mapping[str, Any], file: object = None) -> Inferred:
+    """The parsed file. Raises `DataError` naming file and key of a value that is missing, mistyped or not finite."""
     try:
-        return Inferred.model_validate(found)
+        return Inferred.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
-        said = f"{problem['msg']}; make the inference stage again"
-        raise DataError(said, file=file, key=key) from error
+        raise DataError(f"{problem['msg']}; run the inference stage again", file=file, key=key) from error

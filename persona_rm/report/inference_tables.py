@@ -1,4 +1,4 @@
-"""Inferred preferences as tables: the paper's Table 12, dimensions one by one, real text."""
+"""Inferred preferences as tables: the paper's Table 12, every dimension, and real text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -26,26 +26,26 @@ def interval(low: float, high: float, digits: int = 3) -> tuple[str, str]:
     return f"{low:.{digits}f} to {high:.{digits}f}".replace("-", "\N{MINUS SIGN}"), "num"
 
 
-def table12(found: Inferred, data: ReportData) -> str:
+def table12(results: Inferred, data: ReportData) -> str:
     """Precision and recall of each direction, against the goals."""
-    if not found.table:
+    if not results.table:
         return ""
     head: list[html.TableCell] = ["inferrer", "preference"]
     for kind in ("precision", "recall"):
         head += [(kind, "num"), ("95 % interval", "num"), "goal"]
     rows: list[list[html.TableCell]] = []
-    for row in found.table:
+    for row in results.table:
         names: tuple[tuple[RateKind, Interval | None], ...] = (("precision", row.precision), ("recall", row.recall))
         cells = [cell for kind, value in names for cell in _judged(f"{row.inferrer}_{row.label}_{kind}", value, data)]
         rows.append([row.inferrer, row.label, *cells])
     words = (
-        "Precision: of the preferences that are claimed, the share that is right. Recall: of those that people hold, "
-        "the share that is found."
+        "Precision: of the preferences that are claimed, the share that is right. Recall: of those that users hold, "
+        "the share that is results."
     )
     shown = [html.paragraph(words, "soft"), _wide(html.table(head, rows))]
-    if any(row.inferrer == "vote" and row.label in CLASSES for row in found.table):
+    if any(row.inferrer == "vote" and row.label in CLASSES for row in results.table):
         shown.append(html.paragraph(PAPER, "soft"))
-    return heading("Right and found, by direction (the paper's Table 12)") + "".join(shown)
+    return heading("Precision and recall by direction (the paper's Table 12)") + "".join(shown)
 
 
 def _judged(name: str, value: Interval | None, data: ReportData) -> list[html.TableCell]:
@@ -62,20 +62,20 @@ def _judged(name: str, value: Interval | None, data: ReportData) -> list[html.Ta
     ]
 
 
-def dimensions(found: Inferred) -> str:
+def dimensions(results: Inferred) -> str:
     """Every dimension with its precision and recall, folded away."""
-    if not found.dimensions:
+    if not results.dimensions:
         return ""
-    inferrers = list(dict.fromkeys(row.inferrer for row in found.dimensions))
+    inferrers = list(dict.fromkeys(row.inferrer for row in results.dimensions))
     by_name: dict[str, dict[str, DimensionFigures]] = {}
-    for row in found.dimensions:
+    for row in results.dimensions:
         by_name.setdefault(row.dimension, {})[row.inferrer] = row
     head: list[html.TableCell] = ["dimension", ("have a view", "num"), ("false claims", "num")]
     head += [(f"{name}: {kind}", "num") for name in inferrers for kind in ("precision", "recall")]
     order = sorted(by_name.items(), key=lambda item: -max(row.held for row in item[1].values()))
     rows = [_dimension(name, by, inferrers) for name, by in order]
     words = (
-        "Share of people with a view; how often the annotator claims one that is not there; preferences not neutral."
+        "Share of users with a view; how often the annotator claims one that is not there; preferences not neutral."
     )
     return html.details(f"All {len(rows)} dimensions", html.paragraph(words, "soft"), _wide(html.table(head, rows)))
 
@@ -101,11 +101,11 @@ def _two(value: float | None) -> tuple[str, str]:
     return NONE if value is None else html.num(value, 2)
 
 
-def real(found: Inferred) -> str:
-    """What was measured on text that people wrote, and how the annotator did there, trait by trait."""
-    parts = [_measured(found.real)] if found.real else []
-    parts += [_rates(found.real_rates)] if found.real_rates else []
-    words = "Public data sets, not the embedded world."
+def real(results: Inferred) -> str:
+    """Figures on text of real users, and the annotator's rates there, trait by trait."""
+    parts = [_measured(results.real)] if results.real else []
+    parts += [_rates(results.real_rates)] if results.real_rates else []
+    words = "Public data sets, not simulated users."
     return heading("On real text") + html.paragraph(words, "soft") + "".join(parts) if parts else ""
 
 

@@ -1,4 +1,4 @@
-"""Bits of HTML that every section is made of. Whatever comes from data goes through `escape`."""
+"""The HTML elements of all sections. Every text from data goes through `escape`."""
 
 from collections.abc import Sequence
 from html import escape as _escape
@@ -8,12 +8,12 @@ TableCell = str | tuple[str, str]
 
 
 def escape(value: object) -> str:
-    """Text that cannot become markup."""
+    """The value as text, with the characters of markup replaced."""
     return _escape(str(value), quote=True)
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands under it; an id for links."""
+    """A heading and its content, with an id for links."""
     anchor = "-".join(title.lower().split())
     return f'<section id="{escape(anchor)}"><h2>{escape(title)}</h2>{"".join(parts)}</section>'
 
@@ -24,7 +24,7 @@ def paragraph(text: str, css: str = "") -> str:
 
 
 def missing(what: str, part: str) -> str:
-    """What a section says when its part of the run is not there; `part` is what to add to the recipe."""
+    """The text of a section whose part of the run is missing; `part` is what to add to the recipe."""
     said = f"Not run: {what}. Give the recipe {part}, then"
     return f'<p class="missing">{escape(said)} <code>persona-rm run RECIPE</code></p>'
 
@@ -35,14 +35,14 @@ def figure(*parts: str) -> str:
 
 
 def table(head: Sequence[TableCell], rows: Sequence[Sequence[TableCell]]) -> str:
-    """A table; cells are text, or text with a class ("num" aligns right)."""
+    """A table. Cells are text, or text with a CSS class; the class "num" aligns right."""
     top = "".join(_td("th", cell) for cell in head)
     body = "".join(f"<tr>{''.join(_td('td', cell) for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def details(summary: str, *parts: str) -> str:
-    """Something folded away."""
+    """Content that unfolds under a summary."""
     return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
 
 
@@ -53,9 +53,12 @@ def bullets(items: Sequence[str]) -> str:
 
 def num(value: object, digits: int = 3) -> tuple[str, str]:
     """A number cell."""
-    shown = (
-        f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-    )
+    if isinstance(value, int):
+        shown = f"{value:,}"
+    elif isinstance(value, float):
+        shown = f"{value:.{digits}f}"
+    else:
+        shown = str(value)
     return shown.replace("-", "\N{MINUS SIGN}"), "num"
 
 

@@ -9,11 +9,11 @@ from persona_rm.io.text import shorten
 
 Axis = Callable[[float], float]
 Point = tuple[float, float, float, str]
-"""x, y, weight, and what a pointer over it is told."""
+"""x, y, weight, and the tooltip."""
 WIDTH = 760
 GUTTER = 236  # room for labels left of a dot chart
 RIGHT = 128  # room for values right of it
-LETTER = 7  # width of one, about
+LETTER = 7  # the approximate width of a letter
 SIGNS = {0: "·", 1: "+", -1: "-"}
 
 
@@ -54,7 +54,7 @@ class Cloud:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten) between `low` and `high`."""
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten) between `low` and `high`, about `about` of them."""
     if not high > low:
         return [low]
     raw = (high - low) / about
@@ -65,14 +65,14 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
-    """A range around the values with some air; never empty."""
+    """A range around the values with some space on both sides; never empty."""
     low, high = min(values), max(values)
     air = (high - low) * share or abs(high) * share or 0.5
     return low - air, high + air
 
 
 def number(value: float) -> str:
-    """A number as one reads it on an axis: at most four digits, a real minus sign."""
+    """A number for an axis: at most four digits, with a typographic minus sign."""
     text = f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
@@ -88,7 +88,7 @@ def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 
 
 def picture(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    """The SVG element around its parts; `title` is what a screen reader says."""
+    """The SVG element around its parts. Screen readers read `title` aloud."""
     head = f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}"'
     return f'{head} style="max-width:{width:.0f}px">{"".join(parts)}</svg>'
 
@@ -196,7 +196,7 @@ def _series(series: Line, at_x: Axis, at_y: Axis) -> list[str]:
 def square(
     clouds: Sequence[Cloud], *, x_name: str, y_name: str, span: tuple[float, float], title: str, side: int = 370
 ) -> str:
-    """Points on two axes of the same range, with the diagonal on which they agree; the legend is `legend(clouds)`."""
+    """Points on two axes with the same range, and the diagonal of equal values; the legend is `legend(clouds)`."""
     left, top, right, bottom = 48, 26, 14, 44
     most = max((weight for cloud in clouds for *_, weight, _ in cloud.points), default=1.0) or 1.0
 
@@ -246,8 +246,8 @@ def legend(lines: Sequence[Line | Cloud]) -> str:
 def heat_map(
     rows: Sequence[tuple[str, Sequence[float]]], columns: Sequence[str], groups: Sequence[str], title: str
 ) -> str:
-    """Cells in -1..1, orange below zero and blue above, whole numbers as signs; `groups` name equal spans of
-    columns."""
+    """Cells in -1..1, orange below zero and blue above. Whole numbers are printed as signs, and `groups` name equal
+    spans of columns."""
     cell, high, top, left, gap = 92, 24, 48, 268, 18
     per = len(columns) // max(1, len(groups))
 
@@ -273,7 +273,7 @@ def _cell(x: float, y: float, width: float, height: float, value: float) -> str:
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str) -> str:
-    """Horizontal bars with their share of the whole, and their counts where the numbers are whole."""
+    """Horizontal bars with their share of the total, and their counts if the numbers are integers."""
     total, most = sum(n for _, n in rows) or 1, max((n for _, n in rows), default=0) or 1
     step, left, right, parts = 26, GUTTER, WIDTH - RIGHT - 30, []
     for i, (name, n) in enumerate(rows):

@@ -17,7 +17,7 @@ def figure_table(
     notes: Mapping[str, str] | None = None,
     title: str = "Figures",
 ) -> Table:
-    """Name, value, 95 % interval, cases, goal and whether it was reached. Columns that would be empty are left out."""
+    """Name, value, 95 % interval, cases, goal and whether it was reached. Empty columns are left out."""
     goals, notes = goals or {}, notes or {}
     with_goals = any(figure.name in goals for figure in figures)
     with_failed = any(figure.failed for figure in figures)

@@ -1,8 +1,9 @@
-"""What a plugin calls: a reward or an error, never a made-up number.
+"""What a plugin calls: it returns a reward or raises an error, and never invents a number.
 
-A person keeps to one actor (`routing`). Where it does not answer, or has no room, the next of their order is asked at
-once, and when all were asked, all again with growing pauses, until a deadline. Actors that died are restarted
-meanwhile. An error of the method itself (a response too long, NaN) is not repeated: it would come again.
+Every user is routed to one actor (`routing`). If that actor does not answer, or has no room, the next one in the
+user's order is asked at once; when all were asked, all are retried with growing pauses until the deadline. Actors that
+died are restarted meanwhile. An error of the method itself (a response too long, NaN) is not retried: it would occur
+again.
 """
 
 import logging
@@ -11,35 +12,37 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
-from persona_rm.bundle import Known
 from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError
 from persona_rm.serving.actor.reward_actor import Profile
-from persona_rm.serving.curves import Ask, Reply
 from persona_rm.serving.failures import Failures, OnFailure, read_policy
 from persona_rm.serving.pool.named_actor import ready_names
 from persona_rm.serving.pool.pool import NAMESPACE, inference_name, pool_names
 from persona_rm.serving.pool.routing import Roster
+from persona_rm.serving.request_ids import with_id
+from persona_rm.types import RewardRequest, RewardResult, UserState
 
 logger = logging.getLogger(__name__)
 
 
-PASSING: tuple[ErrorKind, ...] = ("busy", "down")
+RETRIED: tuple[ErrorKind, ...] = ("busy", "down")
 """Kinds of errors that say something about an actor and nothing about the request: another may answer it."""
 
 
 class Unreachable(Exception):
-    """The actor did not answer; another try may succeed, so this is no error yet."""
+    """The actor did not answer. A retry may succeed, so this is not yet an error of the request."""
 
     kind: ErrorKind = "down"
 
 
 class Transport(Protocol):
-    """How calls travel. Raises `Unreachable` where nobody answers, and `ScoreError` of the kind of the actor's own."""
+    """Carries calls to actors. Raises `Unreachable` if an actor does not answer, and `ScoreError` of the kind and with
+    the rows of the actor's own."""
 
     def names(self) -> list[str]: ...
 
@@ -56,7 +59,7 @@ class RayTransport:
         self._handles: dict[str, Any] = {}
 
     def names(self) -> list[str]:
-        """The reward actors that can score now, as the supervisor knows; else all that live."""
+        """The reward actors that can score now according to the supervisor; without one, all that live."""
         from ray.exceptions import RayError
 
         _connect()
@@ -67,12 +70,12 @@ class RayTransport:
             return []
 
     def inference(self) -> str | None:
-        """The inference actor, where one lives now."""
+        """The inference actor, if one lives now."""
         _connect()
         return inference_name(self.namespace)
 
     def call(self, name: str, method: str, args: tuple[Any, ...], timeout: float) -> Any:
-        """One call, waited for. One that is given up is cancelled: it leaves the actor's queue."""
+        """One call and its answer. A call that reaches its timeout is cancelled and leaves the actor's queue."""
         import ray
         from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
@@ -83,8 +86,8 @@ class RayTransport:
             ref = getattr(self._handles[name], method).remote(*args)
             return ray.get(ref, timeout=timeout)
         except RayTaskError as error:
-            kind = error.cause.kind if isinstance(error.cause, ScoreError) else None
-            raise ScoreError(f"{name} could not {method}: {_told(error)}", kind=kind) from error
+            cause = error.cause if isinstance(error.cause, ScoreError) else ScoreError("")
+            raise ScoreError(f"{name} could not {method}: {_told(error)}", cause.rows, cause.kind) from error
         except (RayError, GetTimeoutError, ValueError) as error:
             self._handles.pop(name, None)
             if isinstance(error, GetTimeoutError) and ref is not None:
@@ -96,7 +99,7 @@ class RayTransport:
 
 
 class RewardClient:
-    """Thread-safe: the host calls rewards from several threads at once."""
+    """Asks reward actors for rewards. Thread-safe: the host calls from several threads at once."""
 
     def __init__(
         self,
@@ -113,11 +116,11 @@ class RewardClient:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "RewardClient":
-        """The client that the environment describes, checked: actors answer, and serve the bundle that the job names.
+        """The client that the environment describes. It is checked that actors answer and serve the job's bundle.
 
         PERSONA_RM_BUNDLE the bundle, PERSONA_RM_NAMESPACE (persona_rm), PERSONA_RM_DEADLINE seconds (300),
-        PERSONA_RM_ON_FAILURE stop or skip_group (stop). Raises `HostError`: a plugin calls this at import, where the
-        host does not swallow it.
+        PERSONA_RM_ON_FAILURE stop or skip_group (stop). Raises `HostError`: a plugin calls this at import, when the
+        host does not catch it.
         """
         env = os.environ if environ is None else environ
         namespace = env.get("PERSONA_RM_NAMESPACE", NAMESPACE)
@@ -139,86 +142,115 @@ class RewardClient:
                 f"no reward actors in namespace {namespace!r} of this Ray cluster: start them there before the host "
                 f"takes its resources: python -m persona_rm.serving start {bundle}"
             )
-        reward, inference = (names, "the reward actors serve"), (self._inferring(), "the inference actor serves")
+        reward, inference = (names, "the reward actors serve"), (self._inference_names(), "the inference actor serves")
         for names, who in (reward, inference):
-            served = self._ask("info", (), "", names)["bundle"] if names else bundle
+            served = self._call("info", (), "", names)["bundle"] if names else bundle
             if Path(served).resolve() != Path(bundle).resolve():
                 raise HostError(f"in namespace {namespace!r} {who} {served}, this job asks for {bundle}")
 
-    def reward(
-        self,
-        user: str | None,
-        prompt: str,
-        response: str,
-        *,
-        bad_label: bool = False,
-        group: str | None = None,
-        deadline: float | None = None,
-    ) -> Reply:
-        """This person's reward for the response. `group`: samples of another one are not compared with it.
-        `deadline`: seconds of this call; None: the client's. Raises `ScoreError` when there is none, or it is not a
-        finite number; `SkipGroup`, one of them, where the policy allows to train without this sample."""
-        ask = Ask(user, prompt, response, bad_label, group)
+    def reward(self, request: RewardRequest, *, deadline: float | None = None) -> RewardResult:
+        """`rewards` of a single request."""
+        return self.rewards([request], deadline=deadline)[0]
+
+    def rewards(self, requests: Sequence[RewardRequest], *, deadline: float | None = None) -> list[RewardResult]:
+        """One result per request, in the same order. A request without an id gets one.
+
+        `deadline`: seconds for the whole batch; None: the client's. The requests of one actor travel in one call.
+        Raises `ScoreError` with the positions that failed if a reward is missing or is not a finite number; it is
+        `SkipGroup` if the policy allows to train without these samples.
+        """
+        requests = [with_id(request) for request in requests]
+        seconds = self.deadline if deadline is None else deadline
+        parts: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            order = self.roster.order(_key(request)) if len(requests) > 1 else ()
+            parts.setdefault(order[0] if order else "", []).append(i)
+
+        def call(rows: list[int]) -> list[RewardResult]:
+            return self._part(requests, rows, seconds)
+
+        if len(parts) > 1:
+            with ThreadPoolExecutor(len(parts), thread_name_prefix="persona_rm_batch") as threads:
+                answers = list(threads.map(call, parts.values()))
+        else:
+            answers = [call(rows) for rows in parts.values()]
+        results: dict[int, RewardResult] = {}
+        for rows, answer in zip(parts.values(), answers, strict=True):
+            results |= zip(rows, answer, strict=True)
+        return [results[i] for i in range(len(requests))]
+
+    def _part(self, requests: Sequence[RewardRequest], rows: Sequence[int], seconds: float) -> list[RewardResult]:
+        """The results of these rows, which go to one actor. Raises `ScoreError` with positions in `requests`."""
+        part = [requests[i] for i in rows]
         try:
-            reply: Reply = self._ask("score", (ask,), user or prompt, seconds=deadline)
-            _check_finite(reply, user)
+            results: list[RewardResult] = self._call("score_batch", (part,), _key(part[0]), seconds=seconds)
+            _check_finite(results, part)
         except ScoreError as error:
-            if (reason := self.failures.failed(error, (user, prompt))) is error:
+            failed = set(error.rows) or set(range(len(part)))
+            placed = error if len(requests) == 1 else error.at(*(rows[i] for i in sorted(failed)))
+            reason = placed
+            for i, request in enumerate(part):
+                if i in failed:
+                    reason = self.failures.failed(placed, (request.user, request.prompt))
+                else:
+                    self.failures.passed((request.user, request.prompt))
+            if reason is error:
                 raise
             raise reason from error
-        self.failures.passed((user, prompt))
-        return reply
+        for request in part:
+            self.failures.passed((request.user, request.prompt))
+        return results
 
     def profile(self, user: str | None, prompt: str) -> Profile:
-        """What this person prefers, and the prompt that tells the policy so: from the inference actor where one runs,
-        else from the reward actors."""
-        profile: Profile | None = self._ask("profile", (user, prompt), user or prompt, self._inferring())
+        """What this user prefers, and the prompt that tells the policy so. The inference actor answers if one runs,
+        else the reward actors."""
+        profile: Profile | None = self._call("profile", (user, prompt), user or prompt, self._inference_names())
         if profile is None:
             raise ScoreError(f"asked for the profile of user {user!r}, the actor answered nothing")
         return profile
 
-    def directions(self, users: Sequence[str], prompt: str = "") -> list[Known]:
-        """What each of these people prefers, for data jobs. Raises `HostError` where no inference actor runs."""
-        if not (names := self._inferring()):
+    def directions(self, users: Sequence[str], prompt: str = "") -> list[UserState]:
+        """What each of these users prefers, for data jobs. Raises `HostError` if no inference actor runs."""
+        if not (names := self._inference_names()):
             raise HostError("no inference actor runs here: python -m persona_rm.serving start BUNDLE --inference")
-        found: list[Known] = self._ask("directions", (list(users), prompt), "", names)
-        return found
+        states: list[UserState] = self._call("directions", (list(users), prompt), "", names)
+        return states
 
-    def _inferring(self) -> list[str]:
-        """The inference actor, looked up once: who it answered first, it answers to the end."""
+    def _inference_names(self) -> list[str]:
+        """The inference actor, looked up once, so that all users are answered by the same kind of actor."""
         if self._inference is None:
             name = self.transport.inference()
             self._inference = [name] if name else []
         return self._inference
 
-    def _ask(
+    def _call(
         self, method: str, args: tuple[Any, ...], key: str, among: Sequence[str] = (), seconds: float | None = None
     ) -> Any:
-        """Ask in the order of `key`, round after round. `among`: these actors, else the reward actors. `seconds`: so
-        long, else the client's deadline."""
+        """Call `method` of an actor in the order of `key`, and retry until `seconds` (None: the client's deadline) are
+        over. `among`: these actors; empty: the reward actors."""
         seconds = self.deadline if seconds is None else seconds
         end = time.monotonic() + seconds
         attempt, last, kind = 0, "no actor is named", Unreachable.kind
         while attempt == 0 or time.monotonic() < end:
             if names := list(among) or self.roster.order(key):
                 try:
-                    return self._round(method, args, names, end)
+                    return self._try_all(method, args, names, end)
                 except (Unreachable, ScoreError) as error:
-                    if error.kind not in PASSING:
+                    if error.kind not in RETRIED:
                         raise
                     last, kind = str(error), error.kind
             pause = max(min(0.1 * 2 ** min(attempt, 6), 5.0, end - time.monotonic()), 0.0)
-            logger.warning("persona_rm: %s; round %d of %s in %.1f s", last, attempt + 2, method, pause)
+            logger.warning("persona_rm: %s; retry %d of %s in %.1f s", last, attempt + 1, method, pause)
             self.wait(pause)
             attempt += 1
         who = "inference actor" if among and among == self._inference else "reward actor"
         raise ScoreError(f"no {who} answered {method} within {seconds:.0f} s; last: {last}", kind=kind)
 
-    def _round(self, method: str, args: tuple[Any, ...], names: Sequence[str], end: float) -> Any:
-        """The first answer. Raises what the last one asked raised.
+    def _try_all(self, method: str, args: tuple[Any, ...], names: Sequence[str], end: float) -> Any:
+        """The first answer. Raises what the last actor raised.
 
-        While others are left to ask, one gets half of the time that is left: it may hang. One without room answers at
-        once, and stays first in the order of its people.
+        While others are left to ask, an actor gets half of the remaining time: it may hang. An actor without room
+        answers at once, and stays first in the order of its users.
         """
         for others, name in zip(reversed(range(len(names))), names, strict=True):
             left = end - time.monotonic()
@@ -227,7 +259,7 @@ class RewardClient:
             except (Unreachable, ScoreError) as error:
                 if error.kind == "down":
                     self.roster.failed(name)
-                if error.kind not in PASSING or not others or time.monotonic() >= end:
+                if error.kind not in RETRIED or not others or time.monotonic() >= end:
                     raise
             else:
                 self.roster.answered(name)
@@ -235,17 +267,27 @@ class RewardClient:
         raise Unreachable("no actor is named")
 
 
-def _check_finite(reply: Any, user: str | None) -> None:
-    reward = getattr(reply, "reward", None)
-    if not isinstance(reward, Real):
-        raise ScoreError(f"the reward of user {user!r} is {reward}, and no number")
-    if not math.isfinite(reward):
-        raise ScoreError(f"the reward of user {user!r} is {reward}", kind="not_finite")
+def _key(request: RewardRequest) -> str:
+    """What a request is routed by: all samples of a user, or of a prompt without a user, go to one actor."""
+    return request.user or request.prompt
+
+
+def _check_finite(results: Sequence[Any] | None, requests: Sequence[RewardRequest]) -> None:
+    """Raises `ScoreError` with the first row whose reward is not a finite number."""
+    if results is None or len(results) != len(requests):
+        given = "no" if results is None else len(results)
+        raise ScoreError(f"an actor gave {given} results for {len(requests)} requests")
+    for i, (result, request) in enumerate(zip(results, requests, strict=True)):
+        reward, row = getattr(result, "reward", None), (i,) if len(requests) > 1 else ()
+        if not isinstance(reward, Real):
+            raise ScoreError(f"the reward of user {request.user!r} is {reward}, and no number", row)
+        if not math.isfinite(reward):
+            raise ScoreError(f"the reward of user {request.user!r} is {reward}", row, "not_finite")
 
 
 def _told(error: Any) -> str:
-    """What an actor's error says. One that is not ours may carry what a user wrote, so only its kind and place go on;
-    the whole stands in the chain of the exception."""
+    """What an actor's error says. An error of another library may carry a user's text, so only its type and place are
+    given; the whole error is in the exception chain."""
     if isinstance(error.cause, PersonaRMError):
         return str(error.cause)
     places = re.findall(r'^\s+File "[^"\n]*?([\w.]+\.py)", line (\d+)', str(error), re.M)

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Any, Literal, get_args
 
 from persona_rm.errors import HostError, ScoreError
-from persona_rm.serving.curves import PREFIX
+from persona_rm.serving.sample_metrics import PREFIX
 
 logger = logging.getLogger(__name__)
 OnFailure = Literal["stop", "skip_group"]

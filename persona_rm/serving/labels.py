@@ -1,22 +1,32 @@
-"""Who a sample is for. The host carries one JSON value per row, `label`; this file says what it may be.
+"""The user that a sample is for. The host carries one JSON value per row, `label`; this file says what it may be.
 
     "u17"                              a user id
     {"user": "u17"}                    the same; other keys may stand beside it (a team's answer key, say)
-    {"user": "u17", "prompt": "..."}   with the bare prompt, where the dataset's prompt already carries the persona
+    {"user": "u17", "prompt": "..."}   with the bare prompt, if the dataset's prompt already carries the persona
     '{"user": "u17"}'                  either of these as JSON text
 
-Nobody, and a stranger, get the population prior and count as `cold`. Junk (a list, a number, broken JSON, a user that
-is no text) gets the prior too and counts as `bad_label`. With PERSONA_RM_LABELS=strict both stop the job.
+By default (PERSONA_RM_LABELS=prior) the population prior answers for a missing or unknown user, and for a label that
+is none of these (a list, a number, broken JSON, a user that is no text). Each case is counted: `persona_rm/cold` and
+`persona_rm/bad_label`. With PERSONA_RM_LABELS=strict all of them are errors.
 """
 
 import json
+import logging
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from persona_rm.errors import DataError, HostError
+from persona_rm.types import RewardRequest
+
+logger = logging.getLogger(__name__)
+VARIABLE = "PERSONA_RM_LABELS"
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, read. `bad` says what was wrong with it without a word of it, and is None where nothing was."""
+    """A label, read. `bad` says what was wrong with it without a word of it, and is None for a good one."""
 
     user: str | None = None
     prompt: str | None = None
@@ -24,7 +34,7 @@ class Label:
 
 
 def read_label(value: Any) -> Label:
-    """Never raises: what to do about `bad` is the caller's policy."""
+    """Never raises: `LabelPolicy` decides what to do about `bad`."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
         try:
             value = json.loads(value)
@@ -42,3 +52,45 @@ def read_label(value: Any) -> Label:
     if prompt is not None and not isinstance(prompt, str):
         return Label(bad=f"the prompt of a label is a text, found {type(prompt).__name__}")
     return Label(user=user or None, prompt=prompt)
+
+
+class LabelError(DataError):
+    """The label of a sample is refused. `reason` says why without the label, for callers who may not see it."""
+
+    def __init__(self, reason: str, found: str) -> None:
+        super().__init__(f"{VARIABLE}=strict, and {reason}: {found}")
+        self.reason = f"{VARIABLE}=strict, and {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPolicy:
+    """What happens to a sample whose label names no user that the bundle knows: every host asks this one policy."""
+
+    strict: bool = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "LabelPolicy":
+        """PERSONA_RM_LABELS, "prior" without it. Raises `HostError` for another value."""
+        value = (os.environ if environ is None else environ).get(VARIABLE, "prior")
+        if value not in ("prior", "strict"):
+            raise HostError(f"{VARIABLE} is {value!r}; it is one of ['prior', 'strict']")
+        return cls(value == "strict")
+
+    def request(self, value: Any, prompt: str, response: str, *, finished: bool = True) -> RewardRequest:
+        """The request of a sample with the label `value`; the label's bare prompt replaces `prompt`.
+
+        A bad label is logged. Raises `LabelError` if the policy is strict and the label names no user.
+        """
+        label = read_label(value)
+        if label.bad:
+            logger.warning("persona_rm: label: %s", label.bad)
+        if self.strict and label.user is None:
+            raise LabelError("this sample has no user", label.bad or repr(value))
+        return RewardRequest(
+            label.user, label.prompt or prompt, response, finished=finished, bad_label=bool(label.bad)
+        )
+
+    def check_known(self, user: str | None, known: bool, status: str) -> None:
+        """Raises `LabelError` if the policy is strict and the bundle does not know the user."""
+        if self.strict and not known:
+            raise LabelError("the bundle does not know this user", f"{user!r} ({status})")

@@ -1,7 +1,7 @@
-"""A preference space is a YAML file: adding a dimension, or bringing another space, is data and no code.
+"""A preference space is a YAML file: a new dimension, or another space, is data and needs no code.
 
-AlignX's own (paper, Table 6 and appendix A.3) is `alignx90`: 40 psychological, 7 alignment and 43 interest dimensions.
-Mind the poles: "positive" is the first answer of the annotation question, not the nicer one (age: positive is Young).
+AlignX's space (paper, Table 6 and appendix A.3) is `alignx90`: 40 psychological, 7 alignment and 43 interest
+dimensions. The positive pole is the first answer of the annotation question, not the nicer one (of age it is Young).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from persona_rm.errors import DataError
 from persona_rm.types import Directions
 
 IN_FILE = {-1: 0, 0: 0.5, 1: 1}
-"""Direction -> what AlignX files write."""
+"""From a direction to the number that AlignX files write."""
 FROM_FILE = {value: direction for direction, value in IN_FILE.items()}
 
 
@@ -25,16 +25,16 @@ class Pole:
     label: str
     """What published files and prompts write, e.g. "High Neuroticism"."""
     wording: str
-    """A clause about a person: "is outgoing"."""
+    """A clause about a user: "is outgoing"."""
     descriptions: tuple[str, ...]
-    """First-person sentences of people at this pole, for encoders."""
+    """Sentences in the first person that users at this pole would write, for encoders."""
     aliases: tuple[str, ...] = ()
     """Other labels that files use for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One thing that people differ in."""
+    """One thing that users differ in."""
 
     id: str
     name: str
@@ -73,13 +73,11 @@ class PreferenceSpace:
     @cached_property
     def _labels(self) -> list[tuple[str, int, int]]:
         """(label, position, direction) of every label and alias, longest first."""
-        found = [
-            (text, position, direction)
-            for position, dimension in enumerate(self.dimensions)
-            for direction, pole in ((1, dimension.positive), (-1, dimension.negative))
-            for text in (pole.label, *pole.aliases)
-        ]
-        return sorted(found, key=lambda entry: -len(entry[0]))
+        entries = []
+        for position, dimension in enumerate(self.dimensions):
+            for direction, pole in ((1, dimension.positive), (-1, dimension.negative)):
+                entries += [(text, position, direction) for text in (pole.label, *pole.aliases)]
+        return sorted(entries, key=lambda entry: -len(entry[0]))
 
     @property
     def neutral(self) -> Directions:
@@ -101,19 +99,19 @@ class PreferenceSpace:
     def parse(self, text: str) -> Directions:
         """The inverse of `describe`, in any order and case, aliases accepted.
 
-        Labels may hold commas, so the text is scanned for the longest label that ends at a comma or at the end.
-        Raises `DataError` for a part that is no label, for a label given twice and for both poles of one dimension.
+        Labels may contain commas, so the text is scanned for the longest label that ends at a comma or at the end.
+        Raises `DataError` for a part that is no label, for a label that comes twice and for both poles of a dimension.
         """
-        found = [0] * len(self)
+        directions = [0] * len(self)
         rest = text.strip()
         while rest:
             size, position, direction = self._match(rest)
-            if found[position]:
-                what = "twice" if found[position] == direction else "after its opposite"
+            if directions[position]:
+                what = "twice" if directions[position] == direction else "after its opposite"
                 raise DataError(f"space {self.name}: {rest[:size]!r} comes {what} in {text!r}")
-            found[position] = direction
+            directions[position] = direction
             rest = rest[size:].lstrip().removeprefix(",").lstrip()
-        return tuple(found)
+        return tuple(directions)
 
     def _match(self, rest: str) -> tuple[int, int, int]:
         """(length, position, direction) of the longest label at the start of `rest`."""
@@ -130,14 +128,14 @@ class PreferenceSpace:
     def from_file(self, values: Sequence[float]) -> Directions:
         """The inverse of `to_file`. Raises `DataError` for a wrong length or a value other than 0, 0.5 and 1."""
         if not isinstance(values, list | tuple) or len(values) != len(self):
-            found = f"{len(values)} values" if isinstance(values, list | tuple) else repr(values)
-            raise DataError(f"space {self.name} needs a list of {len(self)} directions, found {found}")
+            given = f"{len(values)} values" if isinstance(values, list | tuple) else repr(values)
+            raise DataError(f"space {self.name} needs a list of {len(self)} directions, found {given}")
         if set(map(type, values)) <= {int, float} and set(values) <= FROM_FILE.keys():
             return tuple(map(FROM_FILE.__getitem__, values))
         raise self._wrong(values)
 
     def _wrong(self, values: Sequence[object]) -> DataError:
-        """The error of the first value that is no direction; True is none, though it equals 1."""
+        """The error of the first value that is no direction. True is none, although it equals 1."""
         numbers = (isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         fits = [number and value in FROM_FILE for number, value in zip(numbers, values, strict=True)]
         place = fits.index(False)
@@ -152,7 +150,7 @@ class PreferenceSpace:
 
 
 def table(space: PreferenceSpace) -> list[dict[str, str]]:
-    """One row per dimension, for people: number, id, name, source and the labels of both poles."""
+    """One row per dimension, for display: number, id, name, source and the labels of both poles."""
     return [
         {
             "number": str(number),

@@ -1,4 +1,4 @@
-"""YAML -> `PreferenceSpace`: templates filled in, an extended space put first, everything checked.
+"""Reads a `PreferenceSpace` from YAML: templates are filled in, an extended space comes first, all is checked.
 
     name: team
     extends: alignx90            # a packaged name, or a path beside this file
@@ -6,7 +6,7 @@
     dimensions:
       - {id: likes_chess, name: chess, template: interest}
 
-A dimension's own fields win over its template's; `descriptions` and `aliases` add to them.
+The fields of a dimension replace those of its template; `descriptions` and `aliases` are added to them.
 """
 
 from functools import cache
@@ -25,7 +25,7 @@ MIN_DESCRIPTIONS = 3
 
 
 class RawPole(Config):
-    """A pole as written: what is missing comes from the template."""
+    """A pole as the file has it. What is missing comes from the template."""
 
     answer: str = ""
     label: str = ""
@@ -35,7 +35,7 @@ class RawPole(Config):
 
 
 class RawTemplate(Config):
-    """What dimensions of one kind share."""
+    """The fields that dimensions of one kind share."""
 
     source: str = ""
     question: str = ""
@@ -44,7 +44,7 @@ class RawTemplate(Config):
 
 
 class RawDimension(RawTemplate):
-    """A dimension as written. `topic` is the name as it reads inside a sentence."""
+    """A dimension as the file has it. `topic` is its name as it reads inside a sentence."""
 
     id: str
     name: str
@@ -63,9 +63,9 @@ class RawSpace(Config):
 
 
 def load_space(name_or_path: str | Path = "alignx90") -> PreferenceSpace:
-    """The space of a packaged name or of a YAML file, read once.
+    """The space of a packaged name or of a YAML file. An unchanged file is read once.
 
-    Raises `UnknownName` where there is no such space, `DataError` (file, key) where the file is not one.
+    Raises `UnknownName` if there is no such space, and `DataError` naming file and key if the file is malformed.
     """
     path = _find(str(name_or_path), Path())
     return _load(path, path.stat().st_mtime_ns)
@@ -119,7 +119,7 @@ def _read(path: Path) -> RawSpace:
 
 
 def _dimension(raw: RawDimension, templates: dict[str, RawTemplate], path: Path) -> Dimension:
-    """Fills the template in. Raises `DataError` for what is still missing."""
+    """The dimension with its template filled in. Raises `DataError` for a field that is still missing."""
     if raw.template and raw.template not in templates:
         known = ", ".join(templates) or "none"
         raise DataError(f"no template {raw.template!r}; there is: {known}", file=path, key=f"{raw.id}.template")
@@ -163,11 +163,12 @@ def _check_complete(dimension: Dimension, path: Path) -> None:
 
 
 def _check_unique(dimensions: tuple[Dimension, ...], path: Path) -> None:
-    """An id or a label must mean one thing, or `parse` would guess."""
+    """Every id and every label must belong to one dimension, or `parse` could not tell them apart."""
     owners: dict[str, str] = {}
     for dimension in dimensions:
         poles = (dimension.positive, dimension.negative)
-        for text in (f"id {dimension.id}", *(text for pole in poles for text in (pole.label, *pole.aliases))):
+        labels = [text for pole in poles for text in (pole.label, *pole.aliases)]
+        for text in (f"id {dimension.id}", *labels):
             if owner := owners.get(text.casefold()):
                 raise DataError(f"{text!r} is already used by {owner}", file=path, key=dimension.id)
             owners[text.casefold()] = dimension.id

@@ -1,82 +1,81 @@
 """Personal prompts and personal rewards for an unmodified OpenRLHF 0.11.2: `--train.agent_func_path FILE`.
 
-For each sample: ask the preference actor what this person prefers, put it into the policy's prompt, let the host
-generate, take the answer by its token ids, and ask for the person's reward. Built without arguments in every rollout
-actor. Here an exception is not swallowed: it reaches the trainer and ends the job, so a missing reward cannot be
-trained on.
+For each sample: ask what this user prefers, put it into the policy's prompt, let the host generate, take the response
+by its token ids, and ask for the user's reward. The executor is built without arguments in every rollout actor. Here
+an exception is not swallowed: it reaches the trainer and ends the job, so no sample is trained on without a reward.
 """
 
 import asyncio
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
-from persona_rm.errors import DataError, PersonaRMError, ScoreError
+from persona_rm.errors import PersonaRMError, ScoreError
+from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
-from persona_rm.serving.labels import read_label
+from persona_rm.serving.labels import LabelPolicy
 
 THREADS = 128
-"""Samples that can wait for the actors at once; asyncio's own pool has cpu + 4 threads, too few to fill a batch."""
+"""Samples that can wait for the actors at once. asyncio's own pool has cpu + 4 threads, too few to fill a batch."""
 
 
 class AgentExecutor(SingleTurnAgentExecutor):
-    """The host's single-turn executor with the person before it and the reward behind it."""
+    """The host's single-turn executor with the user in front of it and the reward behind it."""
 
     def __init__(self):
         super().__init__()
         self.client = RewardClient.from_env()
-        self.strict = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
+        self.labels = LabelPolicy.from_env()
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="persona_rm")
 
     async def execute(self, prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=None):
         """One sample. The output keeps the data set's own prompt, by which the host finds a sample's data source."""
-        answer = partial(
+        generate = partial(
             super().execute, label=label, sampling_params=sampling_params, max_length=max_length,
             hf_tokenizer=hf_tokenizer, llm_engine=llm_engine, images=images,
         )  # fmt: skip
         try:
-            output = await self._sample(prompt, label, answer, hf_tokenizer)
+            output = await self._sample(prompt, label, generate, hf_tokenizer)
         except PersonaRMError as error:
             note_stop(str(error))
             raise
         output["prompt"] = prompt
         return output
 
-    async def _sample(self, prompt, label, answer, tokenizer):
-        """`answer(prompt)` is the host's own output: generated, without a reward."""
-        who, output = read_label(label), None
-        bare = who.prompt or prompt
+    async def _sample(self, prompt, label, generate, tokenizer):
+        """`generate(prompt)` is the host's own output: generated, without a reward."""
+        asked, output = self.labels.request(label, prompt, ""), None
         try:
-            profile = await self._profile(who.user, bare, label)
-            output = await answer(profile.prompt)
+            profile = await self._profile(asked)
+            output = await generate(profile.prompt)
             (start, end) = output["action_ranges"][0]
             text = tokenizer.decode(output["observation_tokens"][start:end], skip_special_tokens=True)
-            reply = await self._call(self.client.reward, who.user, bare, text, bad_label=bool(who.bad))
+            request = replace(asked, response=text, finished=not output["truncated"])
+            result = await self._call(self.client.reward, request)
         except SkipGroup as error:  # a NaN score makes the host's dynamic filtering drop the whole group
-            self.client.failures.leave_out(error, who.user)
-            return (output or await answer(prompt)) | {"reward": None, "scores": math.nan, "extra_logs": {}}
+            self.client.failures.leave_out(error, asked.user)
+            return (output or await generate(prompt)) | {"reward": None, "scores": math.nan, "extra_logs": {}}
         whole = len(tokenizer(text=profile.prompt, add_special_tokens=False)["input_ids"])
-        logs = {**reply.logs, **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < whole)}
-        return output | {"reward": reply.reward, "scores": sigmoid(reply.reward), "extra_logs": logs}
+        logs = {**extra_logs(result), **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < whole)}
+        return output | {"reward": result.reward, "scores": sigmoid(result.reward), "extra_logs": logs}
 
-    async def _profile(self, user, bare, label):
-        """Who this is, for the policy. Without it there is no prompt, and so no reward: the same policy holds."""
+    async def _profile(self, request):
+        """What the policy is told about the user. Without it there is no prompt and no reward, so the same policy on
+        failures applies."""
         try:
-            profile = await self._call(self.client.profile, user, bare)
+            profile = await self._call(self.client.profile, request.user, request.prompt)
         except ScoreError as error:
-            if (reason := self.client.failures.failed(error, (user, bare))) is error:
+            if (reason := self.client.failures.failed(error, (request.user, request.prompt))) is error:
                 raise
             raise reason from error
-        if self.strict and not profile.user_known:
-            found = f"the bundle has no user for the label {label!r} ({profile.status})"
-            raise DataError(f"PERSONA_RM_LABELS=strict, and {found}")
+        self.labels.check_known(request.user, profile.user_known, profile.status)
         return profile
 
-    async def _call(self, function, *args, **kwargs):
+    async def _call(self, function, *args):
         """A waiting call leaves the event loop, and so the engine, free."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: function(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)

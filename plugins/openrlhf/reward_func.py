@@ -6,8 +6,8 @@ persona_rm/serving/labels.py.
 
 Fail closed. The host catches every exception of a reward, logs it as information and trains on without that reward;
 and a SystemExit, which does get through, kills only the actor's event loop: the job then hangs for ever. So a set-up
-that cannot work is refused here at import, where nothing is caught, and a reward that cannot be had ends this process:
-Ray reports the dead actor to the trainer, and the job exits with an error at once.
+that cannot work is refused here at import, where nothing is caught. If no reward is available after all retries this
+process ends: Ray reports the dead actor to the trainer, and the job exits with an error at once.
 """
 
 import logging
@@ -15,18 +15,19 @@ import math
 import os
 import sys
 
-from persona_rm.errors import DataError, PersonaRMError
+from persona_rm.errors import PersonaRMError
+from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
-from persona_rm.serving.labels import read_label
+from persona_rm.serving.labels import LabelPolicy
 
 LOGGER = logging.getLogger("persona_rm.openrlhf")
 EXIT_CODE = 70
 
 CLIENT = RewardClient.from_env()
-STRICT = os.environ.get("PERSONA_RM_LABELS", "prior") == "strict"
+LABELS = LabelPolicy.from_env()
 
 
 def reward_func(queries, prompts, labels, **_kwargs):
@@ -40,34 +41,22 @@ def reward_func(queries, prompts, labels, **_kwargs):
 
 
 def _rewards(rows):
+    requests = [LABELS.request(label, prompt, strip_prompt(query, prompt)) for query, prompt, label in rows]
     try:
-        replies = [_reply(*row) for row in rows]
-    except SkipGroup:  # the host sends lists of one; a NaN score makes its dynamic filtering drop the whole group
+        results = CLIENT.rewards(requests)
+    except SkipGroup as error:  # the host sends lists of one; a NaN score makes its dynamic filtering drop the group
+        for i in error.rows or range(len(requests)):
+            CLIENT.failures.leave_out(error, requests[i].user)
         return {"rewards": None, "scores": math.nan, "extra_logs": {}}
-    rewards = [reply.reward for reply in replies]
+    for result in results:
+        LABELS.check_known(result.trace.user, result.trace.user_known, result.status)
+    rewards = [result.reward for result in results]
     scores = [sigmoid(reward) for reward in rewards]
-    logs = [{**reply.logs, **CLIENT.failures.logs()} for reply in replies]
-    if len(replies) == 1:
+    logs = [{**extra_logs(result), **CLIENT.failures.logs()} for result in results]
+    if len(results) == 1:
         return {"rewards": rewards[0], "scores": scores[0], "extra_logs": logs[0]}
     keys = logs[0] if logs else ()
     return {"rewards": rewards, "scores": scores, "extra_logs": {key: [log[key] for log in logs] for key in keys}}
-
-
-def _reply(query, prompt, value):
-    label = read_label(value)
-    if label.bad:
-        LOGGER.warning("label: %s", label.bad)
-    if STRICT and (label.bad or label.user is None):
-        raise DataError(f"PERSONA_RM_LABELS=strict, and this sample has no user: {label.bad or value!r}")
-    response = strip_prompt(query, prompt)
-    try:
-        reply = CLIENT.reward(label.user, label.prompt or prompt, response, bad_label=bool(label.bad))
-    except SkipGroup as error:
-        CLIENT.failures.leave_out(error, label.user)
-        raise
-    if STRICT and not reply.user_known:
-        raise DataError(f"PERSONA_RM_LABELS=strict, and the bundle has no user {label.user!r}")
-    return reply
 
 
 def stop_job(reason):

@@ -78,7 +78,7 @@ def test_a_bad_comment_is_an_error_and_the_others_are_read(annotator, space):
     good = comments(space, 3)
     bad = Comment("bad", " \n", levels=None if annotator.name == "given" else good[0].levels)
     readings = annotator.read(["p"] * 4, [good[0], bad, *good[1:]])
-    if annotator.name == "simulator":  # its rule: "cannot reflect" on any text that is not the world's
+    if annotator.name == "simulator":  # its rule: "cannot reflect" on any text that is not the simulator's
         assert {*readings[1].levels} == {2}
         return
     assert readings[1].error

@@ -20,7 +20,7 @@ from persona_rm.errors import DataError
 
 
 class Words:
-    """A toy encoder: unit vectors whose axes are hashed words."""
+    """A small encoder: unit vectors whose axes are hashed words."""
 
     def encode(self, texts):
         out = np.zeros((len(texts), 64), np.float32)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from persona_rm.errors import DataError, ScoreError
 from persona_rm.inferrers.base import Inferrer, Posterior
 from persona_rm.inferrers.evidence import items_of
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
-from persona_rm.types import Pair, Persona, Ugc, UserState
+from persona_rm.types import Pair, Persona, RewardRequest, Ugc, UserState
 
 
 def directions(space, **by_id):
@@ -55,12 +56,13 @@ def test_round_trip(folder, space):
 
 def test_states_are_the_persons_own_and_a_strangers_is_the_prior(folder):
     bundle = load_bundle(folder)
-    state, known = bundle.state("ann")
-    assert known
+    state = bundle.state("ann")
+    assert state.known
     assert state.user_id == "ann"
-    assert bundle.state("ann")[0] is state
-    for nobody in (None, "zoe"):
-        assert bundle.state(nobody) == (bundle.method.prior(), False)
+    assert bundle.state("ann") is state
+    prior = replace(bundle.method.prior(), version=0, status="cold", known=False)
+    for unknown in (None, "zoe"):
+        assert bundle.state(unknown) == prior
 
 
 def test_directions_are_inferred_where_the_person_has_none(folder, space):
@@ -78,11 +80,11 @@ def test_a_person_without_annotated_items_says_so(folder):
 
 def test_old_states_leave_first(folder):
     bundle = load_bundle(edit(folder, states=1))
-    first, _ = bundle.state("ann")
+    first = bundle.state("ann")
     bundle.state("bob")
-    assert [user for user, _ in bundle._states] == ["bob"]
+    assert [user for user, _ in bundle._states_kept] == ["bob"]
     assert len(bundle.user_states) == 1
-    assert bundle.state("ann")[0] == first
+    assert bundle.state("ann") == first
 
 
 def test_rendering(folder):
@@ -102,9 +104,17 @@ def test_scores_come_in_the_order_of_the_rows(folder):
 
     bundle = load_bundle(folder)
     bundle.__dict__["_backends"] = Backends(logprob=Letters())
-    scores = bundle.score([("ann", "p", "aaaa"), (None, "p", "a"), ("bob", "p", "aa")])
-    assert [s.rewards[0] for s in scores] == [2.0, 0.5, 1.0]
-    assert [s.status for s in scores] == ["ok", "cold", "ok"]
+    rows = [("ann", "p", "aaaa"), (None, "p", "a"), ("bob", "p", "aa")]
+    results = bundle.score([RewardRequest(*row) for row in rows])
+    assert [result.reward for result in results] == [2.0, 0.5, 1.0]
+    assert [result.status for result in results] == ["ok", "cold", "ok"]
+    traces = [result.trace for result in results]
+    assert [(t.user, t.user_known, t.group) for t in traces] == [
+        ("ann", True, "cats"), (None, False, "unknown"), ("bob", True, "dogs"),
+    ]  # fmt: skip
+    assert [(t.state_version, t.inputs, len(t.evidence)) for t in traces] == [
+        (0, {"n_items": 0}, 0), (0, {"n_items": 0}, 0), (0, {"n_items": 3}, 3),
+    ]  # fmt: skip
     assert bundle.score([]) == []
 
 
@@ -116,9 +126,9 @@ def test_the_logged_dimensions_are_those_that_people_have(folder, space):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"metod": {}}, "bundle.yaml, key 'metod'.*keys are: method"),
+        ({"metod": {}}, "bundle.yaml, key 'metod'.*did you mean 'method'"),
         ({"method": {"name": "pbx"}}, "key 'method'.*there is: .*pba"),
-        ({"method": {"name": "pba", "betta": 1}}, r"key 'method\.betta': .*keys are: .*beta"),
+        ({"method": {"name": "pba", "betta": 1}}, r"key 'method\.betta': .*did you mean 'beta'"),
         ({"method": {}}, "key 'method'"),
         ({"inferrer": {"name": "guess"}}, "key 'inferrer'.*there is: .*vote"),
         ({"inferrer": {"name": "posterior", "wrong": -1}}, r"key 'inferrer\.wrong'"),
@@ -222,37 +232,39 @@ def test_whom_only_the_store_knows_is_in_the_group_of_everybody(folder, space):
     bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite"))
     tally = bundle.user_states.posterior.tally(Persona("new", pairs=pairs(like)))
     bundle.store.put([bundle.user_states.posterior.state("new", tally, 3)])
-    known = bundle.known("new")
-    assert (known.directions, known.version, bundle.group_of(known)) == (like, 3, "all")
+    inferred = bundle.inferred("new")
+    assert (inferred.directions, inferred.version, bundle.group_of(inferred)) == (like, 3, "all")
     assert "all" in bundle.groups
-    assert bundle.state("new")[0].payload["directions"] == list(like)
+    assert bundle.state("new").payload["directions"] == list(like)
     assert bundle.render("new", "Hello?") != bundle.render(None, "Hello?")
-    assert bundle.group_of(bundle.known("zoe")) is None
+    assert bundle.group_of(bundle.inferred("zoe")) == "unknown"
 
 
 def test_a_state_that_cannot_be_read_is_an_error_of_its_row_and_not_the_prior(folder):
     bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite"))
     bundle.store.put([UserState("tastes", "ann", {"x": 1})])
     for call in (bundle.state, bundle.directions, bundle.profile, bundle.persona):
-        with pytest.raises(DataError, match="user 'ann' was written by 'tastes', not 'posterior': infer the person"):
+        with pytest.raises(DataError, match="user 'ann' was written by 'tastes', not 'posterior': infer the user"):
             call("ann")
     with pytest.raises(ScoreError, match="user 'ann' was written by 'tastes'"):
-        bundle.score([("bob", "p", "r"), ("ann", "p", "r")])
+        bundle.score([RewardRequest("bob", "p", "r"), RewardRequest("ann", "p", "r")])
 
 
 def test_a_state_is_adapted_again_only_when_the_directions_changed(folder, space):
     bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite", refresh=0))
-    before, _ = bundle.state("bob")
+    before = bundle.state("bob")
     tally, _ = bundle.user_states.tally("bob")
     posterior = bundle.user_states.posterior
     bundle.store.put([posterior.state("bob", tally, 1)])
-    assert bundle.state("bob")[0] is before
+    after = bundle.state("bob")
+    assert after.payload is before.payload
+    assert (before.version, after.version) == (0, 1)
     tally.add(items_of(Persona("bob", pairs=pairs(directions(space, **{space.ids[4]: 1}), prompt="r")), len(space)))
     bundle.store.put([posterior.state("bob", tally, 2)])
-    assert bundle.state("bob")[0].payload["directions"][4] == 1
+    assert bundle.state("bob").payload["directions"][4] == 1
     bundle.store.erase(["bob"])
-    assert bundle.state("bob") == (bundle.method.prior(), False)
-    assert not bundle._states
+    assert bundle.state("bob") == replace(bundle.method.prior(), version=0, status="erased", known=False)
+    assert not bundle._states_kept
 
 
 def test_directions_that_depend_on_the_prompt_are_kept_by_prompt(folder, space):
@@ -275,7 +287,7 @@ def test_directions_that_depend_on_the_prompt_are_kept_by_prompt(folder, space):
     bundle.__dict__["inferrer"] = ByPrompt(None, space)
     assert bundle.directions("bob", "yes?")[0] == 1
     assert bundle.directions("bob", "no?")[0] == 0
-    assert bundle.state("bob", "yes?")[0] != bundle.state("bob", "no?")[0]
+    assert bundle.state("bob", "yes?") != bundle.state("bob", "no?")
     assert bundle.profile("bob", "yes?") in bundle.render("bob", "yes?")
     assert bundle.render("bob", "yes?").replace("yes?", "no?") != bundle.render("bob", "no?")
     assert asked == ["yes?", "no?"]

@@ -68,10 +68,10 @@ def test_one_look_up_and_one_computation_for_all_and_none_the_second_time(people
     put(people, "eve", 7, version=4)
     asked = ["eve", "ann", "zoe", "bob", "ann", None]
     found = find(people, *asked)
-    assert [known.user for known in found] == asked
+    assert [known.user_id for known in found] == asked
     assert [known.directions for known in found[:2]] == [votes(space, 7), votes(space, 0)]
     assert [known.version for known in found] == [4, 0, 0, 0, 0, 0]
-    assert [known.user_known for known in found] == [True, True, False, True, True, False]
+    assert [known.known for known in found] == [True, True, False, True, True, False]
     assert [known.status for known in found] == ["ok", "ok", "cold", "ok", "ok", "cold"]
     assert people.reads == [["eve", "ann", "zoe", "bob"]]
     assert people.computed == 3
@@ -82,7 +82,7 @@ def test_one_look_up_and_one_computation_for_all_and_none_the_second_time(people
 def test_together_and_alone_give_the_same(people, inferrer):
     together = find(people, "ann", "bob")
     for known in together:
-        alone = inferrer.infer(people.users[known.user].persona)
+        alone = inferrer.infer(people.users[known.user_id].persona)
         assert known.directions == alone.directions
         assert np.allclose(known.probabilities, alone.probabilities, atol=1e-12)
 
@@ -107,7 +107,7 @@ def test_given_directions_are_certain_and_somebody_without_evidence_is_known_and
     given, new = find(people, "given", "new")
     assert (given.directions, given.status) == (votes(space, 5, -1), "ok")
     assert given.probabilities[5:7] == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-    assert (new.status, new.user_known, new.version) == ("cold", True, 0)
+    assert (new.status, new.known, new.version) == ("cold", True, 0)
     assert new.probabilities == inferrer.infer(Persona("x")).probabilities
 
 
@@ -115,12 +115,12 @@ def test_the_erased_are_strangers_whatever_the_users_file_says(people, space):
     put(people, "eve", 7)
     people.store.erase(["ann", "eve", "zoe"])
     for known in find(people, "ann", "eve", "zoe"):
-        assert (known.status, known.user_known, known.directions) == ("erased", False, space.neutral)
-    assert find(people, "bob")[0].user_known
+        assert (known.status, known.known, known.directions) == ("erased", False, space.neutral)
+    assert find(people, "bob")[0].known
 
 
 def test_news_are_seen_when_the_time_is_over_and_not_before(people, space):
-    assert find(people, "ann", "eve")[1].user_known is False
+    assert find(people, "ann", "eve")[1].known is False
     put(people, "ann", 7)
     put(people, "eve", 8, version=2)
     people.clock.now = 59.9
@@ -166,7 +166,7 @@ def test_more_people_than_one_computation_holds(space, inferrer, monkeypatch):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (UserState("vote", "ann", {}), "was written by 'vote', not 'posterior': infer the person again"),
+        (UserState("vote", "ann", {}), "was written by 'vote', not 'posterior': infer the user again"),
         (UserState("posterior", "ann", {"layout": 0}), "has layout 0; this version reads layout 1: infer it again"),
         (UserState("posterior", "ann", {"layout": 1, "size": 3}), r"is of 3 dimensions.*infer it again"),
     ],
@@ -197,7 +197,7 @@ def test_what_is_kept_is_found_until_it_is_looked_up_again(people, space):
     tally, _ = people.tally("ann")
     tally.add([Item(f"n{i}", "ugc", votes(space, 7)) for i in range(SOME)])
     before = find(people, "ann")[0]
-    known = people.known("ann", tally, 1)
+    known = people.state("ann", tally, 1)
     assert find(people, "ann") == [before]
     people.keep(known)
     assert find(people, "ann") == [known] != [before]

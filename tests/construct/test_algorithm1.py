@@ -1,6 +1,6 @@
 """Algorithm 1 of the paper read aloud in plain Python, line by line, against the code that builds from it.
 
-A world is the raw data M: posts in the order they are sampled, with the levels of their responses (or pairs).
+A case is the raw data M: posts in the order they are sampled, with the levels of their responses (or pairs).
 """
 
 from collections import Counter
@@ -75,7 +75,7 @@ def pairs(raw, x, y_w, y_l, t, anchor):
 
 
 @st.composite
-def worlds(draw, sides):
+def cases(draw, sides):
     """Posts with 1 to 4 items; an item is the levels of a response, or of both sides of a pair."""
     dimensions = draw(st.sampled_from([1, 3, 6, 33, 70, 90]))
     random = np.random.default_rng(draw(st.integers(0, 1 << 32)))
@@ -107,8 +107,8 @@ def corpus_of(raw, dimensions, paired):
     return Corpus(words[0], posts, dimensions, *words[1:])
 
 
-def find(kernel, world, post, start, t, limit, paired):
-    dimensions, raw, query, anchor = world
+def find(kernel, case, post, start, t, limit, paired):
+    dimensions, raw, query, anchor = case
     corpus = corpus_of(raw, dimensions, paired)
     packed = pack(np.array(query))
     with pytest.MonkeyPatch.context() as patch:
@@ -129,10 +129,10 @@ KERNELS = pytest.mark.parametrize("kernel", ["numba", "numpy"])
 
 @KERNELS
 @SETTINGS
-@given(worlds(1), st.integers(-1, 24), st.integers(0, 1 << 31), THRESHOLDS, st.integers(1, 13))
-def test_user_generated_content(kernel, world, post, start, t, limit):
-    _, raw, (y_w,), anchor = world
-    rows, counts = find(kernel, world, post, start, t, limit, False)
+@given(cases(1), st.integers(-1, 24), st.integers(0, 1 << 31), THRESHOLDS, st.integers(1, 13))
+def test_user_generated_content(kernel, case, post, start, t, limit):
+    _, raw, (y_w,), anchor = case
+    rows, counts = find(kernel, case, post, start, t, limit, False)
     found = as_items(raw, rows.tolist())
     assert found == ugc(rotated(raw, start), post, y_w, t, anchor)[:limit]
     items = dict(raw)
@@ -141,10 +141,10 @@ def test_user_generated_content(kernel, world, post, start, t, limit):
 
 @KERNELS
 @SETTINGS
-@given(worlds(2), st.integers(-1, 24), st.integers(0, 1 << 31), THRESHOLDS, st.integers(1, 13))
-def test_comparative_feedback(kernel, world, post, start, t, limit):
-    _, raw, (y_w, y_l), anchor = world
-    rows, counts = find(kernel, world, post, start, t, limit, True)
+@given(cases(2), st.integers(-1, 24), st.integers(0, 1 << 31), THRESHOLDS, st.integers(1, 13))
+def test_comparative_feedback(kernel, case, post, start, t, limit):
+    _, raw, (y_w, y_l), anchor = case
+    rows, counts = find(kernel, case, post, start, t, limit, True)
     found = as_items(raw, rows.tolist())
     assert found == pairs(rotated(raw, start), post, y_w, y_l, t, anchor)[:limit]
     items = dict(raw)
@@ -154,8 +154,8 @@ def test_comparative_feedback(kernel, world, post, start, t, limit):
 @KERNELS
 def test_a_post_whose_best_response_does_not_point_the_way_gives_nothing(kernel):
     raw = [(0, [(2, 2, 2, 3), (2, 2, 2, 2)]), (1, [(2, 2, 1, 3)])]
-    world = 4, raw, [(2, 2, 2, 2)], (3, 1)
-    assert find(kernel, world, -1, 0, 0.3, 9, False)[0].tolist() == [2]
+    case = 4, raw, [(2, 2, 2, 2)], (3, 1)
+    assert find(kernel, case, -1, 0, 0.3, 9, False)[0].tolist() == [2]
 
 
 @KERNELS

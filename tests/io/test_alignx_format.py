@@ -290,5 +290,5 @@ def test_a_pattern_names_several_files(tmp_path, space):
         write_examples(tmp_path / f"train-{i}.parquet", [row], space)
     write_examples(tmp_path / "test-0.parquet", rows[:1], space)
     assert [example.id for example in read_examples(tmp_path / "train-*", space)] == ["e0", "e1", "e2"]
-    with pytest.raises(DataError, match=r"dev-\*: no file of that pattern"):
+    with pytest.raises(DataError, match=r"dev-\*: no file matches this pattern"):
         read_examples(tmp_path / "dev-*", space)

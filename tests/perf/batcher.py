@@ -33,23 +33,23 @@ from statistics import median
 from persona_rm.bundle import User, write_bundle
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.reward_actor import RewardActor
-from persona_rm.serving.curves import Ask, Reply
 from persona_rm.space import load_space
-from persona_rm.types import Persona
+from persona_rm.types import Persona, RewardRequest, RewardResult
 
 CALLERS, USERS = 64, 8
 WORDS = ["tea", "rain", "people", "city", "quiet", "money", "friends", "music", "work", "evening", "honest", "laugh"]
 NUMBERS = count()
-Spent = list[tuple[float, Ask, Reply | Exception]]
+Spent = list[tuple[float, RewardRequest, RewardResult | Exception]]
 """Seconds, what was asked, and how it ended."""
 
 
-def texts(words: int, seed: int) -> Iterator[Ask]:
+def texts(words: int, seed: int) -> Iterator[RewardRequest]:
     """An endless iterator of new answers of about `words` words."""
     draw = Random(seed)
     while True:
         n = max(round(words * draw.uniform(0.5, 1.5)), 2)
-        yield Ask(f"u{draw.randrange(USERS)}", "What? ", f"{' '.join(draw.choices(WORDS, k=n - 1))} {next(NUMBERS)}")
+        text = f"{' '.join(draw.choices(WORDS, k=n - 1))} {next(NUMBERS)}"
+        yield RewardRequest(f"u{draw.randrange(USERS)}", "What? ", text)
 
 
 def make(folder: Path) -> Path:
@@ -60,7 +60,7 @@ def make(folder: Path) -> Path:
 
 
 async def closed(
-    score: Callable[[Ask], Awaitable[Reply]], callers: int, n: int, asks: Iterator[Ask]
+    score: Callable[[RewardRequest], Awaitable[RewardResult]], callers: int, n: int, requests: Iterator[RewardRequest]
 ) -> tuple[float, Spent]:
     """`n` calls, `callers` of them under way: calls per second, and the calls in the order of their beginning."""
     spent: Spent = []
@@ -68,12 +68,12 @@ async def closed(
 
     async def caller() -> None:
         for _ in left:
-            ask, began = next(asks), time.perf_counter()
+            request, began = next(requests), time.perf_counter()
             try:
-                end: Reply | Exception = await score(ask)
+                end: RewardResult | Exception = await score(request)
             except Exception as error:  # noqa: BLE001 - counted
                 end = error
-            spent.append((time.perf_counter() - began, ask, end))
+            spent.append((time.perf_counter() - began, request, end))
 
     started = time.perf_counter()
     await asyncio.gather(*[caller() for _ in range(callers)])
@@ -84,16 +84,15 @@ def lost(actor: RewardActor, spent: Spent, asked: int) -> int:
     """Calls without their own reward; a text has the reward that it has alone."""
     alone = actor.bundle.score
     good = [
-        isinstance(end, Reply)
-        and math.isclose(end.reward, alone([(ask.user, ask.prompt, ask.response)])[0].rewards[0], abs_tol=1e-9)
-        for _, ask, end in spent
+        isinstance(end, RewardResult) and math.isclose(end.reward, alone([request])[0].reward, abs_tol=1e-9)
+        for _, request, end in spent
     ]
     return asked - sum(good)
 
 
-def bare(actor: RewardActor, rows: int, times: int, asks: Iterator[Ask]) -> float:
+def bare(actor: RewardActor, rows: int, times: int, requests: Iterator[RewardRequest]) -> float:
     """Seconds per row of the method, `rows` at a time."""
-    batches = [[(ask.user, ask.prompt, ask.response) for ask in islice(asks, rows)] for _ in range(times)]
+    batches = [list(islice(requests, rows)) for _ in range(times)]
     started = time.perf_counter()
     for batch in batches:
         actor.bundle.score(batch)
@@ -107,13 +106,13 @@ def percentile(values: list[float], share: float) -> float:
 
 async def measure(actor: RewardActor, single: RewardActor, words: int, rounds: int, n: int) -> dict[str, float]:
     """The figures of one length."""
-    asks, few, rows = texts(words, words), max(n // 16, 8), actor.batcher.max_rows
+    requests, few, rows = texts(words, words), max(n // 16, 8), actor.batcher.max_rows
     ratios, same, limits, seconds, rates, missing = [], [], [], [], [], 0
     for _ in range(rounds):
-        alone, first = await closed(single.score, 1, few, asks)
-        waits, second = await closed(actor.score, 1, few, asks)
-        together, third = await closed(actor.score, CALLERS, n, asks)
-        limits.append(bare(actor, 1, few, asks) / bare(actor, rows, -(-4 * few // rows), asks))
+        alone, first = await closed(single.score, 1, few, requests)
+        waits, second = await closed(actor.score, 1, few, requests)
+        together, third = await closed(actor.score, CALLERS, n, requests)
+        limits.append(bare(actor, 1, few, requests) / bare(actor, rows, -(-4 * few // rows), requests))
         ratios.append(together / alone)
         same.append(together / waits)
         rates.append(together)
@@ -129,7 +128,7 @@ async def measure(actor: RewardActor, single: RewardActor, words: int, rounds: i
 
 async def overhead(n: int = 20_000) -> float:
     """Microseconds of the batcher per call."""
-    batcher: MicroBatcher[Ask, Ask] = MicroBatcher(list, 64, 0.001)
+    batcher: MicroBatcher[RewardRequest, RewardRequest] = MicroBatcher(list, 64, 0.001)
     rate, _ = await closed(batcher.submit, CALLERS, n, texts(8, 0))  # type: ignore[arg-type]
     return 1e6 / rate
 

@@ -29,18 +29,21 @@ PAYLOAD = {"query": ["Hello? " + "Yes. " * 200], "prompts": ["Hello?"], "labels"
 CALLERS = 64
 API = """
 import sys
-from persona_rm.serving.curves import Reply
+from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.serving.http.server import run_server
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
+from persona_rm.types import RewardResult, RewardTrace
+
+TRACE = RewardTrace(0.5, user_known=True, group="all", metrics={"cold": 0.0})
 
 class Trivial:
     async def warm(self): return 0.0
     async def info(self): return {}
     async def close(self): pass
-    async def score(self, ask, caller, deadline): return Reply(0.5, {}, "ok", True, "all", {"cold": 0.0})
+    async def score(self, request, caller, deadline): return RewardResult(0.5, TRACE)
 
-run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print)
+run_server(ActorService(Trivial), Settings(port=int(sys.argv[1])), print, [GET_REWARD])
 """
 
 

@@ -33,12 +33,12 @@ from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.hosts.base import PpoJob, PpoOptions
 from persona_rm.hosts.common import where
 from persona_rm.hosts.openrlhf import rehearse
+from persona_rm.hosts.openrlhf.curves import read_scalars
 from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.pipeline.members import model_folder
-from persona_rm.serving.curves import read_scalars
 from persona_rm.space import load_space
-from persona_rm.types import Persona
+from persona_rm.types import Persona, RewardRequest
 
 GOAL = 0.05
 USERS, PROMPTS, SAMPLES, BATCH = 8, 16, 2, 8
@@ -134,14 +134,14 @@ def added(spans: Sequence[Span]) -> float:
 
 def in_process(bundle: Path, notes: Sequence[Note]) -> tuple[float, float]:
     """Seconds of these rewards one by one, and in one call; models loaded, nothing remembered."""
-    rows = [(label, prompt, strip_prompt(query, prompt)) for _, _, label, prompt, query in notes]
+    rows = [RewardRequest(label, prompt, strip_prompt(query, prompt)) for _, _, label, prompt, query in notes]
     ways = [[one] for one in rows], [rows]
     return timed(bundle, ways[0]), timed(bundle, ways[1])
 
 
-def timed(bundle: Path, calls: Sequence[Sequence[tuple[str, str, str]]]) -> float:
+def timed(bundle: Path, calls: Sequence[Sequence[RewardRequest]]) -> float:
     loaded = load_bundle(bundle)
-    loaded.score([(None, "What? ", "Nothing.")])
+    loaded.score([RewardRequest(None, "What? ", "Nothing.")])
     started = time.perf_counter()
     for rows in calls:
         loaded.score(rows)

@@ -1,4 +1,4 @@
-"""The three stores, each behind one face that says how it is filled and opened again; Redis is a real server."""
+"""The three stores, each with one interface that fills it and opens it again; Redis is a real server."""
 
 import itertools
 import shutil

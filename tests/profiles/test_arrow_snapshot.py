@@ -22,7 +22,7 @@ def path(tmp_path):
     return write_snapshot(tmp_path / "p.arrow", [state("b"), state("a"), state("c")])
 
 
-def test_twenty_thousand_people(tmp_path):
+def test_twenty_thousand_users(tmp_path):
     ids = [f"user-{i}" for i in range(20_000)]
     random.Random(0).shuffle(ids)
     store = ArrowSnapshot(write_snapshot(tmp_path / "p.arrow", (state(user, of=user) for user in ids)))
@@ -60,7 +60,7 @@ def test_put_says_what_to_use_instead(path):
         ArrowSnapshot(path).put([state("a", version=2)])
 
 
-def test_a_person_twice_is_refused_and_the_old_file_stays(path):
+def test_a_user_twice_is_refused_and_the_old_file_stays(path):
     before = path.read_bytes()
     with pytest.raises(DataError, match="'x' stands twice"):
         write_snapshot(path, [state("x"), state("y"), state("x", version=2)])
@@ -88,7 +88,7 @@ def test_writing_again_honours_tombstones_and_drops_the_bytes(path):
     assert (list(again.ids()), len(again), again.get(["a"])) == (["b"], 1, {})
 
 
-def test_erased_people_of_another_store_are_left_out(tmp_path):
+def test_erased_users_of_another_store_are_left_out(tmp_path):
     path = write_snapshot(tmp_path / "p.arrow", [state("a"), state("b")], {"a": "2026-01-31", "ghost": "2026-02-01"})
     store = ArrowSnapshot(path)
     assert list(store.ids()) == ["b"]
@@ -124,7 +124,7 @@ def test_a_tombstone_file_that_cannot_be_read_stops_everything(path):
             lambda: store.erase(["b"]),
             ArrowSnapshot(path).open,
         ):
-            with pytest.raises(DataError, match=r"erased, row \d: no tombstone"):
+            with pytest.raises(DataError, match=r"erased, row \d: not a tombstone"):
                 call()
     stones.write_bytes(good[:-1])
     assert store.erase(["b"]) == 1
@@ -200,7 +200,7 @@ def test_an_open_snapshot_outlives_its_replacement(path):
     assert list(store.ids()) == ["z"]
 
 
-def test_the_state_of_one_person_may_be_broken(tmp_path, monkeypatch):
+def test_the_state_of_one_user_may_be_broken(tmp_path, monkeypatch):
     monkeypatch.setattr(arrow, "record", lambda s: arrow.Record(s.user_id, hash_of(s.user_id), 1, b'{"my sister'))
     store = ArrowSnapshot(write_snapshot(tmp_path / "p.arrow", [state("a")]))
     with pytest.raises(DataError, match="user 'a': the stored text is no state") as caught:

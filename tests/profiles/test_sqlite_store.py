@@ -37,7 +37,7 @@ def numbers_in(text: bytes) -> set[str]:
 
 
 def write_many(path, name, together) -> None:
-    """Runs in another process: 40 puts of own people, each also raising the version of one that all share."""
+    """Runs in another process: 40 puts of own users, each of which also raises the version of a shared user."""
     together.wait(30)
     with SqliteStore(path) as store:
         for i in range(40):
@@ -173,7 +173,7 @@ def test_a_reader_in_the_way_is_told_and_the_next_erase_finishes(tmp_path):
         reader = sqlite3.connect(path, isolation_level=None)
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM states").fetchone() == (2,)
-        with pytest.raises(DataError, match=r"answer no more, but others use the file.*again to finish"):
+        with pytest.raises(DataError, match=r"bytes are still in the file.*again to finish"):
             store.erase(["a"])
         assert store.get(["a"]) == {}
         assert b"my sister" in on_disk(store)
@@ -188,7 +188,7 @@ def test_a_writer_that_never_ends_is_told(tmp_path):
         store.put([state("a")])
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(DataError, match=r"p\.sqlite: SQLite says: database is locked"):
+        with pytest.raises(DataError, match=r"p\.sqlite: SQLite failed: database is locked"):
             store.put([state("b")])
         assert list(store.get(["a", "b"])) == ["a"]
         other.close()
@@ -221,7 +221,7 @@ def test_other_things_at_the_path_are_named(tmp_path):
         SqliteStore(folder).open()
     text = tmp_path / "text.sqlite"
     text.write_text("my sister " * 200)
-    with pytest.raises(DataError, match=r"text\.sqlite: SQLite says: file is not a database"):
+    with pytest.raises(DataError, match=r"text\.sqlite: SQLite failed: file is not a database"):
         SqliteStore(text).open()
     assert text.read_text() == "my sister " * 200
 
@@ -243,7 +243,7 @@ def test_a_cut_file_is_refused(store):
     whole = store.path.read_bytes()
     for size in (10, 1000, 5000, len(whole) // 2):
         store.path.write_bytes(whole[:size])
-        with pytest.raises(DataError, match=r"SQLite says|another program"), SqliteStore(store.path) as cut:
+        with pytest.raises(DataError, match=r"SQLite failed|another program"), SqliteStore(store.path) as cut:
             cut.get([f"u{i}" for i in range(200)])
 
 

@@ -35,10 +35,10 @@ def refusal(call, *args, **options) -> str:
 def test_get_gives_what_is_there_in_the_order_asked(case):
     states = [state("b", likes=[1, 2.5, None]), state("a", nested={"x": {"y": "ü"}}), state("c", version=7)]
     store = case.fill(states)
-    found = store.get(["c", "nobody", "a", "c"])
+    found = store.get(["c", "unknown", "a", "c"])
     assert list(found) == ["c", "a"]
     assert found == {"c": states[2], "a": states[1]}
-    assert store.get([]) == store.get(["nobody"]) == {}
+    assert store.get([]) == store.get(["unknown"]) == {}
     assert len(store) == 3
     assert sorted(store.ids()) == ["a", "b", "c"]
 
@@ -54,7 +54,7 @@ def test_ids_are_never_mixed_up(case):
     assert sorted(store.ids()) == sorted(ODD[1:])
 
 
-def test_more_people_than_one_question_holds(case):
+def test_more_users_than_one_query_holds(case):
     states = [state(f"user-{i}", n=i) for i in range(2500)]
     store = case.fill(states)
     assert list(store.get([s.user_id for s in reversed(states)]).values()) == states[::-1]
@@ -88,7 +88,7 @@ def test_an_empty_store(case):
     assert store.erase([]) == store.erase(["a"]) == 0
 
 
-def test_erase_counts_who_was_there_and_remembers_everybody_asked(case):
+def test_erase_counts_users_with_a_state_and_remembers_all_of_them(case):
     store = case.fill([state("a"), state("b")])
     before = datetime.now(UTC).date()
     assert store.erase(["a", "ghost", "a"]) == 1
@@ -140,15 +140,15 @@ def test_put_inserts_replaces_and_never_goes_back(writable):
     assert store.get(["a"])["a"].version == 5
 
 
-def test_of_two_states_of_a_person_in_one_put_the_later_wins(writable):
+def test_of_two_states_of_a_user_in_one_put_the_later_wins(writable):
     store = writable.fill([state("a"), state("a", version=2)])
     assert store.get(["a"])["a"].version == 2
     assert "follows version 9 in one put" in refusal(store.put, [state("a", version=9), state("a", version=8)])
 
 
 BAD = {
-    "nobody": (state(None), "a state of nobody"),
-    "empty": (state(""), "a state of nobody"),
+    "none": (state(None), "a state without a user id"),
+    "empty": (state(""), "a state without a user id"),
     "stale": (state("old", version=1), "came after version 3"),
     "erased": (state("gone"), "user 'gone' was erased on 20"),
     "not JSON": (state("new", what={SECRET}), "user 'new': the payload is no JSON"),
@@ -174,7 +174,7 @@ def test_a_bad_state_in_the_middle_changes_nothing(writable, name):
     assert len(store) == 3
 
 
-def test_an_erased_person_comes_back_only_when_readmitted(writable):
+def test_an_erased_user_comes_back_only_when_readmitted(writable):
     store = writable.fill([state("a", version=5), state("b")])
     store.erase(["a"])
     said = refusal(store.put, [state("a", version=6)])
@@ -188,7 +188,7 @@ def test_an_erased_person_comes_back_only_when_readmitted(writable):
     refusal(store.put, [state("a", version=3)])
 
 
-def test_somebody_erased_before_they_came_is_refused_too(writable):
+def test_a_user_erased_before_their_first_state_is_refused_too(writable):
     store = writable.fill([])
     store.erase(["a"])
     assert "was erased" in refusal(store.put, [state("a")])
@@ -212,7 +212,7 @@ BROKEN = {
     "older": (json.dumps({k: v for k, v in GOOD.items() if k != "n_items"}).encode(), "lacks n_items"),
     "kind": (json.dumps(GOOD | {"version": "1"}).encode(), "of another kind"),
     "payload": (json.dumps(GOOD | {"payload": "my sister"}).encode(), "of another kind"),
-    "other": (json.dumps(GOOD | {"user_id": "b"}).encode(), "somebody else's"),
+    "other": (json.dumps(GOOD | {"user_id": "b"}).encode(), "belongs to another user"),
 }
 
 
@@ -225,7 +225,7 @@ def test_a_stored_text_that_is_no_state_names_the_user_and_the_remedy(name):
     assert "Put the state again, or erase the user" in said
 
 
-def test_a_broken_text_in_a_store_breaks_that_person_only(writable):
+def test_a_broken_text_in_a_store_breaks_that_user_only(writable):
     store = writable.fill([state("a"), state("b")])
     damage(store, "a", b'{"demo": "my sister')
     assert "user 'a': the stored text is no state" in refusal(store.get, ["b", "a"])

@@ -56,7 +56,7 @@ def test_what_a_user_wrote_is_never_a_template(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nobody_renders_as_plain(name: str) -> None:
+def test_a_persona_without_items_renders_as_plain(name: str) -> None:
     prompts = load_prompts(name)
     assert prompts.ica(Persona("u"), "x") == prompts.pba("", "x") == prompts.plain("x")
     assert prompts.plain("x") != prompts.ica(PERSONA, "x")

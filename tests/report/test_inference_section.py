@@ -15,8 +15,8 @@ from persona_rm.report.inference_section import TITLE, inferred, matched
 from persona_rm.report.sections import accuracy, history
 from tests.report.test_page import NASTY, check, full
 
-OBSERVED = [{"world": "clusters", "items": 16, "accuracy": [0.8, 0.7, 0.9]}]
-WORLDS = ("low_rank", "clusters", "independent")
+OBSERVED = [{"population": "clusters", "items": 16, "accuracy": [0.8, 0.7, 0.9]}]
+KINDS = ("low_rank", "clusters", "independent")
 PRECISION = {"vote": (0.36, 0.42, 0.92), "posterior": (0.79, 0.8, 0.9)}
 RECALL = {"vote": (0.87, 0.83, 0.68), "posterior": (0.66, 0.57, 0.97)}
 
@@ -60,14 +60,14 @@ def dimensions() -> list[dict[str, object]]:
 def alignment() -> list[dict[str, object]]:
     named = [("Bayes-optimal", 0.98, "best"), ("PBA, vote", 0.78, "main"), ("PBA, golden", 0.92, "main")]
     named += [("PBA, posterior", 0.88, "main"), ("no persona", 0.5, "control")]
-    named += [("posterior of somebody else", 0.51, "control")]
+    named += [("posterior of another user", 0.51, "control")]
     return [measured(value, name=name, kind=kind) for name, value, kind in named]
 
 
 def asking() -> list[dict[str, object]]:
     return [
-        {"world": world, "how": how, "questions": n, "accuracy": growth(n, 0.86 - 0.03 * i, rate)}
-        for i, world in enumerate(WORLDS)
+        {"population": kind, "how": how, "questions": n, "accuracy": growth(n, 0.86 - 0.03 * i, rate)}
+        for i, kind in enumerate(KINDS)
         for how, rate in (("expected information", 4 + i), ("random", 9 + i))
         for n in range(21)
     ]
@@ -78,7 +78,7 @@ def example() -> dict[str, object]:
     memories = ("semantic: posterior over all 8 items", "episodic: the items most like the prompt (4)", "both")
     items = [(who, n, most) for who, most in (("vote", 0.85), ("posterior", 0.91)) for n in (0, 2, 4, 8, 16)]
     return {
-        "about": {"users": 150, "items": 8, "world": "independent", "fit": fit},
+        "about": {"users": 150, "items": 8, "population": "independent", "fit": fit},
         "table": table(),
         "calibration": [
             reliability("vote", 2.5, 0.14), reliability("posterior, before", 1.5, 0.051),
@@ -93,17 +93,17 @@ def example() -> dict[str, object]:
         "alignment": alignment(),
         "gap": {"closed": [0.714, 0.62, 0.81], "golden": 0.92, "vote": 0.78, "posterior": 0.88},
         "asking": asking(),
-        "observed": [{"world": world, "items": 16, "accuracy": near(0.78)} for world in WORLDS],
+        "observed": [{"population": kind, "items": 16, "accuracy": near(0.78)} for kind in KINDS],
         "memory": [measured(0.88 - 0.02 * i, name=name) for i, name in enumerate(memories)],
         "tastes": [
-            measured(value, world=world, name=name) for world, name, value in (
+            measured(value, population=kind, name=name) for kind, name, value in (
                 ("plural", "one vector", 0.74), ("plural", "two tastes", 0.8),
                 ("independent", "one vector", 0.9), ("independent", "two tastes", 0.895),
             )
         ],
         "prior": [
-            measured(0.7 + 0.03 * i + 0.05 * (name != "one class"), world=world, name=name)
-            for i, world in enumerate(WORLDS) for name in ("one class", "latent classes")
+            measured(0.7 + 0.03 * i + 0.05 * (name != "one class"), population=kind, name=name)
+            for i, kind in enumerate(KINDS) for name in ("one class", "latent classes")
         ],
         "real": [measured(0.61, what="P-SOUPS", name="PBA, posterior"), measured(0.7, what="UKP", name="agreement")],
         "real_rates": [{"trait": "age", "accuracy": 0.82, "silent": 0.4, "ece": 0.06, "n": 212}],
@@ -144,7 +144,7 @@ def test_the_whole_section_says_what_was_found(tmp_path):
     page = inferred(run(tmp_path, example())).replace("\N{NO-BREAK SPACE}", " ")
     check(page)
     assert len(pictures(page)) == 2 + 1 + 3 + 4
-    assert "from 8 items, 79 % are right, and it finds 66 % of those that people hold (negative 80 % and 57 %" in page
+    assert "from 8 items, 79 % are right, and it finds 66 % of those that users hold (negative 80 % and 57 %" in page
     assert "wins back 71 % (62 % to 81 %) of the accuracy that the vote loses" in page
     assert "7 chosen questions tell as much as 16 observed items" in page
     assert "calibrated on 80, classes 3, temperature 0.9312" in page
@@ -228,7 +228,7 @@ def test_what_is_not_a_number_or_not_there_is_refused_by_key(tmp_path, content, 
     assert "inference.json" in str(caught.value)
 
 
-def test_a_class_that_nobody_claimed_has_no_number(tmp_path):
+def test_a_class_that_was_never_claimed_has_no_number(tmp_path):
     found = {"table": [{"inferrer": "vote", "class": "positive", "precision": None, "recall": [0.0, 0.0, 0.0]}]}
     page = inferred(run(tmp_path, found, []))
     assert "\N{EN DASH}" in page
@@ -236,7 +236,7 @@ def test_a_class_that_nobody_claimed_has_no_number(tmp_path):
 
 
 def test_too_few_questions_fall_short_and_are_named(tmp_path):
-    found = example() | {"observed": [{"world": "low_rank", "items": 16, "accuracy": near(0.95)}]}
+    found = example() | {"observed": [{"population": "low_rank", "items": 16, "accuracy": near(0.95)}]}
     page = render(run(tmp_path, found, [f for f in figures() if f.name != "questions_to_match_16"]))
     assert "Asking: 20 questions tell less than 16 observed items, 0.858 against 0.950." in page
     assert "Not measured in this run:" in page
@@ -245,7 +245,7 @@ def test_too_few_questions_fall_short_and_are_named(tmp_path):
 
 
 def test_matched_is_the_first_number_of_questions_that_is_enough():
-    rows = [AskingFigures(world="w", how="h", questions=n, accuracy=(n / 10,) * 3) for n in (9, 3, 7)]
+    rows = [AskingFigures(population="w", how="h", questions=n, accuracy=(n / 10,) * 3) for n in (9, 3, 7)]
     assert matched(rows, 0.6) == 7
     assert matched(rows, 0.7) == 7
     assert matched(rows, 0.95) is None
@@ -320,5 +320,5 @@ def test_long_names_of_a_dot_chart_are_cut_and_said_in_full_to_a_pointer():
     assert next(t.text for t in root.iter("text") if t.get("class") == "label").endswith("…")
 
 
-def test_keys_that_nobody_knows_are_ignored():
+def test_unknown_keys_are_ignored():
     assert parse({"later": 1, "gap": None}) == parse({})

@@ -1,16 +1,19 @@
 import math
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from persona_rm.errors import Full, HostError, Late, ScoreError
 from persona_rm.serving.client import RayTransport, RewardClient, Unreachable
-from persona_rm.serving.curves import Reply
 from persona_rm.serving.failures import ALLOWED, Failures, SkipGroup, read_policy
+from persona_rm.types import RewardRequest, RewardResult, RewardTrace
+
+REQUEST = RewardRequest("u", "p", "r")
 
 
-class Toy:
+class Fake:
     """A transport whose actors answer, die or refuse as told."""
 
     def __init__(self, names=("reward-0", "reward-1"), *, bundle="/bundle", reward=1.0, dead=0, inference=None):
@@ -32,51 +35,53 @@ class Toy:
             raise self.death or Unreachable(f"{name}: ActorDiedError")
         if isinstance(self.value, Exception):
             raise self.value
-        return Reply(self.value, {}, "ok", True, "all")
+        if method != "score_batch":
+            return SimpleNamespace()
+        return [RewardResult(self.value, RewardTrace(0.0, request_id=request.request_id)) for request in args[0]]
 
 
-def client(toy, **kwargs):
+def client(fake, **kwargs):
     pauses = []
-    made = RewardClient(toy, wait=pauses.append, **kwargs)
+    made = RewardClient(fake, wait=pauses.append, **kwargs)
     made.pauses = pauses
     return made
 
 
 def test_a_reward():
-    assert client(Toy(reward=0.25)).reward("u", "p", "r").reward == 0.25
+    assert client(Fake(reward=0.25)).reward(REQUEST).reward == 0.25
 
 
 def test_a_user_keeps_to_one_actor():
-    toy = Toy()
-    one = client(toy)
+    fake = Fake()
+    one = client(fake)
     for _ in range(5):
-        one.reward("u", "p", "r")
-    assert len({name for name, _, _ in toy.calls}) == 1
+        one.reward(REQUEST)
+    assert len({name for name, _, _ in fake.calls}) == 1
     for i in range(40):
-        one.reward(f"u{i}", "p", "r")
-    assert {name for name, _, _ in toy.calls} == {"reward-0", "reward-1"}
+        one.reward(RewardRequest(f"u{i}", "p", "r"))
+    assert {name for name, _, _ in fake.calls} == {"reward-0", "reward-1"}
 
 
 def test_where_an_actor_is_dead_its_neighbour_is_asked_at_once_and_all_again_with_growing_pauses():
-    toy = Toy(dead=5)
-    one = client(toy)
-    assert one.reward("u", "p", "r").reward == 1.0
+    fake = Fake(dead=5)
+    one = client(fake)
+    assert one.reward(REQUEST).reward == 1.0
     assert one.pauses == [0.1, 0.2]
-    names = [name for name, _, _ in toy.calls]
+    names = [name for name, _, _ in fake.calls]
     assert len(names) == 6
     assert all(set(names[i : i + 2]) == {"reward-0", "reward-1"} for i in (0, 2, 4)), "each once in a round"
 
 
 def test_who_did_not_answer_is_asked_last_next_time():
-    toy = Toy(dead=1)
-    one = client(toy)
-    one.reward("u", "p", "r")
-    one.reward("u", "p", "r")
-    (home, neighbour, again) = [name for name, _, _ in toy.calls]
+    fake = Fake(dead=1)
+    one = client(fake)
+    one.reward(REQUEST)
+    one.reward(REQUEST)
+    (home, neighbour, again) = [name for name, _, _ in fake.calls]
     assert home != neighbour == again
 
 
-class Hangs(Toy):
+class Hangs(Fake):
     """Remembers how long each actor had."""
 
     def call(self, name, method, args, timeout):
@@ -85,82 +90,84 @@ class Hangs(Toy):
 
 
 def test_an_actor_that_hangs_gets_half_of_the_time_while_others_are_left():
-    toy = Hangs(("a", "b", "c"), dead=2)
-    client(toy, deadline=100).reward("u", "p", "r")
-    assert [round(seconds) for seconds in toy.given] == [50, 50, 100], "the last one gets all that is left"
+    fake = Hangs(("a", "b", "c"), dead=2)
+    client(fake, deadline=100).reward(REQUEST)
+    assert [round(seconds) for seconds in fake.given] == [50, 50, 100], "the last one gets all that is left"
 
 
 def test_a_pool_that_grew_is_found():
-    toy = Toy(names=("reward-0",))
-    one = client(toy)
+    fake = Fake(names=("reward-0",))
+    one = client(fake)
     one.roster.every = 0
     for i in range(20):
-        one.reward(f"u{i}", "p", "r")
-    toy._names = ["reward-0", "reward-1"]
+        one.reward(RewardRequest(f"u{i}", "p", "r"))
+    fake._names = ["reward-0", "reward-1"]
     for i in range(20):
-        one.reward(f"u{i}", "p", "r")
-    assert {name for name, _, _ in toy.calls[:20]} == {"reward-0"}
-    assert {name for name, _, _ in toy.calls[20:]} == {"reward-0", "reward-1"}
+        one.reward(RewardRequest(f"u{i}", "p", "r"))
+    assert {name for name, _, _ in fake.calls[:20]} == {"reward-0"}
+    assert {name for name, _, _ in fake.calls[20:]} == {"reward-0", "reward-1"}
 
 
 def test_after_the_deadline_there_is_an_error_and_no_number():
-    with pytest.raises(ScoreError, match=r"no reward actor answered score within 0 s; last: reward-\d: ActorDied"):
-        client(Toy(dead=10**9), deadline=0).reward("u", "p", "r")
+    with pytest.raises(
+        ScoreError, match=r"no reward actor answered score_batch within 0 s; last: reward-\d: ActorDied"
+    ):
+        client(Fake(dead=10**9), deadline=0).reward(REQUEST)
     with pytest.raises(ScoreError, match="no actor is named"):
-        client(Toy(names=()), deadline=0).reward("u", "p", "r")
+        client(Fake(names=()), deadline=0).reward(REQUEST)
 
 
 @pytest.mark.parametrize("error", [ScoreError("no"), ScoreError("no", kind="too_long"), Late("no")])
 def test_an_error_of_the_method_is_not_repeated(error):
-    toy = Toy(reward=error)
+    fake = Fake(reward=error)
     with pytest.raises(ScoreError, match="no") as caught:
-        client(toy).reward("u", "p", "r")
-    assert (len(toy.calls), caught.value.kind) == (1, error.kind)
+        client(fake).reward(REQUEST)
+    assert (len(fake.calls), caught.value.kind) == (1, error.kind)
 
 
 def test_where_an_actor_has_no_room_its_neighbour_is_asked_and_the_person_stays_at_home():
-    toy = Toy(dead=3)
-    toy.death, one = Full("reward-0 could not score: 4096 rows wait"), client(toy)
-    assert one.reward("u", "p", "r").reward == 1.0
-    home, neighbour, *again = [name for name, _, _ in toy.calls]
+    fake = Fake(dead=3)
+    fake.death, one = Full("reward-0 could not score: 4096 rows wait"), client(fake)
+    assert one.reward(REQUEST).reward == 1.0
+    home, neighbour, *again = [name for name, _, _ in fake.calls]
     assert home != neighbour
     assert again == [home, neighbour]
-    one.reward("u", "p", "r")
-    assert toy.calls[-1][0] == home, "not in_cooldown"
+    one.reward(REQUEST)
+    assert fake.calls[-1][0] == home, "not in_cooldown"
 
 
 def test_where_an_actor_is_closing_its_neighbour_is_asked_from_now_on():
-    toy = Toy(dead=1)
-    toy.death, one = ScoreError("the batcher was closed", kind="down"), client(toy)
-    one.reward("u", "p", "r")
-    one.reward("u", "p", "r")
-    (home, neighbour, again) = [name for name, _, _ in toy.calls]
+    fake = Fake(dead=1)
+    fake.death, one = ScoreError("the batcher was closed", kind="down"), client(fake)
+    one.reward(REQUEST)
+    one.reward(REQUEST)
+    (home, neighbour, again) = [name for name, _, _ in fake.calls]
     assert home != neighbour == again
 
 
 @pytest.mark.parametrize(("death", "kind"), [(Full("full"), "busy"), (None, "down")])
 def test_after_the_deadline_the_kind_says_what_it_was(death, kind):
-    toy = Toy(dead=10**9)
-    toy.death = death
-    with pytest.raises(ScoreError, match="no reward actor answered score within 0 s; last: ") as caught:
-        client(toy, deadline=0).reward("u", "p", "r")
+    fake = Fake(dead=10**9)
+    fake.death = death
+    with pytest.raises(ScoreError, match="no reward actor answered score_batch within 0 s; last: ") as caught:
+        client(fake, deadline=0).reward(REQUEST)
     assert caught.value.kind == kind
 
 
 def test_a_call_has_a_deadline_of_its_own():
-    toy = Hangs(("a", "b", "c"), dead=2)
-    client(toy, deadline=100).reward("u", "p", "r", deadline=10)
-    assert [round(seconds) for seconds in toy.given] == [5, 5, 10]
-    one = client(Toy(dead=10**9), deadline=2)
+    fake = Hangs(("a", "b", "c"), dead=2)
+    client(fake, deadline=100).reward(REQUEST, deadline=10)
+    assert [round(seconds) for seconds in fake.given] == [5, 5, 10]
+    one = client(Fake(dead=10**9), deadline=2)
     with pytest.raises(ScoreError, match="within 0 s"):
-        one.reward("u", "p", "r", deadline=0.01)
+        one.reward(REQUEST, deadline=0.01)
     assert max(one.pauses) <= 0.01, "no pause beyond the end"
 
 
 def test_the_group_goes_along():
-    toy = Toy()
-    client(toy).reward("u", "p", "r", group="g1")
-    assert toy.calls[-1][2][0].group == "g1"
+    fake = Fake()
+    client(fake).reward(replace(REQUEST, group="g1"))
+    assert fake.calls[-1][2][0][0].group == "g1"
 
 
 @pytest.mark.parametrize(
@@ -192,34 +199,34 @@ def test_the_kind_of_an_error_survives_the_journey_through_ray(monkeypatch, caus
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "1.0"])
 def test_a_reward_that_is_no_finite_number_is_an_error(value):
     with pytest.raises(ScoreError, match="the reward of user 'u' is") as caught:
-        client(Toy(reward=value)).reward("u", "p", "r")
+        client(Fake(reward=value)).reward(REQUEST)
     assert caught.value.kind == ("not_finite" if isinstance(value, float) else "failed")
 
 
 def test_no_reply_is_an_error():
-    class Silent(Toy):
+    class Silent(Fake):
         def call(self, name, method, args, timeout):
             return None
 
-    with pytest.raises(ScoreError, match="the reward of user 'u' is None"):
-        client(Silent()).reward("u", "p", "r")
+    with pytest.raises(ScoreError, match="an actor gave no results for 1 requests"):
+        client(Silent()).reward(REQUEST)
     with pytest.raises(ScoreError, match="asked for the profile of user 'u', the actor answered nothing"):
         client(Silent()).profile("u", "p")
 
 
 def test_the_default_stops():
     with pytest.raises(ScoreError) as caught:
-        client(Toy(reward=ScoreError("too long"))).reward("u", "p", "r")
+        client(Fake(reward=ScoreError("too long"))).reward(REQUEST)
     assert type(caught.value) is ScoreError
 
 
 def test_skip_group_says_so_and_is_still_an_error_for_those_who_do_not_know_it():
-    toy = Toy(reward=math.nan)
-    one = client(toy, on_failure="skip_group")
+    fake = Fake(reward=math.nan)
+    one = client(fake, on_failure="skip_group")
     with pytest.raises(SkipGroup, match="the reward of user 'u' is nan"):
-        one.reward("u", "p", "r")
+        one.reward(REQUEST)
     with pytest.raises(ScoreError):
-        one.reward("u", "p", "r")
+        one.reward(REQUEST)
     assert one.failures.total == 2
 
 
@@ -246,25 +253,25 @@ def test_policies_and_seconds_of_the_environment():
 
 
 @pytest.mark.parametrize(
-    ("toy", "bundle", "message"),
+    ("fake", "bundle", "message"),
     [
-        (Toy(), None, "PERSONA_RM_BUNDLE does not say"),
-        (Toy(names=()), "/bundle", "no reward actors in namespace"),
-        (Toy(bundle="/other"), "/bundle", "serve /other, this job asks for /bundle"),
+        (Fake(), None, "PERSONA_RM_BUNDLE does not say"),
+        (Fake(names=()), "/bundle", "no reward actors in namespace"),
+        (Fake(bundle="/other"), "/bundle", "serve /other, this job asks for /bundle"),
     ],
 )
-def test_a_set_up_that_cannot_work_is_refused_with_the_reason(toy, bundle, message):
+def test_a_set_up_that_cannot_work_is_refused_with_the_reason(fake, bundle, message):
     with pytest.raises(HostError, match=message):
-        client(toy).check(bundle)
+        client(fake).check(bundle)
 
 
 def test_a_good_set_up_passes():
-    client(Toy()).check("/bundle")
+    client(Fake()).check("/bundle")
 
 
 def test_many_threads_at_once():
-    one, out = client(Toy(dead=8)), []
-    threads = [threading.Thread(target=lambda: out.append(one.reward("u", "p", "r").reward)) for _ in range(16)]
+    one, out = client(Fake(dead=8)), []
+    threads = [threading.Thread(target=lambda: out.append(one.reward(REQUEST).reward)) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -273,39 +280,39 @@ def test_many_threads_at_once():
 
 
 def test_the_inference_actor_is_asked_what_people_prefer_and_no_other():
-    toy = Toy(inference="inference-0")
-    one = client(toy)
+    fake = Fake(inference="inference-0")
+    one = client(fake)
     one.profile("u", "p")
     one.directions(["u", "v"], "p")
-    one.reward("u", "p", "r")
-    (first, second, third) = toy.calls
+    one.reward(REQUEST)
+    (first, second, third) = fake.calls
     assert first == ("inference-0", "profile", ("u", "p"))
     assert second == ("inference-0", "directions", (["u", "v"], "p"))
     assert third[0].startswith("reward-")
 
 
 def test_where_no_inference_actor_runs_the_reward_actors_are_asked():
-    toy = Toy()
-    one = client(toy)
+    fake = Fake()
+    one = client(fake)
     one.profile("u", "p")
-    assert toy.calls[0][0].startswith("reward-")
+    assert fake.calls[0][0].startswith("reward-")
     with pytest.raises(HostError, match=r"no inference actor runs here: .* start BUNDLE --inference"):
         one.directions(["u"])
 
 
 def test_an_inference_actor_that_died_is_waited_for_and_not_replaced():
-    toy = Toy(inference="inference-0", dead=3)
-    one = client(toy)
+    fake = Fake(inference="inference-0", dead=3)
+    one = client(fake)
     one.profile("u", "p")
-    assert [name for name, _, _ in toy.calls] == ["inference-0"] * 4
+    assert [name for name, _, _ in fake.calls] == ["inference-0"] * 4
     assert one.pauses == [0.1, 0.2, 0.4]
     with pytest.raises(ScoreError, match="no inference actor answered profile within 0 s"):
-        client(Toy(inference="inference-0", dead=10**9), deadline=0).profile("u", "p")
+        client(Fake(inference="inference-0", dead=10**9), deadline=0).profile("u", "p")
 
 
 def test_an_inference_actor_of_another_bundle_is_refused():
-    toy = Toy(inference="inference-0")
-    client(toy).check("/bundle")
-    toy.serves = "/old"
+    fake = Fake(inference="inference-0")
+    client(fake).check("/bundle")
+    fake.serves = "/old"
     with pytest.raises(HostError, match="the inference actor serves /old, this job asks for /bundle"):
-        client(toy).check("/bundle")
+        client(fake).check("/bundle")

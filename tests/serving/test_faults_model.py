@@ -16,7 +16,7 @@ from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import HostError, ScoreError
 from persona_rm.serving.pool.named_actor import named
 from persona_rm.serving.pool.pool import start_pool
-from persona_rm.types import Persona
+from persona_rm.types import Persona, RewardRequest
 from tests.serving.pool.pool_samples import client, inside, pid
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
@@ -46,7 +46,7 @@ def ask_together(pool, responses):
 
     def ask(response):
         try:
-            return one.reward("u0", PROMPT, response).reward
+            return one.reward(RewardRequest("u0", PROMPT, response)).reward
         except ScoreError as error:
             return error
 
@@ -56,7 +56,7 @@ def ask_together(pool, responses):
 
 
 def alone(bundle, responses):
-    return [load_bundle(bundle).score([("u0", PROMPT, response)])[0].rewards[0] for response in responses]
+    return [load_bundle(bundle).score([RewardRequest("u0", PROMPT, response)])[0].reward for response in responses]
 
 
 def test_a_row_that_is_not_finite_fails_alone(tmp_path, space, tiny_model):

@@ -14,6 +14,7 @@ from persona_rm.errors import ScoreError
 from persona_rm.serving.pool.named_actor import SUPERVISOR
 from persona_rm.serving.pool.pool import Policy, pool_names, start_pool
 from persona_rm.serving.pool.routing import ranked
+from persona_rm.types import RewardRequest
 from tests.serving.pool.pool_samples import ask_all, client, inside, pid, ready, slow, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
@@ -136,11 +137,13 @@ def test_who_asks_one_that_hangs_is_answered_by_its_neighbour_or_told_in_time(bu
     try:
         home, neighbour = ranked("u1", pool.names)
         slow("hangs", home, 600)
-        assert client(pool, deadline=10).reward(*rows[1]).reward == expected[1]
+        assert client(pool, deadline=10).reward(RewardRequest(*rows[1])).reward == expected[1]
         slow("hangs", neighbour, 600)
         started = time.monotonic()
-        with pytest.raises(ScoreError, match=r"no reward actor answered score within 4 s; last: .*GetTimeoutError"):
-            client(pool, deadline=4).reward(*rows[1])
+        with pytest.raises(
+            ScoreError, match=r"no reward actor answered score_batch within 4 s; last: .*GetTimeoutError"
+        ):
+            client(pool, deadline=4).reward(RewardRequest(*rows[1]))
         assert time.monotonic() - started < 30
     finally:
         pool.stop()
@@ -152,16 +155,16 @@ def test_an_error_inside_an_actor_is_an_error_without_the_texts(pair, asked):
     ready(pair, 2)
 
     def break_it(actor):
-        def score(items):
-            raise ValueError(f"cannot read {items[0][2]}")
+        def score(requests):
+            raise ValueError(f"cannot read {requests[0].response}")
 
-        actor.scorers.score = score
+        actor.bundle.score = score
 
     for name in pair.names:
         ray.get(inside("pair", name, break_it), timeout=60)
     with pytest.raises(
-        ScoreError, match=r"reward-\d could not score: ValueError in test_faults_ray\.py:\d+"
+        ScoreError, match=r"reward-\d could not score_batch: ValueError in test_faults_ray\.py:\d+"
     ) as caught:
-        client(pair).reward(*rows[0])
+        client(pair).reward(RewardRequest(*rows[0]))
     assert rows[0][2] not in str(caught.value)
     kill(pair, pair.names)

@@ -1,6 +1,7 @@
 import pytest
 
-from persona_rm.serving.labels import Label, read_label
+from persona_rm.errors import HostError
+from persona_rm.serving.labels import Label, LabelError, LabelPolicy, read_label
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,34 @@ def test_junk_is_nobody_and_says_what_was_found(value):
 def test_a_bad_label_is_told_without_a_word_of_it():
     for value in ('{"user": "secret', ["secret"], {"user": ["secret"]}, {"user": "u", "prompt": {"secret": 1}}):
         assert "secret" not in read_label(value).bad
+
+
+def test_the_request_of_a_label():
+    request = LabelPolicy().request({"user": "u1", "prompt": "bare"}, "dressed bare", "Yes.", finished=False)
+    assert (request.user, request.prompt, request.response) == ("u1", "bare", "Yes.")
+    assert (request.finished, request.bad_label, request.request_id) == (False, False, "")
+    bad = LabelPolicy().request(3, "p", "r")
+    assert (bad.user, bad.prompt, bad.bad_label, bad.finished) == (None, "p", True, True)
+
+
+@pytest.mark.parametrize("value", [None, "", {}, *JUNK])
+def test_the_strict_policy_refuses_a_label_without_a_user(value):
+    assert LabelPolicy().request(value, "p", "r").user is None
+    with pytest.raises(LabelError, match="PERSONA_RM_LABELS=strict, and this sample has no user"):
+        LabelPolicy(strict=True).request(value, "p", "r")
+
+
+def test_the_strict_policy_refuses_a_user_that_the_bundle_does_not_know_and_its_reason_names_no_user():
+    LabelPolicy().check_known("zoe", False, "cold")
+    strict = LabelPolicy(strict=True)
+    strict.check_known("ann", True, "ok")
+    with pytest.raises(LabelError, match=r"does not know this user: 'zoe' \(erased\)") as caught:
+        strict.check_known("zoe", False, "erased")
+    assert caught.value.reason == "PERSONA_RM_LABELS=strict, and the bundle does not know this user"
+
+
+def test_the_environment_names_the_policy():
+    assert LabelPolicy.from_env({}) == LabelPolicy.from_env({"PERSONA_RM_LABELS": "prior"}) == LabelPolicy()
+    assert LabelPolicy.from_env({"PERSONA_RM_LABELS": "strict"}).strict
+    with pytest.raises(HostError, match=r"PERSONA_RM_LABELS is 'loud'; it is one of \['prior', 'strict'\]"):
+        LabelPolicy.from_env({"PERSONA_RM_LABELS": "loud"})

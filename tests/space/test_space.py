@@ -79,7 +79,7 @@ def test_questions_are_the_paper_s(space: PreferenceSpace) -> None:
         assert f"? {answers[0]} {answers[1]} (3) Comments alone cannot reflect" in dimension.question
 
 
-def test_every_description_is_one_person_s_sentence_and_stands_once(space: PreferenceSpace) -> None:
+def test_every_description_is_a_first_person_sentence_and_occurs_once(space: PreferenceSpace) -> None:
     poles = [pole for dimension in space.dimensions for pole in (dimension.positive, dimension.negative)]
     counts = Counter(text for pole in poles for text in pole.descriptions)
     assert all(len(pole.descriptions) >= 3 for pole in poles)

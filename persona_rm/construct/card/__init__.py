@@ -1,1 +1,1 @@
-"""The data card of a build: counts, figures and pictures of what was made."""
+"""The data card of a build: counts and figures of its rows, levels and examples."""

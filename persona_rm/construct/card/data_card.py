@@ -124,20 +124,22 @@ def merged(tables: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[
 def unbalanced(rows: Mapping[str, int], drops: Mapping[str, Mapping[str, int]], flows: Sequence[RowFlow]) -> list[str]:
     """Every flow whose rows in are not its rows out and dropped, every missing count, every drop outside a flow."""
     known = {name for flow in flows for name in (*flow.before, *flow.after)}
-    found = [f"no count of {name}" for name in sorted(known - rows.keys())]
-    found += [f"drops of {what!r} belong to no flow" for what in sorted(drops.keys() - {flow.what for flow in flows})]
+    problems = [f"no count of {name}" for name in sorted(known - rows.keys())]
+    problems += [
+        f"drops of {what!r} belong to no flow" for what in sorted(drops.keys() - {flow.what for flow in flows})
+    ]
     for flow in flows:
         dropped = sum(drops.get(flow.what, {}).values())
         if sum(rows.get(n, 0) for n in flow.before) != sum(rows.get(n, 0) for n in flow.after) + dropped:
             counts = ", ".join(f"{rows.get(name, 0)} {name}" for name in (*flow.before, *flow.after))
-            found.append(f"the {flow.what} counts do not add up: {counts}, {dropped} dropped")
-    return found
+            problems.append(f"the {flow.what} counts do not add up: {counts}, {dropped} dropped")
+    return problems
 
 
 def balance(rows: Mapping[str, int], drops: Mapping[str, Mapping[str, int]], flows: Sequence[RowFlow]) -> None:
     """Rows in are rows out and rows dropped, in every flow. Raises DataError."""
-    if found := unbalanced(rows, drops, flows):
-        raise DataError(f"{'; '.join(found)}; delete the folder and build again")
+    if problems := unbalanced(rows, drops, flows):
+        raise DataError(f"{'; '.join(problems)}; delete the folder and build again")
 
 
 def similarity(levels: npt.ArrayLike, least: int, seed: int) -> dict[str, float]:
@@ -152,8 +154,8 @@ def similarity(levels: npt.ArrayLike, least: int, seed: int) -> dict[str, float]
     same = some[:, None] == other[None]
     active = (some[:, None] != 2) | (other[None] != 2)
     near, sizes, alike = same.sum(2) >= least, active.sum(2), (same & active).sum(2)
-    found = {"least_matches": float(least), "pass_rate": round(float(near.mean()), 4)}
+    figures = {"least_matches": float(least), "pass_rate": round(float(near.mean()), 4)}
     for name, rows in (("", sizes > 0), ("_of_passed", (sizes > 0) & near)):
         mean = float((alike[rows] / sizes[rows]).mean()) if rows.any() else 0.0
-        found[f"similarity_non_neutral{name}"] = round(mean, 4)
-    return found
+        figures[f"similarity_non_neutral{name}"] = round(mean, 4)
+    return figures

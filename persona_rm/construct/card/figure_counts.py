@@ -132,9 +132,9 @@ class LevelTally:
         covariance = (self.n * self.products.astype(object) - np.outer(totals, totals)).astype(np.float64)
         spread = np.sqrt(np.diag(covariance))
         with np.errstate(invalid="ignore", divide="ignore"):
-            found: Matrix = np.clip(covariance / np.outer(spread, spread), -1.0, 1.0)
-        found[spread == 0], found[:, spread == 0] = np.nan, np.nan
-        return found
+            matrix: Matrix = np.clip(covariance / np.outer(spread, spread), -1.0, 1.0)
+        matrix[spread == 0], matrix[:, spread == 0] = np.nan, np.nan
+        return matrix
 
     def shares(self) -> dict[str, float]:
         """Shares of levels 1, 2, 3 over all (response, dimension) cells; {} where nothing was counted."""

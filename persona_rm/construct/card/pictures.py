@@ -215,13 +215,17 @@ def draw(folder: Path, card: DataCard, matrix: npt.ArrayLike | None = None) -> d
         made["levels"] = levels(target / "levels.png", counts, names, groups)
         if matrix is not None:
             made["correlation"] = correlation(target / "correlation.png", matrix, groups, card.levels.responses)
-    if (found := card.examples) and found.count:
-        ways = [[way[side] for way in found.by_dimension.values()] for side in ("negative", "positive")]
+    if (figures := card.examples) and figures.count:
+        ways = [[way[side] for way in figures.by_dimension.values()] for side in ("negative", "positive")]
         made["directions"] = directions(
-            target / "directions.png", ways, names, groups, found.count - found.without_directions
+            target / "directions.png", ways, names, groups, figures.count - figures.without_directions
         )
-        sizes = {"UGC items": found.n_ugc, "PAIR items": found.n_pairs, "non-neutral dimensions": found.non_neutral}
-        made["personas"] = personas(target / "personas.png", sizes, found.by_persona)
+        sizes = {
+            "UGC items": figures.n_ugc,
+            "PAIR items": figures.n_pairs,
+            "non-neutral dimensions": figures.non_neutral,
+        }
+        made["personas"] = personas(target / "personas.png", sizes, figures.by_persona)
     return {name: path.relative_to(folder).as_posix() for name, path in made.items()}
 
 

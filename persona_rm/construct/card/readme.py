@@ -50,19 +50,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def findings(card: DataCard) -> list[str]:
     """The problems that a reader must know before using the data."""
-    found = [*card.errors, *unbalanced(card.rows, card.drops, card.flows)]
-    found += [f"{s.name}: {s.quarantined_rows:,} rows quarantined" for s in card.sources if s.quarantined_rows]
-    found += [f"{s.name}: file {file}: {why}" for s in card.sources for file, why in s.quarantined_files.items()]
-    found += [f"{source.name}: licence not stated" for source in card.sources if not source.licence]
+    problems = [*card.errors, *unbalanced(card.rows, card.drops, card.flows)]
+    problems += [f"{s.name}: {s.quarantined_rows:,} rows quarantined" for s in card.sources if s.quarantined_rows]
+    problems += [f"{s.name}: file {file}: {why}" for s in card.sources for file, why in s.quarantined_files.items()]
+    problems += [f"{source.name}: licence not stated" for source in card.sources if not source.licence]
     left = card.pii and card.pii.final_check
     if left is None:
-        found.append(f"personal data: the {'final check' if card.pii else 'removal'} was not run")
-    found += [f"personal data: the final check found {n:,} {kind}" for kind, n in (left or {}).items() if n]
+        problems.append(f"personal data: the {'final check' if card.pii else 'removal'} was not run")
+    problems += [f"personal data: the final check found {n:,} {kind}" for kind, n in (left or {}).items() if n]
     count, split = card.examples.count if card.examples else 0, sum(split.rows for split in card.splits.values())
-    found += [f"{count:,} examples were counted, the splits hold {split:,}"] if count != split else []
-    found += [] if split else ["no example came out"]
+    problems += [f"{count:,} examples were counted, the splits hold {split:,}"] if count != split else []
+    problems += [] if split else ["no example came out"]
     apart = card.examples.inconsistent if card.examples else 0
-    return found + ([f"{apart:,} examples agree with their persona on no dimension"] if apart else [])
+    return problems + ([f"{apart:,} examples agree with their persona on no dimension"] if apart else [])
 
 
 def front_matter(card: DataCard) -> str:
@@ -78,9 +78,9 @@ def front_matter(card: DataCard) -> str:
     files = [{"split": name, "path": split.files} for name, split in card.splits.items() if split.rows]
     configs = [{"config_name": "default", "data_files": files}] if files else []
     configs += [
-        {"config_name": name, "data_files": [{"split": "test" if "test" in name else "train", "path": found.files}]}
-        for name, found in card.sets.items()
-        if found.rows
+        {"config_name": name, "data_files": [{"split": "test" if "test" in name else "train", "path": part.files}]}
+        for name, part in card.sets.items()
+        if part.rows
     ]
     head |= {"configs": configs} if configs else {}
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
@@ -101,7 +101,7 @@ def _made(card: DataCard) -> str:
     facts |= {"dimensions": str(len(card.dimensions)), "seed": str(card.seed), "made": card.made or None}
     facts |= {"seconds": str(card.seconds)} | {f"annotator: {k}": str(v) for k, v in card.annotation.items()}
     facts |= {f"version of {name}": version for name, version in card.versions.items()}
-    stages = [(name, found.get("seconds"), found.get("peak_mb")) for name, found in card.stages.items()]
+    stages = [(name, stage.get("seconds"), stage.get("peak_mb")) for name, stage in card.stages.items()]
     recipe = yaml.safe_dump(card.recipe, sort_keys=False, allow_unicode=True)
     times = table(["stage", "seconds", "largest process, MB"], stages)
     return f"{table(['', ''], facts.items())}\n\n{times}\n\nThe recipe, as resolved:\n```yaml\n{recipe}```"
@@ -111,9 +111,9 @@ def _flows(card: DataCard) -> str:
     def side(names: Sequence[str]) -> tuple[str, int]:
         return " + ".join(names).replace("_", " "), sum(card.rows.get(name, 0) for name in names)
 
-    dropped = {what: sum(found.values()) for what, found in card.drops.items()}
+    dropped = {what: sum(counts.values()) for what, counts in card.drops.items()}
     rows = [(flow.what, *side(flow.before), dropped.get(flow.what, 0), *side(flow.after)) for flow in card.flows]
-    drops = [(what, reason, n) for what, found in card.drops.items() for reason, n in found.items()]
+    drops = [(what, reason, n) for what, counts in card.drops.items() for reason, n in counts.items()]
     head, why = ["unit", "from", "rows in", "dropped", "to", "rows out"], table(["what", "reason", "rows"], drops)
     return "\n\n".join([table(head, rows), *_pictures(card, "rows"), "Dropped, by reason:", why])
 
@@ -153,7 +153,7 @@ def _columns(card: DataCard, head: str, key: str = "") -> str:
 def _examples(card: DataCard) -> str:
     splits = table(["split", "rows", "files"], [(name, s.rows, f"`{s.files}`") for name, s in card.splits.items()])
     if card.sets:
-        more = [(name, found.rows, f"`{found.files}`") for name, found in card.sets.items()]
+        more = [(name, part.rows, f"`{part.files}`") for name, part in card.sets.items()]
         splits += f"\n\nFurther sets, each a config of its own:\n\n{table(['set', 'rows', 'files'], more)}"
     parts = [splits, _columns(card, "figure"), "By source:", _columns(card, "source", "by_source")]
     parts += ["By what the persona consists of:", _columns(card, "persona", "by_persona")]
@@ -178,19 +178,22 @@ def _dimensions(card: DataCard) -> str:
 def _levels(card: DataCard) -> str:
     if card.levels is None:
         return "Not counted."
-    found, shares = card.levels, [(name, f"{share:.2%}") for name, share in card.levels.shares.items()]
-    weak = "none" if found.below_half is None else f"{found.below_half:.2%}"
-    parts = [f"{found.responses:,} responses on {len(card.dimensions)} dimensions.", table(["level", "cells"], shares)]
+    figures, shares = card.levels, [(name, f"{share:.2%}") for name, share in card.levels.shares.items()]
+    weak = "none" if figures.below_half is None else f"{figures.below_half:.2%}"
+    parts = [
+        f"{figures.responses:,} responses on {len(card.dimensions)} dimensions.",
+        table(["level", "cells"], shares),
+    ]
     parts += ["Similarity of two random responses:", table(["figure", "value"], card.similarity.items())]
     parts += [f"Pearson's r of the levels: |r| < 0.5 for {weak} of the pairs of dimensions. The strongest:"]
-    parts += [table(["dimension", "dimension", "r"], found.strongest), *_pictures(card, "correlation")]
-    return "\n\n".join([*parts, f"Of one level throughout, hence without r: {', '.join(found.constant) or 'none'}."])
+    parts += [table(["dimension", "dimension", "r"], figures.strongest), *_pictures(card, "correlation")]
+    return "\n\n".join([*parts, f"Of one level throughout, hence without r: {', '.join(figures.constant) or 'none'}."])
 
 
 def _pictures(card: DataCard, *names: str) -> list[str]:
     why = cell(card.figures_missing or "none was made")
-    found = {name: f"![{name}]({file})" for name, file in card.figures.items()}
-    return [found.get(name, f"No picture of {name}: {why}.") for name in names]
+    shown = {name: f"![{name}]({file})" for name, file in card.figures.items()}
+    return [shown.get(name, f"No picture of {name}: {why}.") for name in names]
 
 
 def readme(card: Mapping[str, Any] | DataCard) -> str:

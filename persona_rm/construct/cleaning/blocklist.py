@@ -45,9 +45,9 @@ class Blocklist:
 
     def holds(self, text: str) -> bool:
         """True if an entry occurs in the text as whole words, in a row."""
-        found = words(text)
-        for place, word in enumerate(found):
+        text_words = words(text)
+        for place, word in enumerate(text_words):
             for phrase in self.entries.get(word, ()):
-                if tuple(found[place : place + len(phrase)]) == phrase:
+                if tuple(text_words[place : place + len(phrase)]) == phrase:
                     return True
         return False

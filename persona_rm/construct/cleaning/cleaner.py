@@ -65,8 +65,8 @@ class Cleaner:
         if not kept:
             reason = "no usable response" if thread.comments else "empty thread"
             return Cleaned(None, [*drops, Drop("post", thread.id, reason)])
-        prompt, found = self._scrub(thread.prompt)
-        marks.update(found)
+        prompt, replaced = self._scrub(thread.prompt)
+        marks.update(replaced)
         author = self.author(thread.author)
         return Cleaned(replace(thread, prompt=prompt, comments=tuple(kept), author=author), drops, marks)
 
@@ -100,14 +100,14 @@ class Cleaner:
         """The response as it goes on (then `seen` and `marks` know it), or why it does not."""
         if reason := self._length_reason(comment.text) or self._content_reason(comment, seen):
             return Drop("response", comment.id, reason)
-        text, found = self._scrub(comment.text)
-        keys = {exact_hash(comment.text), exact_hash(text)} if found else {exact_hash(text)}
+        text, replaced = self._scrub(comment.text)
+        keys = {exact_hash(comment.text), exact_hash(text)} if replaced else {exact_hash(text)}
         if seen & keys:
             return Drop("response", comment.id, "duplicate in its thread")
         if len(text) < self.config.min_chars:
             return Drop("response", comment.id, "too short")
         seen |= keys
-        marks.update(found)
+        marks.update(replaced)
         return replace(comment, text=text, author=self.author(comment.author))
 
     def _length_reason(self, text: str) -> str:

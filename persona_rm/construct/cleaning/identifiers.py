@@ -156,9 +156,9 @@ def identifiers(view: View, start: int, end: int) -> Iterator[IdentifierMatch]:
     """
     place = start
     for word in WORD.finditer(view.text, start, end):
-        if word.start() >= place and (found := _at(view, word.start())):
-            place = found.end
-            yield found
+        if word.start() >= place and (match := _at(view, word.start())):
+            place = match.end
+            yield match
 
 
 def _at(view: View, start: int) -> IdentifierMatch | None:

@@ -65,27 +65,29 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[IdentifierMat
     if size < 6 and not lettered:
         return []
     low = max(floor, start - LETTERS)
-    found: list[IdentifierMatch] = list(accounts(view, low, end))
+    matches: list[IdentifierMatch] = list(accounts(view, low, end))
     if size >= 6:
-        found += _addresses(text, start, end)
+        matches += _addresses(text, start, end)
     digits = size if text[start:end].isdigit() else len(digits_of(text[start:end]))
     abroad = list(_abroad(text, max(floor, start - 3), end)) if digits >= 7 else []
-    found += [one for one in abroad if text[one.start] == "+"]
+    matches += [one for one in abroad if text[one.start] == "+"]
     if digits >= 13:
-        found += _cards(text, start, end)
-    found += abroad
-    found += identifiers(view, low, end)
+        matches += _cards(text, start, end)
+    matches += abroad
+    matches += identifiers(view, low, end)
     if digits == 9 and SOCIAL.search(text, max(floor, start - BEFORE), start):
-        found.append(IdentifierMatch(start, end, "NATIONAL_ID"))
+        matches.append(IdentifierMatch(start, end, "NATIONAL_ID"))
     if digits >= 7:
-        found += _telephones(text, max(floor, start - 3), start, end, digits)
-    return _apart(found)
+        matches += _telephones(text, max(floor, start - 3), start, end, digits)
+    return _apart(matches)
 
 
-def _apart(found: list[IdentifierMatch]) -> list[IdentifierMatch]:
+def _apart(matches: list[IdentifierMatch]) -> list[IdentifierMatch]:
     """In the order of the text; of those that overlap, one with the mark of the first named."""
     kept: list[tuple[int, IdentifierMatch]] = []
-    for rank, one in sorted(enumerate(found), key=lambda pair: pair[1].start) if len(found) > 1 else enumerate(found):
+    for rank, one in (
+        sorted(enumerate(matches), key=lambda pair: pair[1].start) if len(matches) > 1 else enumerate(matches)
+    ):
         if kept and one.start < kept[-1][1].end:
             best, last = kept[-1]
             mark = last.mark if best < rank else one.mark

@@ -136,13 +136,13 @@ def find(text: str) -> list[tuple[int, int, str]]:
 def _search(copy: View) -> list[IdentifierMatch]:
     text = copy.text
     pattern = _combined(tuple(kind.possible(text) for kind in KINDS))
-    found: list[IdentifierMatch] = []
+    matches: list[IdentifierMatch] = []
     place = 0
     while pattern and (match := pattern.search(text, place)):
-        here = _judge(copy, match, found[-1].end if found else 0)
-        found += here
+        here = _judge(copy, match, matches[-1].end if matches else 0)
+        matches += here
         place = max(match.end(), here[-1].end if here else 0)
-    return found
+    return matches
 
 
 def _judge(copy: View, match: re.Match[str], floor: int) -> list[IdentifierMatch]:
@@ -188,18 +188,18 @@ def scrub(text: str) -> tuple[str, Counter[str]]:
     """
     marks: Counter[str] = Counter()
     for _ in range(ROUNDS):
-        found = find(text)
-        if not found:
+        matches = find(text)
+        if not matches:
             break
-        marks.update(kind for _, _, kind in found)
-        text = replace_spans(text, found)
+        marks.update(kind for _, _, kind in matches)
+        text = replace_spans(text, matches)
     return text, marks
 
 
-def replace_spans(text: str, found: list[tuple[int, int, str]]) -> str:
+def replace_spans(text: str, spans: list[tuple[int, int, str]]) -> str:
     """The text with each (start, end, kind), sorted and apart, replaced by [kind]."""
     parts, place = [], 0
-    for start, end, kind in found:
+    for start, end, kind in spans:
         parts += [text[place:start], f"[{kind}]"]
         place = end
     return "".join([*parts, text[place:]])

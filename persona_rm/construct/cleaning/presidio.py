@@ -33,9 +33,9 @@ class Presidio:
 
     def scrub(self, text: str) -> tuple[str, Counter[str]]:
         """The text with Presidio's findings replaced by marks, and how many of each kind."""
-        found = [one for one in self._analyzer.analyze(text, LANGUAGE) if one.entity_type not in SKIPPED]
+        results = [one for one in self._analyzer.analyze(text, LANGUAGE) if one.entity_type not in SKIPPED]
         spans: list[tuple[int, int, str]] = []
-        for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        for one in sorted(results, key=lambda one: (one.start, -one.end)):
             marked = text[one.start - 1 : one.start] == "["
             if one.score >= LEAST and not marked and (not spans or one.start >= spans[-1][1]):
                 spans.append((one.start, one.end, MARKS.get(one.entity_type, "NATIONAL_ID")))

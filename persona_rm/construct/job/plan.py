@@ -104,16 +104,16 @@ def _cost(
     )  # fmt: skip
 
 
-def lines(found: BuildEstimate, prices: PriceConfig) -> list[tuple[str, str]]:
+def lines(plan: BuildEstimate, prices: PriceConfig) -> list[tuple[str, str]]:
     """The estimate for a table: what, how much. Money only where a price was given."""
-    about = "" if found.exact else "about "
-    rows = [(name, f"{about}{getattr(found, name):,}") for name in ("threads", "responses")]
-    rows += [("usable responses", f"about {found.usable:,}")]
-    rows += [("posts with two usable responses (pairs at most)", f"about {found.posts_with_two:,}")]
-    rows += [("reading and cleaning, one core", _hours(found.seconds / 3600))]
-    if found.bad:
-        rows.append(("rows of the sample that cannot be read", f"{found.bad:,}"))
-    cost = found.cost
+    about = "" if plan.exact else "about "
+    rows = [(name, f"{about}{getattr(plan, name):,}") for name in ("threads", "responses")]
+    rows += [("usable responses", f"about {plan.usable:,}")]
+    rows += [("posts with two usable responses (pairs at most)", f"about {plan.posts_with_two:,}")]
+    rows += [("reading and cleaning, one core", _hours(plan.seconds / 3600))]
+    if plan.bad:
+        rows.append(("rows of the sample that cannot be read", f"{plan.bad:,}"))
+    cost = plan.cost
     if not cost:
         return rows
     speed = (

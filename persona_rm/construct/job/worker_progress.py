@@ -49,7 +49,7 @@ def done(path: Path) -> int:
 def peaks(path: Path) -> list[int]:
     """The peak memory (MB) of each process that told of rows."""
     lines = [line.split() for line in path.read_text().splitlines()] if path.is_file() else []
-    found: dict[str, int] = {}
+    largest: dict[str, int] = {}
     for _, process, size in lines:
-        found[process] = max(found.get(process, 0), int(size))
-    return list(found.values())
+        largest[process] = max(largest.get(process, 0), int(size))
+    return list(largest.values())

@@ -28,8 +28,10 @@ def pairs(threads: Sequence[Thread], config: ConstructConfig, seed: int) -> list
     A thread's pairs depend on (seed, thread) alone.
     """
     every = [[levels_of(comment) for comment in thread.comments] for thread in threads]
-    found = clusters(every, config.n_clusters, seed, [thread.id for thread in threads])
-    return [_pairs(t, levels, labels, config, seed) for t, levels, labels in zip(threads, every, found, strict=True)]
+    labels_of = clusters(every, config.n_clusters, seed, [thread.id for thread in threads])
+    return [
+        _pairs(t, levels, labels, config, seed) for t, levels, labels in zip(threads, every, labels_of, strict=True)
+    ]
 
 
 def _pairs(
@@ -54,14 +56,14 @@ def _uniform(
     id_: str, levels: list[Levels], labels: Labels, config: ConstructConfig, seed: int
 ) -> list[tuple[int, int]]:
     """Two clusters, then one response of each, all drawn uniformly; the same two responses make one pair only."""
-    random, found = seeded(seed, id_, "pair"), dict[frozenset[int], tuple[int, int]]()
+    random, made = seeded(seed, id_, "pair"), dict[frozenset[int], tuple[int, int]]()
     for _ in range(TRIES * config.pairs_per_post):
         drawn = random.choice(sorted(set(labels)), 2, replace=False)
         chosen, rejected = (int(random.choice(np.flatnonzero(np.equal(labels, cluster)))) for cluster in drawn)
-        found.setdefault(frozenset((chosen, rejected)), (chosen, rejected))
-        if len(found) == config.pairs_per_post:
+        made.setdefault(frozenset((chosen, rejected)), (chosen, rejected))
+        if len(made) == config.pairs_per_post:
             break
-    return list(found.values())
+    return list(made.values())
 
 
 def _by_margin(

@@ -1,1 +1,1 @@
-"""Search for personas: an index of every response on one side of the split, and exact similarity over it."""
+"""Search for personas: packed levels, an index of the responses of one side of the split, and exact similarity."""

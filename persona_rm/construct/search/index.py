@@ -60,13 +60,13 @@ class Index:
         return texts, prompts
 
     def _text(self, row: int) -> dict[str, Any]:
-        found: dict[str, Any] = self._files[0].get_batch(row // BATCH).slice(row % BATCH, 1).to_pylist()[0]
-        prompt = self._prompt(found["prompt"])["prompt"]
-        return found | {"prompt": prompt, "levels": tuple(map(int, found["levels"]))}
+        record: dict[str, Any] = self._files[0].get_batch(row // BATCH).slice(row % BATCH, 1).to_pylist()[0]
+        prompt = self._prompt(record["prompt"])["prompt"]
+        return record | {"prompt": prompt, "levels": tuple(map(int, record["levels"]))}
 
     def _prompt(self, row: int) -> dict[str, Any]:
-        found: dict[str, Any] = self._files[1].get_batch(row // BATCH).slice(row % BATCH, 1).to_pylist()[0]
-        return found
+        record: dict[str, Any] = self._files[1].get_batch(row // BATCH).slice(row % BATCH, 1).to_pylist()[0]
+        return record
 
     def ugc_item(self, row: int) -> Ugc:
         """The response at a row of the corpus."""
@@ -87,7 +87,7 @@ class Index:
     def owned(self, author: str, pairs: bool = False) -> Ints:
         """Rows of an author's responses, or of the pairs whose chosen response is theirs."""
         names, starts, rows = self._owners["pair_" if pairs else ""]
-        place = _found(names, hashed(author))
+        place = _place_of(names, hashed(author))
         owned: Ints = np.asarray(rows[starts[place] : starts[place + 1]] if place >= 0 else [], np.int64)
         return owned
 
@@ -97,17 +97,17 @@ class Index:
 
     def post_number(self, post: PostRecord, seed: int, pairs: bool = False) -> int:
         """The number that rows of this post have in a corpus, -1 where there are none."""
-        return _found(self._names[pairs], hashed(seed, post_name(post)))
+        return _place_of(self._names[pairs], hashed(seed, post_name(post)))
 
     def asked(self, author: str) -> list[Ugc]:
         """What an author asked, with no direction: questions are not annotated."""
         names, starts, rows = (self._array(f"asker_{name}") for name in ("authors", "starts", "owned"))
-        place = _found(names, hashed(author))
-        found = [] if place < 0 else [self._prompt(int(row)) for row in rows[starts[place] : starts[place + 1]]]
-        return [Ugc("", post["prompt"], None, post["created"]) for post in found]
+        place = _place_of(names, hashed(author))
+        posts = [] if place < 0 else [self._prompt(int(row)) for row in rows[starts[place] : starts[place + 1]]]
+        return [Ugc("", post["prompt"], None, post["created"]) for post in posts]
 
 
-def _found(names: npt.NDArray[Any], name: int) -> int:
+def _place_of(names: npt.NDArray[Any], name: int) -> int:
     """Where `name` stands in sorted names, or -1."""
     place = int(np.searchsorted(names, name))
     return place if place < len(names) and names[place] == name else -1

@@ -1,1 +1,1 @@
-"""Training side or test side: the split, the check for leakage between two sets, and the balanced test set."""
+"""The split into training and test side, the check for leakage, the balanced test set, and curation."""

@@ -95,7 +95,7 @@ class Leakage:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Matches:
     """What is known so far of one kind and part."""
 
     keys: set[int] = field(default_factory=set)
@@ -193,7 +193,7 @@ class _Index:
     def __init__(self, near: float | None, sign: Sign | None) -> None:
         self.ids: list[str] = []
         self.at: dict[tuple[str, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        self.found: dict[tuple[str, str], _Found] = defaultdict(_Found)
+        self.matches: dict[tuple[str, str], _Matches] = defaultdict(_Matches)
         self.near = {kind: _Near(near, sign) for kind in NEAR} if near is not None and sign is not None else {}
 
     def add(self, example: Example, min_chars: int) -> None:
@@ -215,7 +215,7 @@ class _Index:
     def _note(self, kind: str, trace: TextTrace, key: int, number: int, id_: str) -> None:
         for role in ROLES if trace.role else ("",):
             if key in self.at[trace.kind, role]:
-                self.found[kind, f"{trace.role}-{role}" if role else kind].add(key, number, id_)
+                self.matches[kind, f"{trace.role}-{role}" if role else kind].add(key, number, id_)
 
     def findings(self) -> Iterator[Finding]:
         """All kinds and parts in order; kinds that were not requested are left out."""
@@ -226,13 +226,13 @@ class _Index:
 
     def _finding(self, kind: str, base: str, part: str) -> Finding:
         at = self.at[base, part.partition("-")[2]]
-        found = self.found.get((kind, part))
-        if found is None:
+        matches = self.matches.get((kind, part))
+        if matches is None:
             return Finding(kind, part, len(at))
-        touched = {number for key in found.keys for number in at[key]}
+        touched = {number for key in matches.keys for number in at[key]}
         test_ids = _smallest(self.ids[number] for number in touched)
-        counts = (len(at), len(found.keys), found.train, len(touched))
-        return Finding(kind, part, *counts, tuple(_smallest(found.ids)), tuple(test_ids))
+        counts = (len(at), len(matches.keys), matches.train, len(touched))
+        return Finding(kind, part, *counts, tuple(_smallest(matches.ids)), tuple(test_ids))
 
 
 def _smallest(ids: Iterable[str]) -> list[str]:

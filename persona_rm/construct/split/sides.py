@@ -157,9 +157,9 @@ class Sides:
     def counts(self) -> dict[str, int]:
         """For the data card: how many groups, components and askers there are, and how many of them in test."""
         tables = {"posts": self.groups, "threads": self.threads, "askers": self.askers}
-        found = {name: len(table.keys) for name, table in tables.items()}
-        found |= {f"{name} in test": int(table.test.sum()) for name, table in tables.items()}
-        return found | {"components": self.components, "posts of the largest component": self.largest}
+        counts = {name: len(table.keys) for name, table in tables.items()}
+        counts |= {f"{name} in test": int(table.test.sum()) for name, table in tables.items()}
+        return counts | {"components": self.components, "posts of the largest component": self.largest}
 
 
 def _columns(records: Iterable[SideRequest]) -> tuple[Keys, Keys, Keys]:

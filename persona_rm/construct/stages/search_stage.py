@@ -30,14 +30,14 @@ class Search:
 
     def find(self, row: dict[str, Any]) -> Outcome:
         """The rows of the index that make each pair's persona (None: dropped), under the row's key "found"."""
-        found, drops = {}, list[Drop]()
+        matches, drops = {}, list[Drop]()
         for kind in ("example", "mirrored") if self.config.mirror else ("example",):
             results = [self._find(row, pair, kind) for pair in records.to_pairs(row).pairs]
             drops += [result for result in results if isinstance(result, Drop)]
-            found[kind] = [None if isinstance(r, Drop) else [r.of, r.ugc, r.pairs] for r in results]
-        if not any(any(results) for results in found.values()):
+            matches[kind] = [None if isinstance(r, Drop) else [r.of, r.ugc, r.pairs] for r in results]
+        if not any(any(results) for results in matches.values()):
             return Outcome(None, drops)
-        return Outcome(row | {"found": found}, drops)
+        return Outcome(row | {"found": matches}, drops)
 
     def _find(self, row: dict[str, Any], pair: LabelledPair, kind: str) -> PersonaMatches | Drop:
         result = self.by_side[row["side"]].find(records.to_post(row), pair.mirrored() if kind == "mirrored" else pair)

@@ -123,16 +123,16 @@ def _repeated(prints: _Prints, responses: npt.NDArray[np.bool_], config: Constru
     exact = np.sort(names[exact_groups(names, prints.exact[responses]) != np.arange(len(names))])
     if config.clean.near_duplicates is None or prints.of_responses is None:
         return exact, nothing
-    found = groups(names, prints.of_responses, config.clean.near_duplicates)
-    near = np.sort(names[found != np.arange(len(names))])
+    representatives = groups(names, prints.of_responses, config.clean.near_duplicates)
+    near = np.sort(names[representatives != np.arange(len(names))])
     return exact, np.setdiff1d(near, exact)
 
 
 def _post_groups(prints: _Prints, config: ConstructConfig) -> tuple[Ints, Ints]:
     """(sorted thread names, the name of each one's group): posts of the same text, or nearly the same."""
     names = prints.names[prints.posts]
-    found = exact_groups(names, prints.exact[prints.posts])
+    representatives = exact_groups(names, prints.exact[prints.posts])
     if config.split.near_duplicates is not None and prints.of_posts is not None:
-        found = groups(names, prints.of_posts, config.split.near_duplicates)
+        representatives = groups(names, prints.of_posts, config.split.near_duplicates)
     order = np.argsort(names)
-    return names[order], names[found][order]
+    return names[order], names[representatives][order]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -14,6 +14,9 @@ from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.serving.failures import OnFailure
+
+if TYPE_CHECKING:
+    from persona_rm.serving.http.routes import HostRoute
 
 
 class OpenRLHF(Host):
@@ -75,6 +78,12 @@ class OpenRLHF(Host):
         from persona_rm.hosts.openrlhf.launch import run_ppo  # imports the pool, which a recipe does not need
 
         return run_ppo(args, bundle, run_dir, options, on=on)
+
+    def routes(self) -> Sequence["HostRoute"]:
+        """`POST /get_reward`."""
+        from persona_rm.hosts.openrlhf.routes import GET_REWARD  # needs fastapi, which only serving installs
+
+        return (GET_REWARD,)
 
     def samples_per_step(self, args: Mapping[str, Any]) -> int:
         """`rollout.batch_size` prompts, each with `rollout.n_samples_per_prompt` answers."""

@@ -1,7 +1,8 @@
-"""What an OpenRLHF 0.11.2 host sends and expects: the answer inside a `query`, and rewards as `scores`.
+"""The response inside a `query` of OpenRLHF 0.11.2.
 
-The plugin and the HTTP face read queries by the same rule. Time is linear in the texts, whatever they are: a policy
-that repeats itself, or somebody who means harm, must not hold up a service.
+The host decodes prompt and response together, special tokens kept (utils/agent.py:288), and sends that text beside the
+prompt. The plugin and the HTTP route read it by the same rule. Time is linear in the length of the texts for every
+text: neither a policy that repeats itself nor a caller with bad intent can block the service.
 """
 
 import re
@@ -9,21 +10,21 @@ import re
 from persona_rm.errors import ScoreError
 
 SPECIAL = re.compile(r"(?:</?s>|<pad>|<eos>|<end_of_turn>|<\|[^|<>\s]+\|>|<\uff5c[^\uff5c<>\s]+\uff5c>|\[PAD\])\Z")
-"""A special token at the end of a decoded answer: the host keeps them in the query."""
+"""A special token at the end of a decoded response."""
 LONGEST = 128
-"""Characters of a special token, at most."""
+"""Upper bound on the characters of one special token."""
 CUT = 3
-"""Bytes of a character that was cut, at most."""
+"""A cut inside a character of up to four bytes leaves at most this many undecodable bytes."""
 LEAST = 16
-"""So many characters of a prompt's end must open a query for it to count as that prompt, cut."""
+"""A query counts as that of a truncated prompt if it begins with at least this many characters of the prompt's end."""
 
 
 def strip_prompt(query: str, prompt: str) -> str:
-    """The answer inside `query`, without the prompt before it and the special tokens behind it.
+    """The response inside `query`, without the prompt before it and the special tokens behind it.
 
-    A prompt that was too long is cut at its beginning by the host; then the longest end of it that opens the query
-    counts. The cut can part the bytes of one character, which then reads as up to three U+FFFD. Raises `ScoreError`,
-    without the texts, where none does.
+    The host truncates a prompt that is too long at its beginning. The query then begins with an end of the prompt, and
+    the longest one is taken. The cut can split the bytes of one character, which are then decoded as up to three
+    U+FFFD. Raises `ScoreError`, without the texts, if the query does not begin with its prompt.
     """
     if query.startswith(prompt):
         return strip_special(query[len(prompt) :])
@@ -39,22 +40,30 @@ def strip_prompt(query: str, prompt: str) -> str:
 
 
 def strip_special(text: str) -> str:
-    """`text` without the special tokens at its end and the white space around them; as it is where it has none."""
+    """`text` without the special tokens at its end and the white space around them; unchanged if it has none."""
     kept = len(text)
-    while found := SPECIAL.search(text, max(0, (end := _blank(text, kept)) - LONGEST), end):
-        kept = _blank(text, found.start())
-    return text[:kept]
+    while True:
+        end = _without_space(text, kept)
+        # The search begins near the end: from the beginning it would take quadratic time.
+        token = SPECIAL.search(text, max(0, end - LONGEST), end)
+        if token is None:
+            return text[:kept]
+        kept = _without_space(text, token.start())
 
 
-def _blank(text: str, end: int) -> int:
-    """Where the white space before `end` begins."""
+def _without_space(text: str, end: int) -> int:
+    """The index at which the white space before `end` begins."""
     while end and text[end - 1].isspace():
         end -= 1
     return end
 
 
 def _shared(query: str, prompt: str) -> int:
-    """The length of the longest end of `prompt` that opens `query` (Knuth, Morris and Pratt 1977)."""
+    """The length of the longest end of `prompt` with which `query` begins (Knuth, Morris and Pratt 1977).
+
+    `back[i]` is the length of the longest proper prefix of `head[: i + 1]` that is also its end. The prompt is then
+    read once, and `k` is the length of the prefix of `head` that ends at the current letter.
+    """
     head = query[: len(prompt)]
     back, k = [0] * len(head), 0
     for i in range(1, len(head)):

@@ -24,7 +24,7 @@ def table(study: Study) -> StudyResults:
         for label in ("positive", "negative", "neutral"):
             both = {kind: cell(by.get(f"{name}_{label}_{kind}")) for kind in ("precision", "recall")}
             rows.append({"inferrer": name, "class": label, **both})
-    about = {"users": len(set(study.units)), "items": study.config.items, "world": study.world.config.kind}
+    about = {"users": len(set(study.units)), "items": study.config.items, "population": study.world.config.kind}
     return {"table": rows, "about": {**about, "fit": study.posterior.fitted}}
 
 

@@ -23,7 +23,7 @@ def priors(study: Study) -> StudyResults:
             inferrer = study.fit_posterior(kind, **settings)
             values = orders(observed(here.world, here.people, inferrer, FEW), here.choices, here.people)
             figure = study.mean(f"prior_{kind}_{name.replace(' ', '_')}", values, here.units)
-            rows.append(dot(figure, world=kind, name=name))
+            rows.append(dot(figure, population=kind, name=name))
     return {"prior": rows}
 
 
@@ -36,13 +36,13 @@ def asking(study: Study) -> StudyResults:
         world, people, choices = here.world, here.people, here.choices
         by_watching = orders(observed(world, people, inferrer, OBSERVED), choices, people)
         goal = study.mean(f"observed_{OBSERVED}_{kind}", by_watching, here.units)
-        seen.append({"world": kind, "items": OBSERVED, "accuracy": cell(goal)})
+        seen.append({"population": kind, "items": OBSERVED, "accuracy": cell(goal)})
         console = study.run.console
         for session in ask_people(world, people, inferrer, examples, config.questions, config.bank, console):
             each = [orders(one, choices, people) for one in session.directions]
             figures = [study.interval("", values, here.units) for values in each]
             rows = [{"questions": n, "accuracy": cell(figure)} for n, figure in enumerate(figures)]
-            asked += [{"world": kind, "how": session.how, **row} for row in rows]
+            asked += [{"population": kind, "how": session.how, **row} for row in rows]
             lost = [study.interval("", by_watching - values, here.units) for values in each]
             _needed(study, kind, session.how, lost, goal)
     return {"asking": asked, "observed": seen}

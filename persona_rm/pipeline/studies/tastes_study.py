@@ -26,7 +26,7 @@ def tastes(study: Study) -> StudyResults:
             told = [inferrer.infer(personas[choice.user.id], choice.post.text).directions for choice in here.choices]
             values = orders_of(np.array(told, np.int64), here.choices)
             figure = study.mean(f"tastes_{kind}_{name.replace(' ', '_')}", values, here.units)
-            rows.append(dot(figure, world=kind, name=name))
+            rows.append(dot(figure, population=kind, name=name))
     return {"tastes": [*rows, *_drift(study)]}
 
 
@@ -41,5 +41,5 @@ def _drift(study: Study) -> list[StudyResults]:
         told = np.array([one.directions for one in inferrer.infer_many(personas)], np.int64)
         values = orders(told, here.choices, here.people)
         figure = study.mean(f"drift_{'faded' if days else 'alike'}", values, here.units)
-        rows.append(dot(figure, world="drift", name=name))
+        rows.append(dot(figure, population="drift", name=name))
     return rows

@@ -2,20 +2,18 @@
 
 Some rewards exist only in a group: win rates of methods without a scalar, and whatever is normalised over the samples
 of a prompt. The host asks for one sample at a time, so the buffer holds each call until its group is whole, or until
-the time limit, when the stated fallback acts. All calls of a group must reach the same buffer and wait at the same
-time: a host that has fewer calls open than a group has samples never fills one.
+the time limit, after which the configured fallback applies. All calls of a group must reach the same buffer and wait
+at the same time: a host that has fewer calls open than a group has samples never completes one.
 """
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from persona_rm.bundle.postprocess_config import Fallback, GroupConfig, GroupScale
+from persona_rm.bundle.postprocess_config import Fallback, GroupConfig
 from persona_rm.errors import Full, ScoreError
-from persona_rm.serving.curves import PREFIX
-from persona_rm.serving.postprocess.steps import LARGEST
+from persona_rm.serving.sample_metrics import PREFIX
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,14 +41,15 @@ class Grouped(Generic[Result]):
 
 @dataclass(eq=False, slots=True)
 class _Group(Generic[Item, Result]):
-    """Those who wait under one key."""
+    """The calls that wait under one key."""
 
     size: int
     members: "list[tuple[Item, asyncio.Future[Grouped[Result]]]]" = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
     def prune(self) -> int:
-        """Leave out callers that went away; how many remain. A cancelled future is seen before its caller wakes."""
+        """Remove callers that were cancelled, and return how many remain. A cancelled future is seen before its caller
+        wakes up."""
         self.members = [member for member in self.members if not member[1].done()]
         return len(self.members)
 
@@ -58,8 +57,8 @@ class _Group(Generic[Item, Result]):
 class GroupBuffer(Generic[Item, Result]):
     """`await submit(key, size, item)` gives that item's result once `size` items of the key are there.
 
-    `score_group` is called once with the items of a group, in the order of their arrival, and gives as many results in
-    that order; what it raises, every caller of the group gets. A caller that is cancelled while it waits leaves the
+    `score_group` is called once with the items of a group, in the order of their arrival, and returns as many results
+    in that order; every caller of the group gets what it raises. A caller that is cancelled while it waits leaves the
     group. One event loop at a time.
     """
 
@@ -71,8 +70,8 @@ class GroupBuffer(Generic[Item, Result]):
         max_groups: int = 1024,
         least: int = 1,
     ) -> None:
-        """`wait`: seconds from the first item of a group. `max_groups`: that wait or are scored. `least`: a partial
-        group of fewer items fails."""
+        """`wait`: seconds from the first item of a group. `max_groups`: groups that wait or are scored. `least`: a
+        partial group of fewer items fails."""
         self.score_group, self.wait, self.fallback = score_group, wait, fallback
         self.max_groups, self.least = max_groups, least
         self._open: dict[Hashable, _Group[Item, Result]] = {}
@@ -83,7 +82,7 @@ class GroupBuffer(Generic[Item, Result]):
     def of(
         cls, config: GroupConfig, score_group: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]
     ) -> "GroupBuffer[Item, Result]":
-        """As a recipe says."""
+        """The buffer that a bundle's config describes."""
         return cls(score_group, config.wait, config.fallback, config.max_groups, config.least)
 
     @property
@@ -97,9 +96,11 @@ class GroupBuffer(Generic[Item, Result]):
         return len(self._scoring)
 
     async def submit(self, key: Hashable, size: int, item: Item) -> Grouped[Result]:
-        """Wait for the group. An item beyond `size` starts the key's next group. Raises `Full` where there is no room
-        for another group, and `ScoreError` where `size` is not that of the group, after `close`, and, under "fail",
-        when the time is over."""
+        """Wait for the group. An item beyond `size` starts the key's next group.
+
+        Raises `Full` if there is no room for another group, and `ScoreError` if `size` is not that of the group, after
+        `close`, and, with the fallback "fail", at the timeout.
+        """
         group = self._group(key, size)
         future: asyncio.Future[Grouped[Result]] = asyncio.get_running_loop().create_future()
         group.members.append((item, future))
@@ -114,8 +115,8 @@ class GroupBuffer(Generic[Item, Result]):
             raise
 
     def close(self) -> None:
-        """Everybody who waits, or whose group is scored now, gets a `ScoreError`, and so does who comes later. Called
-        on its event loop."""
+        """Every call that waits, or whose group is scored now, raises `ScoreError`, and so does every later call.
+        Called on its event loop."""
         self._closed = True
         waiting = [future for group in self._open.values() for _, future in group.members]
         for key, group in list(self._open.items()):
@@ -143,13 +144,13 @@ class GroupBuffer(Generic[Item, Result]):
         return group
 
     def _close(self, key: Hashable, group: _Group[Item, Result]) -> None:
-        """Nobody joins this group any more."""
+        """No item joins this group any more."""
         del self._open[key]
         if group.timer is not None:
             group.timer.cancel()
 
     def _expire(self, key: Hashable, group: _Group[Item, Result]) -> None:
-        """The time is over: what the fallback says, for those who are still there."""
+        """The timeout of a group: the fallback applies to the calls that still wait."""
         came = group.prune()
         self._close(key, group)
         if self.fallback == "single":
@@ -179,7 +180,7 @@ class GroupBuffer(Generic[Item, Result]):
             cancelled = f"the scoring of a group of {len(members)} samples was cancelled"
             _fail(waiting, ScoreError(cancelled, kind="down"))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever scoring raises belongs to the callers
+        except Exception as error:  # noqa: BLE001 - the callers get whatever scoring raises
             _fail(waiting, error)
             return
         for future, result in zip(waiting, results, strict=True):
@@ -191,58 +192,3 @@ def _fail(waiting: "Sequence[asyncio.Future[Any]]", error: Exception) -> None:
     for future in waiting:
         if not future.done():
             future.set_exception(error)
-
-
-def centred(rewards: Sequence[float]) -> list[float]:
-    """Minus the group's mean: Dr. GRPO (Liu et al. 2025, arXiv 2503.20783). Keeps the unit."""
-    _finite(rewards)
-    mean = math.fsum(rewards) / max(len(rewards), 1)
-    return [reward - mean for reward in rewards]
-
-
-def standardised(rewards: Sequence[float]) -> list[float]:
-    """Minus the group's mean, in standard deviations (divided by n): GRPO (Shao et al. 2024, arXiv 2402.03300). All
-    equal but for rounding: all 0."""
-    apart = centred(rewards)
-    std = math.sqrt(math.fsum(x * x for x in apart) / max(len(apart), 1))
-    largest = max((abs(reward) for reward in rewards), default=0.0)
-    return [x / std if std > 1e-12 * largest else 0.0 for x in apart]
-
-
-def ranked(rewards: Sequence[float]) -> list[float]:
-    """The worst -1, the best 1, evenly between by rank; equal ones share their mean rank. Of one alone, 0."""
-    _finite(rewards)
-    most = max(len(rewards) - 1, 1)
-    below = [sum(other < reward for other in rewards) - sum(other > reward for other in rewards) for reward in rewards]
-    return [difference / most for difference in below]
-
-
-NORMALISE: Mapping[GroupScale, Callable[[Sequence[float]], list[float]]] = {
-    "none": list, "centred": centred, "standardised": standardised, "ranked": ranked,
-}  # fmt: skip
-
-
-def win_rates(matrix: Sequence[Sequence[float]]) -> list[float]:
-    """P(i beats j) -> the share of the others that each response beats: the mean of row i without the diagonal.
-
-    The reward of methods without a scalar. With intransitive preferences (A beats B beats C beats A) none explains the
-    matrix, and the expected win rate against the policy's other samples is what remains: Zhang et al. 2024 (GPM,
-    arXiv 2410.02197, section 5), after Wu et al. 2024 (SPPO, arXiv 2405.00675). 0 to 1, a mean of 1/2; of one alone
-    1/2. Raises `ScoreError` where the matrix is not square or not of probabilities with P(i, j) + P(j, i) = 1.
-    """
-    n = len(matrix)
-    if any(len(row) != n for row in matrix):
-        raise ScoreError(f"a comparison of {n} responses is {n} rows of {n}, not of {[len(row) for row in matrix]}")
-    for i in range(n):
-        for j in range(i):
-            there, back = matrix[i][j], matrix[j][i]
-            if not (0 <= there <= 1 and 0 <= back <= 1 and abs(there + back - 1) < 1e-3):
-                raise ScoreError(f"P({i} beats {j}) is {there} and P({j} beats {i}) is {back}: they add up to 1")
-    if n == 1:
-        return [0.5]
-    return [math.fsum(p for j, p in enumerate(row) if j != i) / (n - 1) for i, row in enumerate(matrix)]
-
-
-def _finite(rewards: Sequence[float]) -> None:
-    if bad := tuple(i for i, reward in enumerate(rewards) if not abs(reward) < LARGEST):
-        raise ScoreError(f"a reward of the group is not finite, or not below {LARGEST:g}", bad, "not_finite")

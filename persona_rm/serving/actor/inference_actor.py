@@ -1,12 +1,13 @@
-"""What runs inside the inference actor: the people of a bundle, with the profile store behind them.
+"""What runs inside the inference actor: the users of a bundle, with the profile store behind them.
 
-It answers what a person prefers, and it alone writes the store. Reads that arrive together are one look-up and one
+It answers what a user prefers, and it alone writes the store. Reads that arrive together are one look-up and one
 computation (`batcher`). Writes are done one after the other, each from the state that is stored at that moment, so a
-restarted actor goes on where the last one was; a write that fails changes nothing. A call may be repeated after a
-death: evidence that is known already makes no new version.
+restarted actor continues where the last one stopped; a write that fails changes nothing. A call may be repeated after
+the actor died: evidence that is known already makes no new version.
 """
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from dataclasses import asdict
 from threading import Lock
 from typing import Any, TypeVar
 
-from persona_rm.bundle import Known, load_bundle
+from persona_rm.bundle import load_bundle
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import Item, check_votes
 from persona_rm.inferrers.stored_answers import GRADES, is_grade
@@ -22,6 +23,7 @@ from persona_rm.inferrers.tally import Tally
 from persona_rm.profiles import ProfileStore
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.reward_actor import Profile, profile_of
+from persona_rm.types import UserState
 
 T = TypeVar("T")
 ProfileKey = tuple[str | None, str]
@@ -33,34 +35,36 @@ class InferenceActor:
 
     def __init__(self, bundle: str, name: str = "inference-0", max_rows: int = 64, max_wait: float = 0.002) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
-        self.batcher: MicroBatcher[Sequence[ProfileKey], list[Known]] = MicroBatcher(self._find, max_rows, max_wait)
+        self.batcher: MicroBatcher[Sequence[ProfileKey], list[UserState]] = MicroBatcher(
+            self._find, max_rows, max_wait
+        )
         self.counts: Counter[str] = Counter()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._alone = Lock()
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
-        """The person's directions in words and `prompt` as the policy shall read it. Raises `DataError` for a state
+        """The user's directions in words and `prompt` as the policy shall read it. Raises `DataError` for a state
         that cannot be read."""
-        (known,) = await self.batcher.submit([(user, prompt)])
-        self._count("profiles", [known])
-        return profile_of(self.bundle, known, prompt)
+        (state,) = await self.batcher.submit([(user, prompt)])
+        self._count("profiles", [state])
+        return profile_of(self.bundle, state, prompt)
 
-    async def directions(self, users: Sequence[str], prompt: str = "") -> list[Known]:
-        """What each prefers, in the order asked; one computation for all. Raises `DataError` naming the first user
+    async def directions(self, users: Sequence[str], prompt: str = "") -> list[UserState]:
+        """What each user prefers, in the given order, in one computation. Raises `DataError` naming the first user
         whose state cannot be read."""
-        found = await self.batcher.submit([(user, prompt) for user in users])
-        self._count("directions", found)
-        return found
+        states = await self.batcher.submit([(user, prompt) for user in users])
+        self._count("directions", states)
+        return states
 
     async def observe(self, user: str, items: Sequence[Item], readmit: bool = False) -> int:
-        """Add evidence; an item that is known counts no second time. Returns the version that holds it.
+        """Add evidence; an item that is known already is not counted again. Returns the version that holds it.
 
-        `readmit`: take somebody back who was erased; nothing of before counts. Raises `DataError` for somebody erased,
-        for items that do not fit the space, and where the store takes no writes.
+        `readmit`: accept a user who was erased; no evidence from before counts. Raises `DataError` for an erased user,
+        for items that do not fit the space, and if the store takes no writes.
         """
         votes = [check_votes(item.votes, f"user {user!r}, item {item.id}", len(self.bundle.space)) for item in items]
-        found = [Item(i.id, i.source, v, i.created) for i, v in zip(items, votes, strict=True)]
-        return await self._write("observed", user, lambda tally: _add(tally, found), readmit)
+        checked = [Item(i.id, i.source, v, i.created) for i, v in zip(items, votes, strict=True)]
+        return await self._write("observed", user, lambda tally: _add(tally, checked), readmit)
 
     async def answer(self, user: str, question_id: str, difference: Sequence[int], grade: int) -> int:
         """Keep the answer to a question (`inferrers.ask.Question`), -2 .. 2; the last one counts. Returns the
@@ -70,20 +74,20 @@ class InferenceActor:
         return await self._write("answered", user, lambda tally: tally.hear(question_id, difference, grade))
 
     async def forget(self, user: str, ids: Sequence[str]) -> int:
-        """As if these items and answers had never been. Returns the version; raises `DataError` for an unknown id."""
+        """Remove these items and answers from the state. Returns the version; raises `DataError` for an unknown id."""
         return await self._write("forgotten", user, lambda tally: tally.forget(ids))
 
     async def erase(self, user: str) -> bool:
-        """Remove the person's state for good; from now on they are a stranger, whatever users.jsonl says.
+        """Remove the user's state for good; from now on the user is unknown, whatever users.jsonl says.
 
-        True where there was a state. Their line in users.jsonl stays for who wrote it to remove.
+        Returns True if there was a state. The line in users.jsonl stays: its author has to remove it.
         """
         return await self._alone_in_thread(lambda: self._erase(user))
 
     async def export(self, user: str) -> dict[str, Any]:
-        """Everything that is held about a person, for the person: state, line of users.jsonl, and what follows.
+        """Everything that is held about a user, for the user: state, line of users.jsonl, and the directions.
 
-        Raises `DataError` for an unknown one.
+        Raises `DataError` for an unknown user.
         """
         return await self._alone_in_thread(lambda: self._export(user))
 
@@ -104,24 +108,25 @@ class InferenceActor:
 
     async def warm(self) -> int:
         """Load the inferrer: a set-up that cannot infer fails here. Returns the number of dimensions."""
-        (known,) = await self.batcher.submit([(None, "")])
-        return len(known.probabilities)
+        (state,) = await self.batcher.submit([(None, "")])
+        return len(state.probabilities)
 
     async def close(self) -> None:
-        """Tell everybody who waits, and let go of the store after the writes that were asked for before."""
+        """Fail every call that waits, and close the store after the writes that were requested before."""
         self.batcher.close()
         await self._alone_in_thread(self.bundle.close)
 
-    def _find(self, wishes: Sequence[Sequence[ProfileKey]]) -> list[list[Known]]:
+    def _find(self, calls: Sequence[Sequence[ProfileKey]]) -> list[list[UserState]]:
+        """The states that each call asked for, in one look-up."""
         with self._alone:
-            found = iter(self.bundle.user_states.find([one for wish in wishes for one in wish]))
-        return [[next(found) for _ in wish] for wish in wishes]
+            states = iter(self.bundle.user_states.find([key for keys in calls for key in keys]))
+        return [[next(states) for _ in keys] for keys in calls]
 
-    def _count(self, what: str, found: Iterable[Known]) -> None:
-        for known in found:
+    def _count(self, what: str, states: Iterable[UserState]) -> None:
+        for state in states:
             self.counts[what] += 1
-            if known.status != "ok":
-                self.counts[known.status] += 1
+            if state.status != "ok":
+                self.counts[state.status] += 1
 
     async def _write(self, what: str, user: str, change: Change, readmit: bool = False) -> int:
         version = await self._alone_in_thread(lambda: self._changed(user, change, readmit))
@@ -129,7 +134,7 @@ class InferenceActor:
         return version
 
     async def _alone_in_thread(self, work: Callable[[], T]) -> T:
-        """Off the event loop, one after the other, and not while reads are computed."""
+        """Run off the event loop, one call after the other, and not while reads are computed."""
 
         def run() -> T:
             with self._alone:
@@ -138,39 +143,39 @@ class InferenceActor:
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
     def _changed(self, user: str, change: Change, readmit: bool) -> int:
-        """The version after `change`. What it says is computed before it is stored: a state that cannot be read is
-        never written."""
-        people, inferrer, store = self.bundle.user_states, self.bundle.user_states.posterior, self._store()
-        tally, version = people.tally(user)
+        """The version after `change`. The directions are computed before the state is stored: a state that cannot be
+        read is never written."""
+        users, inferrer, store = self.bundle.user_states, self.bundle.user_states.posterior, self._store()
+        tally, version = users.tally(user)
         before = dict(tally.entries), dict(tally.answers)
         change(tally)
         if before == (tally.entries, tally.answers):
             return version
-        known = people.known(user, tally, version + 1)
-        store.put([inferrer.state(user, tally, known.version)], readmit=readmit)
-        people.keep(known)
-        return known.version
+        state = users.state(user, tally, version + 1)
+        store.put([inferrer.state(user, tally, state.version)], readmit=readmit)
+        users.keep(state)
+        return state.version
 
     def _erase(self, user: str) -> bool:
-        store, people = self._store(), self.bundle.user_states
+        store = self._store()
         try:
-            found = store.erase([user]) > 0
+            existed = store.erase([user]) > 0
         finally:
-            people.drop(user)
+            self.bundle.user_states.drop(user)
         self.counts["erasures"] += 1
-        return found
+        return existed
 
     def _export(self, user: str) -> dict[str, Any]:
         bundle = self.bundle
         stored = bundle.store.get([user]) if bundle.store is not None else {}
         dates = bundle.store.erased([user]) if bundle.store is not None else {}
         if user not in stored and user not in dates and user not in bundle.users:
-            raise DataError(f"user {user!r} is unknown: neither the bundle's users file nor the store has them")
+            raise DataError(f"user {user!r} is unknown: neither the bundle's users file nor the store has this user")
         directions = bundle.user_states.find([(user, "")])[0].directions or ()
         return {
             "user_id": user,
             "erased": dates.get(user),
-            "state": asdict(stored[user]) if user in stored else None,
+            "state": json.loads(stored[user].to_json()) if user in stored else None,
             "users_file": asdict(bundle.users[user]) if user in bundle.users else None,
             "directions": {bundle.space.ids[i]: d for i, d in enumerate(directions) if d},
         }

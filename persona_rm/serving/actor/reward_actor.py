@@ -1,7 +1,7 @@
 """What runs inside a reward actor: the bundle, a micro-batcher in front of it, post-processing, and the log.
 
-Where no inference actor runs it also says what a person prefers (`profile`): it holds the same people, and reads the
-same store.
+If no inference actor runs, it also says what a user prefers (`profile`): it holds the same users, and reads the same
+store.
 """
 
 import asyncio
@@ -15,103 +15,122 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
-from persona_rm.bundle import Bundle, Known, ScoredResponse, Scorers, load_bundle
+from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
+from persona_rm.bundle.group_scores import NORMALISE
 from persona_rm.errors import ErrorKind, Late, ScoreError
 from persona_rm.serving.actor.batcher import MicroBatcher
-from persona_rm.serving.actor.group_buffer import NORMALISE, GroupBuffer, win_rates
-from persona_rm.serving.curves import PREFIX, UNKNOWN, Ask, Curves, Reply
-from persona_rm.serving.postprocess import Postprocessor, Raw
-from persona_rm.types import Score, Status
+from persona_rm.serving.actor.group_buffer import GroupBuffer
+from persona_rm.serving.postprocess import Postprocessor
+from persona_rm.serving.request_ids import with_id
+from persona_rm.serving.sample_metrics import PREFIX, SampleMetrics
+from persona_rm.types import RewardRequest, RewardResult, RewardStep, UserState, UserStatus
 
 LOG_FOLDER, STATISTICS = "rewards", "postprocess"
 MOST_TOKENS = 65_536
-"""Of one batch, estimated; the backends cut their own batches."""
-KEEP = 60.0
-"""Seconds between two savings of the running statistics."""
-PATIENCE = 1.0
-"""Seconds that closing waits for what is scored now."""
+"""Upper bound on the estimated tokens in one batch. Backends may split a batch further."""
+SAVE_SECONDS = 60.0
+"""Seconds between two saves of the running statistics."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that closing waits for the batch that is being scored."""
 OUTCOMES = ("scored", "shared", "late", "left", "full", "failed")
-"""What became of the rows that were asked for. Shared: computed once with an equal one, and scored too. Left: given up
-by who asked. Full: there was no room."""
+"""What became of the requests. Shared: computed once with an equal request, and counted as scored too. Left: cancelled
+by the caller. Full: there was no room."""
 _LOST: Mapping[ErrorKind, str] = {"late": "late", "group": "late", "busy": "full"}
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-"""Upper bounds of the histogram of batch sizes; what is larger is "more"."""
+"""Upper bounds of the histogram of batch sizes; larger batches are counted as "more"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the policy is told about a person: directions in words ("" for a stranger) and the whole prompt."""
+    """What the policy is told about a user: directions in words ("" for an unknown user) and the whole prompt."""
 
     text: str
     prompt: str
     user_known: bool
     version: int = 0
-    """Of the state in the profile store; 0 without one."""
-    status: Literal["ok", "cold", "erased"] = "ok"
+    """The version of the state in the profile store; 0 without one."""
+    status: UserStatus = "ok"
 
 
-def profile_of(bundle: Bundle, known: Known, prompt: str) -> Profile:
-    """What is known, in words and in front of `prompt`."""
-    text, whole = bundle.profile_of(known), bundle.render_of(known, prompt)
-    return Profile(text, whole, known.user_known, known.version, known.status)
+def profile_of(bundle: Bundle, inferred: UserState, prompt: str) -> Profile:
+    """An inferred state in words and in front of `prompt`."""
+    text, whole = bundle.profile_of(inferred), bundle.render_of(inferred, prompt)
+    return Profile(text, whole, inferred.known, inferred.version, inferred.status)
 
 
 class RewardActor:
-    """A plain class; `pool.start_pool` makes a Ray actor of it. A restart loads the bundle again and goes on."""
+    """A plain class; `pool.start_pool` makes a Ray actor of it. A restarted actor loads the bundle again."""
 
     def __init__(
         self, bundle: str, name: str, run_dir: str | None = None, max_rows: int = 64, max_wait: float = 0.003
     ) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
-        self.curves = Curves(self.bundle.groups, self.bundle.log_dims)
-        self.scorers, self.postprocess = Scorers(self.bundle), Postprocessor(self.bundle.file.postprocess)
-        self.scorers.check()
-        self.batcher: MicroBatcher[Ask, ScoredResponse] = MicroBatcher(
-            self._score, max_rows, max_wait, cost=_tokens, max_cost=MOST_TOKENS, same=_request,
-            group=lambda ask: (ask.user, ask.prompt),
+        self.metrics = SampleMetrics(self.bundle.groups, self.bundle.log_dims)
+        self.inputs, self.postprocess = PostprocessInputs(self.bundle), Postprocessor(self.bundle.file.postprocess)
+        self.inputs.check()
+        self.batcher: MicroBatcher[RewardRequest, RewardResult] = MicroBatcher(
+            self._score, max_rows, max_wait, cost=_tokens, max_cost=MOST_TOKENS, same=_computation,
+            group=lambda request: (request.user, request.prompt),
         )  # fmt: skip
         config = self.bundle.file.groups
-        self.together: GroupBuffer[Ask, ScoredResponse] | None = (
+        self.together: GroupBuffer[RewardRequest, RewardResult] | None = (
             GroupBuffer.of(config, self._group) if config else None
         )
-        self.finder: MicroBatcher[tuple[str | None, str], Known] = MicroBatcher(self._find, max_rows, max_wait)
+        self.finder: MicroBatcher[tuple[str | None, str], UserState] = MicroBatcher(self._find, max_rows, max_wait)
         self._alone, self._closed = Lock(), False
-        self._compared: float | None = None
+        self._comparison_began: float | None = None
         self.counts: Counter[str] = Counter()
         self.sizes = dict.fromkeys([*map(str, SIZES), "more", "rows"], 0)
         """Calls of the method by how many rows each had, and their rows in all."""
         self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
         self._statistics = Path(run_dir) / STATISTICS / f"{name}.json" if run_dir else None
-        self._kept = time.monotonic()
+        self._saved = time.monotonic()
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
         if self._statistics is not None and self.postprocess.config.on and self._statistics.is_file():
             self.postprocess.load(self._statistics)
 
-    async def score(self, ask: Ask, *, caller: str = "", deadline: float | None = None) -> Reply:
-        """One reward. Raises what the method raised for this row; other rows of its batch are not touched. Where the
-        bundle has groups, it waits for the other samples of this person's prompt. `caller`: who asks, so that one who
-        floods does not starve the others. After `deadline` seconds it raises `Late`."""
-        started = time.perf_counter()
+    async def score(self, request: RewardRequest, *, caller: str = "", deadline: float | None = None) -> RewardResult:
+        """One reward. Raises what the method raised for this request; other requests of its batch are not affected.
+
+        If the bundle has groups, it waits for the other samples of this user's prompt. `caller`: who asks, so that one
+        caller with many requests does not starve the others. After `deadline` seconds it raises `Late`.
+        """
+        started, request = time.perf_counter(), with_id(request)
         try:
-            scored, more = await self._scored(ask, caller, deadline)
-            reply = self._reply(ask, scored, more)
+            result, group_metrics = await self._scored(request, caller, deadline)
+            result = self._finish(request, result, group_metrics)
         except asyncio.CancelledError:
             self.counts["left"] += 1
             raise
         except Exception as error:
             self.counts[_LOST.get(error.kind, "failed") if isinstance(error, ScoreError) else "failed"] += 1
             raise
-        self._record(ask, reply, scored.known, time.perf_counter() - started)
-        return reply
+        self._record(request, result, time.perf_counter() - started)
+        return result
+
+    async def score_batch(self, requests: Sequence[RewardRequest], *, caller: str = "") -> list[RewardResult]:
+        """All rewards of a batch. Raises the `ScoreError` of the first request that failed, with the positions of all
+        that did."""
+        results, failed, first = [], [], None
+        calls = [self.score(request, caller=caller) for request in requests]
+        for i, result in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
+            if isinstance(result, RewardResult):
+                results.append(result)
+            else:
+                failed.append(i)
+                first = first or result
+        if first is None:
+            return results
+        raise first.at(*failed) if isinstance(first, ScoreError) and len(requests) > 1 else first
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
-        """The person's directions in words and `prompt` as the policy shall read it."""
-        known = await self.finder.submit((user, prompt))
+        """The user's directions in words and `prompt` as the policy shall read it."""
+        inferred = await self.finder.submit((user, prompt))
         self.counts["profiles"] += 1
-        return profile_of(self.bundle, known, prompt)
+        return profile_of(self.bundle, inferred, prompt)
 
     async def info(self) -> dict[str, Any]:
         """What is served, and the counters since this process started."""
@@ -123,10 +142,11 @@ class RewardActor:
             "method": self.bundle.method.name,
             "users": len(self.bundle.users),
             "groups": self.bundle.groups,
+            "log_dims": self.bundle.log_dims,
             "counts": dict(self.counts),
             "rows": {name: self.counts[name] for name in OUTCOMES} | {"shared": self.batcher.counts["shared"]},
             "batches": dict(self.sizes),
-            "engine": self.scorers.engine(),
+            "engine": self.bundle.engine_counters(),
             "waiting": self.batcher.waiting + self.batcher.outside,
             "stuck": max(self.batcher.stuck, self._comparing()),
             "batcher": dict(self.batcher.counts),
@@ -134,96 +154,95 @@ class RewardActor:
         }
 
     async def warm(self) -> float:
-        """Load the models by scoring one sentence for a stranger: a set-up that cannot score fails here, before
+        """Load the models by scoring one sentence for an unknown user: a set-up that cannot score fails here, before
         training."""
-        ask = Ask(None, "How are you? ", "I am well.")
+        request = RewardRequest(None, "How are you? ", "I am well.")
         if self.bundle.file.groups is not None and self.bundle.file.groups.listwise:
-            scored = (await asyncio.to_thread(self._compare, [ask, replace(ask, response="Well.")]))[0]
+            result = (await asyncio.to_thread(self._compare, [request, replace(request, response="Well.")]))[0]
         else:
-            scored = await self.batcher.submit(ask)
-        reward, _ = Postprocessor(self.postprocess.config).apply(self._raw(ask, scored))
-        return reward
+            result = await self.batcher.submit(request)
+        return Postprocessor(self.postprocess.config).apply(result).reward
 
     async def close(self) -> None:
-        """Tell everybody who waits, and let go of engines and store. Who comes later gets a `ScoreError` too."""
-        for one in (self.batcher, self.finder, self.together):
-            if one is not None:
-                one.close()
-        await asyncio.to_thread(self._let_go)
+        """Fail every request that waits, and close engines and store. Later requests raise `ScoreError` too."""
+        for part in (self.batcher, self.finder, self.together):
+            if part is not None:
+                part.close()
+        await asyncio.to_thread(self._close_bundle)
 
     def __ray_shutdown__(self) -> None:
-        """Ray's last call to an actor that ends by SIGTERM or leaves by itself, not to one that is killed."""
-        self._let_go()
+        """Ray calls this when an actor ends by SIGTERM or exits by itself, and not when it is killed."""
+        self._close_bundle()
 
-    def _let_go(self) -> None:
-        """After what is scored now, or in the middle of it where that takes long: it may hang."""
+    def _close_bundle(self) -> None:
+        """Close after the batch that is being scored, or during it if that takes too long: it may hang."""
         self._closed = True
-        alone = self._alone.acquire(timeout=PATIENCE)
+        alone = self._alone.acquire(timeout=CLOSE_TIMEOUT)
         try:
             self.bundle.close()
         finally:
             if alone:
                 self._alone.release()
 
-    async def _scored(self, ask: Ask, caller: str, deadline: float | None) -> tuple[ScoredResponse, dict[str, float]]:
-        """With the logs of its group, where there are groups."""
+    async def _scored(
+        self, request: RewardRequest, caller: str, deadline: float | None
+    ) -> tuple[RewardResult, Mapping[str, float]]:
+        """The result before post-processing, and the metrics of its group if the bundle has groups."""
         if self.together is None or self.bundle.file.groups is None:
-            return await self.batcher.submit(ask, caller=caller, deadline=deadline), {}
+            return await self.batcher.submit(request, caller=caller, deadline=deadline), {}
         try:
-            async with asyncio.timeout(deadline) as patience:
-                key = ask.user, ask.prompt, ask.group
-                done = await self.together.submit(key, self.bundle.file.groups.size, ask)
+            async with asyncio.timeout(deadline) as timeout:
+                key = request.user, request.prompt, request.group
+                done = await self.together.submit(key, self.bundle.file.groups.size, request)
         except TimeoutError as error:
-            if not patience.expired():
+            if not timeout.expired():
                 raise
             raise Late(f"no reward of its group within {deadline} s") from error
         return done.result, done.logs
 
-    def _score(self, asks: Sequence[Ask]) -> list[ScoredResponse]:
-        with self._turn(len(asks)):
-            return self.scorers.score([(ask.user, ask.prompt, ask.response) for ask in asks])
+    def _score(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        with self._one_thread(len(requests)):
+            return self.inputs.add(requests, self.bundle.score(requests))
 
-    async def _group(self, asks: Sequence[Ask]) -> list[ScoredResponse]:
+    async def _group(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """The samples of one prompt: their rewards, and those of the prior, on the group's scale."""
         config = self.bundle.file.groups
         if config is not None and config.listwise:
-            found = await asyncio.to_thread(self._compare, asks)
+            results = await asyncio.to_thread(self._compare, requests)
         else:
-            found = list(await asyncio.gather(*map(self.batcher.submit, asks)))
-        scale = NORMALISE[config.normalise if config is not None else "none"]
-        rewards = scale([one.score.rewards[0] for one in found])
-        priors = [one.prior for one in found if one.prior is not None]
-        scaled = scale(priors) if len(priors) == len(found) else [None] * len(found)
-        return [
-            replace(one, score=replace(one.score, rewards=(reward,), std=None), prior=prior)
-            for one, reward, prior in zip(found, rewards, scaled, strict=True)
-        ]
+            results = list(await asyncio.gather(*map(self.batcher.submit, requests)))
+        scale = config.normalise if config is not None else "none"
+        rewards = NORMALISE[scale]([result.reward for result in results])
+        priors = [result.trace.inputs["prior"] for result in results if "prior" in result.trace.inputs]
+        scaled_priors = NORMALISE[scale](priors) if len(priors) == len(results) else None
+        normalised = []
+        for i, (result, reward) in enumerate(zip(results, rewards, strict=True)):
+            # The method's std is not on the group's scale, so no later step may use it.
+            trace = replace(result.trace, std=None)
+            if scale != "none":
+                trace = replace(trace, steps=(RewardStep(f"group_{scale}", result.reward, reward),))
+            if scaled_priors is not None:
+                trace = replace(trace, inputs={**trace.inputs, "prior": scaled_priors[i]})
+            normalised.append(RewardResult(reward, trace))
+        return normalised
 
-    def _compare(self, asks: Sequence[Ask]) -> list[ScoredResponse]:
+    def _compare(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """Win rates among the responses, for methods that compare."""
-        first = asks[0]
-        self._compared = time.monotonic()
+        self._comparison_began = time.monotonic()
         try:
-            with self._turn(len(asks)):
-                found = self.scorers.compare(first.user, first.prompt, [ask.response for ask in asks])
+            with self._one_thread(len(requests)):
+                return self.inputs.add(requests, self.bundle.compare(requests))
         finally:
-            self._compared = None
-        rates = [win_rates(matrix) for matrix in found.matrices]
-        rewards, priors = rates[0], rates[1] if len(rates) > 1 else [None] * len(asks)
-        status: Status = "ok" if found.known.user_known else "cold"
-        return [
-            replace(row, score=Score((reward,), status), prior=prior)
-            for row, reward, prior in zip(found.rows, rewards, priors, strict=True)
-        ]
+            self._comparison_began = None
 
-    def _find(self, asked: Sequence[tuple[str | None, str]]) -> list[Known]:
-        with self._turn():
-            return self.bundle.user_states.find(asked)
+    def _find(self, keys: Sequence[tuple[str | None, str]]) -> list[UserState]:
+        with self._one_thread():
+            return self.bundle.user_states.find(keys)
 
     @contextmanager
-    def _turn(self, rows: int = 0) -> Iterator[None]:
-        """One thread at a time, and none once the actor is closed: it would start an engine again. `rows`: of a call
-        of the method, which are counted."""
+    def _one_thread(self, rows: int = 0) -> Iterator[None]:
+        """One thread at a time uses the bundle, and none once the actor is closed: it would start an engine again.
+        `rows`: rows of a call of the method, which are counted."""
         with self._alone:
             if self._closed:
                 raise ScoreError("this reward actor is closed", kind="down")
@@ -235,67 +254,61 @@ class RewardActor:
 
     def _comparing(self) -> float:
         """Seconds since a comparison began that has not ended; 0 without one."""
-        began = self._compared
+        began = self._comparison_began
         return 0.0 if began is None else time.monotonic() - began
 
-    def _raw(self, ask: Ask, scored: ScoredResponse) -> Raw:
-        known, score = scored.known, scored.score
-        return Raw(
-            score.rewards[0], ask.user if known.user_known else None, self.bundle.group_of(known) or UNKNOWN,
-            known.n_items, score.std[0] if score.std else None, scored.prior, scored.universal, scored.safety,
-            scored.length,
-        )  # fmt: skip
-
-    def _reply(self, ask: Ask, scored: ScoredResponse, more: dict[str, float]) -> Reply:
-        """The reward that is given: after postprocess, which counts this sample."""
-        known, score = scored.known, scored.score
-        if known.status == "erased" and known.user is not None:
-            self.postprocess.forget(known.user)
-        raw = self._raw(ask, scored)
-        reward, steps = self.postprocess.apply(raw)
-        self._keep()
-        group, dims = raw.group or UNKNOWN, {name: values[0] for name, values in score.dims.items()}
-        logs = {**self.curves.logs(ask, reward, dims, known.user_known, group), **steps, **more}
+    def _finish(
+        self, request: RewardRequest, result: RewardResult, group_metrics: Mapping[str, float]
+    ) -> RewardResult:
+        """The reward that is given: after post-processing, which counts this sample in its statistics."""
+        trace = result.trace
+        if trace.status == "erased" and trace.user is not None:
+            self.postprocess.forget(trace.user)
+        result = self.postprocess.apply(result)
+        self._save_statistics()
+        metrics = {**self.metrics.of(request, result), **result.trace.metrics, **group_metrics}
         if self.bundle.file.profiles is not None:
-            logs[f"{PREFIX}erased"] = float(known.status == "erased")
-        return Reply(reward, dims, score.status, known.user_known, group, logs)
+            metrics[f"{PREFIX}erased"] = float(trace.status == "erased")
+        # Equal requests share one computation, so the id belongs to the request and not to the computation.
+        trace = replace(result.trace, request_id=request.request_id, metrics=metrics)
+        return RewardResult(result.reward, trace)
 
-    def _keep(self) -> None:
+    def _save_statistics(self) -> None:
         """Save the running statistics now and then, so that a restarted actor does not begin with none."""
-        if self._statistics is None or not self.postprocess.config.on or time.monotonic() - self._kept < KEEP:
+        if self._statistics is None or not self.postprocess.config.on:
             return
-        self._kept = time.monotonic()
-        self.postprocess.save(self._statistics)
+        if time.monotonic() - self._saved >= SAVE_SECONDS:
+            self._saved = time.monotonic()
+            self.postprocess.save(self._statistics)
 
-    def _record(self, ask: Ask, reply: Reply, known: Known, seconds: float) -> None:
-        """Who, what and how long, without the texts."""
+    def _record(self, request: RewardRequest, result: RewardResult, seconds: float) -> None:
+        """Count the sample, and write its log line: the trace and the time, without the texts."""
+        trace, erased = result.trace, result.status == "erased"
         self.counts["scored"] += 1
-        self.counts["cold"] += not reply.user_known
-        self.counts["erased"] += known.status == "erased"
-        self.counts["bad_label"] += ask.bad_label
+        self.counts["cold"] += not trace.user_known
+        self.counts["erased"] += erased
+        self.counts["bad_label"] += request.bad_label
         if self.log is None:
             return
         row = {
             "time": round(time.time(), 3),
-            "user": ask.user,
-            "group": reply.group,
-            "reward": reply.reward,
-            "dims": {name: value for name, value in reply.dims.items() if value},
-            "status": reply.status,
-            "version": known.version,
-            "erased": known.status == "erased",
-            "bad_label": ask.bad_label,
-            "empty": not ask.response.strip(),
+            **trace.to_row(),
+            "reward": result.reward,
+            "finished": request.finished,
+            "erased": erased,
+            "bad_label": request.bad_label,
+            "empty": not request.response.strip(),
             "ms": round(1000 * seconds, 2),
         }
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _tokens(ask: Ask) -> int:
-    """About how many: four letters each."""
-    return (len(ask.prompt) + len(ask.response)) // 4 + 1
+def _tokens(request: RewardRequest) -> int:
+    """An estimate of the tokens, at four characters each."""
+    return (len(request.prompt) + len(request.response)) // 4 + 1
 
 
-def _request(ask: Ask) -> tuple[str | None, str, str]:
-    return ask.user, ask.prompt, ask.response
+def _computation(request: RewardRequest) -> tuple[str | None, str, str]:
+    """Requests that are equal in these are computed once."""
+    return request.user, request.prompt, request.response

@@ -1,4 +1,4 @@
-"""The reward actors' own counters, as Prometheus reads them: summed over actors, and never less than before."""
+"""The counters of the reward actors as Prometheus reads them: summed over actors, and never decreasing."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persona_rm.bundle.scorers import ENGINE
+from persona_rm.bundle.engine_counters import ENGINE
 from persona_rm.serving.actor.reward_actor import OUTCOMES, SIZES
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -18,7 +18,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 class ActorMetrics(Collector):
-    """What the actors said last. One that was started again counts from nothing: what it had counted is kept."""
+    """The last figures of each actor. A restarted actor counts from 0, so the counts before are added."""
 
     def __init__(self) -> None:
         self._now: dict[str, tuple[object, Counter[tuple[str, str]]]] = {}
@@ -35,9 +35,9 @@ class ActorMetrics(Collector):
             self._now[name] = process, Counter({(part, key): int(value) for part, key, value in parts})
 
     def collect(self) -> Iterator[Metric]:
-        """Prometheus asks."""
+        """Called by Prometheus at every scrape."""
         sums = sum((counted for _, counted in self._now.values()), Counter(self._before))
-        yield _counter("persona_rm_rows", "Rows asked for, by what became of them.", "outcome", "rows", sums)
+        yield _counter("persona_rm_rows", "Requested rows by their outcome.", "outcome", "rows", sums)
         yield _counter("persona_rm_engine", "What the log-prob engines did.", "what", "engine", sums)
         below = accumulate(sums["batches", key] for key in FAMILIES["batches"][:-1])
         buckets = list(zip([*(f"{size}.0" for size in SIZES), "+Inf"], below, strict=True))

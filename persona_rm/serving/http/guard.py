@@ -1,7 +1,7 @@
-"""Before a call reaches a route: who asks, in what form, how much. After it: how long it took.
+"""Checks before a call reaches a route: the token, the content type, the size. After it: how long it took.
 
-The body is read here, within its limits of size and time, so that no route ever holds more. Whatever a route lets
-through becomes an answer here, without the words of the exception: they may hold somebody's text.
+The body is read here, within its limits of size and time, so that no route ever holds more. An exception that a route
+does not handle becomes an answer here, without the message of the exception, which may hold a user's text.
 """
 
 import asyncio
@@ -15,22 +15,22 @@ import time
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from persona_rm.serving.http.http_errors import RequestError, refusal_of
+from persona_rm.serving.http.http_errors import RequestError, request_error_of
 from persona_rm.serving.http.metrics import HttpMetrics
 from persona_rm.serving.http.settings import Settings
 
 logger = logging.getLogger(__name__)
 OPEN = ("/health", "/ready")
-"""Probes carry no token."""
+"""Probes need no token."""
 
 
 class Guard:
     """ASGI middleware. `routes` are those that metrics name; others are "other"."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, meters: HttpMetrics, routes: frozenset[str]) -> None:
-        self.app, self.settings, self.meters, self.routes = app, settings, meters, routes
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: HttpMetrics, routes: frozenset[str]) -> None:
+        self.app, self.settings, self.metrics, self.routes = app, settings, metrics, routes
         self.held = 0
-        """Bytes of bodies under way."""
+        """Bytes of the bodies of all calls in progress."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One call, timed and answered."""
@@ -47,15 +47,15 @@ class Guard:
 
         try:
             await self._within(scope, receive, sent)
-        except Exception as error:  # noqa: BLE001 - the caller gets an answer, whatever happened
-            refusal = refusal_of(error)
+        except Exception as error:  # noqa: BLE001 - the caller always gets an answer
+            refused = request_error_of(error)
             if not isinstance(error, RequestError):
                 logger.error("persona_rm: %s in %s", type(error).__name__, _place(error))
-            self.meters.failures.labels(refusal.kind).inc()
+            self.metrics.failures.labels(refused.kind).inc()
             if not status:
-                await _answer(refusal, sent)
+                await _answer(refused, sent)
         route = scope["path"] if scope["path"] in self.routes else "other"
-        self.meters.done(route, status, time.perf_counter() - started)
+        self.metrics.done(route, status, time.perf_counter() - started)
 
     async def _within(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -82,7 +82,7 @@ class Guard:
             self.held -= len(body)
 
     def _may(self, given: str) -> bool:
-        """Compared in constant time; without a token everybody may."""
+        """Compared in constant time; without a token every caller may."""
         if self.settings.token is None:
             return True
         return hmac.compare_digest(_token(given).encode(), self.settings.token.encode())
@@ -97,12 +97,12 @@ class Guard:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise RequestError("gone", "the caller went away")
+                raise RequestError("gone", "the caller disconnected")
             chunk, more = message.get("body", b""), message.get("more_body", False)
             if len(body) + len(chunk) > limit:
                 raise _too_large(limit)
             if self.held + len(chunk) > self.settings.memory:
-                raise RequestError("busy", "too much is under way; try again")
+                raise RequestError("busy", "too many calls are in progress; try again")
             body += chunk
             self.held += len(chunk)
 
@@ -114,7 +114,7 @@ def _too_large(limit: int) -> RequestError:
 
 
 def _token(header: str) -> str:
-    """`Bearer TOKEN`, or the password of `Basic`: all that a client can send that knows only a URL."""
+    """`Bearer TOKEN`, or the password of `Basic`, which a client can send that knows only a URL."""
     scheme, _, value = header.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
@@ -127,7 +127,7 @@ def _token(header: str) -> str:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once, then whatever comes after it: the caller going away."""
+    """The body once, then the messages after it: the disconnect of the caller."""
     first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -136,16 +136,16 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _answer(refusal: RequestError, send: Send) -> None:
-    body = json.dumps(refusal.body).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
+async def _answer(refused: RequestError, send: Send) -> None:
+    body = json.dumps(refused.body).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    await send({"type": "http.response.start", "status": refused.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
 
 
 def _place(error: BaseException) -> str:
-    """The innermost file and line: where to look, without what was said."""
+    """The innermost file and line of an error, without its message."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -23,13 +23,13 @@ KINDS: Mapping[str, int] = {
     "late": 503,
     "not_ready": 503,
 }
-"""What programs and metrics read; the words beside it are for people."""
+"""What programs and metrics read; the message beside it is for people."""
 RETRY_AFTER: Mapping[str, int] = {"busy": 1, "down": 5, "late": 5, "not_ready": 5}
-"""Seconds."""
+"""Seconds after which a retry makes sense."""
 
 
 class RequestError(PersonaRMError):
-    """No reward, of one of `KINDS`. The words hold no text of a user, and no id."""
+    """No reward, of one of `KINDS`. The message holds no text of a user and no user id."""
 
     def __init__(self, kind: str, problem: str) -> None:
         super().__init__(problem)
@@ -37,7 +37,7 @@ class RequestError(PersonaRMError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What goes with the status."""
+        """The headers of the answer."""
         if self.kind in RETRY_AFTER:
             return {"retry-after": str(RETRY_AFTER[self.kind])}
         return {"www-authenticate": "Bearer"} if self.kind == "unauthorized" else {}
@@ -48,22 +48,22 @@ class RequestError(PersonaRMError):
         return {"error": self.problem, "kind": self.kind}
 
 
-_SAID: Mapping[ErrorKind, tuple[str, str]] = {
+_ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
     "too_long": ("unscorable", "prompt and response are too long for the model"),
     "no_token": ("unscorable", "the prompt or the response has no token"),
     "not_finite": ("not_finite", "the model gave a number that is not finite"),
     "late": ("late", "no reward within the deadline"),
     "group": ("late", "the other samples of its group did not come in time"),
-    "busy": ("busy", "too much waits already; try again"),
+    "busy": ("busy", "too many rows wait already; try again"),
     "down": ("down", "no reward actor answers"),
 }
-"""What is said of the kinds of `ScoreError` that a caller can do something about."""
+"""The kinds of `ScoreError` that a caller can do something about: kind and message of the answer."""
 
 
-def refusal_of(error: BaseException) -> RequestError:
-    """What a caller is told of an error. Its own words stay here: they may name a user or a folder."""
+def request_error_of(error: BaseException) -> RequestError:
+    """What a caller is told about an error. The error's own message stays here: it may name a user or a folder."""
     if isinstance(error, RequestError):
         return error
     kind = "late" if isinstance(error, TimeoutError) else error.kind if isinstance(error, ScoreError) else "failed"
-    failed = f"the service failed ({type(error).__name__}); its log says more"
-    return RequestError(*_SAID.get(kind, ("failed", failed)))
+    failed = f"the service failed ({type(error).__name__}); see its log"
+    return RequestError(*_ANSWERS.get(kind, ("failed", failed)))

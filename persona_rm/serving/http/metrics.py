@@ -1,4 +1,4 @@
-"""What Prometheus reads. Labels are routes, statuses and kinds: closed lists, never a user."""
+"""The metrics that Prometheus reads. Labels are routes, statuses and kinds: closed lists, never a user."""
 
 import asyncio
 from typing import Any
@@ -10,8 +10,8 @@ from persona_rm.serving.http.service import Service
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 150.0)
 ROWS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-PATIENCE = 2.0
-"""Seconds that a scrape waits for the actors' own figures."""
+INFO_TIMEOUT = 2.0
+"""Seconds that a scrape waits for the figures of the actors."""
 
 
 class HttpMetrics:
@@ -26,9 +26,9 @@ class HttpMetrics:
         )
         self.rows = Histogram("persona_rm_request_rows", "Rows of a call.", buckets=ROWS, **own)
         self.failures = Counter("persona_rm_failures", "Calls without a reward, by kind.", ["kind"], **own)
-        self.waiting = Gauge("persona_rm_waiting_rows", "Rows asked for and not answered yet.", **own)
+        self.waiting = Gauge("persona_rm_waiting_rows", "Rows that were requested and not answered yet.", **own)
         self.batch = Gauge("persona_rm_batch_rows_mean", "Rows that are scored together, on average.", **own)
-        self.ready = Gauge("persona_rm_ready", "1 where a reward can be had.", **own)
+        self.ready = Gauge("persona_rm_ready", "1 if rewards are available.", **own)
         self.figures = ActorMetrics()
         self.registry.register(self.figures)
 
@@ -38,11 +38,11 @@ class HttpMetrics:
         self.seconds.labels(route).observe(seconds)
 
     async def text(self, service: Service) -> bytes:
-        """The page. The actors' figures are the last known where they do not answer in time."""
+        """The metrics page. If the actors do not answer in time, their figures are the last known ones."""
         self.waiting.set(service.waiting)
         self.ready.set(service.ready())
         try:
-            info = await asyncio.wait_for(service.info(), PATIENCE)
+            info = await asyncio.wait_for(service.info(), INFO_TIMEOUT)
         except Exception:  # noqa: BLE001 - a page without the actors' figures still says what is wrong
             self.failures.labels("down").inc()
         else:

@@ -1,27 +1,28 @@
 """The routes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 
 from persona_rm import __version__
-from persona_rm.serving.curves import Ask, Reply
 from persona_rm.serving.http.guard import OPEN, Guard
 from persona_rm.serving.http.http_errors import KINDS, RequestError
 from persona_rm.serving.http.metrics import HttpMetrics
-from persona_rm.serving.http.payloads import asks_of, check_rows, replies_of, rewards_out, score_out
-from persona_rm.serving.http.schemas import Problem, RewardsIn, RewardsOut, ScoreIn, ScoreOut, State
+from persona_rm.serving.http.payloads import check_rows, results_of, score_out
+from persona_rm.serving.http.schemas import Problem, ScoreIn, ScoreOut, State
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import Settings
+from persona_rm.serving.request_ids import with_id
+from persona_rm.types import RewardRequest, RewardResult
 
-LONG = 100_000
-"""Characters of a call beyond which its texts are read in a thread, so that other calls go on."""
-ROUTES = frozenset({"/get_reward", "/score", "/v1/score", "/health", "/ready", "/metrics", "/info", "/openapi.json"})
+ROUTES = frozenset({"/score", "/v1/score", "/health", "/ready", "/metrics", "/info", "/openapi.json"})
 _SAID = {
     400: "The body is no JSON.", 401: "The token is missing or wrong.", 408: "The body came too slowly.",
     413: "Too many bytes or rows.", 415: "The body is not declared as JSON.",
@@ -34,8 +35,26 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 _GUARDED: dict[int | str, dict[str, Any]] = {401: ERRORS[401]}
 
 
-def make_app(service: Service, settings: Settings) -> FastAPI:
-    """The application; whoever runs it opens and closes the service."""
+Scorer = Callable[[Request, Sequence[RewardRequest]], Awaitable[list[RewardResult]]]
+"""Gives all results of a call, or raises `RequestError`. It cancels its work if the caller goes away."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route for the payload of one trainer. The package of that host defines it."""
+
+    path: str
+    body: type[BaseModel]
+    """The schema of a call; errors name its fields."""
+    example: Callable[[str], Mapping[str, JsonValue]]
+    """The body of an example call for a user."""
+    add: Callable[[FastAPI, Settings, Scorer], None]
+    """Adds the route to the application."""
+
+
+def make_app(service: Service, settings: Settings, routes: Sequence[HostRoute] = ()) -> FastAPI:
+    """The application, with the routes of hosts beside its own. The caller opens and closes the service."""
+    paths = ROUTES | {route.path for route in routes}
     app = FastAPI(
         title="persona_rm reward service",
         version=__version__,
@@ -44,39 +63,41 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    meters = HttpMetrics()
-    _doors(app, service, settings, meters)
-    _probes(app, service)
-    _figures(app, service, meters)
-    _errors(app, meters)
-    app.add_middleware(Guard, settings=settings, meters=meters, routes=ROUTES)
+    metrics = HttpMetrics()
+    _add_rewards(app, service, settings, metrics, routes)
+    _add_probes(app, service)
+    _add_figures(app, service, metrics)
+    bodies: list[type[BaseModel]] = [ScoreIn, *(route.body for route in routes)]
+    fields = {name for body in bodies for name in body.model_fields}
+    _add_errors(app, metrics, paths, fields)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, routes=paths)
     return app
 
 
-def _doors(app: FastAPI, service: Service, settings: Settings, meters: HttpMetrics) -> None:
-    async def scored(request: Request, asks: Sequence[Ask]) -> list[Reply]:
-        meters.rows.observe(len(asks))
-        caller = request.client.host if request.client else "unknown"
-        return await unless_gone(request, replies_of(service, asks, caller, settings))
+def _add_rewards(
+    app: FastAPI, service: Service, settings: Settings, metrics: HttpMetrics, routes: Sequence[HostRoute]
+) -> None:
+    async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        metrics.rows.observe(len(requests))
+        caller = call.client.host if call.client else "unknown"
+        return await unless_gone(call, results_of(service, requests, caller, settings))
 
-    @app.post("/get_reward", responses=ERRORS, operation_id="get_reward")
-    async def get_reward(body: RewardsIn, request: Request) -> RewardsOut:
-        """OpenRLHF's door: one reward per row of query, prompts and labels."""
-        long = sum(map(len, body.query)) + sum(map(len, body.prompts)) > LONG
-        asks = await asyncio.to_thread(asks_of, body, settings) if long else asks_of(body, settings)
-        return rewards_out(await scored(request, asks))
-
-    async def score(body: ScoreIn, request: Request) -> ScoreOut:
-        """A person's reward of each response to a prompt."""
+    async def score(body: ScoreIn, request: Request, trace: bool = False) -> ScoreOut:
+        """A user's reward of each response to a prompt; with `trace`, how each came about."""
         check_rows(len(body.responses), settings)
-        asks = [Ask(body.user or None, body.prompt, response, group=body.group) for response in body.responses]
-        return score_out(body, await scored(request, asks))
+        requests = [
+            with_id(RewardRequest(body.user or None, body.prompt, response, group=body.group))
+            for response in body.responses
+        ]
+        return score_out(body, await scored(request, requests), trace or body.trace)
 
     for path, name in (("/v1/score", "score_v1"), ("/score", "score")):
         app.post(path, responses=ERRORS, operation_id=name)(score)
+    for route in routes:
+        route.add(app, settings, scored)
 
 
-def _probes(app: FastAPI, service: Service) -> None:
+def _add_probes(app: FastAPI, service: Service) -> None:
     @app.get("/health", operation_id="health")
     async def health() -> State:
         """The process lives."""
@@ -90,35 +111,35 @@ def _probes(app: FastAPI, service: Service) -> None:
         return State(status="ready")
 
 
-def _figures(app: FastAPI, service: Service, meters: HttpMetrics) -> None:
+def _add_figures(app: FastAPI, service: Service, http_metrics: HttpMetrics) -> None:
     @app.get("/metrics", operation_id="metrics", response_class=_Text, responses=_GUARDED)
     async def metrics() -> Response:
         """Prometheus text."""
-        return _Text(await meters.text(service))
+        return _Text(await http_metrics.text(service))
 
     @app.get("/info", operation_id="info", responses={**_GUARDED, 503: ERRORS[503]})
     async def info() -> dict[str, Any]:
         """What is served, and counters."""
         try:
-            found = await service.info()
+            served = await service.info()
         except Exception as error:
             raise RequestError("down", f"no actor says what it serves ({type(error).__name__})") from error
-        return {"version": __version__, "ready": service.ready(), **found}
+        return {"version": __version__, "ready": service.ready(), **served}
 
 
 class _Text(Response):
     media_type = "text/plain; version=0.0.4"
 
 
-async def unless_gone(request: Request, work: Awaitable[list[Reply]]) -> list[Reply]:
-    """The work's result; it is cancelled where the caller goes away. Raises `RequestError` then."""
+async def unless_gone(request: Request, work: Awaitable[list[RewardResult]]) -> list[RewardResult]:
+    """The result of the work. It is cancelled if the caller disconnects. Raises `RequestError` then."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise RequestError("gone", "the caller went away")
+        raise RequestError("gone", "the caller disconnected")
     finally:
         gone.cancel()
         task.cancel()
@@ -129,25 +150,25 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _errors(app: FastAPI, meters: HttpMetrics) -> None:
-    def answer(request: Request, refusal: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+def _add_errors(app: FastAPI, metrics: HttpMetrics, paths: Collection[str], fields: Collection[str]) -> None:
+    def answer(request: Request, refused: RequestError, headers: Mapping[str, str] | None = None) -> Response:
         if request.url.path not in OPEN:
-            meters.failures.labels(refusal.kind).inc()
-        return JSONResponse(refusal.body, refusal.status, {**refusal.headers, **(headers or {})})
+            metrics.failures.labels(refused.kind).inc()
+        return JSONResponse(refused.body, refused.status, {**refused.headers, **(headers or {})})
 
-    async def refused(request: Request, error: Exception) -> Response:
+    async def request_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
         return answer(request, error)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(request, _invalid(error.errors()))
+        return answer(request, _invalid(error.errors(), fields))
 
     async def other(request: Request, error: Exception) -> Response:
-        """Of the framework: no such route, no such method, a body that is no JSON."""
+        """Errors of the framework: no such route, no such method, a body that is no JSON."""
         assert isinstance(error, HTTPException)
         kind = next((kind for kind, status in KINDS.items() if status == error.status_code), "malformed")
-        said = {"not_found": f"there is no such route; there is: {', '.join(sorted(ROUTES))}"}
+        said = {"not_found": f"there is no such route; there is: {', '.join(sorted(paths))}"}
         return answer(
             request,
             RequestError(kind, said.get(kind, _FRAMEWORK.get(kind, "the call could not be read"))),
@@ -155,22 +176,21 @@ def _errors(app: FastAPI, meters: HttpMetrics) -> None:
         )
 
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-        RequestError: refused, RequestValidationError: invalid, HTTPException: other
+        RequestError: request_error, RequestValidationError: invalid, HTTPException: other
     }  # fmt: skip
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
 
 
 _FRAMEWORK = {"method": "this route does not take that method", "malformed": "the body is no JSON"}
-_FIELDS = frozenset(name for model in (RewardsIn, ScoreIn) for name in model.model_fields)
 
 
-def _invalid(errors: Sequence[Mapping[str, Any]]) -> RequestError:
-    """The first fault: where, in the schema's own names, and what; never what was found."""
+def _invalid(errors: Sequence[Mapping[str, Any]], fields: Collection[str]) -> RequestError:
+    """The first fault: its place in the schema's names and what is wrong, without the value that was sent."""
     first = errors[0]
     if first["type"] == "json_invalid":
         return RequestError("malformed", "the body is no JSON")
-    where = [str(part) for part in first["loc"][1:] if isinstance(part, int) or part in _FIELDS]
+    where = [str(part) for part in first["loc"][1:] if isinstance(part, int) or part in fields]
     words = (
         "there is no such key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
     )

@@ -1,6 +1,6 @@
 """The bodies of calls and answers."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
@@ -10,7 +10,7 @@ VERSION = 1
 
 
 def _sound(text: str) -> str:
-    """JSON can spell half of a surrogate pair, which is no character and breaks whoever writes it."""
+    """JSON can spell half of a surrogate pair, which is no character and cannot be written as UTF-8."""
     if not is_sound(text):
         raise ValueError("half of a surrogate pair is no character")
     return text
@@ -26,67 +26,86 @@ def is_sound(text: str) -> bool:
 
 
 Text = Annotated[str, AfterValidator(_sound)]
-_HOST: dict[str, JsonValue] = {"query": ["Hello? Yes.</s>"], "prompts": ["Hello?"], "labels": [{"user": "u17"}]}
-_ASK: dict[str, JsonValue] = {"user": "u17", "prompt": "Hello?", "responses": ["Yes.", "Who is it?"]}
+_CALL: dict[str, JsonValue] = {"user": "u17", "prompt": "Hello?", "responses": ["Yes.", "Who is it?"]}
 _ONE: dict[str, JsonValue] = {
     "reward": 0.31,
-    "dims": {"tea": 0.31},
+    "parts": {"tea": 0.31},
     "status": "ok",
     "user_known": True,
     "group": "all",
     "logs": {"persona_rm/cold": 0.0},
 }
-
-
-class RewardsIn(BaseModel):
-    """What OpenRLHF posts: three lists of one length, empty ones too. Other keys are ignored."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_HOST]})
-    query: list[Text]
-    """Prompt and answer as they were decoded, special tokens kept."""
-    prompts: list[Text]
-    labels: list[Any]
-    """Who each sample is for: a user id, or an object with `user` and perhaps the bare `prompt`."""
-
-
-class RewardsOut(BaseModel):
-    """One number per row in every list. `scores` are the rewards through a sigmoid."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"rewards": [0.31], "scores": [0.577], "extra_logs": {"persona_rm/cold": [0.0]}}]
-        }
-    )
-    rewards: list[float]
-    scores: list[float]
-    extra_logs: dict[str, list[float]]
+_TRACE: dict[str, JsonValue] = {
+    "request_id": "5f0c7a", "user": "u17", "user_known": True, "group": "all", "status": "ok", "state_version": 3,
+    "raw": 0.62, "parts": {"tea": 0.62}, "std": 0.1, "inputs": {"n_items": 4},
+    "steps": [{"name": "clip", "before": 0.62, "after": 0.31}], "evidence": ["91b3c0d2e4f5a687"],
+}  # fmt: skip
 
 
 class ScoreIn(BaseModel):
-    """Responses to one prompt, for one person."""
+    """Responses to one prompt, for one user."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_ASK]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CALL]})
     version: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
     user: Text | None = None
-    """An id, and nothing but an id. None: for nobody in particular."""
+    """A user id. None: the population prior gives the rewards."""
     prompt: Text
     responses: list[Text]
     group: Text | None = None
-    """A name for this set of responses; comes back as it is. Where the bundle compares the samples of a prompt, it
-    compares those of one name only: two rollouts of one prompt at once have two names."""
+    """A name for this set of responses; it is returned as it is. If the bundle compares the samples of a prompt, it
+    compares those of one name only: two rollouts of one prompt at the same time need two names."""
+    trace: bool = False
+    """Return the trace of each reward too: the method's reward, its parts, each post-processing step, the version of
+    the user's state and the evidence behind it. The query `?trace=true` does the same."""
+
+
+class StepOut(BaseModel):
+    """One step of post-processing: the reward before it and after it."""
+
+    name: str
+    before: float
+    after: float
+
+
+class TraceOut(BaseModel):
+    """How a reward came about. The parts sum to `raw`, and the steps lead from `raw` to the reward."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_TRACE]})
+    request_id: str
+    """The id of the line in the reward log."""
+    user: str | None
+    user_known: bool
+    group: str
+    """The user's group."""
+    status: Status
+    """"cold" or "erased" if the population prior answered, "abstained" if the method declined."""
+    state_version: int
+    """The version of the user's stored state; 0 if it was computed for this call."""
+    raw: float
+    """The method's reward, before post-processing."""
+    parts: dict[str, float]
+    """Parts of `raw` by dimension or feature, without those that are 0; empty if the method cannot split it."""
+    std: float | None
+    inputs: dict[str, float]
+    """What post-processing read beside `raw`: n_items, and as needed prior, universal, safety, length."""
+    steps: list[StepOut]
+    evidence: list[str]
+    """Ids of the items of the user's history behind the state."""
 
 
 class ScoredItem(BaseModel):
     """One response's reward and where it comes from."""
 
     reward: float
-    dims: dict[str, float]
-    """Parts of the reward by dimension, where the method can tell."""
+    parts: dict[str, float]
+    """Parts of the method's reward by dimension or feature, if the method can split it."""
     status: Status
     user_known: bool
     group: str
-    """The person's group."""
+    """The user's group."""
     logs: dict[str, float]
+    trace: TraceOut | None = None
+    """Only if the call asked for it."""
 
 
 class ScoreOut(BaseModel):

@@ -5,31 +5,32 @@ import json
 import shlex
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
+from pydantic import JsonValue
 
 from persona_rm.errors import RecipeError
-from persona_rm.serving.http.routes import make_app
+from persona_rm.serving.http.routes import HostRoute, make_app
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import TOKEN, Settings
 
 GRACE = 20
-"""Seconds that calls under way have after SIGTERM."""
+"""Seconds that calls in progress have after SIGTERM."""
 KEEP_ALIVE = 75
 """Seconds that a silent connection stays open."""
 
 
 class Server(uvicorn.Server):
-    """Ends on a signal, and does not raise it again: what comes after it (the pool) is to be ended in order too."""
+    """Ends on a signal, and does not raise it again: the caller still has to end the pool in order."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """While this block runs, in the main thread."""
         before = {}
-        with suppress(ValueError):  # not the main thread: whoever started it stops it by `should_exit`
+        with suppress(ValueError):  # not the main thread: the caller stops it by `should_exit`
             before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -41,16 +42,18 @@ class Server(uvicorn.Server):
         self.handle_exit(number, frame)
 
 
-def run_server(service: Service, settings: Settings, told: Callable[[str], None]) -> None:
-    """Serve until a signal comes; `told` gets the address when a reward can be had.
+def run_server(
+    service: Service, settings: Settings, told: Callable[[str], None], routes: Sequence[HostRoute] = ()
+) -> None:
+    """Serve until a signal; `told` is called with the address when rewards are available.
 
-    The probes answer while the service loads. Raises `RecipeError` where the port is taken, and what opening the
+    The probes answer while the service loads. Raises `RecipeError` if the port is taken, and what opening the
     service raises: a set-up that cannot score ends at once.
     """
     listening = listen(settings)
     config = uvicorn.Config(
-        make_app(service, settings), lifespan="off", log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
+        make_app(service, settings, routes), lifespan="off", log_level="warning", access_log=False,
+        server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     with listening:
         asyncio.run(_serve(Server(config), service, listening, lambda: told(url_of(listening))))
@@ -77,7 +80,7 @@ async def _serve(server: Server, service: Service, listening: socket.socket, tol
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket. Raises `RecipeError` where the address cannot be had."""
+    """The listening socket. Raises `RecipeError` if the address cannot be bound."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
@@ -93,13 +96,14 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def url_of(listening: socket.socket) -> str:
-    """Of the address that is listened on."""
+    """The URL of the address that the socket listens on."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def curl_example(url: str, user: str, *, token: bool) -> str:
-    """A call to try, as OpenRLHF sends it."""
-    body = json.dumps({"query": ["Hello? Yes."], "prompts": ["Hello?"], "labels": [{"user": user}]})
+def curl_example(url: str, user: str, *, token: bool, route: HostRoute | None = None) -> str:
+    """An example call of this route, or of `/score`."""
+    own: Mapping[str, JsonValue] = {"user": user, "prompt": "Hello?", "responses": ["Yes."]}
+    path, body = (route.path, json.dumps(route.example(user))) if route else ("/score", json.dumps(own))
     auth = f'-H "Authorization: Bearer ${TOKEN}" ' if token else ""
-    return f"curl -s {url}/get_reward {auth}-H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    return f"curl -s {url}{path} {auth}-H 'Content-Type: application/json' -d {shlex.quote(body)}"

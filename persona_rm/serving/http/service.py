@@ -1,4 +1,4 @@
-"""What the HTTP face asks for rewards: one reward actor in this process, or the pool of the cluster."""
+"""What the HTTP API asks for rewards: one reward actor in this process, or the pool of the cluster."""
 
 import asyncio
 import logging
@@ -12,15 +12,15 @@ from typing import Any, Protocol
 from persona_rm.errors import ScoreError
 from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.client import RewardClient
-from persona_rm.serving.curves import Ask, Reply
-from persona_rm.serving.http.http_errors import RequestError, refusal_of
+from persona_rm.serving.http.http_errors import RequestError, request_error_of
 from persona_rm.serving.pool.pool import Pool
+from persona_rm.types import RewardRequest, RewardResult
 
 logger = logging.getLogger(__name__)
 THREADS = 128
 """Calls to the pool under way at once."""
 GRACE = 1.0
-"""Seconds after its deadline in which a row may still say itself why it is late."""
+"""Seconds after the deadline in which a row may still report its own reason for being late."""
 
 
 class Service(Protocol):
@@ -31,7 +31,7 @@ class Service(Protocol):
 
     async def open(self) -> None: ...
 
-    async def score(self, ask: Ask, *, caller: str, deadline: float | None) -> Reply: ...
+    async def score(self, request: RewardRequest, *, caller: str, deadline: float | None) -> RewardResult: ...
 
     async def info(self) -> dict[str, Any]: ...
 
@@ -43,28 +43,28 @@ class Service(Protocol):
 
 
 class RequestFlow:
-    """Rows under way: not more than `limit`, and stuck where rows wait and none was answered for `patience` seconds.
+    """The rows that wait: at most `limit`. The flow is stuck if rows wait and none was answered for `timeout` seconds.
 
-    A row that was cancelled, came too late or found nobody is no answer. Where nothing waits any more nothing is
-    stuck: the next row tries.
+    A row that was cancelled, was late or reached no actor is no answer. If no row waits any more the flow is not
+    stuck: the next row is tried.
     """
 
-    def __init__(self, limit: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit, self.patience, self.clock = limit, patience, clock
+    def __init__(self, limit: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit, self.timeout, self.clock = limit, timeout, clock
         self.waiting, self._since = 0, clock()
 
     @property
     def stuck(self) -> bool:
-        """True while rows wait in vain."""
-        return self.waiting > 0 and self.clock() - self._since > self.patience
+        """True while rows wait and none is answered."""
+        return self.waiting > 0 and self.clock() - self._since > self.timeout
 
     @contextmanager
     def row(self) -> Iterator[None]:
-        """One row. Raises `RequestError` where there is no room for it."""
+        """One row. Raises `RequestError` if there is no room for it."""
         if self.waiting >= self.limit:
             raise RequestError("busy", f"{self.waiting} rows wait already; try again")
         if self.stuck:
-            raise RequestError("not_ready", f"nothing was scored for {self.patience:.0f} s while rows wait")
+            raise RequestError("not_ready", f"nothing was scored for {self.timeout:.0f} s while rows wait")
         if not self.waiting:
             self._since = self.clock()
         self.waiting += 1
@@ -82,48 +82,48 @@ class RequestFlow:
 class _Watched:
     """What both services share: the flow, and whether they were opened."""
 
-    def __init__(self, limit: int, patience: float) -> None:
-        self.flow, self.opened = RequestFlow(limit, patience), False
+    def __init__(self, limit: int, stuck_timeout: float) -> None:
+        self.flow, self.opened = RequestFlow(limit, stuck_timeout), False
 
     @property
     def waiting(self) -> int:
-        """Rows that were asked for and not answered yet."""
+        """Rows that were requested and not answered yet."""
         return self.flow.waiting
 
     def ready(self) -> bool:
-        """True where a reward can be had now."""
+        """True if rewards are available now."""
         return not self.reason()
 
     def reason(self) -> str:
-        """Why not; "" while it is ready."""
+        """Why it is not ready; "" while it is."""
         if not self.opened:
             return "the bundle is being loaded"
-        return f"nothing was scored for {self.flow.patience:.0f} s while rows wait" if self.flow.stuck else ""
+        return f"nothing was scored for {self.flow.timeout:.0f} s while rows wait" if self.flow.stuck else ""
 
-    async def score(self, ask: Ask, *, caller: str, deadline: float | None) -> Reply:
+    async def score(self, request: RewardRequest, *, caller: str, deadline: float | None) -> RewardResult:
         """One reward. Raises `RequestError`."""
         if not self.opened:
             raise RequestError("not_ready", self.reason())
         try:
             with self.flow.row():
                 async with asyncio.timeout(None if deadline is None else deadline + GRACE):
-                    return await self._call(ask, caller, deadline)
+                    return await self._call(request, caller, deadline)
         except RequestError:
             raise
         except Exception as error:
-            refusal = refusal_of(error)
-            logger.warning("persona_rm: no reward, %s (%s)", refusal.kind, type(error).__name__)
-            raise refusal from error
+            refused = request_error_of(error)
+            logger.warning("persona_rm: no reward, %s (%s)", refused.kind, type(error).__name__)
+            raise refused from error
 
-    async def _call(self, ask: Ask, caller: str, deadline: float | None) -> Reply:
-        raise RequestError("failed", "nobody scores here")
+    async def _call(self, request: RewardRequest, caller: str, deadline: float | None) -> RewardResult:
+        raise RequestError("failed", "this service has no scorer")
 
 
 class ActorService(_Watched):
-    """One reward actor in this process. `make` builds it, in a thread: a bundle of many people takes a while."""
+    """One reward actor in this process. `make` builds it in a thread: a bundle of many users takes a while."""
 
-    def __init__(self, make: Callable[[], RewardActor], limit: int = 4096, patience: float = 60.0) -> None:
-        super().__init__(limit, patience)
+    def __init__(self, make: Callable[[], RewardActor], limit: int = 4096, stuck_timeout: float = 60.0) -> None:
+        super().__init__(limit, stuck_timeout)
         self.make = make
         self._actor: RewardActor | None = None
 
@@ -134,51 +134,49 @@ class ActorService(_Watched):
         self.opened = True
 
     async def info(self) -> dict[str, Any]:
-        """The actor's."""
+        """The `info` of the actor."""
         return await self._actor.info() if self._actor else {}
 
     async def close(self) -> None:
-        """Nothing more is scored; who waits is told, and the actor lets go of its engines."""
+        """Nothing more is scored. Calls that wait fail, and the actor closes its engines."""
         self.opened = False
         if self._actor is not None:
             await self._actor.close()
 
-    async def _call(self, ask: Ask, caller: str, deadline: float | None) -> Reply:
+    async def _call(self, request: RewardRequest, caller: str, deadline: float | None) -> RewardResult:
         assert self._actor is not None
-        return await self._actor.score(ask, caller=caller, deadline=deadline)
+        return await self._actor.score(request, caller=caller, deadline=deadline)
 
 
 class PoolService(_Watched):
-    """The reward actors of a cluster, through the client that the plugins use: it routes by person and tries again.
+    """The reward actors of a cluster, through the client that the plugins use: it routes by user and retries.
 
-    Each call waits in a thread of its own, which ends with the call's deadline.
+    Each row waits in a thread of its own, which ends with the deadline: rows of one HTTP call fail, are counted and
+    are cancelled one by one, so they do not travel as one batch.
     """
 
-    def __init__(self, client: RewardClient, pool: Pool, limit: int = 4096, patience: float = 60.0) -> None:
-        super().__init__(limit, patience)
+    def __init__(self, client: RewardClient, pool: Pool, limit: int = 4096, stuck_timeout: float = 60.0) -> None:
+        super().__init__(limit, stuck_timeout)
         self.client, self.pool = client, pool
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ask")
 
     async def open(self) -> None:
-        """Ask the actors what they serve. Raises `HostError` where none lives."""
+        """Ask the actors what they serve. Raises `HostError` if none lives."""
         await self.info()
         self.opened = True
 
     async def info(self) -> dict[str, Any]:
-        """Of every actor."""
+        """The `info` of every actor."""
         return {"actors": await asyncio.to_thread(self.pool.info, 10)}
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the calls that wait."""
         self.opened = False
         self.client.wait = _closing
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _call(self, ask: Ask, caller: str, deadline: float | None) -> Reply:
-        work = partial(
-            self.client.reward, ask.user, ask.prompt, ask.response,
-            bad_label=ask.bad_label, group=ask.group, deadline=deadline,
-        )  # fmt: skip
+    async def _call(self, request: RewardRequest, caller: str, deadline: float | None) -> RewardResult:
+        work = partial(self.client.reward, request, deadline=deadline)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 

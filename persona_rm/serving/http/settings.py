@@ -1,12 +1,13 @@
-"""How the HTTP face listens, and its limits."""
+"""How the HTTP API listens, and its limits."""
 
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from persona_rm.errors import RecipeError
+from persona_rm.serving.labels import LabelPolicy
 
 TOKEN = "PERSONA_RM_TOKEN"
 MIB = 1 << 20
@@ -14,22 +15,22 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Raises `RecipeError` for an address that others reach without a token."""
+    """Raises `RecipeError` for an address that other machines reach without a token."""
 
     host: str = "127.0.0.1"
     port: int = 8000
-    """0: any that is free."""
+    """0: any free port."""
     token: str | None = None
     body_limit: int = 16 * MIB
-    """Bytes of one call; bodies under way together hold at most 16 times that."""
+    """Bytes of one call; the bodies of all calls in progress hold at most 16 times that."""
     row_limit: int = 1024
     """Rows of one call."""
     deadline: float = 150.0
-    """Seconds that a call may take. OpenRLHF's client waits 180."""
+    """Seconds that a call may take. It is below the timeouts of trainers, so that they get the reason."""
     body_seconds: float = 30.0
-    """Seconds in which a body must have come."""
-    strict: bool = False
-    """Samples of nobody and of strangers are refused (PERSONA_RM_LABELS=strict) instead of scored by the prior."""
+    """Seconds in which a body must be complete."""
+    labels: LabelPolicy = field(default_factory=LabelPolicy)
+    """What happens to samples without a user that the bundle knows."""
 
     def __post_init__(self) -> None:
         if self.token is None and not is_local(self.host):
@@ -44,12 +45,12 @@ class Settings:
 
     @property
     def memory(self) -> int:
-        """Bytes of all bodies under way."""
+        """Bytes of the bodies of all calls in progress."""
         return 16 * self.body_limit
 
 
 def is_local(host: str) -> bool:
-    """True where only this machine can connect."""
+    """True if only this machine can connect."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -57,7 +58,7 @@ def is_local(host: str) -> bool:
 
 
 def token_from(file: Path | None, environ: Mapping[str, str] | None = None) -> str | None:
-    """The token of the file, else of the environment; None without either. Raises `RecipeError` for no file."""
+    """The token of the file, else of the environment; None without either. Raises `RecipeError` for a missing file."""
     if file is None:
         return (os.environ if environ is None else environ).get(TOKEN)
     try:

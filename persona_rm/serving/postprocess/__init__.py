@@ -1,20 +1,20 @@
-"""Reward postprocess: what lies between a method's reward and the reward that trains.
+"""Reward post-processing: what lies between a method's reward and the reward that trains.
 
-The order is fixed, and every step that is on logs by how much it changed the reward of a sample; `raw` and these
-numbers add up to the reward that is given:
+The order is fixed. Every step that is on appears in the trace of a sample, and logs by how much it changed the reward;
+`raw` and these numbers add up to the reward that is given:
 
-    shrinkage         shrink where the method knows little about the person: on the method's own scale, as its std is
-    standardise  to a mean of 0 and a spread of 1, per person, group or overall
+    shrinkage    shrink if the method knows little about the user: on the method's own scale, as its std is
+    standardise  to a mean of 0 and a spread of 1, per user, group or overall
     mix          with a universal reward model
     clip         to [low, high]: outliers of either part
     length       minus a penalty; after clipping, or a saturated reward would make length free
     floor        last, so that nothing can lift an unsafe response: AlignX's post-processing (paper, Ethics)
 
-A normalisation over the samples of a prompt (`serving.groups`) comes before all of them, or it would lift a group in
-which every response is unsafe.
+A normalisation over the samples of a prompt (`bundle.group_scores`) comes before all of them, or it would lift a group
+in which every response is unsafe.
 """
 
 from persona_rm.bundle.postprocess_config import Floor, GroupConfig, Length, Mix, PostprocessConfig, Shrinkage
-from persona_rm.serving.postprocess.steps import Postprocessor, Raw
+from persona_rm.serving.postprocess.steps import Postprocessor
 
-__all__ = ["Floor", "GroupConfig", "Length", "Mix", "PostprocessConfig", "Postprocessor", "Raw", "Shrinkage"]
+__all__ = ["Floor", "GroupConfig", "Length", "Mix", "PostprocessConfig", "Postprocessor", "Shrinkage"]

@@ -1,16 +1,16 @@
-"""The echo-chamber monitor: does the policy earn its rewards by agreeing with people? It changes no reward.
+"""The echo-chamber monitor: does the policy earn its rewards by agreeing with users? It changes no reward.
 
-A reward per person removes the averaging that holds sycophancy in check; a system can then learn to flatter each
-person as recommender systems do. Two numbers say how far it went.
+A reward per user removes the averaging that holds sycophancy in check; a system can then learn to flatter each user
+as recommender systems do. Two numbers say how far it went.
 
-*Agreement* of a sample is r_user - r_prior: what the method's reward for this person adds to its reward for a person
-nobody has met, both as the method gave them. `echo_r2` is the squared correlation of the reward that was given (after
-every other step) with it, over all samples so far: 0 where agreeing pays nothing, 1 where nothing else pays.
+*Agreement* of a sample is r_user - r_prior: what the method's reward for this user adds to its reward for an unknown
+user, both as the method gave them. `echo_r2` is the squared correlation of the reward that was given (after
+every other step) with it, over all samples so far: 0 if agreeing pays nothing, 1 if nothing else pays.
 
-*Drift* of a person is (their mean - the mean of all samples) / the standard deviation of all samples, of the reward
-that was given (`drift`) and of the method's (`drift_raw`; standardising by person hides it in the other). 0 until the
-person has `minimum` samples, and for nobody. The host averages each log over samples, where signs cancel: read the
-`_abs` ones there.
+*Drift* of a user is (their mean - the mean of all samples) / the standard deviation of all samples, of the reward
+that was given (`drift`) and of the method's (`drift_raw`; standardising by user hides it in the other). It is 0 until
+the user has `minimum` samples, and for unknown users. The host averages each log over samples, where signs cancel:
+read the `_abs` ones there.
 """
 
 from collections.abc import Mapping
@@ -22,28 +22,28 @@ from persona_rm.serving.postprocess.running_statistics import Joint, Running, Ru
 
 
 class Drift:
-    """How far each person's mean is from everybody's, in standard deviations of everybody."""
+    """How far each user's mean is from the mean of all, in standard deviations of all."""
 
     def __init__(self, config: PostprocessConfig) -> None:
-        self.config, self.people, self.every = config, RunningTable(config.users), Running()
+        self.config, self.users, self.every = config, RunningTable(config.users), Running()
 
     def seen(self, user: str | None, reward: float) -> float:
-        """The person's drift, this sample included."""
+        """The user's drift, this sample included."""
         self.every = self.every.plus(reward, self.config.memory)
-        own = self.people.add(user, reward, self.config.memory)
+        own = self.users.add(user, reward, self.config.memory)
         if own.count < self.config.minimum or not self.every.std:
             return 0.0
         return (own.mean - self.every.mean) / self.every.std
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {"every": self.every.to_json(), "people": self.people.to_json()}
+        return {"every": self.every.to_json(), "users": self.users.to_json()}
 
     def restore(self, given: object) -> None:
         """The inverse. Raises `DataError`."""
-        saved = part(given, "every", "people")
-        every, people = Running.from_json(saved["every"]), RunningTable.from_json(saved["people"], self.config.users)
-        self.every, self.people = every, people
+        saved = part(given, "every", "users")
+        every, users = Running.from_json(saved["every"]), RunningTable.from_json(saved["users"], self.config.users)
+        self.every, self.users = every, users
 
 
 class Monitor:
@@ -67,9 +67,9 @@ class Monitor:
         }
 
     def forget(self, user: str) -> None:
-        """As if this person had never been seen; the population's numbers stay."""
-        self.drift.people.forget(user)
-        self.drift_raw.people.forget(user)
+        """Forget the statistics of this user; those of all users stay."""
+        self.drift.users.forget(user)
+        self.drift_raw.users.forget(user)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

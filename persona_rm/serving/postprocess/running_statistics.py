@@ -26,7 +26,7 @@ class Running:
 
     @property
     def std(self) -> float:
-        """0 where all values are equal but for rounding."""
+        """0 if all values are equal but for rounding."""
         std = math.sqrt(max(self.var, 0.0))
         return std if std > TINY * max(1.0, abs(self.mean)) else 0.0
 
@@ -43,7 +43,7 @@ class Running:
         return Running(self.count, mean, var)
 
     def standardise(self, value: float) -> float:
-        """In standard deviations from the mean. Where all values were equal, only the distance from it."""
+        """In standard deviations from the mean. If all values were equal, only the distance from it."""
         return (value - self.mean) / (self.std or 1.0)
 
     def to_json(self) -> list[float]:
@@ -75,7 +75,7 @@ class Joint:
 
     @property
     def r2(self) -> float:
-        """The share of either's variance that a line on the other explains; 0 where one does not vary."""
+        """The share of either's variance that a line on the other explains; 0 if one does not vary."""
         if not (self.x.std and self.y.std):
             return 0.0
         correlation = self.cov / self.x.std / self.y.std
@@ -94,7 +94,7 @@ class Joint:
 
 
 class RunningTable:
-    """Statistics of people (or groups), at most `capacity`; who was not seen for longest leaves first."""
+    """Statistics of users (or groups), at most `capacity`; the one that was not seen for longest leaves first."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity, self.dropped = capacity, 0
@@ -104,11 +104,11 @@ class RunningTable:
         return len(self._rows)
 
     def get(self, key: str | None) -> Running:
-        """Empty statistics for whoever is not here, and for nobody."""
+        """Empty statistics for a key that is not in the table, and for None."""
         return self._rows.get(key, Running()) if key is not None else Running()
 
     def add(self, key: str | None, value: float, memory: int | None = None) -> Running:
-        """The person's statistics with one value more; those of nobody are not kept."""
+        """The user's statistics with one value more; those of None are not kept."""
         new = self.get(key).plus(value, memory)
         if key is None:
             return Running()
@@ -120,16 +120,16 @@ class RunningTable:
         return new
 
     def forget(self, key: str) -> None:
-        """As if this person had never been seen."""
+        """Remove this user's statistics."""
         self._rows.pop(key, None)
 
     def to_json(self) -> dict[str, list[float]]:
-        """Key -> statistics, who was not seen for longest first."""
+        """Key -> statistics, in the order in which the keys were last seen."""
         return {key: row.to_json() for key, row in self._rows.items()}
 
     @classmethod
     def from_json(cls, given: object, capacity: int) -> Self:
-        """The inverse; of too many the last. Raises `DataError`."""
+        """The inverse; of too many keys the last are kept. Raises `DataError`."""
         if not isinstance(given, Mapping):
             raise DataError("a table of statistics is a mapping from ids to [count, mean, variance]")
         table = cls(capacity)

@@ -1,55 +1,32 @@
-"""The steps from a raw result to the reward that is given. The package says their order and why."""
+"""The steps from the method's reward to the reward that is given. The package docstring says their order and why."""
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from persona_rm.bundle.postprocess_config import Floor, Length, Mix, PostprocessConfig, Shrinkage
+from persona_rm.bundle.postprocess_config import LARGEST, Floor, Length, Mix, PostprocessConfig, Shrinkage
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.io.json_rows import atomic
-from persona_rm.serving.curves import PREFIX
 from persona_rm.serving.postprocess.monitor import Monitor, part
 from persona_rm.serving.postprocess.running_statistics import Running, RunningTable
+from persona_rm.serving.sample_metrics import PREFIX
+from persona_rm.types import RewardResult, RewardStep, RewardTrace
 
 LOGS = f"{PREFIX}postprocess/"
-LARGEST = 1e100
-"""Larger numbers are refused as infinite ones are: their squares would be."""
-VERSION = 1
+VERSION = 2
 _Stepped = tuple[float, dict[str, float]]
-_Step = Callable[[float, "Raw"], _Stepped]
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """One result before postprocess. What no option needs may stay None."""
-
-    reward: float
-    """The method's, on its own scale; with a group, after the group's normalisation."""
-    user: str | None = None
-    """None for a stranger: no statistics are kept under ids that nobody knows."""
-    group: str | None = None
-    """The person's group, as the bundle says it."""
-    n_items: int | None = None
-    """Items of evidence behind the person's state."""
-    std: float | None = None
-    """The method's, on the scale of `reward`."""
-    prior: float | None = None
-    """The method's reward of this response with its prior state, on the scale of `reward`."""
-    universal: float | None = None
-    safety: float | None = None
-    length: int | None = None
-    """Of the response, in the unit of `PostprocessConfig.needs_length`."""
+_Step = Callable[[float, RewardTrace], _Stepped]
 
 
 class Postprocessor:
     """The steps that are on, and their running statistics: the state of one actor. One thread at a time.
 
-    A sample is standardised by the statistics of those before it and counts in them afterwards, so no sample meets
-    itself. A sample that raises leaves no trace.
+    A sample is standardised by the statistics of the samples before it and counts in them afterwards, so no sample is
+    compared with itself. A sample that raises an error changes no statistics.
     """
 
     def __init__(self, config: PostprocessConfig) -> None:
@@ -58,30 +35,38 @@ class Postprocessor:
         self.monitor = Monitor(config) if config.monitor else None
         self._steps = self._ordered()
 
-    def apply(self, raw: Raw) -> tuple[float, dict[str, float]]:
-        """The reward that is given, and its logs: the same keys for every sample of a config, none where all is off.
+    def apply(self, result: RewardResult) -> RewardResult:
+        """The reward that is given. Its trace has one more `RewardStep` for each step that is on.
 
-        `raw` is the method's reward; the name of each step is by how much it changed it. `shrinkage_std`: by std and
-        not by items. `standardise_own`: by the user's own statistics. `standardise_not`: too few samples so far, the
-        reward is left as it is. `unsafe`: below the floor's threshold, whether or not the reward was above
-        `floor.reward`. The other keys belong to the monitor. Raises `ScoreError` if an option lacks its input or a
-        number is not finite.
+        The trace's metrics are the same keys for every sample of a config, none if all is off. `raw`: the reward
+        before the first step here, after a normalisation over the group. The name of each step: by how much it changed
+        the reward. `shrinkage_std`: by std and not by items. `standardise_own`: by the user's own statistics.
+        `standardise_not`: too few samples so far, the reward is left as it is. `unsafe`: below the floor's threshold,
+        whether or not the reward was above `floor.reward`. The other keys belong to the monitor. Raises `ScoreError`
+        if an option lacks its input or a number is not finite.
         """
-        self._refuse(raw)
-        reward, logs = raw.reward, {"raw": raw.reward} if self.config.on else {}
+        given, trace = result.reward, result.trace
+        self._refuse(given, trace)
+        if not self.config.on:
+            return result
+        reward, logs, steps = given, {"raw": given}, list(trace.steps)
         for name, step in self._steps.items():
-            new, more = step(reward, raw)
-            reward, logs = new, {**logs, name: new - reward, **more}
+            new, more = step(reward, trace)
+            steps.append(RewardStep(name, reward, new))
+            logs[name] = new - reward
+            logs |= more
+            reward = new
         if self.monitor is not None:
-            logs |= self.monitor.seen(raw.user, raw.reward, _given(raw.prior), reward)
+            logs |= self.monitor.seen(_user(trace), given, _given(trace, "prior"), reward)
         if not all(map(math.isfinite, (reward, *logs.values()))):
             raise ScoreError(
-                f"postprocess ({', '.join(self._steps)}) gave a number that is not finite", kind="not_finite"
+                f"post-processing ({', '.join(self._steps)}) gave a number that is not finite", kind="not_finite"
             )
-        return reward, {LOGS + key: value for key, value in logs.items()}
+        metrics = {**trace.metrics, **{LOGS + key: value for key, value in logs.items()}}
+        return RewardResult(reward, replace(trace, steps=tuple(steps), metrics=metrics))
 
     def forget(self, user: str) -> None:
-        """As if this person had never been seen. What they added to everybody's numbers cannot be told apart."""
+        """Forget the statistics of this user. What they added to the statistics of all users cannot be separated."""
         if self.config.standardise == "user":
             self.own.forget(user)
         if self.monitor is not None:
@@ -99,7 +84,8 @@ class Postprocessor:
         }
 
     def restore(self, state: object) -> None:
-        """Go on from a saved state. Raises `DataError`, and changes nothing, where it is another config's or bad."""
+        """Continue from a saved state. Raises `DataError`, and changes nothing, if it belongs to another config or is
+        damaged."""
         saved = part(state, "version", "config", "every", "universal", "own", "monitor")
         if saved["version"] != VERSION:
             raise DataError(f"statistics of version {saved['version']!r}, this reads {VERSION}", key="version")
@@ -126,36 +112,34 @@ class Postprocessor:
         except DataError as error:
             raise DataError(f"{error.problem}; remove the file to start anew", file=path, key=error.key) from error
 
-    def _refuse(self, raw: Raw) -> None:
-        """Everything that can go wrong, before anything is counted."""
-        named = {
-            "reward": raw.reward, "std": raw.std, "prior": raw.prior, "universal": raw.universal,
-            "safety": raw.safety, "length": raw.length, "n_items": raw.n_items,
-        }  # fmt: skip
-        for name, value in named.items():
+    def _refuse(self, reward: float, trace: RewardTrace) -> None:
+        """Everything that can go wrong is checked before anything is counted."""
+        numbers: Mapping[str, float | None] = {"reward": reward, "std": trace.std, **trace.inputs}
+        for name, value in numbers.items():
             if value is not None and not abs(value) < LARGEST:
                 raise ScoreError(
-                    f"postprocess: {name} is {value}, and is to be finite and below {LARGEST:g}", kind="not_finite"
+                    f"post-processing: {name} is {value}; it must be finite and below {LARGEST:g}", kind="not_finite"
                 )
         for name in ("std", "length", "n_items"):
-            if (value := named[name]) is not None and value < 0:
-                raise ScoreError(f"postprocess: {name} is {value}, and cannot be negative")
-        if missing := [name for name in self._needed(raw) if getattr(raw, name) is None]:
+            if (value := numbers.get(name)) is not None and value < 0:
+                raise ScoreError(f"post-processing: {name} is {value}, and cannot be negative")
+        if missing := [name for name in self._needed(trace) if numbers.get(name) is None]:
             on = ", ".join([*self._steps, *["monitor"] * self.config.monitor])
             raise ScoreError(
-                f"postprocess ({on}) needs {' and '.join(missing)} of every sample, and this one has none"
+                f"post-processing ({on}) needs {' and '.join(missing)} of every sample, and this one has none"
             )
+        if self.config.standardise == "group" and not trace.group:
+            raise ScoreError("post-processing (standardise) needs the group of every sample's user, and this has none")
 
-    def _needed(self, raw: Raw) -> list[str]:
+    def _needed(self, trace: RewardTrace) -> list[str]:
         config, shrinkage = self.config, self.config.shrinkage
         by_items = shrinkage is not None and (
-            shrinkage.by == "items" or (shrinkage.by == "either" and raw.std is None)
+            shrinkage.by == "items" or (shrinkage.by == "either" and trace.std is None)
         )
         needs = {
             "std": config.needs_std,
             "n_items": by_items,
             "prior": by_items or config.monitor,
-            "group": config.standardise == "group",
             "universal": config.needs_universal,
             "safety": config.needs_safety,
             "length": config.length is not None,
@@ -163,10 +147,10 @@ class Postprocessor:
         return [name for name, needed in needs.items() if needed]
 
     def _ordered(self) -> dict[str, _Step]:
-        """The steps that are on, in the one order there is."""
+        """The steps that are on, in their fixed order."""
         config, steps = self.config, dict[str, _Step]()
         if config.shrinkage is not None:
-            steps["shrinkage"] = partial(_thin, config.shrinkage)
+            steps["shrinkage"] = partial(_shrink, config.shrinkage)
         if config.standardise != "none":
             steps["standardise"] = self._standardise
         if config.mix is not None:
@@ -179,9 +163,9 @@ class Postprocessor:
             steps["floor"] = partial(_floor, config.floor)
         return steps
 
-    def _standardise(self, reward: float, raw: Raw) -> _Stepped:
+    def _standardise(self, reward: float, trace: RewardTrace) -> _Stepped:
         config = self.config
-        key = {"user": raw.user, "group": raw.group}.get(config.standardise)
+        key = {"user": _user(trace), "group": trace.group}.get(config.standardise)
         own = self.own.get(key)
         ready, has_own = self.every.count >= config.minimum, own.count >= config.minimum
         by = own.toward(self.every, config.pooling) if has_own else self.every
@@ -190,40 +174,45 @@ class Postprocessor:
         self.own.add(key, reward, config.memory)
         return new, {"standardise_own": float(ready and has_own), "standardise_not": float(not ready)}
 
-    def _mix(self, mix: Mix, reward: float, raw: Raw) -> _Stepped:
-        score = _given(raw.universal)
+    def _mix(self, mix: Mix, reward: float, trace: RewardTrace) -> _Stepped:
+        score = _given(trace, "universal")
         before, self.universal = self.universal, self.universal.plus(score, self.config.memory)
         if mix.standardise and before.count >= self.config.minimum:
             score = before.standardise(score)
         return (1 - mix.weight) * reward + mix.weight * score, {}
 
 
-def _thin(shrinkage: Shrinkage, reward: float, raw: Raw) -> _Stepped:
-    if shrinkage.by != "items" and raw.std is not None:
-        return reward - shrinkage.c * raw.std, {"shrinkage_std": 1.0}
-    prior, n = _given(raw.prior), _given(raw.n_items)
+def _shrink(shrinkage: Shrinkage, reward: float, trace: RewardTrace) -> _Stepped:
+    if shrinkage.by != "items" and trace.std is not None:
+        return reward - shrinkage.c * trace.std, {"shrinkage_std": 1.0}
+    prior, n = _given(trace, "prior"), _given(trace, "n_items")
     return prior + (reward - prior) * n / (n + shrinkage.k), {"shrinkage_std": 0.0}
 
 
-def _clip(clip: tuple[float, float], reward: float, _: Raw) -> _Stepped:
+def _clip(clip: tuple[float, float], reward: float, _: RewardTrace) -> _Stepped:
     low, high = clip
     return min(max(reward, low), high), {}
 
 
-def _length(length: Length, reward: float, raw: Raw) -> _Stepped:
-    return reward - length.coefficient * max(_given(raw.length) - length.free, 0), {}
+def _length(length: Length, reward: float, trace: RewardTrace) -> _Stepped:
+    return reward - length.coefficient * max(_given(trace, "length") - length.free, 0), {}
 
 
-def _floor(floor: Floor, reward: float, raw: Raw) -> _Stepped:
-    unsafe = _given(raw.safety if floor.by == "safety" else raw.universal) < floor.below
+def _floor(floor: Floor, reward: float, trace: RewardTrace) -> _Stepped:
+    unsafe = _given(trace, floor.by) < floor.below
     return min(reward, floor.reward) if unsafe else reward, {"unsafe": float(unsafe)}
 
 
-def _given(value: float | None) -> float:
-    """What `_refuse` has made sure of."""
-    if value is None:
-        raise ScoreError("postprocess: an input of a step is missing")
-    return value
+def _user(trace: RewardTrace) -> str | None:
+    """None for an unknown user: no statistics are kept under ids that the bundle does not know."""
+    return trace.user if trace.user_known else None
+
+
+def _given(trace: RewardTrace, name: str) -> float:
+    """An input whose presence `_refuse` has checked."""
+    if name not in trace.inputs:
+        raise ScoreError(f"post-processing: the input {name} of a step is missing")
+    return trace.inputs[name]
 
 
 def _same(saved: Any, now: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Bots by name and by phrase; people who are neither."""
+"""Bots by name and by phrase; authors who are not bots."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_names_of_bots(name):
 @pytest.mark.parametrize(
     "name", ["bob", "Talbot", "abbot12", "mr_robot", "bottle", "botany_fan", "Cabot", "", "robot"]
 )
-def test_names_of_people(name):
+def test_names_of_authors_who_are_not_bots(name):
     assert not bot_name(name)
 
 
@@ -42,7 +42,7 @@ def test_phrases_of_bots(text):
     "text",
     ["You are a bot, admit it", "I am not a bot!", "robots are automatically better", "he said that I'm a bottle", ""],
 )
-def test_phrases_of_people(text):
+def test_phrases_of_authors_who_are_not_bots(text):
     assert not bot_text(text)
 
 

@@ -124,9 +124,9 @@ def test_authors_become_salted_hashes():
     found = clean(
         thread(LONG, "another long one", "the third long one", author="bob", authors=["u/bob", "eve", "[deleted]"])
     )
-    bob, eve, nobody = (comment.author for comment in found.thread.comments)
+    bob, eve, unnamed = (comment.author for comment in found.thread.comments)
     assert found.thread.author == bob != eve
-    assert nobody is None
+    assert unnamed is None
     assert len(bob) == 16
     assert int(bob, 16) >= 0
     assert Cleaner(CleanConfig(), b"other").author("bob") != bob

@@ -38,7 +38,7 @@ class Tiny(Source):
 
     def threads(self, on_bad):
         self.read += 1
-        on_bad(DataError("must be text, found 'a secret of somebody'", file="tiny.jsonl", row=3, key="prompt"))
+        on_bad(DataError("must be text, found 'a secret of a user'", file="tiny.jsonl", row=3, key="prompt"))
         yield Thread("empty", "tiny", "an empty thread", ())
         yield Thread("single", "tiny", "a post with one reply", (self._comment("single", 0),))
         again = self._comment("twice", 0)
@@ -108,7 +108,7 @@ def test_the_examples_are_an_alignx_file(built, space):
     assert all(example.persona.demo.startswith("A person who ") for example in found)
 
 
-def test_the_card_is_written_for_people_too(built):
+def test_the_card_is_written_as_text_and_figures_too(built):
     text = (built[0] / "README.md").read_text()
     assert "| post | empty thread | 1 |" in text
     assert json.loads((built[0] / "card.json").read_text())["rows"] == built[1].card["rows"]
@@ -117,7 +117,7 @@ def test_the_card_is_written_for_people_too(built):
         assert (built[0] / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_mirrored_examples_are_of_people_who_choose_the_other_response_and_are_counted(built, space, capfd):
+def test_mirrored_examples_are_of_users_who_choose_the_other_response_and_are_counted(built, space, capfd):
     out, plain = built
     before = examples(out, space)
     mirrored = run(Tiny(space), space, out, mirror=True)
@@ -200,7 +200,7 @@ def test_too_little_for_an_example_says_why(space, tmp_path):
     assert "fewer than 50 similar" in (tmp_path / "README.md").read_text()
 
 
-def test_a_split_keeps_posts_and_people_apart_and_the_dataset_loads(space, tmp_path, monkeypatch):
+def test_a_split_keeps_posts_and_authors_apart_and_the_dataset_loads(space, tmp_path, monkeypatch):
     """The salt is given: of forty authors, a random one now and then leaves none on the test side."""
     monkeypatch.setenv("PERSONA_RM_SALT", "the same in every run")
 

@@ -1,4 +1,4 @@
-"""Personas on a small world of five dimensions, against the rules of section 4.2."""
+"""Personas on a small corpus of five dimensions, against the rules of section 4.2."""
 
 from dataclasses import replace
 
@@ -24,8 +24,8 @@ def small(space):
     return PreferenceSpace("small", space.dimensions[:5])
 
 
-def world(n=60, seed=0, neutral=0.4, authors=0):
-    """Posts with three responses each; `authors` people wrote them, in turn (0: nobody is known)."""
+def corpus_of(n=60, seed=0, neutral=0.4, authors=0):
+    """Posts with three responses each; `authors` users wrote them, in turn (0: authors are unknown)."""
     random = np.random.default_rng(seed)
     side = (1 - neutral) / 2
     posts = []
@@ -58,7 +58,7 @@ def examples(made, entries):
 
 @pytest.fixture(scope="module")
 def made(small, tmp_path_factory):
-    posts, entries = world()
+    posts, entries = corpus_of()
     return posts, entries, examples(personas(posts, entries, tmp_path_factory.mktemp("i") / "i", small), entries)
 
 
@@ -107,13 +107,13 @@ def test_another_seed_draws_other_items(made, small, tmp_path):
 
 
 def test_too_few_items_is_a_reason(small, tmp_path):
-    posts, entries = world(n=3)
+    posts, entries = corpus_of(n=3)
     few = personas(posts, entries, tmp_path / "i", small, ConstructConfig(min_items=16))
     assert {found.reason for found, _ in examples(few, entries)} == {"fewer than 16 similar, consistent items"}
 
 
 def test_posts_of_one_group_are_one_post(small, tmp_path):
-    posts, entries = world(n=30)
+    posts, entries = corpus_of(n=30)
     twins = [replace(post, thread=replace(post.thread, id=f"copy-{post.thread.id}", comments=tuple(
         replace(c, id=f"copy-{c.id}") for c in post.thread.comments))) for post in posts]  # fmt: skip
     for found, _ in examples(personas([*posts, *twins], entries, tmp_path / "i", small), entries):
@@ -122,14 +122,14 @@ def test_posts_of_one_group_are_one_post(small, tmp_path):
 
 
 def test_a_pair_of_unknown_responses_is_refused(small, tmp_path):
-    posts, entries = world(n=5)
+    posts, entries = corpus_of(n=5)
     with pytest.raises(DataError, match="not among the annotated responses"):
         build_index(posts[:2], entries, tmp_path / "i", small, 0)
 
 
 @pytest.mark.parametrize("form", ["majority", "items", "strict"])
 def test_every_form_of_consistency_holds_for_what_is_built(form, small, tmp_path):
-    posts, entries = world(n=200, neutral=0.6)
+    posts, entries = corpus_of(n=200, neutral=0.6)
     config = CONFIG.model_copy(update={"consistency": form})
     every = examples(personas(posts, entries, tmp_path / "i", small, config), entries)
     built = [(found, pair) for found, pair in every if not isinstance(found, Drop)]
@@ -151,7 +151,7 @@ def test_forms_of_consistency():
 
 
 def test_an_author_is_shown_by_what_they_wrote_elsewhere(small, tmp_path):
-    posts, entries = world(n=60, authors=6)
+    posts, entries = corpus_of(n=60, authors=6)
     config = CONFIG.model_copy(update={"persona": "author", "consistency": "majority"})
     wrote = {c.text: (c.author, post.thread.prompt) for post in posts for c in post.thread.comments}
     found = examples(personas(posts, entries, tmp_path / "i", small, config), entries)
@@ -169,7 +169,7 @@ def test_an_author_is_shown_by_what_they_wrote_elsewhere(small, tmp_path):
 
 
 def test_an_author_without_history_or_name_falls_back_to_look_alikes_only_where_asked(small, tmp_path):
-    posts, entries = world(n=60)
+    posts, entries = corpus_of(n=60)
     config = CONFIG.model_copy(update={"persona": "author"})
     made = personas(posts, entries, tmp_path / "i", small, config)
     assert {found.reason for found, _ in examples(made, entries)} == {"no known author"}
@@ -181,7 +181,7 @@ def test_an_author_without_history_or_name_falls_back_to_look_alikes_only_where_
 
 
 def test_what_an_author_asked_is_shown_only_where_outputs_only_is_off(small, tmp_path):
-    posts, entries = world(n=60, authors=6)
+    posts, entries = corpus_of(n=60, authors=6)
     config = CONFIG.model_copy(update={"persona": "author", "consistency": "majority"})
     made = personas(posts, entries, tmp_path / "i", small, config)
     asked = Personas(made.index, config.model_copy(update={"outputs_only": False}), small, 0)

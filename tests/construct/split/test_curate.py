@@ -23,7 +23,7 @@ def example(id_, directions, ugc=(), pairs=()):
     return Example(id_, "prompt", "chosen", "rejected", directions, Persona("user", said, judged))
 
 
-def world(n, seed=0, skew=6.0):
+def examples_of(n, seed=0, skew=6.0):
     """Some dimensions are spoken about often, most of them hardly."""
     random = np.random.default_rng(seed)
     often = random.beta(1, skew, DIMENSIONS)
@@ -35,7 +35,7 @@ def world(n, seed=0, skew=6.0):
     return examples
 
 
-WORLDS = st.builds(world, st.integers(0, 40), st.integers(0, 40))
+SETS = st.builds(examples_of, st.integers(0, 40), st.integers(0, 40))
 
 
 def value(examples, config):
@@ -66,13 +66,13 @@ def plain(examples, n, config):
 
 
 @CALM
-@given(WORLDS, st.integers(0, 12), st.sampled_from([CurateConfig(), CurateConfig(items=0, both=0)]))
+@given(SETS, st.integers(0, 12), st.sampled_from([CurateConfig(), CurateConfig(items=0, both=0)]))
 def test_lazy_greedy_chooses_what_plain_greedy_chooses(examples, n, config):
     assert curate(examples, n, config).ids == plain(examples, n, config)
 
 
 @CALM
-@given(WORLDS, st.integers(0, 12))
+@given(SETS, st.integers(0, 12))
 def test_gains_are_those_of_f_and_never_grow(examples, n):
     config = CurateConfig(full=4)
     found, by_id = curate(examples, n, config), {e.id: e for e in examples}
@@ -83,13 +83,13 @@ def test_gains_are_those_of_f_and_never_grow(examples, n):
 
 
 @CALM
-@given(WORLDS, st.integers(0, 12), st.randoms(use_true_random=False))
+@given(SETS, st.integers(0, 12), st.randoms(use_true_random=False))
 def test_the_order_of_the_examples_does_not_matter(examples, n, random):
     assert curate([*random.sample(examples, len(examples)), *examples], n) == curate(examples, n)
 
 
 def test_it_covers_more_than_a_random_choice():
-    examples = world(600, skew=12.0)
+    examples = examples_of(600, skew=12.0)
     by_id = {e.id: e for e in examples}
     chosen = [by_id[id_] for id_ in curate(examples, 30).ids]
     at_random = [Random(seed).sample(examples, 30) for seed in range(20)]

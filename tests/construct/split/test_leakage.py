@@ -63,7 +63,7 @@ def reworded(text):
 
 
 OWN = Ugc(words("own", "post"), words("own", "comment"), WAY)
-"""An item of nobody, to be given to somebody."""
+"""An item without an author, to be added to a persona."""
 PLANTS = {
     ("post", "target-target"): lambda a, b: (a, replace(b, prompt=a.prompt.upper() + " ")),
     ("post", "target-history"): lambda a, b: (a, with_item(b, replace(OWN, prompt=a.prompt))),

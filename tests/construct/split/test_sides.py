@@ -1,4 +1,4 @@
-"""The split, on graphs of any shape: nothing and nobody may be on both sides."""
+"""The split, on graphs of any shape: no post and no author may be on both sides."""
 
 from collections import defaultdict
 from random import Random
@@ -13,12 +13,12 @@ from persona_rm.construct.split.sides import OTHER_SIDE, SideRequest, Sides, Spl
 from persona_rm.errors import DataError
 from persona_rm.types import Comment, Drop, Thread
 
-PEOPLE = st.one_of(st.none(), st.integers(0, 12).map("p{}".format))
+AUTHORS = st.one_of(st.none(), st.integers(0, 12).map("p{}".format))
 CALM = settings(deadline=None, max_examples=60, database=None)
-GRAPHS = st.lists(st.tuples(st.integers(0, 8), PEOPLE, st.lists(PEOPLE, max_size=4)), max_size=25)
+GRAPHS = st.lists(st.tuples(st.integers(0, 8), AUTHORS, st.lists(AUTHORS, max_size=4)), max_size=25)
 
 
-def world(graph):
+def threads_of(graph):
     """Threads, and what the split reads of them; `graph` lists (post group, asker, responders)."""
     threads = [
         Thread(
@@ -37,9 +37,9 @@ def world(graph):
 @CALM
 @given(GRAPHS, st.integers(0, 5), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
 def test_no_author_and_no_post_is_on_both_sides(graph, seed, share):
-    threads, asked = world(graph)
+    threads, asked = threads_of(graph)
     sides = Sides.of(asked, seed, share)
-    posts, people = defaultdict(set), defaultdict(set)
+    posts, authors = defaultdict(set), defaultdict(set)
     for thread in threads:
         side = sides.thread(thread.id)
         posts[thread.prompt].add(side)
@@ -47,15 +47,15 @@ def test_no_author_and_no_post_is_on_both_sides(graph, seed, share):
         kept, _ = apply(thread, sides)
         for who in [thread.author, *(comment.author for comment in (kept.comments if kept else ()))]:
             if who is not None:
-                people[who].add(side)
+                authors[who].add(side)
                 assert sides.author(who) == side
-    assert all(len(found) == 1 for found in [*posts.values(), *people.values()])
+    assert all(len(found) == 1 for found in [*posts.values(), *authors.values()])
 
 
 @CALM
 @given(GRAPHS, st.randoms(use_true_random=False))
 def test_the_order_of_the_records_does_not_matter(graph, random):
-    threads, asked = world(graph)
+    threads, asked = threads_of(graph)
     shuffled = random.sample(asked, len(asked))
     first, second = Sides.of(asked, 3, 0.4), Sides.of(shuffled, 3, 0.4)
     assert [apply(thread, first) for thread in threads] == [apply(thread, second) for thread in threads]
@@ -65,20 +65,20 @@ def test_the_order_of_the_records_does_not_matter(graph, random):
 def plain_components(asked):
     """The same by hand: post groups that are connected by askers."""
     parts = [{record.group} for record in asked]
-    people = [{record.asker} - {None} for record in asked]
+    authors = [{record.asker} - {None} for record in asked]
     for _ in asked:
         for a in range(len(parts)):
             for b in range(len(parts)):
-                if parts[a] & parts[b] or people[a] & people[b]:
+                if parts[a] & parts[b] or authors[a] & authors[b]:
                     parts[a] |= parts[b]
-                    people[a] |= people[b]
+                    authors[a] |= authors[b]
     return {frozenset(part) for part in parts}
 
 
 @CALM
 @given(GRAPHS)
 def test_components_are_what_a_plain_search_finds(graph):
-    _, asked = world(graph)
+    _, asked = threads_of(graph)
     sides, plain = Sides.of(asked, 0, 0.5), plain_components(asked)
     assert sides.components == len(plain)
     assert sides.largest == max(map(len, plain), default=0)
@@ -94,7 +94,7 @@ def test_long_chains_are_one_component():
 @CALM
 @given(GRAPHS, st.integers(0, 3))
 def test_every_response_is_kept_or_dropped_with_a_reason(graph, seed):
-    threads, asked = world(graph)
+    threads, asked = threads_of(graph)
     sides = Sides.of(asked, seed, 0.5)
     for thread in threads:
         kept, drops = apply(thread, sides)
@@ -119,14 +119,14 @@ def test_a_thread_without_a_response_of_its_side():
 
 
 def test_nothing_is_dropped_without_a_test_side():
-    threads, asked = world([(i % 5, f"p{i % 3}", [f"p{j}" for j in range(4)]) for i in range(20)])
+    threads, asked = threads_of([(i % 5, f"p{i % 3}", [f"p{j}" for j in range(4)]) for i in range(20)])
     sides = Sides.of(asked, 0, 0.0)
     assert [apply(thread, sides) for thread in threads] == [(thread, []) for thread in threads]
 
 
 @pytest.mark.parametrize("gone", ["[deleted]", "", "[removed]"])
 def test_authors_who_are_gone_connect_nothing_and_stay_with_the_post(gone):
-    threads, asked = world([(i, gone, [gone, None]) for i in range(50)])
+    threads, asked = threads_of([(i, gone, [gone, None]) for i in range(50)])
     sides = Sides.of(asked, 0, 0.5)
     assert sides.components == 50
     assert {sides.thread(thread.id) for thread in threads} == {"train", "test"}
@@ -141,7 +141,7 @@ def test_a_thread_id_that_comes_twice_joins_its_posts():
 
 def test_without_joining_by_asker_a_person_would_be_on_both_sides():
     """The negative of the rule: posts split one by one put an asker of many posts on both sides."""
-    asked = [SideRequest(f"t{i}", f"g{i}", "one person") for i in range(30)]
+    asked = [SideRequest(f"t{i}", f"g{i}", "one author") for i in range(30)]
     alone = Sides.of([SideRequest(record.thread, record.group) for record in asked], 0, 0.5)
     assert {alone.post(record.group) for record in asked} == {"train", "test"}
     assert len({Sides.of(asked, 0, 0.5).post(record.group) for record in asked}) == 1

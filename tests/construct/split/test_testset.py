@@ -28,7 +28,7 @@ def example(number, directions, ugc, pairs):
     return Example(f"e{number}", f"prompt {number}", "chosen", "rejected", directions, persona, extra={"kept": number})
 
 
-def world(n, seed=0, rare=0.5):
+def examples_of(n, seed=0, rare=0.5):
     """Random examples; dimension 2 is positive in few of them."""
     random = np.random.default_rng(seed)
 
@@ -42,7 +42,7 @@ def world(n, seed=0, rare=0.5):
     return [example(number, pair, items(pair), items(pair)) for number, pair in enumerate(pairs)]
 
 
-WORLDS = st.builds(world, st.integers(0, 60), st.integers(0, 30), st.sampled_from([0.0, 0.1, 0.5]))
+SETS = st.builds(examples_of, st.integers(0, 60), st.integers(0, 30), st.sampled_from([0.0, 0.1, 0.5]))
 
 
 def made(examples, config=CONFIG, seed=0):
@@ -50,7 +50,7 @@ def made(examples, config=CONFIG, seed=0):
 
 
 @CALM
-@given(WORLDS)
+@given(SETS)
 def test_cells_are_balanced_and_said_to_be_short_where_they_are(examples):
     found = made(examples)
     counts = Counter((case.extra["dimension"], case.extra["direction"]) for case in found.examples)
@@ -63,7 +63,7 @@ def test_cells_are_balanced_and_said_to_be_short_where_they_are(examples):
 
 
 @CALM
-@given(WORLDS)
+@given(SETS)
 def test_no_cell_is_short_while_a_free_example_could_serve_it(examples):
     found = made(examples)
     used = {case.id for case in found.examples}
@@ -75,7 +75,7 @@ def test_no_cell_is_short_while_a_free_example_could_serve_it(examples):
 
 
 @CALM
-@given(WORLDS)
+@given(SETS)
 def test_pair_and_every_kept_item_point_the_way_of_the_cell(examples):
     before = {e.id: e for e in examples}
     for case in made(examples).examples:
@@ -92,7 +92,7 @@ def test_pair_and_every_kept_item_point_the_way_of_the_cell(examples):
 
 
 @CALM
-@given(WORLDS, st.randoms(use_true_random=False), st.integers(0, 3))
+@given(SETS, st.randoms(use_true_random=False), st.integers(0, 3))
 def test_the_order_of_the_examples_does_not_matter(examples, random, seed):
     shuffled = random.sample(examples, len(examples))
     assert made(examples, seed=seed) == made(shuffled, seed=seed)
@@ -100,7 +100,7 @@ def test_the_order_of_the_examples_does_not_matter(examples, random, seed):
 
 
 def test_another_seed_draws_others():
-    examples = world(200)
+    examples = examples_of(200)
     assert made(examples) != made(examples, seed=1)
     assert not made(examples, TestConfig(per_cell=3, n_ugc=1, n_pairs=1)).short
 
@@ -148,7 +148,7 @@ def test_items_of_unknown_directions_are_never_kept():
 
 
 def test_from_a_file_and_back(tmp_path):
-    write_examples(tmp_path / "all.jsonl", world(60), SMALL)
+    write_examples(tmp_path / "all.jsonl", examples_of(60), SMALL)
     found = build(lambda: read_examples(tmp_path / "all.jsonl", SMALL), CONFIG, SMALL, 0)
     write_examples(tmp_path / "test.jsonl", found.examples, SMALL)
     assert tuple(read_examples(tmp_path / "test.jsonl", SMALL)) == found.examples

@@ -1,4 +1,3 @@
-import math
 import re
 
 import pytest
@@ -7,7 +6,6 @@ from hypothesis import strategies as st
 
 from persona_rm.errors import ScoreError
 from persona_rm.hosts.openrlhf.queries import strip_prompt, strip_special
-from persona_rm.maths import sigmoid
 
 PROMPT = "a prompt of more than sixteen letters:"
 SLOW = re.compile(
@@ -68,12 +66,6 @@ def test_a_policy_that_repeats_itself_takes_linear_time(tail):
     assert strip_prompt(PROMPT + tail, PROMPT) == (tail if tail.strip()[-1] != ">" else "")
     with pytest.raises(ScoreError):
         strip_prompt("a" * 200_000, "a" * 100_000 + "b" + "a" * 10)
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_scores_are_between_0_and_1(x):
-    assert 0 <= sigmoid(x) <= 1
-    assert math.isclose(sigmoid(x) + sigmoid(-x), 1)
 
 
 def test_a_prompt_that_was_cut_inside_a_character_is_found():

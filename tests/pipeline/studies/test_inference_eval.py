@@ -77,7 +77,7 @@ def test_the_table_is_what_was_counted(small):
             figure = figures[f"{row['inferrer']}_{row['class']}_{kind}"]
             assert row[kind] == [figure.value, figure.low, figure.high]
     about = found["about"]
-    assert (about["users"], about["items"], about["world"]) == (14, 4, "independent")
+    assert (about["users"], about["items"], about["population"]) == (14, 4, "independent")
     assert about["fit"]["users"] + about["fit"]["calibrated_on"] == 40
 
 

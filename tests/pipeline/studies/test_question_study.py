@@ -39,11 +39,11 @@ def test_another_world_has_the_same_noise_and_its_own_first_people(small):
 
 def test_one_class_is_held_against_many_in_every_world(small):
     rows = priors(small)["prior"]
-    assert [(row["world"], row["name"]) for row in rows] == [
+    assert [(row["population"], row["name"]) for row in rows] == [
         (kind, name) for kind in SMALL["asked"] for name in ("one class", "latent classes")
     ]
     for row in rows:
-        figure = small.sheet.figures[f"prior_{row['world']}_{row['name'].replace(' ', '_')}"]
+        figure = small.sheet.figures[f"prior_{row['population']}_{row['name'].replace(' ', '_')}"]
         assert (row["value"], row["n"]) == (figure.value, 24)
     assert len(small.fit_posterior("low_rank", classes=[1]).model.shares) == 1
 
@@ -51,13 +51,13 @@ def test_one_class_is_held_against_many_in_every_world(small):
 def test_people_are_asked_in_every_world_both_ways(small):
     """Too few questions for what 16 items tell: no figure, and a word why."""
     found, figures = asking(small), small.sheet.figures
-    rows = {(row["world"], row["how"], row["questions"]): row["accuracy"] for row in found["asking"]}
+    rows = {(row["population"], row["how"], row["questions"]): row["accuracy"] for row in found["asking"]}
     ways = ("expected information", "random")
     assert set(rows) == {(kind, how, n) for kind in SMALL["asked"] for how in ways for n in range(5)}
     for kind in SMALL["asked"]:
         assert rows[kind, ways[0], 0] == rows[kind, ways[1], 0], "nobody was asked yet"
         assert figures[f"observed_{study.OBSERVED}_{kind}"].value > rows[kind, "random", 4][0]
-    assert [(row["world"], row["items"]) for row in found["observed"]] == [(kind, 16) for kind in SMALL["asked"]]
+    assert [(row["population"], row["items"]) for row in found["observed"]] == [(kind, 16) for kind in SMALL["asked"]]
     assert "questions_to_match_16_random" not in figures
     said = " ".join(small.run.console.file.getvalue().split())
     assert "low_rank, random: 0." in said
@@ -152,7 +152,7 @@ def test_tastes_and_drift_have_a_row_each(small, tmp_path, monkeypatch):
     monkeypatch.setattr(TASTES, "KINDS", ("plural",))
     few = study_of(run_of(tmp_path, **FEW))
     rows = tastes(few)["tastes"]
-    assert [(row["world"], row["name"]) for row in rows] == [
+    assert [(row["population"], row["name"]) for row in rows] == [
         ("plural", "one vector"), ("plural", "two tastes"),
         ("drift", "all items alike"), ("drift", "half as much every 90 days"),
     ]  # fmt: skip

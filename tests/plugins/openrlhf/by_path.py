@@ -7,7 +7,7 @@ from types import ModuleType
 from persona_rm.hosts.common import where
 from persona_rm.serving.actor.reward_actor import Profile
 from persona_rm.serving.client import RewardClient
-from persona_rm.serving.curves import Reply
+from persona_rm.types import RewardRequest, RewardResult, RewardTrace
 
 
 def load(part: str) -> ModuleType:
@@ -25,7 +25,7 @@ class Actors:
     """A transport in place of Ray: knows "ann", erased "eve", rewards the length of a response, fails on demand."""
 
     def __init__(self, bundle: str) -> None:
-        self.bundle, self.asks = bundle, []
+        self.bundle, self.requests = bundle, []
         self.error: Exception | None = None
         self.value: float | None = None
 
@@ -45,12 +45,18 @@ class Actors:
             user, prompt = args
             status = {"ann": "ok", "eve": "erased"}.get(user, "cold")
             return Profile("likes tea" if user == "ann" else "", f"[{user}] {prompt}", user == "ann", status=status)
-        (ask,) = args
-        self.asks.append(ask)
-        known = ask.user == "ann"
-        reward = len(ask.response) / 10 if self.value is None else self.value
-        status = "ok" if known else "cold"
-        return Reply(reward, {}, status, known, "all", {"persona_rm/cold": float(not known)})
+        (requests,) = args
+        self.requests += requests
+        return [self._result(request) for request in requests]
+
+    def _result(self, request: RewardRequest) -> RewardResult:
+        known = request.user == "ann"
+        reward = len(request.response) / 10 if self.value is None else self.value
+        trace = RewardTrace(
+            reward, status="ok" if known else "cold", user=request.user, user_known=known, group="all",
+            metrics={"persona_rm/cold": float(not known)},
+        )  # fmt: skip
+        return RewardResult(reward, trace)
 
 
 def connect(monkeypatch, tmp_path, **environ: str) -> Actors:

@@ -24,13 +24,13 @@ class Tokens:
 
 
 class Engine:
-    def __init__(self, answer="yes"):
-        self.prompts, self.answer = [], answer
+    def __init__(self, answer="yes", reason="stop"):
+        self.prompts, self.answer, self.reason = [], answer, reason
 
     async def generate(self, prompt_ids, params, multi_modal_data=None):
         self.prompts.append("".join(map(chr, prompt_ids)))
         ids = [*(ord(c) for c in self.answer), 1]
-        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, finish_reason="stop", logprobs=None)])
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, finish_reason=self.reason, logprobs=None)])
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def execute(label, *, prompt="Tea?", max_length=64, engine=None):
 def test_the_person_stands_in_the_policys_prompt_and_the_answer_is_scored_by_its_tokens(actors):
     output, engine = execute({"user": "ann"})
     assert engine.prompts == ["[ann] Tea?"]
-    (ask,) = actors.asks
-    assert (ask.user, ask.prompt, ask.response) == ("ann", "Tea?", "yes")
+    (request,) = actors.requests
+    assert (request.user, request.prompt, request.response, request.finished) == ("ann", "Tea?", "yes", True)
     assert output["reward"] == pytest.approx(0.3)
     assert output["scores"] == pytest.approx(1 / (1 + math.exp(-0.3)))
     assert output["extra_logs"] == {"persona_rm/cold": 0.0, "persona_rm/prompt_cut": 0.0}
@@ -65,13 +65,18 @@ def test_the_host_still_finds_the_samples_data_source_by_its_own_prompt(actors):
 def test_a_bare_prompt_in_the_label_is_what_the_person_is_put_before(actors):
     _, engine = execute({"user": "ann", "prompt": "Bare?"}, prompt="Dressed. Bare?")
     assert engine.prompts == ["[ann] Bare?"]
-    assert actors.asks[0].prompt == "Bare?"
+    assert actors.requests[0].prompt == "Bare?"
 
 
 @pytest.mark.parametrize("label", [None, "", "stranger", "eve", ["ann"], {"user": 3}])
 def test_strangers_and_junk_get_the_prior(actors, label):
     output, _ = execute(label)
     assert output["extra_logs"]["persona_rm/cold"] == 1.0
+
+
+def test_an_answer_that_was_cut_at_the_length_limit_is_not_finished(actors):
+    execute("ann", engine=Engine(reason="length"))
+    assert [request.finished for request in actors.requests] == [False]
 
 
 def test_a_prompt_that_the_host_cut_is_counted(actors):
@@ -90,7 +95,9 @@ def test_without_a_reward_the_executor_raises_and_the_host_does_not_catch_it_the
 def test_strict_labels(monkeypatch, tmp_path):
     connect(monkeypatch, tmp_path, PERSONA_RM_LABELS="strict")
     execute("ann")
-    with pytest.raises(DataError, match=r"strict.*no user for the label 'stranger' \(cold\)"):
+    with pytest.raises(DataError, match=r"strict.*does not know this user: 'stranger' \(cold\)"):
         execute("stranger")
-    with pytest.raises(DataError, match=r"strict.*no user for the label 'eve' \(erased\)"):
+    with pytest.raises(DataError, match=r"strict.*does not know this user: 'eve' \(erased\)"):
         execute("eve")
+    with pytest.raises(DataError, match=r"strict.*this sample has no user: a label is"):
+        execute(3)

@@ -22,11 +22,11 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.hosts.common import where
+from persona_rm.hosts.openrlhf.curves import group_curves
 from persona_rm.maths import sigmoid
 from persona_rm.serving import client
-from persona_rm.serving.curves import group_curves
 from persona_rm.serving.pool.pool import start_pool
-from persona_rm.types import Persona
+from persona_rm.types import Persona, RewardRequest
 from tests.plugins.openrlhf.payloads.host_learner import (
     advantages,
     job,
@@ -113,7 +113,8 @@ def rows(n):
 
 def expected(bundle, names, prompts, answers):
     """What the bundle says in this process; no two known people's rewards are equal, or a mix-up would not show."""
-    found = [score.rewards[0] for score in bundle.score(list(zip(names, prompts, answers, strict=True)))]
+    requests = [RewardRequest(*row) for row in zip(names, prompts, answers, strict=True)]
+    found = [result.reward for result in bundle.score(requests)]
     known = [reward for reward, name in zip(found, names, strict=True) if name in bundle.users]
     assert len(set(known)) == len(known)
     return found
@@ -225,8 +226,8 @@ def test_the_host_sends_what_was_recorded(bundle):
 
 
 def asked_now(local):
-    ask = local.asks[-1]
-    return {"user": ask.user, "prompt": ask.prompt, "response": ask.response, "bad_label": ask.bad_label}
+    request = local.requests[-1]
+    return {name: getattr(request, name) for name in ("user", "prompt", "response", "bad_label")}
 
 
 @by_case
@@ -252,7 +253,9 @@ def test_the_same_sample_by_token_ids(local, bundle, case):
     (output,) = generate(actor, [(prompt, label)], **limits)
     asked = {**case["asked"], "response": case["by_tokens"]}
     assert asked_now(local) == asked
-    assert output["reward"] == bundle.score([(asked["user"], asked["prompt"], asked["response"])])[0].rewards[0]
+    assert (
+        output["reward"] == bundle.score([RewardRequest(asked["user"], asked["prompt"], asked["response"])])[0].reward
+    )
     assert output["extra_logs"]["persona_rm/bad_label"] == case["logs"]["persona_rm/bad_label"]
 
 
@@ -260,7 +263,7 @@ def test_a_prompt_that_was_cut_inside_a_character(local, bundle):
     """Half a character is decoded as U+FFFD, so the query begins with nothing of the prompt. By text the answer must
     be found right, or the job stop; by token ids there is no doubt."""
     prompt, ids = "\u4f60\u597d\U0001f642" * 12 + " What now?", tokens(" Wait.")
-    truth = bundle.score([("p1", prompt, " Wait.")])[0].rewards[0]
+    truth = bundle.score([RewardRequest("p1", prompt, " Wait.")])[0].reward
     for cut in range(30, 38):
         limits = {"sampling_params": params(len(ids) + 1), "max_length": cut + len(ids) + 1}
         ends = Engine(lambda _prompt: [*ids, TOKENIZER.eos_token_id])
@@ -321,8 +324,8 @@ def test_the_hosts_generator_with_a_real_pool(pool, host):
         made = host.generator(strategy, loader, None, TOKENIZER, [Rollout.remote(door)])
         samples, _, consumed, _ = made.generate_samples(max_new_tokens=16, max_len=512)
         assert (len(samples), consumed) == (26, 13)
-        items = [(one.labels[0], one.prompts[0], spoken(one)) for one in samples]
-        truth = [score.rewards[0] for score in bundle.score(items)]
+        requests = [RewardRequest(one.labels[0], one.prompts[0], spoken(one)) for one in samples]
+        truth = [result.reward for result in bundle.score(requests)]
         assert len({round(reward, 2) for reward in truth}) > 13, "rewards too alike to tell a mix-up"
         assert [one.rewards.item() for one in samples] == pytest.approx(truth, abs=2e-3)
         assert whole(advantages(host, samples, "rloo"), last_return) == pytest.approx(

@@ -18,10 +18,10 @@ from persona_rm.errors import HostError
 from persona_rm.hosts.base import PpoJob, PpoOptions
 from persona_rm.hosts.common import device, where
 from persona_rm.hosts.openrlhf import dpo_command, host_version, rehearse, run_trainer
+from persona_rm.hosts.openrlhf.curves import group_curves, read_scalars
 from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.profiles.arrow import write_snapshot
-from persona_rm.serving.curves import group_curves, read_scalars
 from persona_rm.serving.pool.pool import running
 from persona_rm.simulator.simulator import Simulator, SimulatorConfig
 from persona_rm.types import Persona, Ugc

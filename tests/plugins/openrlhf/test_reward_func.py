@@ -35,7 +35,7 @@ def test_one_sample_as_the_host_sends_it(plugin, actors):
     assert out["rewards"] == pytest.approx(0.3)
     assert out["scores"] == pytest.approx(1 / (1 + math.exp(-0.3)))
     assert out["extra_logs"] == {"persona_rm/cold": 0.0}
-    assert (actors.asks[0].user, actors.asks[0].prompt, actors.asks[0].response) == ("ann", "Q:", " hi")
+    assert (actors.requests[0].user, actors.requests[0].prompt, actors.requests[0].response) == ("ann", "Q:", " hi")
 
 
 def test_what_comes_back_survives_the_hosts_tensors(plugin):
@@ -79,7 +79,7 @@ def test_scores_stay_between_0_and_1(plugin, actors, reward):
 )
 def test_labels_by_default_the_prior_speaks_and_is_counted(plugin, actors, label, user, bad):
     out = plugin.reward_func(["ab"], ["a"], [label])
-    assert (actors.asks[0].user, actors.asks[0].bad_label) == (user, bad)
+    assert (actors.requests[0].user, actors.requests[0].bad_label) == (user, bad)
     assert math.isfinite(out["rewards"])
     assert out["extra_logs"]["persona_rm/cold"] == float(user != "ann")
 
@@ -97,7 +97,7 @@ def test_labels_strict_stops_the_job(monkeypatch, tmp_path, label):
 
 def test_the_bare_prompt_of_the_label_is_what_is_scored(plugin, actors):
     plugin.reward_func(["Likes tea. Q: yes"], ["Likes tea. Q:"], [{"user": "ann", "prompt": "Q:"}])
-    assert (actors.asks[0].prompt, actors.asks[0].response) == ("Q:", " yes")
+    assert (actors.requests[0].prompt, actors.requests[0].response) == ("Q:", " yes")
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,13 @@ class Stopped(BaseException):
 
 
 class Picky(Actors):
-    """Has no `method` ("score" or "profile") for bob."""
+    """Has no `method` ("score_batch" or "profile") for bob."""
 
-    method = "score"
+    method = "score_batch"
 
     def call(self, name, method, args, timeout):
-        if method == self.method and "bob" in (args[0], getattr(args[0], "user", None)):
+        asked = [request.user for request in args[0]] if method == "score_batch" else args[:1]
+        if method == self.method and "bob" in asked:
             raise ScoreError(REASON)
         return super().call(name, method, args, timeout)
 
@@ -199,7 +200,7 @@ def samples_of_the_host(host, door, labels, *, filtering=True):
     return batches
 
 
-@pytest.mark.parametrize(("door", "method"), [("func", "score"), ("agent", "score"), ("agent", "profile")])
+@pytest.mark.parametrize(("door", "method"), [("func", "score_batch"), ("agent", "score_batch"), ("agent", "profile")])
 def test_the_host_trains_on_everybody_but_him(picky, tmp_path, host, door, method):
     from tests.plugins.openrlhf.payloads.host_learner import advantages
 

@@ -14,8 +14,7 @@ from persona_rm.errors import Full, ScoreError
 from persona_rm.methods.base import Method
 from persona_rm.serving.actor import reward_actor as module
 from persona_rm.serving.actor.reward_actor import RewardActor
-from persona_rm.serving.curves import Ask
-from persona_rm.types import Persona, Score
+from persona_rm.types import Persona, RewardRequest
 
 
 class Engine:
@@ -44,12 +43,12 @@ class Even(Method):
     def adapt(self, persona, state=None):
         return self.prior()
 
-    def rewards(self, requests):
-        return [Score((0.0,) * len(one.responses)) for one in requests]
+    def rewards(self, states, requests):
+        return [self.result(state, request, 0.0) for state, request in zip(states, requests, strict=True)]
 
-    def compare(self, requests):
+    def compare(self, states, groups):
         self.backends.logprob.logprob([""], [""])
-        return [[[0.5] * len(one.responses)] * len(one.responses) for one in requests]
+        return [[[0.5] * len(group)] * len(group) for group in groups]
 
 
 @pytest.fixture
@@ -74,9 +73,9 @@ def test_who_waits_is_told_at_once_and_the_engine_closed_after_the_call_that_run
     actor, engine = made()
 
     async def main():
-        one = asyncio.create_task(actor.score(Ask("ann", "Hi", "Yes.")))
+        one = asyncio.create_task(actor.score(RewardRequest("ann", "Hi", "Yes.")))
         await entered(engine)
-        two = asyncio.create_task(actor.score(Ask("ann", "Hi", "No.")))
+        two = asyncio.create_task(actor.score(RewardRequest("ann", "Hi", "No.")))
         await asyncio.sleep(0.02)
         closing = asyncio.create_task(actor.close())
         told = await asyncio.gather(one, two, return_exceptions=True)
@@ -84,7 +83,7 @@ def test_who_waits_is_told_at_once_and_the_engine_closed_after_the_call_that_run
         engine.open.set()
         await closing
         late = await asyncio.gather(
-            actor.score(Ask("ann", "Hi", "?")), actor.profile("ann", "Hi"), return_exceptions=True
+            actor.score(RewardRequest("ann", "Hi", "?")), actor.profile("ann", "Hi"), return_exceptions=True
         )
         return [*told, *late]
 
@@ -94,11 +93,11 @@ def test_who_waits_is_told_at_once_and_the_engine_closed_after_the_call_that_run
 
 
 def test_a_call_that_hangs_does_not_keep_the_engine_alive(made, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.05)
     actor, engine = made()
 
     async def main():
-        one = asyncio.create_task(actor.score(Ask("ann", "Hi", "Yes.")))
+        one = asyncio.create_task(actor.score(RewardRequest("ann", "Hi", "Yes.")))
         await entered(engine)
         await actor.close()
         assert (engine.ended, engine.closed) == (0, 1)
@@ -113,7 +112,7 @@ def test_a_comparison_that_waits_for_its_turn_does_not_start_the_engine_again(ma
     actor.bundle.__dict__["method"] = Even(None, None, actor.bundle._backends)
 
     async def main():
-        asks = [Ask("ann", prompt, response) for prompt in ("Hi", "Ho") for response in ("a", "b")]
+        asks = [RewardRequest("ann", prompt, response) for prompt in ("Hi", "Ho") for response in ("a", "b")]
         waiting = [asyncio.create_task(actor.score(ask)) for ask in asks]
         await entered(engine)
         await asyncio.sleep(0.02)
@@ -174,7 +173,7 @@ def test_an_actor_that_is_ended_closes_first(cluster, ask, tmp_path, end):
     ray.get(inside(pool.namespace, "reward-0", hold), timeout=60)
     if end == "hangs":
         slow(pool.namespace, "reward-0", 600)
-        call = ray.get_actor("reward-0", namespace=pool.namespace).score.remote(Ask(*ask[1]))
+        call = ray.get_actor("reward-0", namespace=pool.namespace).score.remote(RewardRequest(*ask[1]))
         assert ray.wait([call], timeout=0.5)[1] == [call], "it runs"
     if end == "SIGTERM":
         os.kill(pid(pool.namespace, "reward-0"), signal.SIGTERM)
@@ -200,19 +199,19 @@ def test_the_kind_of_an_error_and_a_full_actor_in_a_real_cluster(cluster, ask):
             def score(items):
                 raise error
 
-            actor.scorers.score = score
+            actor.bundle.score = score
 
         return work
 
     try:
         one = client(pool, deadline=3)
         ray.get(inside("kinds", home, refuse(Full("4096 rows wait"))), timeout=60)
-        assert one.reward(*ask[1]).status == "ok"
+        assert one.reward(RewardRequest(*ask[1])).status == "ok"
         for name, error in ((neighbour, Full("as many")), (home, ScoreError("9 tokens", (0,), "too_long"))):
             ray.get(inside("kinds", name, refuse(error)), timeout=60)
             with pytest.raises(ScoreError) as caught:
-                one.reward(*ask[1])
+                one.reward(RewardRequest(*ask[1]))
             assert caught.value.kind == error.kind
-        assert str(caught.value) == f"{home} could not score: 9 tokens"
+        assert str(caught.value) == f"{home} could not score_batch: 9 tokens"
     finally:
         pool.stop()

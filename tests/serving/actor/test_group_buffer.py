@@ -5,12 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from persona_rm.bundle.group_scores import NORMALISE
 from persona_rm.errors import Full, ScoreError
-from persona_rm.serving.actor.group_buffer import (
-    NORMALISE,
-    GroupBuffer,
-    Grouped,
-)
+from persona_rm.serving.actor.group_buffer import GroupBuffer, Grouped
 from persona_rm.serving.postprocess import GroupConfig
 
 CALM = settings(deadline=None, max_examples=50, database=None)

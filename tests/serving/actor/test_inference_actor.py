@@ -72,7 +72,7 @@ def test_profiles_that_are_asked_for_together_are_few_computations(tmp_path, spa
 
 def test_directions_of_many_in_their_order_and_in_one_computation(actor, space):
     (found,) = run(actor.directions(["u1", "zoe", "u0", "u1", "given"]))
-    assert [(known.user, liked(known)) for known in found] == [
+    assert [(known.user_id, liked(known)) for known in found] == [
         ("u1", [1]), ("zoe", []), ("u0", [0]), ("u1", [1]), ("given", [5]),
     ]  # fmt: skip
     assert [known.status for known in found] == ["ok", "cold", "ok", "ok", "ok"]

@@ -11,8 +11,7 @@ from persona_rm.backends.logprob import vllm_logprob as vllm
 from persona_rm.bundle import User, write_bundle
 from persona_rm.errors import ScoreError
 from persona_rm.serving.actor.reward_actor import RewardActor
-from persona_rm.serving.curves import Ask
-from persona_rm.types import Persona, UserState
+from persona_rm.types import Persona, RewardRequest, UserState
 from tests.serving.serving_samples import user, users_bundle, votes
 
 
@@ -49,16 +48,28 @@ def log(actor):
 
 
 def test_a_known_person_and_a_stranger(actor):
-    ann, nobody, stranger = ask(actor, Ask("ann", "Hi", "Yes."), Ask(None, "Hi", "Yes."), Ask("zoe", "Hi", "Yes."))
-    assert (ann.status, ann.user_known, ann.group) == ("ok", True, "cats")
+    ann, nobody, stranger = ask(
+        actor,
+        RewardRequest("ann", "Hi", "Yes."),
+        RewardRequest(None, "Hi", "Yes."),
+        RewardRequest("zoe", "Hi", "Yes."),
+    )
+    assert (ann.status, ann.trace.user_known, ann.trace.group) == ("ok", True, "cats")
     assert ann.reward != 0
     for reply in (nobody, stranger):
-        assert (reply.status, reply.user_known, reply.group, reply.reward) == ("cold", False, "unknown", 0.0)
+        assert (reply.status, reply.trace.user_known, reply.trace.group, reply.reward) == (
+            "cold",
+            False,
+            "unknown",
+            0.0,
+        )
     assert actor.counts == {"scored": 3, "cold": 2, "erased": 0, "bad_label": 0}
 
 
 def test_nan_of_one_sample_is_its_own_error_and_no_number(actor):
-    good, bad, other = ask(actor, Ask("ann", "Hi", "Yes."), Ask("ann", "Hi", "nan"), Ask("bob", "Hi", "No."))
+    good, bad, other = ask(
+        actor, RewardRequest("ann", "Hi", "Yes."), RewardRequest("ann", "Hi", "nan"), RewardRequest("bob", "Hi", "No.")
+    )
     assert math.isfinite(good.reward)
     assert math.isfinite(other.reward)
     assert isinstance(bad, ScoreError)
@@ -67,7 +78,11 @@ def test_nan_of_one_sample_is_its_own_error_and_no_number(actor):
 
 
 def test_the_log_says_who_and_what_and_holds_no_text(actor):
-    ask(actor, Ask("ann", "a private question", "a private answer"), Ask(None, "q", " ", bad_label=True))
+    ask(
+        actor,
+        RewardRequest("ann", "a private question", "a private answer"),
+        RewardRequest(None, "q", " ", bad_label=True),
+    )
     first, second = log(actor)
     assert first["user"] == "ann"
     assert first["group"] == "cats"
@@ -92,7 +107,7 @@ def test_the_preference_side(actor):
 def test_warm_scores_and_info_counts(actor):
     async def main():
         await actor.warm()
-        await actor.score(Ask("ann", "Hi", "Yes."))
+        await actor.score(RewardRequest("ann", "Hi", "Yes."))
         return await actor.info()
 
     info = asyncio.run(main())
@@ -104,9 +119,12 @@ def test_warm_scores_and_info_counts(actor):
 
 def test_info_says_what_became_of_every_row_and_how_large_batches_were(actor):
     async def main():
-        same = [actor.score(Ask("ann", "Hi", "Yes.")) for _ in range(3)]
-        gone = asyncio.create_task(actor.score(Ask("ann", "Hi", "gone")))
-        others = [actor.score(Ask("bob", "Hi", "nan")), actor.score(Ask("bob", "Hi", "late"), deadline=0)]
+        same = [actor.score(RewardRequest("ann", "Hi", "Yes.")) for _ in range(3)]
+        gone = asyncio.create_task(actor.score(RewardRequest("ann", "Hi", "gone")))
+        others = [
+            actor.score(RewardRequest("bob", "Hi", "nan")),
+            actor.score(RewardRequest("bob", "Hi", "late"), deadline=0),
+        ]
         await asyncio.sleep(0)
         gone.cancel()
         return await asyncio.gather(*same, *others, gone, return_exceptions=True), await actor.info()
@@ -123,12 +141,16 @@ def test_info_says_what_became_of_every_row_and_how_large_batches_were(actor):
 @pytest.mark.parametrize(
     ("kind", "counters", "expected"),
     [
-        (transformers, {"rows": 1, "computed": 2, "reused": 3, "cut_rows": 4, "cut_tokens": 5}, (1, 4, 0, 2, 3, 5)),
-        (vllm, {"rows": 1, "tokens": 20, "cached": 3, "rescored": 4}, (1, 0, 4, 17, 3, 0)),
+        (
+            transformers.ForwardCounters,
+            {"rows": 1, "computed": 2, "reused": 3, "cut_rows": 4, "cut_tokens": 5},
+            (1, 4, 0, 2, 3, 5),
+        ),
+        (vllm.VllmCounters, {"rows": 1, "tokens": 20, "cached": 3, "rescored": 4}, (1, 0, 4, 17, 3, 0)),
     ],
 )
 def test_the_engines_counters_go_along_by_one_set_of_names(actor, kind, counters, expected):
-    logprob = SimpleNamespace(counters=kind.Counters(**counters))
+    logprob = SimpleNamespace(counters=kind(**counters))
     actor.bundle.__dict__["_backends"] = Backends(logprob=logprob)
     assert tuple(asyncio.run(actor.info())["engine"].values()) == expected
 
@@ -144,18 +166,25 @@ def test_it_reads_the_store_and_agrees_with_the_prompt(tmp_path, space):
 
     async def main():
         told = await asyncio.gather(*[actor.profile(name, "Hi") for name in ("u0", "u1", "new")])
-        return told, await asyncio.gather(*[actor.score(Ask(name, "Hi", "Yes.")) for name in ("u0", "u1", "new", "x")])
+        return told, await asyncio.gather(
+            *[actor.score(RewardRequest(name, "Hi", "Yes.")) for name in ("u0", "u1", "new", "x")]
+        )
 
     told, replies = asyncio.run(main())
     assert [(one.text, one.version, one.status) for one in told] == [
         (space.describe(votes(space, 7)), 4, "ok"), ("", 0, "erased"), (space.describe(votes(space, 8)), 2, "ok"),
     ]  # fmt: skip
-    assert [(one.user_known, one.group) for one in replies] == [
+    assert [(one.trace.user_known, one.trace.group) for one in replies] == [
         (True, "cats"), (False, "unknown"), (True, "all"), (False, "unknown"),
     ]  # fmt: skip
-    assert [one.logs["persona_rm/erased"] for one in replies] == [0.0, 1.0, 0.0, 0.0]
-    assert len({tuple(one.logs) for one in replies}) == 1
-    assert [(row["version"], row["erased"]) for row in log(actor)] == [(4, False), (0, True), (2, False), (0, False)]
+    assert [one.trace.metrics["persona_rm/erased"] for one in replies] == [0.0, 1.0, 0.0, 0.0]
+    assert len({tuple(one.trace.metrics) for one in replies}) == 1
+    assert [(row["state_version"], row["erased"]) for row in log(actor)] == [
+        (4, False),
+        (0, True),
+        (2, False),
+        (0, False),
+    ]
     assert (actor.counts["erased"], actor.counts["cold"]) == (1, 2)
 
 
@@ -163,7 +192,7 @@ def test_a_state_that_cannot_be_read_is_no_reward(tmp_path, space):
     actor = RewardActor(str(users_bundle(tmp_path / "bundle", space)), "reward-0")
     actor.bundle.__dict__["_backends"] = Backends(logprob=Letters())
     actor.bundle.store.put([UserState("posterior", "u0", {"layout": 0})])
-    old, good = ask(actor, Ask("u0", "Hi", "Yes."), Ask("u1", "Hi", "Yes."))
+    old, good = ask(actor, RewardRequest("u0", "Hi", "Yes."), RewardRequest("u1", "Hi", "Yes."))
     assert isinstance(old, ScoreError)
     assert "layout 0; this version reads layout 1: infer it again" in str(old)
     assert good.status == "ok"

@@ -1,4 +1,4 @@
-"""A toy reward actor behind the real HTTP face: "ann" is known, the reward is a tenth of the response's letters."""
+"""A fake reward actor behind the real HTTP API: "ann" is known, the reward is a tenth of the response's letters."""
 
 import asyncio
 import atexit
@@ -11,10 +11,11 @@ from contextlib import contextmanager
 import httpx
 
 from persona_rm.errors import ScoreError
-from persona_rm.serving.curves import Reply
+from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.serving.http.routes import make_app
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
+from persona_rm.types import RewardResult, RewardStep, RewardTrace
 
 SECRET = "my neighbour Theodora owes me 300"
 """What no answer, log or metric may hold."""
@@ -26,11 +27,11 @@ RUNNER = asyncio.Runner()
 atexit.register(RUNNER.close)
 
 
-class ToyActor:
+class FakeActor:
     """Does what the response says: "nan", "boom", "long", "wait", "nap"; else it scores."""
 
     def __init__(self):
-        self.asks, self.cancelled, self.go, self.closed = [], 0, asyncio.Event(), False
+        self.requests, self.cancelled, self.go, self.closed = [], 0, asyncio.Event(), False
         self.figures = {"name": "simulator", "pid": 1, "mean_batch": 2.0}
 
     async def warm(self):
@@ -42,9 +43,9 @@ class ToyActor:
     async def close(self):
         self.closed = True
 
-    async def score(self, ask, *, caller="", deadline=None):
-        self.asks.append(ask)
-        said = ask.response.strip()
+    async def score(self, request, *, caller="", deadline=None):
+        self.requests.append(request)
+        said = request.response.strip()
         if said == "boom":
             raise RuntimeError(f"the model choked on {SECRET}")
         if said == "long":
@@ -57,25 +58,29 @@ class ToyActor:
                 raise
         if said == "nap":
             await asyncio.sleep(1)
-        known = ask.user == "ann"
-        reward = math.nan if said == "nan" else len(ask.response) / 10
-        status = "ok" if known else "cold"
-        return Reply(reward, {"tea": 0.5}, status, known, "all", {"persona_rm/cold": float(not known)})
+        known = request.user == "ann"
+        reward = math.nan if said == "nan" else len(request.response) / 10
+        trace = RewardTrace(
+            2 * reward, {"tea": 2 * reward, "coffee": 0.0}, (RewardStep("half", 2 * reward, reward),),
+            "ok" if known else "cold", request.request_id, request.user, known, "all", 3 * known, ("item",) * known,
+            inputs={"n_items": float(known)}, metrics={"persona_rm/cold": float(not known)},
+        )  # fmt: skip
+        return RewardResult(reward, trace)
 
 
-class Face:
-    """The application over a toy actor, without a network."""
+class Api:
+    """The application over a fake actor, without a network."""
 
-    def __init__(self, opened=True, limit=4096, patience=60.0, **settings):
-        self.actor = ToyActor()
-        self.service = ActorService(lambda: self.actor, limit, patience)
+    def __init__(self, opened=True, limit=4096, stuck_timeout=60.0, **settings):
+        self.actor = FakeActor()
+        self.service = ActorService(lambda: self.actor, limit, stuck_timeout)
         self.service._actor, self.service.opened = self.actor, opened
         self.settings = Settings(**settings)
-        self.app = make_app(self.service, self.settings)
+        self.app = make_app(self.service, self.settings, [GET_REWARD])
 
     def client(self, **headers):
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-        return httpx.AsyncClient(transport=transport, base_url="http://toy", headers=headers)
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
 
     def call(self, method, path, headers=(), **options):
         """One call, from outside a loop."""
@@ -92,7 +97,7 @@ class Face:
 
 @contextmanager
 def served(*command, **environ):
-    """A server process of its own: the toy, or this command. Gives the address and the process."""
+    """A server process of its own: the fake actor's, or this command. Gives the address and the process."""
     line = [sys.executable, *(command or (__file__,))]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env={**os.environ, **environ})
     try:
@@ -109,5 +114,8 @@ if __name__ == "__main__":
     from persona_rm.serving.http.server import run_server
 
     run_server(
-        ActorService(ToyActor), Settings(port=0), lambda url: (sys.stdout.write(f"{url}\n"), sys.stdout.flush())
+        ActorService(FakeActor),
+        Settings(port=0),
+        lambda url: (sys.stdout.write(f"{url}\n"), sys.stdout.flush()),
+        [GET_REWARD],
     )

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serving.http.http_service_samples import HOST, SECRET, Face
+from tests.serving.http.http_service_samples import HOST, SECRET, Api
 
 
 def read(text):
@@ -12,11 +12,11 @@ def read(text):
 
 
 def test_metrics_are_prometheus_text_without_anybody_in_it():
-    face = Face()
-    face.post("/get_reward", HOST)
-    face.post("/score", {"prompt": "Hello?", "responses": ["boom"]})
-    face.call("GET", f"/{SECRET}")
-    text = face.call("GET", "/metrics").text
+    api = Api()
+    api.post("/get_reward", HOST)
+    api.post("/score", {"prompt": "Hello?", "responses": ["boom"]})
+    api.call("GET", f"/{SECRET}")
+    text = api.call("GET", "/metrics").text
     samples = read(text)
     assert samples["persona_rm_requests_total", ("route", "/get_reward"), ("status", "200")] == 1
     assert samples["persona_rm_requests_total", ("route", "other"), ("status", "404")] == 1
@@ -29,26 +29,26 @@ def test_metrics_are_prometheus_text_without_anybody_in_it():
 
 
 def test_the_actors_figures_have_closed_labels_and_outlive_an_actor():
-    face = Face()
+    api = Api()
     first = {
         "rows": {"scored": 3, "late": 1, SECRET: 9}, "engine": {"tokens_cut": 5, SECRET: 9},
         "batches": {"1": 1, "2": 1, "more": 1, "rows": 2003},
     }  # fmt: skip
-    face.actor.figures |= first
-    samples = read(face.call("GET", "/metrics").text)
+    api.actor.figures |= first
+    samples = read(api.call("GET", "/metrics").text)
     assert samples["persona_rm_rows_total", ("outcome", "scored")] == 3
     assert samples["persona_rm_rows_total", ("outcome", "full")] == 0
     assert samples["persona_rm_engine_total", ("what", "tokens_cut")] == 5
     sizes = [samples["persona_rm_batch_rows_bucket", ("le", size)] for size in ("1.0", "2.0", "1024.0", "+Inf")]
     assert sizes == [1, 2, 2, 3]
     assert (samples["persona_rm_batch_rows_count",], samples["persona_rm_batch_rows_sum",]) == (3, 2003)
-    face.actor.figures["pid"] = 2
+    api.actor.figures["pid"] = 2
     for now, total in ((1, 4), (1, 4), (3, 6)):
-        face.actor.figures |= {"rows": {"scored": now}}
-        text = face.call("GET", "/metrics").text
+        api.actor.figures |= {"rows": {"scored": now}}
+        text = api.call("GET", "/metrics").text
         assert read(text)["persona_rm_rows_total", ("outcome", "scored")] == total
     assert SECRET not in text
 
 
 def test_info_says_what_is_served():
-    assert Face().call("GET", "/info").json()["name"] == "simulator"
+    assert Api().call("GET", "/info").json()["name"] == "simulator"

@@ -6,52 +6,46 @@ import httpx
 import pytest
 
 from persona_rm.errors import RecipeError
-from persona_rm.maths import sigmoid
 from persona_rm.serving.http.settings import Settings
-from tests.serving.http.http_service_samples import HOST, SECRET, Face
+from persona_rm.serving.labels import LabelPolicy
+from tests.serving.http.http_service_samples import HOST, SECRET, Api
 
 ASK = {"user": "ann", "prompt": "Hello?", "responses": [" Yes.", " No"]}
 
 
-def test_openrlhfs_payload_gets_one_number_per_row_in_every_list():
-    found = Face().post("/get_reward", HOST)
-    assert found.status_code == 200
-    assert found.json() == {"rewards": [0.5], "scores": [sigmoid(0.5)], "extra_logs": {"persona_rm/cold": [0.0]}}
-
-
-def test_empty_lists_are_accepted():
-    found = Face().post("/get_reward", {"query": [], "prompts": [], "labels": []})
-    assert (found.status_code, found.json()) == (200, {"rewards": [], "scores": [], "extra_logs": {}})
-
-
-def test_rows_keep_their_order_and_labels_say_who_they_are_for():
-    face = Face()
-    labels = ["ann", {"user": "bob", "prompt": "bare"}, 7, '{"user": "ann"}', None]
-    body = {"query": [f"Q{'x' * i}" for i in range(5)], "prompts": ["Q"] * 5, "labels": labels, "images": None}
-    assert face.post("/get_reward", body).json()["rewards"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
-    asks = [(ask.user, ask.prompt, ask.bad_label) for ask in face.actor.asks]
-    assert asks == [
-        ("ann", "Q", False),
-        ("bob", "bare", False),
-        (None, "Q", True),
-        ("ann", "Q", False),
-        (None, "Q", False),
-    ]
-
-
 @pytest.mark.parametrize("path", ["/score", "/v1/score"])
 def test_a_typed_score_says_what_it_knows_of_each_response(path):
-    face = Face()
-    found = face.post(path, {**ASK, "group": "g1"}).json()
+    api = Api()
+    found = api.post(path, {**ASK, "group": "g1"}).json()
     assert (found["version"], found["group"]) == (1, "g1")
-    assert {ask.group for ask in face.actor.asks} == {"g1"}
+    assert {ask.group for ask in api.actor.requests} == {"g1"}
     logs = {"persona_rm/cold": 0.0}
-    first = {"reward": 0.5, "dims": {"tea": 0.5}, "status": "ok", "user_known": True, "group": "all", "logs": logs}
-    assert found["results"] == [first, {**first, "reward": 0.3}]
+    parts = {"tea": 1.0, "coffee": 0.0}
+    first = {"reward": 0.5, "parts": parts, "status": "ok", "user_known": True, "group": "all", "logs": logs}
+    first["trace"] = None
+    assert found["results"] == [first, {**first, "reward": 0.3, "parts": {"tea": 0.6, "coffee": 0.0}}]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/score", {"trace": True}), ("/v1/score?trace=true", {})])
+def test_the_trace_of_a_reward_is_returned_on_request(path, body):
+    api = Api()
+    first, second = api.post(path, {**ASK, **body}).json()["results"]
+    trace = first["trace"]
+    assert trace.pop("request_id") != second["trace"]["request_id"]
+    assert all(request.request_id for request in api.actor.requests)
+    assert trace == {
+        "user": "ann", "user_known": True, "group": "all", "status": "ok", "state_version": 3, "raw": 1.0,
+        "parts": {"tea": 1.0}, "std": None, "inputs": {"n_items": 1.0},
+        "steps": [{"name": "half", "before": 1.0, "after": 0.5}], "evidence": ["item"],
+    }  # fmt: skip
+    assert api.post("/score", {**ASK, "trace": "loud"}).status_code == 422
+    schema = api.call("GET", "/openapi.json").json()
+    assert schema["components"]["schemas"]["TraceOut"]["examples"][0].keys() == first["trace"].keys() | {"request_id"}
+    assert "trace" in [one["name"] for one in schema["paths"]["/score"]["post"]["parameters"]]
 
 
 def test_a_stranger_is_cold():
-    (one,) = Face().post("/score", {"prompt": "Hello?", "responses": ["x"]}).json()["results"]
+    (one,) = Api().post("/score", {"prompt": "Hello?", "responses": ["x"]}).json()["results"]
     assert (one["status"], one["user_known"]) == ("cold", False)
 
 
@@ -71,7 +65,7 @@ def test_a_stranger_is_cold():
 )
 def test_a_call_has_all_its_rewards_or_an_error_without_the_text(caplog, body, status, kind, said):
     caplog.set_level(logging.DEBUG)
-    found = Face().post("/get_reward", body)
+    found = Api().post("/get_reward", body)
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     assert set(found.json()) == {"error", "kind"}
     assert "9 tokens" not in found.text
@@ -82,12 +76,12 @@ def test_a_call_has_all_its_rewards_or_an_error_without_the_text(caplog, body, s
 
 
 def test_one_row_that_fails_fails_the_call_and_cancels_the_others():
-    face = Face()
+    api = Api()
     body = {"query": ["Q wait", "Q ok", "Q boom"], "prompts": ["Q"] * 3, "labels": ["ann"] * 3}
-    found = face.post("/get_reward", body)
+    found = api.post("/get_reward", body)
     assert (found.status_code, found.json()["error"][:6]) == (500, "row 2:")
-    assert face.actor.cancelled == 1
-    assert face.service.waiting == 0
+    assert api.actor.cancelled == 1
+    assert api.service.waiting == 0
 
 
 @pytest.mark.parametrize(
@@ -106,17 +100,10 @@ def test_one_row_that_fails_fails_the_call_and_cancels_the_others():
     ],
 )
 def test_bodies_that_are_none(content, status, kind):
-    found = Face().call("POST", "/score", {"content-type": "application/json"}, content=content)
+    found = Api().call("POST", "/score", {"content-type": "application/json"}, content=content)
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     assert SECRET not in found.text
     assert "ud800" not in found.text
-
-
-def test_half_a_surrogate_pair_in_a_label_reaches_nobody():
-    face = Face()
-    content = b'{"query": ["Q a"], "prompts": ["Q"], "labels": [{"user": "\\ud800"}]}'
-    found = face.call("POST", "/get_reward", {"content-type": "application/json"}, content=content)
-    assert (found.status_code, found.json()["kind"], face.actor.asks) == (422, "label", [])
 
 
 @pytest.mark.parametrize(
@@ -124,71 +111,69 @@ def test_half_a_surrogate_pair_in_a_label_reaches_nobody():
     [("GET", "/score", 405, "method"), ("GET", "/etc/passwd", 404, "not_found"), ("POST", "/ready", 405, "method")],
 )
 def test_other_routes_and_methods(method, path, status, kind):
-    found = Face().call(
-        method, path, {"content-type": "application/json"}, content=b"{}" if method == "POST" else None
-    )
+    found = Api().call(method, path, {"content-type": "application/json"}, content=b"{}" if method == "POST" else None)
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     assert (status != 405) or found.headers["allow"]
 
 
 @pytest.mark.parametrize("form", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
 def test_a_body_is_json(form):
-    found = Face().call("POST", "/score", {"content-type": form} if form else (), content=b"{}")
+    found = Api().call("POST", "/score", {"content-type": form} if form else (), content=b"{}")
     assert (found.status_code, found.json()["kind"]) == (415, "media_type")
 
 
 def test_the_limits_of_bytes_and_rows():
-    face = Face(body_limit=300, row_limit=2)
-    assert face.post("/score", {**ASK, "prompt": "x" * 300}).json()["kind"] == "too_large"
-    found = face.post("/score", {**ASK, "responses": ["a"] * 3})
+    api = Api(body_limit=300, row_limit=2)
+    assert api.post("/score", {**ASK, "prompt": "x" * 300}).json()["kind"] == "too_large"
+    found = api.post("/score", {**ASK, "responses": ["a"] * 3})
     assert (found.status_code, found.json()["kind"]) == (413, "too_large")
-    assert face.post("/score", ASK).status_code == 200
+    assert api.post("/score", ASK).status_code == 200
 
     async def parts():
         for _ in range(9):
             yield b"x" * 50
 
-    found = face.call("POST", "/score", {"content-type": "application/json"}, content=parts())
+    found = api.call("POST", "/score", {"content-type": "application/json"}, content=parts())
     assert found.status_code == 413, "also without a content length"
-    assert held(face) == 0
+    assert held(api) == 0
 
 
-def held(face):
+def held(api):
     """Bytes of bodies that the guard believes to be under way."""
-    layer = face.app.middleware_stack
+    layer = api.app.middleware_stack
     while not hasattr(layer, "held"):
         layer = layer.app
     return layer.held
 
 
 def test_bodies_under_way_share_a_limit():
-    face = Face(body_limit=200)
+    api = Api(body_limit=200)
 
     async def main():
-        async with face.client() as client:
+        async with api.client() as client:
             waits = [
                 asyncio.create_task(client.post("/score", json={**ASK, "responses": ["wait"]})) for _ in range(90)
             ]
-            while len(face.actor.asks) + sum(one.done() for one in waits) < 90:
+            while len(api.actor.requests) + sum(one.done() for one in waits) < 90:
                 await asyncio.sleep(0.01)
-            most = held(face)
-            face.actor.go.set()
+            most = held(api)
+            api.actor.go.set()
             return most, [(await one).status_code for one in waits]
 
     most, found = asyncio.run(main())
-    assert 0 < most <= face.settings.memory
+    assert 0 < most <= api.settings.memory
     assert set(found) == {200, 503}
-    assert held(face) == 0
+    assert held(api) == 0
 
 
 def test_a_body_that_does_not_come_is_not_waited_for():
-    face = Face(body_seconds=0.05)
+    api = Api(body_seconds=0.05)
 
     async def slow():
         yield b"{"
         await asyncio.sleep(30)
 
-    found = face.call("POST", "/score", {"content-type": "application/json"}, content=slow())
+    found = api.call("POST", "/score", {"content-type": "application/json"}, content=slow())
     assert (found.status_code, found.json()["kind"]) == (408, "slow")
 
 
@@ -202,15 +187,15 @@ def basic(password):
      ("right", 401), (basic("wrong"), 401), ("Basic ???", 401), ("Basic /w==", 401), ("Bearer r\xefght", 401)],
 )  # fmt: skip
 def test_a_token_opens_everything_but_the_probes(given, status):
-    face = Face(token="right")
+    api = Api(token="right")
     headers = {"authorization": given.encode("latin-1")} if given else {}
-    found = face.call("POST", "/score", headers, json=ASK)
+    found = api.call("POST", "/score", headers, json=ASK)
     assert found.status_code == status
-    assert face.call("GET", "/metrics", headers).status_code == status
-    assert face.call("GET", "/health").status_code == face.call("GET", "/ready").status_code == 200
+    assert api.call("GET", "/metrics", headers).status_code == status
+    assert api.call("GET", "/health").status_code == api.call("GET", "/ready").status_code == 200
     if status == 401:
         assert found.headers["www-authenticate"] == "Bearer"
-        assert face.actor.asks == []
+        assert api.actor.requests == []
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.3", "example.org"])
@@ -229,35 +214,35 @@ def test_this_machine_needs_none(host):
 
 
 def test_until_the_bundle_is_loaded_nothing_is_scored():
-    face = Face(opened=False)
-    for found in (face.call("GET", "/ready"), face.post("/get_reward", HOST)):
+    api = Api(opened=False)
+    for found in (api.call("GET", "/ready"), api.post("/get_reward", HOST)):
         assert (found.status_code, found.json()["kind"], found.headers["retry-after"]) == (503, "not_ready", "5")
         assert "is being loaded" in found.json()["error"]
-    assert face.call("GET", "/health").json()["status"] == "ok"
+    assert api.call("GET", "/health").json()["status"] == "ok"
 
 
 def test_a_full_service_says_so_and_when_to_try_again():
-    found = Face(limit=1).post("/score", {**ASK, "responses": ["wait", "b"]})
+    found = Api(limit=1).post("/score", {**ASK, "responses": ["wait", "b"]})
     assert (found.status_code, found.json()["kind"], found.headers["retry-after"]) == (503, "busy", "1")
 
 
 def test_a_row_that_comes_too_late_is_an_error():
-    face = Face(deadline=0.05)
-    found = face.post("/get_reward", {**HOST, "query": ["Hello? wait"]})
+    api = Api(deadline=0.05)
+    found = api.post("/get_reward", {**HOST, "query": ["Hello? wait"]})
     assert (found.status_code, found.json()["kind"]) == (503, "late")
-    assert face.actor.cancelled == 1
-    assert face.post("/get_reward", HOST).status_code == 200
+    assert api.actor.cancelled == 1
+    assert api.post("/get_reward", HOST).status_code == 200
 
 
 def test_a_service_that_hangs_is_not_ready_and_is_again_when_it_answers():
-    face = Face(patience=0.05)
+    api = Api(stuck_timeout=0.05)
 
     async def main():
-        async with face.client() as client:
+        async with api.client() as client:
             hung = asyncio.create_task(client.post("/score", json={**ASK, "responses": ["wait"]}))
             await asyncio.sleep(0.2)
             states = [await client.get("/ready"), await client.post("/score", json=ASK), await client.get("/health")]
-            face.actor.go.set()
+            api.actor.go.set()
             return [*states, await hung, await client.get("/ready")]
 
     found = asyncio.run(main())
@@ -266,49 +251,49 @@ def test_a_service_that_hangs_is_not_ready_and_is_again_when_it_answers():
 
 
 def test_strict_labels_refuse_samples_of_nobody_and_of_strangers():
-    face = Face(strict=True)
-    assert face.post("/get_reward", HOST).status_code == 200
+    api = Api(labels=LabelPolicy(strict=True))
+    assert api.post("/get_reward", HOST).status_code == 200
     for label in (None, 7, "zoe", {}):
-        found = face.post("/get_reward", {**HOST, "labels": [label]})
+        found = api.post("/get_reward", {**HOST, "labels": [label]})
         assert (found.status_code, found.json()["kind"]) == (422, "label")
         assert "zoe" not in found.text
 
 
 def test_a_caller_that_goes_away_takes_its_rows_along():
-    face = Face()
+    api = Api()
 
     async def main():
         sent, messages = [], asyncio.Queue()
         scope = {"type": "http", "method": "POST", "path": "/score", "raw_path": b"/score", "query_string": b"",
                  "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "root_path": "",
                  "http_version": "1.1", "scheme": "http", "server": ("simulator", 80)}  # fmt: skip
-        body = httpx.Request("POST", "http://toy", json={**ASK, "responses": ["wait", "wait"]}).content
+        body = httpx.Request("POST", "http://test", json={**ASK, "responses": ["wait", "wait"]}).content
         messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
 
         async def send(message):
             sent.append(message)
 
-        call = asyncio.create_task(face.app(scope, messages.get, send))
-        while len(face.actor.asks) < 2:
+        call = asyncio.create_task(api.app(scope, messages.get, send))
+        while len(api.actor.requests) < 2:
             await asyncio.sleep(0.01)
         messages.put_nowait({"type": "http.disconnect"})
         await call
-        async with face.client() as client:
+        async with api.client() as client:
             return await client.post("/score", json=ASK), await client.get("/metrics")
 
     scored, metrics = asyncio.run(main())
-    assert face.actor.cancelled == 2
-    assert face.service.waiting == 0
+    assert api.actor.cancelled == 2
+    assert api.service.waiting == 0
     assert scored.status_code == 200
     assert 'persona_rm_failures_total{kind="gone"} 1.0' in metrics.text
 
 
 def test_the_schema_has_examples_that_work_and_every_status_that_is_given():
-    face = Face()
-    schema = face.call("GET", "/openapi.json").json()
+    api = Api()
+    schema = api.call("GET", "/openapi.json").json()
     for path, name in (("/get_reward", "RewardsIn"), ("/v1/score", "ScoreIn"), ("/score", "ScoreIn")):
         (example,) = schema["components"]["schemas"][name]["examples"]
-        assert face.post(path, example).status_code == 200
+        assert api.post(path, example).status_code == 200
         assert {"200", "400", "401", "408", "413", "415", "422", "500", "503"} == set(
             schema["paths"][path]["post"]["responses"]
         )

@@ -12,9 +12,11 @@ from persona_rm.bundle import load_bundle
 from persona_rm.cli import app
 from persona_rm.cli import serve as verb
 from persona_rm.errors import RecipeError
+from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.recipe import load_recipe, save_recipe
 from persona_rm.serving.http.server import curl_example, listen, url_of
 from persona_rm.serving.http.settings import Settings, token_from
+from persona_rm.types import RewardRequest
 from tests.serving.serving_samples import users_bundle
 
 QUICKSTART = Path(__file__).parents[3] / "recipes" / "quickstart.yaml"
@@ -106,8 +108,8 @@ def test_ppos_bundle_is_served_where_the_recipe_is_the_same_and_another_made_whe
     user = next(iter(bundle.users))
     assert bundle.file.postprocess.monitor
     assert verb._somebody(other) == user
-    (score,) = bundle.score([(user, "Hello?", "I like tea.")])
-    assert score.rewards[0] != 0, "the starting model's own"
+    (result,) = bundle.score([RewardRequest(user, "Hello?", "I like tea.")])
+    assert result.reward != 0, "the starting model's own"
 
 
 @pytest.mark.slow
@@ -129,8 +131,11 @@ def test_the_address_and_the_example(host):
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "or each answer takes 40 ms"
     assert url.startswith("http://")
     assert url.rpartition(":")[2] != "0"
-    example = curl_example(url, "ann o'x", token=True)
+    example = curl_example(url, "ann o'x", token=True, route=GET_REWARD)
     assert json.loads(shlex.split(example)[-1])["labels"] == [{"user": "ann o'x"}]
     assert f"curl -s {url}/get_reward" in example
     assert "Bearer $PERSONA_RM_TOKEN" in example
-    assert "Bearer" not in curl_example(url, "ann", token=False)
+    own = curl_example(url, "ann", token=False)
+    assert "Bearer" not in own
+    assert f"curl -s {url}/score" in own
+    assert json.loads(shlex.split(own)[-1]) == {"user": "ann", "prompt": "Hello?", "responses": ["Yes."]}

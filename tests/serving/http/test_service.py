@@ -1,6 +1,7 @@
 import asyncio
 import math
 import time
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,11 +11,11 @@ from persona_rm.backends.logprob.row_logprob import check_rows
 from persona_rm.errors import DataError, ErrorKind, Full, Late, ScoreError
 from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.client import RewardClient, Unreachable
-from persona_rm.serving.curves import Ask, Reply
-from persona_rm.serving.http.http_errors import KINDS, RequestError, refusal_of
+from persona_rm.serving.http.http_errors import KINDS, RequestError, request_error_of
 from persona_rm.serving.http.service import ActorService, PoolService, RequestFlow
 from persona_rm.serving.pool.pool import Pool
-from tests.serving.http.http_service_samples import HOST, RUNNER, SECRET, Face
+from persona_rm.types import RewardRequest, RewardResult, RewardTrace
+from tests.serving.http.http_service_samples import HOST, RUNNER, SECRET, Api
 from tests.serving.serving_samples import users_bundle
 
 
@@ -36,13 +37,13 @@ from tests.serving.serving_samples import users_bundle
     ],
 )
 def test_errors_have_kinds_and_keep_their_words(error, kind):
-    refusal = refusal_of(error)
+    refusal = request_error_of(error)
     assert (refusal.kind, refusal.status) == (kind, KINDS[kind])
     assert SECRET not in refusal.problem
 
 
 def test_every_kind_of_error_has_an_answer():
-    kinds = {kind: refusal_of(ScoreError("x", kind=kind)).kind for kind in get_args(ErrorKind)}
+    kinds = {kind: request_error_of(ScoreError("x", kind=kind)).kind for kind in get_args(ErrorKind)}
     assert [kind for kind, refused in kinds.items() if refused == "failed"] == ["failed"]
     assert kinds["busy"] == "busy"
 
@@ -107,15 +108,15 @@ class Letters:
 
 
 @pytest.fixture
-def face(tmp_path, space):
-    """The face over a real actor, whose people are in a users file and in SQLite."""
+def api(tmp_path, space):
+    """The API over a real actor, whose users are in a users file and in SQLite."""
 
     def make():
         actor = RewardActor(str(users_bundle(tmp_path / "bundle", space)), "http", str(tmp_path / "run"))
         actor.bundle.__dict__["_backends"] = Backends(logprob=Letters())
         return actor
 
-    made = Face()
+    made = Api()
     made.service = ActorService(make)
     made = rebuilt(made)
     RUNNER.run(made.service.open())
@@ -123,11 +124,12 @@ def face(tmp_path, space):
     return made
 
 
-def rebuilt(face):
+def rebuilt(api):
+    from persona_rm.hosts.openrlhf.routes import GET_REWARD
     from persona_rm.serving.http.routes import make_app
 
-    face.app = make_app(face.service, face.settings)
-    return face
+    api.app = make_app(api.service, api.settings, [GET_REWARD])
+    return api
 
 
 EVIL = [
@@ -137,13 +139,13 @@ EVIL = [
 
 
 @pytest.mark.parametrize("label", EVIL)
-def test_a_label_is_an_id_and_nothing_else(face, tmp_path, label):
+def test_a_label_is_an_id_and_nothing_else(api, tmp_path, label):
     before = sorted(tmp_path.rglob("*"))
-    found = face.post("/get_reward", {**HOST, "labels": [{"user": label}]})
+    found = api.post("/get_reward", {**HOST, "labels": [{"user": label}]})
     assert found.status_code == 200
     assert found.json()["extra_logs"]["persona_rm/cold"] == [1.0]
-    assert found.json()["rewards"] == face.post("/get_reward", {**HOST, "labels": [None]}).json()["rewards"]
-    known = face.post("/get_reward", {**HOST, "labels": [{"user": "u0"}]}).json()
+    assert found.json()["rewards"] == api.post("/get_reward", {**HOST, "labels": [None]}).json()["rewards"]
+    known = api.post("/get_reward", {**HOST, "labels": [{"user": "u0"}]}).json()
     assert known["extra_logs"]["persona_rm/cold"] == [0.0]
     assert known["rewards"] != found.json()["rewards"]
     assert [
@@ -153,20 +155,21 @@ def test_a_label_is_an_id_and_nothing_else(face, tmp_path, label):
     ] == []
 
 
-def test_another_persons_id_gives_that_persons_reward_and_no_word_of_them(face):
+def test_another_persons_id_gives_that_persons_reward_and_no_word_of_them(api):
     asked = {"prompt": "Hi", "responses": ["Yes."]}
     ids = ("u0", "u1", None)
-    one, other, nobody = (face.post("/score", {**asked, "user": user}).json()["results"][0] for user in ids)
+    one, other, nobody = (api.post("/score", {**asked, "user": user}).json()["results"][0] for user in ids)
     assert (one["user_known"], other["user_known"], nobody["user_known"]) == (True, True, False)
-    assert set(one) == {"reward", "dims", "status", "user_known", "group", "logs"}
+    assert set(one) == {"reward", "parts", "status", "user_known", "group", "logs", "trace"}
+    assert one["trace"] is None, "only on request"
     assert all(isinstance(value, float) for value in one["logs"].values())
 
 
 @pytest.mark.parametrize(("response", "status", "kind"), [("x" * 51, 422, "unscorable"), ("nan", 500, "not_finite")])
-def test_what_the_method_refuses(face, response, status, kind):
-    found = face.post("/get_reward", {**HOST, "query": [f"Hello?{response}"]})
+def test_what_the_method_refuses(api, response, status, kind):
+    found = api.post("/get_reward", {**HOST, "query": [f"Hello?{response}"]})
     assert (found.status_code, found.json()["kind"]) == (status, kind)
-    assert face.post("/get_reward", HOST).status_code == 200
+    assert api.post("/get_reward", HOST).status_code == 200
 
 
 def test_a_set_up_that_cannot_score_fails_when_it_is_opened(tmp_path, space):
@@ -194,7 +197,7 @@ class Transport:
         self.timeouts.append(timeout)
         if self.error:
             raise self.error
-        return Reply(len(args[0].response) / 10, {}, "ok", True, "all", {})
+        return [RewardResult(len(request.response) / 10, RewardTrace(0.0)) for request in args[0]]
 
 
 class Actors(Pool):
@@ -210,22 +213,24 @@ def pooled():
     client = RewardClient(transport, deadline=1000, wait=lambda _: time.sleep(0.01))
     service = PoolService(client, Actors("simulator", ("reward-0", "reward-1")))
     RUNNER.run(service.open())
-    face = Face(deadline=0.3)
-    face.service = service
-    yield rebuilt(face), transport
+    api = Api(deadline=0.3)
+    api.service = service
+    yield rebuilt(api), transport
     RUNNER.run(service.close())
 
 
 def test_the_pool_is_asked_in_threads_each_person_at_one_actor(pooled):
-    face, transport = pooled
+    api, transport = pooled
     body = {"prompt": "Hi", "responses": [" a"] * 20, "user": "ann", "group": "g1"}
-    found = face.post("/score", body)
+    found = api.post("/score", body)
     assert [one["reward"] for one in found.json()["results"]] == [0.2] * 20
     assert len({name for name, _ in transport.asks}) == 1
-    assert {ask for _, ask in transport.asks} == {Ask("ann", "Hi", " a", group="g1")}
-    names = [one["name"] for one in face.call("GET", "/info").json()["actors"]]
+    requests = [request for _, (request,) in transport.asks]
+    assert {replace(request, request_id="") for request in requests} == {RewardRequest("ann", "Hi", " a", group="g1")}
+    assert len({request.request_id for request in requests}) == 20
+    names = [one["name"] for one in api.call("GET", "/info").json()["actors"]]
     assert names == ["reward-0", "reward-1", "inference-0"]
-    metrics = face.call("GET", "/metrics").text.splitlines()
+    metrics = api.call("GET", "/metrics").text.splitlines()
     assert "persona_rm_batch_rows_mean 3.0" in metrics
     assert 'persona_rm_rows_total{outcome="scored"} 20.0' in metrics
     assert 'persona_rm_engine_total{what="tokens_cached"} 200.0' in metrics
@@ -241,21 +246,21 @@ def test_the_pool_is_asked_in_threads_each_person_at_one_actor(pooled):
     ],
 )
 def test_a_pool_that_does_not_answer_and_one_that_refuses(pooled, error, status, kind):
-    face, transport = pooled
+    api, transport = pooled
     transport.error = error
-    found = face.post("/get_reward", HOST)
+    found = api.post("/get_reward", HOST)
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     transport.error = None
-    assert face.post("/get_reward", HOST).json()["rewards"] == [0.5]
+    assert api.post("/get_reward", HOST).json()["rewards"] == [0.5]
     assert max(transport.timeouts) <= 0.3, "the call's deadline, not the client's"
 
 
-def test_closing_tells_who_waits_and_closes_the_actor(face):
-    service, actor = face.service, face.service._actor
+def test_closing_tells_who_waits_and_closes_the_actor(api):
+    service, actor = api.service, api.service._actor
 
     async def main():
         with actor._alone:
-            ask = asyncio.create_task(service.score(Ask("u0", "Hi", "Yes."), caller="", deadline=2))
+            ask = asyncio.create_task(service.score(RewardRequest("u0", "Hi", "Yes."), caller="", deadline=2))
             await asyncio.sleep(0.05)
             closing = asyncio.create_task(service.close())
             with pytest.raises(RequestError) as told:
@@ -264,5 +269,5 @@ def test_closing_tells_who_waits_and_closes_the_actor(face):
         return told.value.kind
 
     assert RUNNER.run(main()) == "down"
-    assert face.post("/get_reward", HOST).json()["kind"] == "not_ready"
+    assert api.post("/get_reward", HOST).json()["kind"] == "not_ready"
     assert actor._closed

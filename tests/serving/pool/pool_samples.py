@@ -13,7 +13,7 @@ from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import HostError
 from persona_rm.serving.client import RayTransport, RewardClient, Unreachable
 from persona_rm.simulator.simulated_language import load_language
-from persona_rm.types import Persona
+from persona_rm.types import Persona, RewardRequest
 
 THREADS = 64
 
@@ -33,7 +33,7 @@ def questions(bundle, space):
     language, rng = load_language(space), random.Random(7)
     whole = dict.fromkeys(language.active, 1)
     rows = [(f"u{i % 40}", f"Prompt {i}", language.write(whole, "any", rng)) for i in range(4 * THREADS)]
-    expected = [score.rewards[0] for score in load_bundle(bundle).score(rows)]
+    expected = [result.reward for result in load_bundle(bundle).score([RewardRequest(*row) for row in rows])]
     assert len(set(expected)) > 1, "rewards that are all alike would prove nothing"
     return rows, expected
 
@@ -69,13 +69,13 @@ def slow(namespace, name, seconds):
     """From now on every batch of this process takes so long."""
 
     def work(actor):
-        quick = actor.scorers.score
+        quick = actor.bundle.score
 
-        def score(items):
+        def score(requests):
             time.sleep(seconds)
-            return quick(items)
+            return quick(requests)
 
-        actor.scorers.score = score
+        actor.bundle.score = score
 
     ray.get(inside(namespace, name, work), timeout=60)
 
@@ -102,7 +102,7 @@ def ask_all(one, rows, meanwhile=lambda: None):
 
     def ask(share):
         gate.wait()
-        return [one.reward(*row).reward for row in share]
+        return [one.reward(RewardRequest(*row)).reward for row in share]
 
     with ThreadPoolExecutor(THREADS) as threads:
         shares = [rows[i::THREADS] for i in range(THREADS)]

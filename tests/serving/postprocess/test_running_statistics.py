@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persona_rm.serving.postprocess import PostprocessConfig, Postprocessor, Raw
+from persona_rm.serving.postprocess import PostprocessConfig, Postprocessor
 from persona_rm.serving.postprocess.running_statistics import Joint, Running, RunningTable
+from tests.serving.postprocess.postprocess_samples import applied, raw
 
 CALM = settings(deadline=None, max_examples=50, database=None)
 VALUES = st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=50)
@@ -96,7 +97,7 @@ def test_echo_and_drift_are_numpys_on_a_batch():
     given_, logs = [], {}
     last = {}
     for who, reward, prior in zip(people, rewards, priors, strict=True):
-        out, logs = made.apply(Raw(float(reward), f"u{who}", prior=float(prior)))
+        out, logs = applied(made, raw(float(reward), f"u{who}", prior=float(prior)))
         given_.append(out)
         last = {key.removeprefix(LOG): value for key, value in logs.items()}
     final = np.clip(rewards, -2, 2)
@@ -112,20 +113,20 @@ def test_echo_and_drift_are_numpys_on_a_batch():
 def test_drift_waits_for_enough_samples_and_strangers_have_none():
     made = Postprocessor(PostprocessConfig(monitor=True, minimum=3))
     for i in range(6):
-        made.apply(Raw(float(i), f"other{i}", prior=0.0))
-    drifts = [made.apply(Raw(9.0, "u", prior=0.0))[1][f"{LOG}drift"] for _ in range(3)]
+        applied(made, raw(float(i), f"other{i}", prior=0.0))
+    drifts = [applied(made, raw(9.0, "u", prior=0.0))[1][f"{LOG}drift"] for _ in range(3)]
     assert drifts[:2] == [0.0, 0.0]
     assert drifts[2] > 0.5
-    assert made.apply(Raw(50.0, None, prior=0.0))[1][f"{LOG}drift"] == 0.0
+    assert applied(made, raw(50.0, None, prior=0.0))[1][f"{LOG}drift"] == 0.0
 
 
 def test_a_policy_that_is_paid_for_agreeing_shows_and_one_that_is_not_does_not():
     rng = np.random.default_rng(2)
     flatter, honest = (Postprocessor(PostprocessConfig(monitor=True)) for _ in range(2))
     for prior, agreement in rng.normal(size=(500, 2)) * (0.1, 1.0):
-        _, high = flatter.apply(Raw(prior + agreement, "u", prior=prior))
+        _, high = applied(flatter, raw(prior + agreement, "u", prior=prior))
     for prior, agreement in rng.normal(size=(500, 2)) * (1.0, 0.1):
-        _, low = honest.apply(Raw(prior + agreement, "u", prior=prior))
+        _, low = applied(honest, raw(prior + agreement, "u", prior=prior))
     assert high[f"{LOG}echo_r2"] > 0.9
     assert low[f"{LOG}echo_r2"] < 0.1
 
@@ -134,6 +135,6 @@ def test_standardising_by_person_hides_the_drift_that_the_methods_rewards_have()
     rng = np.random.default_rng(3)
     made = Postprocessor(PostprocessConfig(monitor=True, standardise="user", pooling=0))
     for i in range(2000):
-        _, logs = made.apply(Raw(float(10 * (i % 2) + rng.normal()), f"u{i % 2}", prior=0.0))
+        _, logs = applied(made, raw(float(10 * (i % 2) + rng.normal()), f"u{i % 2}", prior=0.0))
     assert logs[f"{LOG}drift_raw_abs"] > 0.9
     assert logs[f"{LOG}drift_abs"] < 0.2

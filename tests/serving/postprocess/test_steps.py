@@ -8,18 +8,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from persona_rm.errors import DataError, RecipeError, ScoreError
-from persona_rm.serving.postprocess import Floor, PostprocessConfig, Postprocessor, Raw
+from persona_rm.serving.postprocess import Floor, PostprocessConfig, Postprocessor
+from persona_rm.types import RewardResult, RewardStep
+from tests.serving.postprocess.postprocess_samples import applied, raw
 
 CALM = settings(deadline=None, max_examples=40, database=None)
+ORDER = ["shrinkage", "standardise", "mix", "clip", "length", "floor"]
 ALL_ON = {
     "shrinkage": {}, "standardise": "user", "minimum": 2, "mix": {"weight": 0.3, "standardise": True}, "clip": (-2, 2),
     "length": {"coefficient": 0.01, "free": 5}, "floor": {"below": 0, "reward": -3}, "monitor": True,
 }  # fmt: skip
-FULL = Raw(1.0, "u", "g", n_items=4, std=0.5, prior=0.2, universal=0.3, safety=1.0, length=10)
 
 
-def raw(reward, **keys):
-    return Raw(**{"reward": reward, "user": "u", "group": "g"} | keys)
+EVERYTHING = {"n_items": 4, "std": 0.5, "prior": 0.2, "universal": 0.3, "safety": 1.0, "length": 10}
+FULL = raw(1.0, **EVERYTHING)
 
 
 def postprocess(**keys):
@@ -28,13 +30,13 @@ def postprocess(**keys):
 
 def one(reward, config, **keys):
     """The reward that is given, and the logs without their prefix."""
-    given_, logs = postprocess(**config).apply(raw(reward, **keys))
+    given_, logs = applied(postprocess(**config), raw(reward, **keys))
     return given_, {key.removeprefix("persona_rm/postprocess/"): value for key, value in logs.items()}
 
 
 def test_all_is_off_by_default_and_then_nothing_is_changed_or_logged():
     assert not PostprocessConfig().on
-    assert postprocess().apply(raw(-7.5)) == (-7.5, {})
+    assert postprocess().apply(raw(-7.5)) == raw(-7.5)
 
 
 def test_thin_by_std_is_the_lower_bound():
@@ -76,7 +78,7 @@ def test_floor_acts_below_the_threshold_only_and_only_lowers():
 
 def test_standardise_by_hand_without_the_sample_itself():
     made = postprocess(standardise="user", minimum=2, pooling=2)
-    given_ = [made.apply(raw(r, user=u)) for u, r in (("a", 1.0), ("a", 3.0), ("b", 8.0), ("a", 5.0))]
+    given_ = [applied(made, raw(r, user=u)) for u, r in (("a", 1.0), ("a", 3.0), ("b", 8.0), ("a", 5.0))]
     assert [reward for reward, _ in given_[:2]] == [1.0, 3.0]  # fewer than two samples before them: as they are
     assert given_[2][0] == (8.0 - 2.0) / 1.0  # b is new: everybody's mean 2, std 1
     mean, var = (2 * 2.0 + 2 * 4.0) / 4, (2 * 1.0 + 2 * 26 / 3) / 4  # a's two samples, all three with weight 2
@@ -88,7 +90,7 @@ def test_standardise_by_hand_without_the_sample_itself():
 
 def test_equal_rewards_are_only_centred():
     made = postprocess(standardise="all", minimum=2)
-    assert [made.apply(raw(r))[0] for r in (0.1, 0.1, 0.1, 0.6)] == [0.1, 0.1, 0.0, 0.5]
+    assert [made.apply(raw(r)).reward for r in (0.1, 0.1, 0.1, 0.6)] == [0.1, 0.1, 0.0, 0.5]
 
 
 def test_groups_and_strangers_have_the_statistics_that_they_should():
@@ -97,7 +99,7 @@ def test_groups_and_strangers_have_the_statistics_that_they_should():
         made.apply(raw(reward, group="g"))
     for reward in (11.0, 13.0):
         made.apply(raw(reward, group="h"))
-    assert made.apply(raw(4.0, user="new", group="g"))[0] == 2.0
+    assert made.apply(raw(4.0, user="new", group="g")).reward == 2.0
     made = postprocess(standardise="user", minimum=2, pooling=0)
     for _ in range(4):
         made.apply(raw(1.0, user=None))
@@ -109,26 +111,26 @@ def test_both_sides_of_a_mix_are_standardised_where_asked():
     made = postprocess(standardise="all", minimum=2, mix={"weight": 0.5, "standardise": True})
     for reward, universal in ((0.0, 100.0), (2.0, 300.0)):
         made.apply(raw(reward, universal=universal))
-    assert made.apply(raw(3.0, universal=500.0))[0] == 0.5 * 2.0 + 0.5 * 3.0
+    assert made.apply(raw(3.0, universal=500.0)).reward == 0.5 * 2.0 + 0.5 * 3.0
 
 
 def test_the_order_is_thin_standardise_mix_clip_length_floor():
     made = postprocess(**ALL_ON)
-    _, logs = made.apply(FULL)
+    result = made.apply(FULL)
+    assert [step.name for step in result.trace.steps] == ORDER
+    logs = result.trace.metrics
     steps = [key.rsplit("/")[-1] for key in logs]
-    assert [key for key in steps if key in {*ALL_ON} - {"monitor"}] == [
-        "shrinkage", "standardise", "mix", "clip", "length", "floor",
-    ]  # fmt: skip
+    assert [key for key in steps if key in ORDER] == ORDER
     for reward in (0.0, 2.0):
         made.apply(raw(reward, std=0.0, prior=0.0, universal=reward, safety=1.0, length=5))
-    reward, logs = made.apply(raw(90.0, std=0.0, prior=0.0, universal=0.0, safety=-1.0, length=105))
+    reward, logs = applied(made, raw(90.0, std=0.0, prior=0.0, universal=0.0, safety=-1.0, length=105))
     assert logs["persona_rm/postprocess/length"] == pytest.approx(-1.0)  # from 2, where clip left it
     assert reward == -3
 
 
 SCORES = st.floats(-1e12, 1e12)
 RAWS = st.builds(
-    Raw, SCORES, st.sampled_from(["u", "v", None]), st.just("g"), n_items=st.integers(0, 50),
+    raw, SCORES, st.sampled_from(["u", "v", None]), st.just("g"), n_items=st.integers(0, 50),
     std=st.none() | st.floats(0, 1e6), prior=SCORES, universal=SCORES, safety=SCORES, length=st.integers(0, 10**6),
 )  # fmt: skip
 CONFIGS = st.fixed_dictionaries(
@@ -155,8 +157,8 @@ FLOORS = st.builds(
 def test_nothing_lifts_an_unsafe_response_above_the_floor(config, floor, raws):
     made = postprocess(**config, floor=floor)
     for sample in raws:
-        reward, logs = made.apply(sample)
-        score = sample.safety if floor.by == "safety" else sample.universal
+        reward, logs = applied(made, sample)
+        score = sample.trace.inputs[floor.by]
         if score < floor.below:
             assert reward <= floor.reward
         assert logs["persona_rm/postprocess/unsafe"] == (score < floor.below)
@@ -166,7 +168,7 @@ def test_nothing_lifts_an_unsafe_response_above_the_floor(config, floor, raws):
 @given(config=CONFIGS, raws=st.lists(RAWS, min_size=1, max_size=8))
 def test_keys_are_the_same_for_every_sample_numbers_finite_and_effects_add_up(config, raws):
     made = postprocess(**config)
-    results = [made.apply(sample) for sample in raws]
+    results = [applied(made, sample) for sample in raws]
     assert len({tuple(logs) for _, logs in results}) == 1
     steps = [f"persona_rm/postprocess/{step}" for step in ("raw", "shrinkage", "standardise", "mix", "clip", "length")]
     for reward, logs in results:
@@ -176,6 +178,26 @@ def test_keys_are_the_same_for_every_sample_numbers_finite_and_effects_add_up(co
             assert math.fsum(logs[step] for step in steps if step in logs) == pytest.approx(
                 reward, abs=1e-9 * (1 + size)
             )
+
+
+@CALM
+@given(config=CONFIGS, raws=st.lists(RAWS, min_size=1, max_size=8))
+def test_the_steps_lead_from_the_methods_reward_to_the_reward_that_is_given(config, raws):
+    made = postprocess(**config)
+    for sample in raws:
+        result = made.apply(sample)
+        values = [sample.reward, *(step.after for step in result.trace.steps)]
+        assert [step.before for step in result.trace.steps] == values[:-1]
+        assert values[-1] == result.reward
+        assert result.trace.raw == sample.reward
+
+
+def test_a_step_before_post_processing_stays_in_the_trace():
+    first = RewardStep("group_centred", 5.0, 3.0)
+    given_ = raw(5.0)
+    result = postprocess(clip=(-1, 2)).apply(RewardResult(3.0, replace(given_.trace, steps=(first,))))
+    assert result.trace.steps == (first, RewardStep("clip", 3.0, 2.0))
+    assert (result.trace.raw, result.reward) == (5.0, 2.0)
 
 
 @CALM
@@ -200,7 +222,7 @@ def test_without_running_statistics_the_order_of_samples_does_not_matter(config,
 def test_an_option_without_its_input_raises(config, lacking):
     known = {"n_items": 4, "prior": 0.2, "universal": 0.3, "safety": 1.0, "length": 10, "group": "g"}
     if lacking == "std" and config["shrinkage"] == {}:
-        assert postprocess(**config).apply(raw(1.0, **known))[0] != 1.0  # items stand in, as `either` says
+        assert postprocess(**config).apply(raw(1.0, **known)).reward != 1.0  # items stand in, as `either` says
         return
     with pytest.raises(ScoreError, match=lacking):
         postprocess(**config).apply(raw(1.0, **known | {lacking: None}))
@@ -213,7 +235,7 @@ def test_a_number_that_is_none_raises_and_leaves_no_trace(name, bad):
     made.apply(FULL)
     before = made.state()
     with pytest.raises(ScoreError, match=name):
-        made.apply(replace(FULL, **{name: bad}))
+        made.apply(raw(**{"reward": 1.0, **EVERYTHING, name: bad}))
     assert made.state() == before
 
 
@@ -274,7 +296,7 @@ def test_an_actor_that_restarts_goes_on_as_if_nothing_had_happened(tmp_path):
 @pytest.mark.parametrize(
     "break_it",
     [
-        lambda s: s.update(version=2), lambda s: s.pop("own"), lambda s: s.update(every=[1, 2]),
+        lambda s: s.update(version=1), lambda s: s.pop("own"), lambda s: s.update(every=[1, 2]),
         lambda s: s.update(every=[1.5, 0, 0]), lambda s: s.update(every=[1, 0, -1]),
         lambda s: s.update(own={"u": [1, None, 0]}), lambda s: s.update(own=[]), lambda s: s.update(monitor=None),
         lambda s: s["monitor"].update(echo=3), lambda s: s["config"].update(minimum=3),

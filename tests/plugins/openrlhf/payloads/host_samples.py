@@ -23,6 +23,7 @@ from persona_rm.backends.base import Backends
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import PersonaRMError, ScoreError
 from persona_rm.hosts.common import where
+from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.serving import client
 from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.http.routes import make_app
@@ -145,7 +146,7 @@ class Local:
 
     def __init__(self, folder: Path, n: int = 2) -> None:
         self.actors = {f"reward-{i}": make_actor(folder, f"reward-{i}") for i in range(n)}
-        self.loop, self.asks = asyncio.new_event_loop(), []
+        self.loop, self.requests = asyncio.new_event_loop(), []
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
 
@@ -166,8 +167,8 @@ class Local:
         return None
 
     def call(self, name, method, args, timeout):
-        if method == "score":
-            self.asks.extend(args)
+        if method == "score_batch":
+            self.requests.extend(args[0])
         work = asyncio.run_coroutine_threadsafe(getattr(self.actors[name], method)(*args), self.loop)
         try:
             return work.result(timeout)
@@ -181,7 +182,7 @@ class Local:
 def face(folder: Path) -> Iterator[str]:
     """The address of the HTTP face over a real reward actor."""
     service = ActorService(lambda: make_actor(folder))
-    config = uvicorn.Config(make_app(service, Settings()), port=0, log_level="error")
+    config = uvicorn.Config(make_app(service, Settings(), [GET_REWARD]), port=0, log_level="error")
     server = uvicorn.Server(config)
 
     async def main():

@@ -19,6 +19,7 @@ from openrlhf.datasets.prompts_dataset import preprocess_data
 
 from persona_rm.hosts.openrlhf import host_version
 from persona_rm.space import load_space
+from persona_rm.types import RewardRequest
 from tests.plugins.openrlhf.payloads.host_samples import (
     CHATML,
     TOKENIZER,
@@ -198,14 +199,14 @@ def record(case: Case, bundle: Any) -> dict[str, Any]:
     """The case as it is stored."""
     call = host_call(case)
     prompt = case.bare or call["prompts"][0]
-    ((known, score),) = bundle.score_known([(case.user, prompt, case.text)])
-    logs = {"persona_rm/cold": float(not known.user_known), "persona_rm/bad_label": float(case.bad)}
+    (result,) = bundle.score([RewardRequest(case.user, prompt, case.text)])
+    logs = {"persona_rm/cold": float(not result.trace.user_known), "persona_rm/bad_label": float(case.bad)}
     logs["persona_rm/empty"] = float(not case.text.strip())
     asked = {"user": case.user, "prompt": prompt, "response": case.text, "bad_label": case.bad}
     return {
         "name": case.name, "answer": case.answer, "max_len": case.max_len, "call": call,
         "cut": not call["query"][0].startswith(call["prompts"][0]), "asked": asked,
-        "by_tokens": case.text if case.by_tokens is None else case.by_tokens, "reward": score.rewards[0], "logs": logs,
+        "by_tokens": case.text if case.by_tokens is None else case.by_tokens, "reward": result.reward, "logs": logs,
     }  # fmt: skip
 
 

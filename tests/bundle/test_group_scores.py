@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from persona_rm.bundle.group_scores import NORMALISE, centred, ranked, standardised, win_rates
 from persona_rm.errors import ScoreError
-from persona_rm.serving.actor.group_buffer import NORMALISE, centred, ranked, standardised, win_rates
 
 CALM = settings(deadline=None, max_examples=50, database=None)
 REWARDS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12)

@@ -1,0 +1,87 @@
+"""What post-processing reads beside the method's reward: the prior's reward, further models, the response's length."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from persona_rm.backends.tokens import load_tokenizer
+from persona_rm.bundle.bundle import Bundle
+from persona_rm.errors import ScoreError
+from persona_rm.methods.base import Method
+from persona_rm.types import RewardRequest, RewardResult
+
+
+class PostprocessInputs:
+    """Asks the models of a bundle for what its post-processing needs. One thread at a time."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle, self.config = bundle, bundle.file.postprocess
+
+    def check(self) -> None:
+        """Raises `RecipeError` if an option of the post-processing has no model."""
+        file = self.bundle.file
+        given = {"universal": file.universal is not None, "safety": file.safety is not None}
+        self.config.check(**given, tokens=file.policy is not None, std=file.groups is None)
+
+    def add(self, requests: Sequence[RewardRequest], results: Sequence[RewardResult]) -> list[RewardResult]:
+        """The same results with `trace.inputs` complete. A prior's reward that is already there stays.
+
+        Raises `ScoreError`.
+        """
+        columns: dict[str, Sequence[float]] = {}
+        if self.config.needs_prior and any("prior" not in result.trace.inputs for result in results):
+            columns["prior"] = self._priors(requests, results)
+        if self.config.needs_universal:
+            columns["universal"] = _prior_rewards(self.bundle.universal, requests)
+        if self.config.needs_safety:
+            columns["safety"] = _prior_rewards(self.bundle.safety, requests)
+        if self.config.needs_length is not None:
+            columns["length"] = self._lengths([request.response for request in requests])
+        if not columns:
+            return list(results)
+        completed = []
+        for i, result in enumerate(results):
+            inputs = {**result.trace.inputs, **{name: column[i] for name, column in columns.items()}}
+            completed.append(replace(result, trace=replace(result.trace, inputs=inputs)))
+        return completed
+
+    def _priors(self, requests: Sequence[RewardRequest], results: Sequence[RewardResult]) -> list[float]:
+        """The method's reward of each response with its prior state, which an unknown user's reward already is."""
+        priors = [result.reward for result in results]
+        known = [i for i, result in enumerate(results) if result.trace.user_known]
+        try:
+            rewards = _prior_rewards(self.bundle.method, [requests[i] for i in known])
+        except ScoreError as error:
+            raise error.at(*(known[i] for i in error.rows)) from error
+        for i, reward in zip(known, rewards, strict=True):
+            priors[i] = reward
+        return priors
+
+    def _lengths(self, texts: Sequence[str]) -> list[float]:
+        if self.config.needs_length == "characters":
+            return [len(text) for text in texts]
+        return [len(ids) for ids in self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.bundle.path(str(self.bundle.file.policy)))
+
+
+def _prior_rewards(method: Method | None, requests: Sequence[RewardRequest]) -> list[float]:
+    """The method's rewards with its prior state. Each distinct text is scored once.
+
+    Raises `ScoreError` with positions in `requests`.
+    """
+    if method is None:
+        raise ScoreError("post-processing needs a model that the bundle does not name")
+    distinct = {(request.prompt, request.response): request for request in requests}
+    try:
+        results = method.score([method.prior()] * len(distinct), list(distinct.values()))
+    except ScoreError as error:
+        keys = list(distinct)
+        bad = {keys[i] for i in error.rows}
+        rows = (i for i, request in enumerate(requests) if (request.prompt, request.response) in bad)
+        raise error.at(*rows) from error
+    rewards = dict(zip(distinct, (result.reward for result in results), strict=True))
+    return [rewards[request.prompt, request.response] for request in requests]
