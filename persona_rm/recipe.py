@@ -19,10 +19,11 @@ from persona_rm.bundle.bundle_file import RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
 from persona_rm.config import Config, explain
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.errors import HostError, PersonaRMError, RecipeError
+from persona_rm.errors import HostError, PersonaRMError, RecipeError, UnknownName
 from persona_rm.hosts import load_host
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
+from persona_rm.methods.base import PromptedMethod
 from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
 from persona_rm.simulator.simulated_users import PopulationKind
 from persona_rm.sources import SOURCES
@@ -69,13 +70,23 @@ class DpoConfig(Section):
     somebody; pairs for which it found nobody are left out."""
     args: HostArgs = Field(default_factory=dict)
 
+    @field_validator("method")
+    @classmethod
+    def _renders(cls, method: Member) -> Member:
+        if not issubclass(METHODS.load(method["name"]), PromptedMethod):
+            problem = (
+                f"{method['name']} has no `render`: its prompt does not hold the user, so DPO has nothing to train"
+            )
+            raise ValueError(f"{problem}; name it as the reward of a ppo section, or in eval.untrained")
+        return method
+
 
 class PpoConfig(Section):
     """One run of the host's PPO trainer on rewards of each prompt's own user."""
 
     reward: str = "pba"
     """The section of `dpo` whose trained policy gives the reward; or a method that needs no training: `contrast` asks
-    the starting model, `pba_linear` the annotator."""
+    the starting model, `pba_linear` the annotator, and `bradley_terry` is fitted on the built comparisons."""
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
     """One that learns is fitted on the people of the training side."""
     annotator: Member | None = None
@@ -106,6 +117,11 @@ class PpoConfig(Section):
     """For `postprocess.floor`."""
     args: HostArgs = Field(default_factory=dict)
 
+    @field_validator("reward")
+    @classmethod
+    def _absolute(cls, reward: str, info: ValidationInfo) -> str:
+        return absolute_name(reward, (info.context or {}).get(FOLDER))
+
     @field_validator("universal", "safety")
     @classmethod
     def _known_model(cls, given: RewardModelSpec | None, info: ValidationInfo) -> RewardModelSpec | None:
@@ -127,14 +143,27 @@ class EvalConfig(Section):
 
     benchmark: Member | None = None
     """None: the source's own (`simulator`), or, on real data, the held-out share of what was built."""
-    methods: tuple[str, ...] = ("pba", "ica")
-    """Sections of `dpo` to evaluate."""
+    methods: tuple[str, ...] | None = None
+    """Sections of `dpo` to evaluate; None: all. The results of a section begin with its name."""
+    untrained: dict[str, Member] | None = None
+    """Methods that need no training, by the name that their results begin with; None: all that the zoo has."""
     items: int = Field(8, gt=1)
     history: tuple[int, ...] = (2, 4, 8, 16)
     batch: int = Field(64, gt=0)
     resamples: int = Field(2000, gt=0)
     runs: str | None = None
     """The run folder whose trained models are evaluated; None: this run's own."""
+
+    @field_validator("untrained")
+    @classmethod
+    def _need_no_training(cls, given: dict[str, Member] | None, info: ValidationInfo) -> dict[str, Member] | None:
+        if given is None:
+            return None
+        methods = {name: _checked("method", one, info, f"untrained.{name}") for name, one in given.items()}
+        for name, one in methods.items():
+            if "reference" in METHODS.load(one["name"]).needs:
+                raise ValueError(f"untrained.{name}: {one['name']} must be trained: give it a section of dpo")
+        return methods
 
 
 class InferConfig(Section):
@@ -243,12 +272,16 @@ class Recipe(Section):
         for name, config in self.ppo.items():
             if config.reward in self.dpo:
                 continue
-            if config.reward not in METHODS.names():
+            try:
+                needs = METHODS.load(config.reward).needs
+            except UnknownName as error:
                 there = f"a section of dpo ({', '.join(self.dpo) or 'none here'}) nor a method"
-                raise RecipeError(f"ppo.{name}.reward: {config.reward!r} is neither {there}: {METHODS.names()}")
-            if METHODS.load(config.reward).needs in ("trained policy", "fitting"):
+                problem = f"{config.reward!r} is neither {there}: {', '.join(METHODS.names())}"
+                raise RecipeError(f"ppo.{name}.reward: {problem}") from error
+            if "reference" in needs:
+                free = ", ".join(other for other in METHODS.table if "reference" not in METHODS.load(other).needs)
                 problem = f"{config.reward} must be trained, and dpo has no section of this name"
-                raise RecipeError(f"ppo.{name}.reward: {problem}; contrast and pba_linear need no training")
+                raise RecipeError(f"ppo.{name}.reward: {problem}; these need no training: {free}")
         return self
 
     @property

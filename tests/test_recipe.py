@@ -65,17 +65,16 @@ def test_a_host_flag_of_several_values_is_a_list(written):
 @pytest.mark.parametrize(
     ("reward", "says"),
     [
-        ("pbo", r"ppo.p.reward: 'pbo' is neither a section of dpo \(mine\) nor a method: \['bradley_terry', .*'pba'"),
+        ("pbo", r"ppo.p.reward: 'pbo' is neither a section of dpo \(mine\) nor a method: bradley_terry, .*pba"),
         (
             "pba",
-            "ppo.p.reward: pba must be trained, and dpo has no section of this name; contrast and pba_linear need",
+            "ppo.p.reward: pba must be trained, and dpo has no section of this name; these need no training: con",
         ),
-        ("bradley_terry", "ppo.p.reward: bradley_terry must be trained"),
     ],
 )
 def test_a_reward_that_nothing_gives_is_found_before_anything_runs(written, reward, says):
     path = written("name: a\ndpo: {mine: {method: pba}}\nppo: {p: {reward: mine}}")
-    for good in ("mine", "contrast", "pba_linear"):
+    for good in ("mine", "contrast", "pba_linear", "bradley_terry"):
         assert load_recipe(path, [f"ppo.p.reward={good}"]).ppo["p"].reward == good
     with pytest.raises(RecipeError, match=says):
         load_recipe(path, [f"ppo.p.reward={reward}"])
@@ -97,3 +96,20 @@ def test_the_saved_recipe_is_the_same_recipe(written, tmp_path):
     recipe = load_recipe(written("name: a\ndpo: {pba: {method: {name: pba, beta: 0.2}}}"))
     save_recipe(recipe, tmp_path / "again.yaml")
     assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+@pytest.mark.parametrize("method", ["pba_linear", "bradley_terry"])
+def test_a_section_of_dpo_needs_a_method_with_a_prompt(written, method):
+    path = written("name: a\ndpo: {mine: {method: pba}}")
+    with pytest.raises(RecipeError, match=rf"dpo\.mine\.method: {method} has no `render`"):
+        load_recipe(path, [f"dpo.mine.method={method}"])
+
+
+def test_methods_without_training_are_evaluated_by_name(written):
+    path = written("name: a\neval: {untrained: {linear: pba_linear, twice: {name: pba_linear, scale: 2}}}")
+    untrained = load_recipe(path).eval.untrained
+    assert untrained == {"linear": {"name": "pba_linear"}, "twice": {"name": "pba_linear", "scale": 2}}
+    with pytest.raises(RecipeError, match=r"untrained\.linear: pba must be trained: give it a section of dpo"):
+        load_recipe(path, ["eval.untrained.linear=pba"])
+    with pytest.raises(RecipeError, match=r"untrained\.twice\.scal"):
+        load_recipe(path, ["eval.untrained.twice.scal=3"])

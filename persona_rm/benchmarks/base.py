@@ -43,6 +43,12 @@ class CaseScorer(Protocol):
     def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]: ...
 
 
+class PriorScorer(CaseScorer, Protocol):
+    """A scorer that has a state for an unknown user."""
+
+    def prior(self) -> UserState: ...
+
+
 class Benchmark(ABC):
     """A set of cases. Constructors store; files are opened by `cases`."""
 

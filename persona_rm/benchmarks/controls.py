@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from persona_rm.benchmarks.base import Case
+from persona_rm.benchmarks.base import Case, PriorScorer
 from persona_rm.errors import DataError
-from persona_rm.types import Directions, Pair, Persona
+from persona_rm.types import Directions, Pair, Persona, RewardRequest, RewardResult, UserState
 
 
 def derangement(n: int, rng: np.random.Generator) -> list[int]:
@@ -81,6 +81,21 @@ def truncate_history(case: Case, n: int) -> Case:
             f"{len(persona.ugc)} and {len(persona.pairs)}: build longer histories or ask for smaller sizes"
         )
     return case.with_persona(persona.first(n_ugc, n - n_ugc))
+
+
+class PriorOnly:
+    """A method that is told nothing about any user: it scores with its population prior."""
+
+    def __init__(self, method: PriorScorer) -> None:
+        self.method = method
+
+    def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
+        """The prior, whatever the evidence."""
+        return self.method.prior()
+
+    def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        """As the method does."""
+        return self.method.score(states, requests)
 
 
 def longer_wins(cases: Sequence[Case], unit: str = "characters") -> np.ndarray:

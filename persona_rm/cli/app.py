@@ -72,7 +72,8 @@ Overrides = Annotated[
     ),
 ]
 Only = Annotated[
-    list[str] | None, typer.Option(help="Run only this stage: pretrain, build, dpo, eval, ppo or report. Repeatable.")
+    list[str] | None,
+    typer.Option(help="Run only this stage: pretrain, build, infer, dpo, eval, ppo or report. Repeatable."),
 ]
 
 

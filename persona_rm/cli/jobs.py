@@ -21,9 +21,11 @@ def run(recipe: RecipePath, overrides: Overrides = None, only: Only = None) -> N
     Example: `persona-rm run quickstart seed=1 out=runs/first`
     """
     with told():
-        from persona_rm.pipeline.job import run_recipe
+        from persona_rm.pipeline.job import check_only, run_recipe
 
-        run_recipe(recipe_of(recipe, overrides), console, only=only or ())
+        plan = recipe_of(recipe, overrides)
+        check_only(plan, only or ())
+        run_recipe(plan, console, only=only or ())
 
 
 @app.command()
@@ -141,8 +143,10 @@ def prepare(
         from persona_rm.pipeline.stages.train import device_of, examples_of, mirrored_of, run_build
 
         plan = recipe_of(recipe, overrides)
-        if to != "dpo" or not plan.dpo:
-            raise RecipeError(f"rows are written --for dpo from a recipe with a dpo section; found --for {to}")
+        if to != "dpo":
+            raise RecipeError(f"rows can be written --for dpo only; found --for {to}")
+        if not plan.dpo:
+            raise RecipeError(f"recipe {plan.name!r} has no dpo section, so there are no rows to write: add one")
         section = section or next(iter(plan.dpo))
         if section not in plan.dpo:
             raise RecipeError(f"the recipe has no dpo.{section}; its sections: {', '.join(plan.dpo)}")

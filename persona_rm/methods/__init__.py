@@ -1,4 +1,4 @@
-"""ZOO reward methods: evidence about a person -> rewards of responses."""
+"""ZOO reward methods: evidence about a user -> rewards of responses."""
 
 from persona_rm.registry import Registry
 

@@ -21,6 +21,7 @@ from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, R
 
 Need = Literal["policy", "reference", "annotator", "encoder", "fit"]
 Control = Literal["flip", "history", "shuffled", "no_user"]
+Reads = Literal["directions", "items", "nothing"]
 Matrix = list[list[float]]
 
 
@@ -33,11 +34,30 @@ class Method(ABC):
     """What scoring needs: a policy, its reference (then the policy must have been trained by alignment), an
     annotator, an encoder, a call of `fit` before the first score."""
     controls: ClassVar[frozenset[Control]] = frozenset({"shuffled", "no_user"})
-    """The controls that an evaluation can apply: `flip` reverses the user's directions, `history` varies the number
+    """The controls that an evaluation applies: `flip` reverses the user's directions, `history` varies the number
     of items, `shuffled` takes the state of another user, `no_user` takes the population prior."""
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Other settings that an evaluation scores beside the configured ones, by the suffix of their results."""
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends) -> None:
         self.config, self.space, self.backends = config, space, backends
+
+    @property
+    def reads(self) -> Reads:
+        """What `adapt` takes from the evidence.
+
+        `items`: the texts themselves. `directions`: those that an inferrer has set; without them `adapt` raises
+        `DataError`. `nothing`: all users get the same rewards.
+        """
+        return "items"
+
+    @classmethod
+    def settings_for(cls, n_items: int) -> Mapping[str, Any]:
+        """The settings under which the method reads up to `n_items` items, half UGC and half PAIR.
+
+        The default is empty: the method reads every item that it is given.
+        """
+        return {}
 
     def fit(self, comparisons: Sequence[Comparison]) -> None:  # noqa: B027 - optional: many methods learn nothing here
         """Learn the part that all users share. The default learns nothing."""

@@ -1,4 +1,4 @@
-"""Bradley-Terry on frozen embeddings: one reward for everybody, the control that every personal method must beat.
+"""Bradley-Terry on frozen embeddings: one reward for all users, the control that every personal method must beat.
 
 P(chosen beats rejected) = sigmoid(w . (e(x, y_c) - e(x, y_r))) (Bradley and Terry 1952), w by L2-regularised maximum
 likelihood: strictly convex, so Newton's method gives one answer whatever the order of the data.
@@ -16,7 +16,7 @@ from persona_rm.backends.base import Backends, Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.maths import sigmoids
-from persona_rm.methods.base import Method, Need
+from persona_rm.methods.base import Control, Method, Need, Reads
 from persona_rm.methods.states import next_version
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, UserState
@@ -37,15 +37,21 @@ class BradleyTerryConfig(Config):
 
 
 class BradleyTerry(Method):
-    """r(x, y) = w . e(x, y), the same for every person. State: nothing."""
+    """r(x, y) = w . e(x, y), the same for every user. State: nothing."""
 
     name: ClassVar[str] = "bradley_terry"
     Config: ClassVar[type[Config]] = BradleyTerryConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"encoder", "fit"})
+    controls: ClassVar[frozenset[Control]] = frozenset()
     weights: Floats | None = None
 
+    @property
+    def reads(self) -> Reads:
+        """Nothing: every user gets the same reward."""
+        return "nothing"
+
     def fit(self, comparisons: Sequence[Comparison]) -> None:
-        """Learn w. Raises `DataError` without comparisons, `ScoreError` where an embedding is not finite."""
+        """Learn w. Raises `DataError` without comparisons, `ScoreError` if an embedding is not finite."""
         if not comparisons:
             raise DataError(f"{self.name} learns from comparisons and was given none")
         chosen = self._encode([(c.prompt, c.chosen) for c in comparisons])
@@ -56,11 +62,11 @@ class BradleyTerry(Method):
         self.weights = newton(differences, self.config.l2, self.config.steps)
 
     def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
-        """Nothing: this control ignores the person."""
+        """An empty state: this control ignores the user."""
         return UserState(self.name, evidence.user_id, {}, evidence.n_items, next_version(self.name, evidence, state))
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
-        """w . e(x, y) in log-odds. Raises `ScoreError` before `fit`, or where w is of another encoder."""
+        """w . e(x, y) in log-odds. Raises `ScoreError` before `fit`, or if w belongs to another encoder."""
         if self.weights is None:
             raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
         vectors = self._encode([(request.prompt, request.response) for request in requests])
@@ -76,7 +82,7 @@ class BradleyTerry(Method):
         ]
 
     def save(self, folder: Path) -> None:
-        """config.json, and the weights once there are some."""
+        """Write config.json, and the weights if the method was fitted."""
         from safetensors.numpy import save_file
 
         super().save(folder)
@@ -109,11 +115,12 @@ class BradleyTerry(Method):
 def newton(differences: Floats, l2: float, steps: int, tolerance: float = 1e-9) -> Floats:
     """argmin_w mean log(1 + exp(-d . w)) + l2/2 |w|^2 over the rows d, by Newton's method with step halving.
 
-    Raises `ScoreError` where `steps` do not bring the gradient below `tolerance`.
+    Raises `ScoreError` if `steps` do not bring the gradient below `tolerance`.
     """
     n, size = differences.shape
     weights = np.zeros(size)
     for _ in range(steps):
+        # P(the rejected response wins) per row: the gradient weighs each row by it, the Hessian by p (1 - p).
         lost = sigmoids(-differences @ weights)
         gradient = l2 * weights - differences.T @ lost / n
         if np.abs(gradient).max() <= tolerance:

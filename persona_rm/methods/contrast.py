@@ -1,17 +1,18 @@
-"""Contrast: what the person changes under one model, untrained (NextQuill's preference effect as a reward)."""
+"""Contrast: the change that a user makes under one untrained model (NextQuill's preference effect as a reward)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.config import Config
-from persona_rm.methods.base import Need, PromptedMethod
+from persona_rm.methods.base import Control, Need, PromptedMethod, Reads
 from persona_rm.methods.implicit import LengthNormalisation, per_token, prompt_format, sequences
 from persona_rm.methods.states import (
     ItemsConfig,
     directions_of,
     directions_state,
+    half_of_each,
     items_of,
     items_state,
     neutral_payload,
@@ -21,7 +22,7 @@ from persona_rm.types import Persona, RewardRequest, RewardResult, UserState
 
 
 class ContrastConfig(ItemsConfig):
-    """`persona_as`: the person enters by items ("ica") or by directions ("pba"). `beta` scales the reward."""
+    """`persona_as`: the user enters by items ("ica") or by directions ("pba"). `beta` scales the reward."""
 
     persona_as: Literal["ica", "pba"] = "pba"
     beta: float = 1.0
@@ -29,11 +30,26 @@ class ContrastConfig(ItemsConfig):
 
 
 class Contrast(PromptedMethod):
-    """r = beta (log pi(y|x,P) - log pi(y|x)) under the policy; exactly 0 for a stranger. Needs no reference."""
+    """r = beta (log pi(y|x,P) - log pi(y|x)) under the policy; exactly 0 for an unknown user. Needs no reference."""
 
     name: ClassVar[str] = "contrast"
     Config: ClassVar[type[Config]] = ContrastConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"policy"})
+    controls: ClassVar[frozenset[Control]] = frozenset({"flip", "shuffled", "no_user"})
+    # No "history": two prompts per response make it the most expensive control, and nothing here was trained to read
+    # more items.
+
+    @property
+    def reads(self) -> Reads:
+        """The items or the directions, as `persona_as` says, unless the configuration leaves the user out."""
+        if self.config.persona == "none":
+            return "nothing"
+        return "items" if self.config.persona_as == "ica" else "directions"
+
+    @classmethod
+    def settings_for(cls, n_items: int) -> Mapping[str, Any]:
+        """Up to `n_items` in the prompt, if items enter it."""
+        return half_of_each(n_items)
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -48,16 +64,16 @@ class Contrast(PromptedMethod):
         """As ICA or as PBA does."""
         if self.config.persona_as == "ica":
             return items_state(self.name, evidence, state, self.config)
-        return directions_state(self.name, evidence, state, self.space, nobody=self.config.persona == "none")
+        return directions_state(self.name, evidence, state, self.space, ignore=self.config.persona == "none")
 
     def render(self, state: UserState, prompt: str) -> str:
-        """What the model reads with the person."""
+        """The prompt with the user's items or directions."""
         if self.config.persona_as == "ica":
             return self.prompts.ica(items_of(state), prompt)
         return self.prompts.pba(self.space.describe(directions_of(state, self.space)), prompt)
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
-        """Both prompts of every response in one batch, so that equal prompts give exactly 0."""
+        """Scores both prompts of every response in one batch, so that equal prompts give exactly 0."""
         renders = (self.render, lambda _state, prompt: self.prompts.plain(prompt))
         rows = sequences(self.backends.need_logprob(self.name), states, requests, *renders)
         return [

@@ -1,13 +1,13 @@
 """In-context alignment: the persona itself stands in the prompt (AlignX, arXiv 2503.15463, section 5, eq. 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from persona_rm.config import Config
-from persona_rm.methods.base import Need, PromptedMethod
+from persona_rm.methods.base import Control, Need, PromptedMethod, Reads
 from persona_rm.methods.implicit import RatioConfig, log_ratio, prompt_format, sequences
-from persona_rm.methods.states import ItemsConfig, items_of, items_state
+from persona_rm.methods.states import ItemsConfig, half_of_each, items_of, items_state
 from persona_rm.prompts import PromptFormat
 from persona_rm.types import Persona, RewardRequest, RewardResult, UserState
 
@@ -17,11 +17,22 @@ class ICAConfig(ItemsConfig, RatioConfig):
 
 
 class ICA(PromptedMethod):
-    """r(x, y, P) = beta (log pi(y|x,P) - log pi_ref(y|x,P)); both models see the persona. State: its items."""
+    """r(x, y, P) = beta (log pi(y|x,P) - log pi_ref(y|x,P)); both models read the user's items. State: the items."""
 
     name: ClassVar[str] = "ica"
     Config: ClassVar[type[Config]] = ICAConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"policy", "reference"})
+    controls: ClassVar[frozenset[Control]] = frozenset({"flip", "history", "shuffled", "no_user"})
+
+    @property
+    def reads(self) -> Reads:
+        """The items, unless the configuration leaves the user out."""
+        return "items" if self.config.persona == "own" else "nothing"
+
+    @classmethod
+    def settings_for(cls, n_items: int) -> Mapping[str, Any]:
+        """Up to `n_items` in the prompt."""
+        return half_of_each(n_items)
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -29,11 +40,11 @@ class ICA(PromptedMethod):
         return prompt_format(self.config, self.backends, self.name)
 
     def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
-        """The persona's items after those of `state`, cut to `n_ugc` and `n_pairs`."""
+        """The user's items after those of `state`, cut to `n_ugc` and `n_pairs`."""
         return items_state(self.name, evidence, state, self.config)
 
     def render(self, state: UserState, prompt: str) -> str:
-        """What the model reads: the one place that training rows, scores and rollouts share."""
+        """The prompt with the user's items; training rows, rewards and rollouts share it."""
         return self.prompts.ica(items_of(state), prompt)
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:

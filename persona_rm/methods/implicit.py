@@ -19,14 +19,14 @@ Render = Callable[[UserState, str], str]
 
 
 class RatioConfig(Config):
-    """The implicit reward of DPO: its beta, and what is done about length."""
+    """The implicit reward of DPO: its beta, and its normalisation by length."""
 
     beta: float = Field(0.1, gt=0)
     normalise: LengthNormalisation = "sum"
 
 
 def prompt_format(config: PromptConfig, backends: Backends, who: str) -> PromptFormat:
-    """The configured format, bound to the log-prob backend's chat template where it asks for one."""
+    """The configured format, bound to the log-prob backend's chat template if it asks for one."""
     prompts = load_prompts(config.prompts, config.chat)
     if prompts.chat != "template":
         return prompts
@@ -41,8 +41,9 @@ def sequences(
 ) -> list[tuple[SequenceLogProb, ...]]:
     """The log-probs of every response under each rendering of its prompt, in one call of the backend.
 
-    Raises `ScoreError` with the positions of requests where the backend's error names rows of its batch.
+    Raises `ScoreError` with the positions of requests if the backend's error names rows of its batch.
     """
+    # One flat batch, request by request and rendering by rendering, so that the backend sees every text in one call.
     prompts, responses = [], []
     for state, request in zip(states, requests, strict=True):
         prompts += [render(state, request.prompt) for render in renders]
@@ -56,11 +57,11 @@ def sequences(
     return [tuple(flat[i : i + len(renders)]) for i in range(0, len(flat), len(renders))]
 
 
-def log_ratio(found: SequenceLogProb, normalise: LengthNormalisation, who: str) -> float:
-    """log pi - log pi_ref of one response. Raises `RecipeError` where the backend has no reference model."""
-    if found.reference is None:
+def log_ratio(row: SequenceLogProb, normalise: LengthNormalisation, who: str) -> float:
+    """log pi - log pi_ref of one response. Raises `RecipeError` if the backend has no reference model."""
+    if row.reference is None:
         raise RecipeError(f"{who} compares a policy with a reference model, and the log-prob backend has no reference")
-    return per_token(found.policy - found.reference, found.tokens, normalise)
+    return per_token(row.policy - row.reference, row.tokens, normalise)
 
 
 def per_token(value: float, tokens: int, normalise: LengthNormalisation) -> float:

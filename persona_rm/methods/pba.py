@@ -1,11 +1,11 @@
 """Preference-bridged alignment: directions in words in the prompt (AlignX, arXiv 2503.15463, section 5, eq. 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from persona_rm.config import Config
-from persona_rm.methods.base import Need, PromptedMethod
+from persona_rm.methods.base import Control, Need, PromptedMethod, Reads
 from persona_rm.methods.implicit import RatioConfig, log_ratio, prompt_format, sequences
 from persona_rm.methods.states import PromptConfig, directions_of, directions_state, neutral_payload
 from persona_rm.prompts import PromptFormat
@@ -17,11 +17,18 @@ class PBAConfig(PromptConfig, RatioConfig):
 
 
 class PBA(PromptedMethod):
-    """r(x, y, P~) = beta (log pi(y|x,P~) - log pi_ref(y|x,P~)), P~ the person's directions. State: the directions."""
+    """r(x, y, P~) = beta (log pi(y|x,P~) - log pi_ref(y|x,P~)), P~ the user's directions. State: the directions."""
 
     name: ClassVar[str] = "pba"
     Config: ClassVar[type[Config]] = PBAConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"policy", "reference"})
+    controls: ClassVar[frozenset[Control]] = frozenset({"flip", "history", "shuffled", "no_user"})
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"per_token": {"normalise": "token"}}
+
+    @property
+    def reads(self) -> Reads:
+        """The directions, unless the configuration leaves the user out."""
+        return "directions" if self.config.persona == "own" else "nothing"
 
     @cached_property
     def prompts(self) -> PromptFormat:
@@ -33,11 +40,11 @@ class PBA(PromptedMethod):
         return UserState(self.name, None, neutral_payload(self.space))
 
     def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
-        """The persona's directions. Raises `DataError` where no inferrer has set them."""
-        return directions_state(self.name, evidence, state, self.space, nobody=self.config.persona == "none")
+        """The user's directions. Raises `DataError` if no inferrer has set them."""
+        return directions_state(self.name, evidence, state, self.space, ignore=self.config.persona == "none")
 
     def render(self, state: UserState, prompt: str) -> str:
-        """What the model reads: the one place that training rows, scores and rollouts share."""
+        """The prompt with the directions in words; training rows, rewards and rollouts share it."""
         return self.prompts.pba(self.space.describe(directions_of(state, self.space)), prompt)
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from persona_rm.config import Config
 from persona_rm.errors import ScoreError
-from persona_rm.methods.base import Method, Need
+from persona_rm.methods.base import Control, Method, Need, Reads
 from persona_rm.methods.states import directions_of, directions_state, neutral_payload
 from persona_rm.types import MIDDLE, Levels, Persona, RewardRequest, RewardResult, UserState
 
@@ -33,22 +33,28 @@ class PBALinear(Method):
     name: ClassVar[str] = "pba_linear"
     Config: ClassVar[type[Config]] = PBALinearConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"annotator"})
+    controls: ClassVar[frozenset[Control]] = frozenset({"flip", "history", "shuffled", "no_user"})
+
+    @property
+    def reads(self) -> Reads:
+        """The directions, unless the configuration leaves the user out."""
+        return "directions" if self.config.persona == "own" else "nothing"
 
     def prior(self) -> UserState:
         """All directions neutral: every response gets 0."""
         return UserState(self.name, None, neutral_payload(self.space))
 
     def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
-        """The persona's directions. Raises `DataError` where no inferrer has set them."""
-        return directions_state(self.name, evidence, state, self.space, nobody=self.config.persona == "none")
+        """The user's directions. Raises `DataError` if no inferrer has set them."""
+        return directions_state(self.name, evidence, state, self.space, ignore=self.config.persona == "none")
 
     @cached_property
     def weights(self) -> tuple[float, ...]:
         """Scale times weight of every dimension, in order. Raises `DataError` for an id that the space lacks."""
-        found = [self.config.scale] * len(self.space)
+        weights = [self.config.scale] * len(self.space)
         for id_, weight in self.config.weights.items():
-            found[self.space.index(id_)] *= weight
-        return tuple(found)
+            weights[self.space.index(id_)] *= weight
+        return tuple(weights)
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """Every distinct (prompt, response) is read once; the parts are the terms of non-neutral dimensions."""
@@ -65,17 +71,15 @@ class PBALinear(Method):
         return results
 
     def _levels(self, requests: Sequence[RewardRequest]) -> dict[tuple[str, str], Levels]:
+        """The levels of every distinct (prompt, response)."""
         texts = list(dict.fromkeys((request.prompt, request.response) for request in requests))
         reader = self.backends.need_reader(self.name)
-        readings = reader.levels([prompt for prompt, _ in texts], [response for _, response in texts]) if texts else []
+        readings = reader.levels([prompt for prompt, _ in texts], [response for _, response in texts])
         if len(readings) != len(texts):
             raise ScoreError(f"the annotator read {len(readings)} of {len(texts)} responses")
-        read = dict(zip(texts, readings, strict=True))
-        valid = {text for text, row in read.items() if len(row) == len(self.space) and _valid(row)}
+        levels = dict(zip(texts, readings, strict=True))
+        # NaN is in no set, so this also refuses levels that are not numbers.
+        valid = {text for text, row in levels.items() if len(row) == len(self.space) and {1, 2, 3}.issuperset(row)}
         if bad := tuple(i for i, r in enumerate(requests) if (r.prompt, r.response) not in valid):
             raise ScoreError(f"the annotator must give {len(self.space)} levels of 1, 2 or 3 per response", bad)
-        return read
-
-
-def _valid(levels: Levels) -> bool:
-    return all(level in (1, 2, 3) for level in levels)
+        return levels

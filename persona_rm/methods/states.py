@@ -1,4 +1,4 @@
-"""How evidence becomes a state, shared by methods: behavioural items (ICA) or preference directions (PBA)."""
+"""Evidence becomes a state, shared by methods: behavioural items (ICA) or preference directions (PBA)."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from persona_rm.types import Directions, Pair, Persona, Ugc, UserState
 
 
 class PromptConfig(Config):
-    """How a person enters the prompt. `persona` "none" is the no-persona control: everyone gets the plain prompt."""
+    """How the user enters the prompt. `persona` "none" is a control: the prompt is plain for all users."""
 
     prompts: str = "released"
     """A packaged format or the path of a YAML file."""
@@ -25,7 +25,8 @@ class PromptConfig(Config):
 class ItemsConfig(PromptConfig):
     """Which items enter the prompt: up to `n_ugc` and `n_pairs` (AlignX trains on 0 to 4 of each), and the DEMO.
 
-    The paper samples them; here `keep` takes the first, or the last (the most recent, items being in order of time).
+    The paper samples the items. Here `keep` takes the first or the last ones; the last are the most recent, because
+    items are in order of time.
     """
 
     n_ugc: int = Field(4, ge=0)
@@ -34,18 +35,24 @@ class ItemsConfig(PromptConfig):
     keep: Literal["first", "last"] = "first"
 
 
+def half_of_each(n_items: int) -> dict[str, int]:
+    """The settings of `ItemsConfig` that put up to `n_items` items into the prompt, half UGC and half PAIR."""
+    return {"n_ugc": n_items // 2, "n_pairs": n_items - n_items // 2}
+
+
 def next_version(method: str, persona: Persona, state: UserState | None) -> int:
-    """The version after `state`. Raises `DataError` for a state of another method or person."""
+    """The version after `state`. Raises `DataError` if `state` belongs to another method or user."""
     if state is None:
         return 1
     if state.method != method or state.user_id not in (None, persona.user_id):
-        found = f"a state of method {state.method!r}, user {state.user_id!r}"
-        raise DataError(f"{method} cannot add user {persona.user_id!r}'s evidence to {found}")
+        other = f"a state of method {state.method!r}, user {state.user_id!r}"
+        raise DataError(f"{method} cannot add user {persona.user_id!r}'s evidence to {other}")
     return state.version + 1
 
 
 def items_state(method: str, persona: Persona, state: UserState | None, config: ItemsConfig) -> UserState:
-    """The items that will stand in the prompt: those of `state`, then the persona's, cut to the configured numbers."""
+    """The items that will stand in the prompt: those of `state`, then those of `persona`, cut to the configured
+    numbers."""
     version = next_version(method, persona, state)
     if config.persona == "none":
         return UserState(method, persona.user_id, {}, 0, version)
@@ -62,7 +69,8 @@ def items_state(method: str, persona: Persona, state: UserState | None, config: 
 
 
 def items_of(state: UserState) -> Persona:
-    """The persona that `items_state` kept; the prior's is empty. Raises `DataError` for a payload that is not its."""
+    """The evidence that `items_state` kept; the prior has none. Raises `DataError` if the payload is of another
+    kind."""
     payload = state.payload
     try:
         ugc = tuple(Ugc(**item) for item in payload.get("ugc", ()))
@@ -75,14 +83,15 @@ def items_of(state: UserState) -> Persona:
 
 
 def directions_state(
-    method: str, persona: Persona, state: UserState | None, space: PreferenceSpace, *, nobody: bool = False
+    method: str, persona: Persona, state: UserState | None, space: PreferenceSpace, *, ignore: bool = False
 ) -> UserState:
-    """The persona's directions; they replace those of `state`, because an inferrer has read all the evidence.
+    """The user's directions; they replace those of `state`, because an inferrer has read all the evidence.
 
-    `n_items` is 0, a cold state, when every direction is neutral. Raises `DataError` where there are no directions.
+    `n_items` is 0, a cold state, if every direction is neutral; with `ignore` it always is. Raises `DataError` if
+    the evidence has no directions.
     """
     version = next_version(method, persona, state)
-    if nobody:
+    if ignore:
         return UserState(method, persona.user_id, neutral_payload(space), 0, version)
     if persona.directions is None:
         raise DataError(f"{method}: user {persona.user_id!r} has no directions; run an inferrer first (vote, golden)")
@@ -93,19 +102,19 @@ def directions_state(
 
 
 def neutral_payload(space: PreferenceSpace) -> dict[str, list[int]]:
-    """What the prior of a method on directions holds."""
+    """The payload of a prior that has no direction on any dimension."""
     return {"directions": list(space.neutral)}
 
 
 def directions_of(state: UserState, space: PreferenceSpace) -> Directions:
-    """The directions in a state. Raises `DataError` where they are missing or do not fit the space."""
-    found = state.payload.get("directions")
-    if not isinstance(found, list) or len(found) != len(space) or not {-1, 0, 1}.issuperset(found):
-        what = f"{len(found)} values" if isinstance(found, list) else repr(found)
+    """The directions in a state. Raises `DataError` if they are missing or do not fit the space."""
+    given = state.payload.get("directions")
+    if not isinstance(given, list) or len(given) != len(space) or not {-1, 0, 1}.issuperset(given):
+        what = f"{len(given)} values" if isinstance(given, list) else repr(given)
         raise DataError(
             f"user {state.user_id!r}: space {space.name} needs {len(space)} directions of -1, 0 or 1, found {what}"
         )
-    return tuple(found)
+    return tuple(given)
 
 
 def _keep(items: list[Mapping[str, str]], n: int, keep: str) -> list[Mapping[str, str]]:

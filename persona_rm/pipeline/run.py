@@ -19,6 +19,7 @@ from rich.console import Console
 from persona_rm import __version__
 from persona_rm.io.terminal import print_head
 from persona_rm.recipe import Recipe, save_recipe
+from persona_rm.registry import is_file_name
 
 RECORD = "stage.json"
 
@@ -86,6 +87,12 @@ def file_hash(path: Path) -> str:
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def code_hash(member: Mapping[str, Any]) -> str:
+    """A hash of the file that a member stands in; "" for a member of the zoo, whose code has the package's version."""
+    name = str(member["name"])
+    return file_hash(Path(name.rpartition(":")[0])) if is_file_name(name) else ""
 
 
 def _plain(value: Any) -> Any:

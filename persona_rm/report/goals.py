@@ -61,7 +61,8 @@ LABELS: Mapping[str, str] = {
     "pba_linear_vote": "PBA linear, by vote",
     "ica": "ICA, history in the prompt",
     "ica_shuffled": "ICA, shuffled history",
-    "contrast": "Contrast",
+    "contrast_golden": "Contrast, golden directions",
+    "contrast_vote": "Contrast, directions by vote",
     "bradley_terry": "Bradley-Terry, one for all users",
     "gap_golden_minus_vote": "Gap, golden minus vote",
     "control_no_persona": "Control: no persona",
@@ -108,7 +109,7 @@ def label(name: str) -> str:
 
 def is_control(name: str) -> bool:
     """Whether this figure is a control: one that should be at chance, or a reward that is the same for all users."""
-    return name.startswith(("control_", "bradley_terry", "longer")) or "shuffled" in name
+    return name.startswith(("control_", "bradley_terry", "longer")) or "shuffled" in name or name.endswith("_no_user")
 
 
 def verdict(figure: Figure, goals: Mapping[str, Goal], figures: Sequence[Figure], notes: Mapping[str, str]) -> Verdict:

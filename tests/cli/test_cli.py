@@ -48,6 +48,29 @@ def test_prepare_names_the_sections_that_a_recipe_has():
     assert "no dpo.nope; its sections: pba, ica" in " ".join(result.output.split())
 
 
+def test_prepare_says_that_a_recipe_has_no_section_to_write_rows_for():
+    result = RUNNER.invoke(app, ["prepare", "recipes/contrast.yaml"])
+    assert result.exit_code == 1
+    assert "recipe 'contrast' has no dpo section, so there are no rows to write" in " ".join(result.output.split())
+    result = RUNNER.invoke(app, ["prepare", "recipes/simulator.yaml", "--for", "sft"])
+    assert result.exit_code == 1
+    assert "rows can be written --for dpo only; found --for sft" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("only", "says"),
+    [
+        ("evl", "there is no stage 'evl'; the stages are: pretrain, build, infer, dpo, eval, ppo, report"),
+        ("dpo", "recipe 'contrast' has no stage 'dpo'; it has: ppo, report"),
+    ],
+)
+def test_only_names_a_stage_that_the_recipe_has(tmp_path, only, says):
+    result = RUNNER.invoke(app, ["run", "recipes/contrast.yaml", f"out={tmp_path / 'run'}", "--only", only])
+    assert result.exit_code == 1
+    assert says in " ".join(result.output.split())
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_prepare_builds_what_is_missing_and_mirrors_histories(tmp_path, monkeypatch):

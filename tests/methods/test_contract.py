@@ -9,11 +9,13 @@ import pytest
 
 from persona_rm.backends.base import Backends
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
+from persona_rm.benchmarks.base import Case
+from persona_rm.benchmarks.controls import reversed_directions
 from persona_rm.errors import DataError, RecipeError, ScoreError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method, Need
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import RewardRequest, UserState
+from persona_rm.types import Example, Pair, Persona, RewardRequest, Ugc, UserState
 from tests.methods.method_samples import (
     FAULT,
     LetterLogProb,
@@ -109,6 +111,42 @@ def test_scoring_together_equals_one_by_one(method: Method, groups: list[SampleG
 def test_the_user_matters_except_in_controls(case: str, method: Method, groups: list[SampleGroup]) -> None:
     ann, _, bob = rewards(method, *groups)[:3]
     assert (ann == pytest.approx(bob)) is (case in IMPERSONAL)
+
+
+def test_what_a_method_reads_is_what_its_state_depends_on(method: Method, space: PreferenceSpace) -> None:
+    ann, other = persona(space, "ann"), replace(persona(space, "bob", -1), user_id="ann")
+    bare = ann.with_directions(None)
+    if method.reads == "directions":
+        with pytest.raises(DataError, match="no directions"):
+            method.adapt(bare)
+    else:
+        assert method.adapt(bare) == method.adapt(ann)
+    assert (method.adapt(ann).payload == method.adapt(other).payload) is (method.reads == "nothing")
+
+
+def test_settings_for_a_history_let_it_in(case: str, space: PreferenceSpace) -> None:
+    name, config = CASES[case]
+    settings = METHODS.load(name).settings_for(16)
+    method = make(name, space, **{**config, **settings})
+    items = tuple(Pair(f"ask {i}", f"yes {i}", f"no {i}") for i in range(8))
+    ugc = tuple(Ugc(f"post {i}", f"comment {i}") for i in range(8))
+    many = Persona("ann", ugc, items, directions=persona(space).directions)
+    if method.reads == "items":
+        assert method.adapt(many).n_items == 16
+
+
+def test_the_declared_controls_change_the_state(method: Method, space: PreferenceSpace) -> None:
+    if method.reads == "nothing":
+        return
+    ann = Case(Example("e", "p", "good", "bad", (), persona(space, "ann")))
+    state = method.adapt(ann.example.persona)
+    changed = {
+        "flip": method.adapt(reversed_directions(ann).example.persona),
+        "shuffled": method.adapt(replace(persona(space, "bob", -1), user_id="ann")),
+        "no_user": method.prior(),
+    }
+    for control in method.controls - {"history"}:
+        assert changed[control].payload != state.payload, control
 
 
 def test_prior_is_defined_and_cold(method: Method, groups: list[SampleGroup]) -> None:

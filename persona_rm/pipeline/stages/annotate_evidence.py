@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from persona_rm.backends.base import Backends
+from persona_rm.benchmarks.base import Case
 from persona_rm.inferrers.item_reader import PromptAndText, texts_in, votes_of
 from persona_rm.types import MIDDLE, Directions, Levels, Pair, Persona, Ugc
 
@@ -24,6 +25,12 @@ def annotated(personas: Sequence[Persona], backends: Backends) -> list[Persona]:
     read = reader.levels([prompt for prompt, _ in order], [text for _, text in order])
     levels = dict(zip(order, read, strict=True))
     return [_with_directions(persona, levels) for persona in personas]
+
+
+def annotated_cases(cases: Sequence[Case], backends: Backends) -> list[Case]:
+    """The cases with directions on every item of their evidence."""
+    personas = annotated([case.example.persona for case in cases], backends)
+    return [case.with_persona(persona) for case, persona in zip(cases, personas, strict=True)]
 
 
 def _with_directions(persona: Persona, levels: Mapping[PromptAndText, Levels]) -> Persona:

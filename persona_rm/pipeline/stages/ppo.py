@@ -9,6 +9,7 @@ reported.
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,16 +23,26 @@ from persona_rm.errors import RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import LabelledPrompt, PpoJob, PpoOptions
 from persona_rm.methods import METHODS
-from persona_rm.pipeline.members import model_folder, simulator_of, text_annotator_of, truth_of, with_prompts
+from persona_rm.pipeline.members import (
+    method_of,
+    model_folder,
+    policies,
+    simulator_of,
+    text_annotator_of,
+    truth_of,
+    with_prompts,
+)
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import write_rows
-from persona_rm.pipeline.stages.infer import fitted
+from persona_rm.pipeline.stages.infer import backends_of, fitted
 from persona_rm.pipeline.stages.train import MODEL, device_of, examples_of
 from persona_rm.recipe import PpoConfig, Recipe
 from persona_rm.types import Persona
 
 LEARNED = "inferrer"
 """The folder of the fitted inferrer in a bundle."""
+LEARNED_METHOD = "method"
+"""The folder of the fitted method in a bundle."""
 UserPost = tuple[str, str]
 """(user id, post)."""
 
@@ -90,18 +101,31 @@ def _hidden(persona: Persona) -> Persona:
 
 
 def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[User]) -> Path:
-    """Write the reward bundle of a PPO section for these people: <folder>/bundle."""
+    """Write the reward bundle of a PPO section for these users: <folder>/bundle.
+
+    A method that learns is fitted on the comparisons of the training side, and what it learned goes into the bundle.
+    """
     trained = run.recipe.dpo.get(config.reward)
     method = with_prompts(run.recipe, trained.method if trained else {"name": config.reward})
     needs = METHODS.load(method["name"]).needs
     models: dict[str, Any] = {"annotator": config.annotator}
-    start = str(model_folder(run.recipe.model))
+    start = model_folder(run.recipe.model)
+    policy = (run.folder / "dpo" / config.reward / MODEL).resolve() if trained else start
+    if trained or "policy" in needs:
+        models["policy"] = str(policy)
     if trained:
-        models |= {"policy": str((run.folder / "dpo" / config.reward / MODEL).resolve()), "reference": start}
-    elif needs == "policy":
-        models["policy"] = start
-    elif needs == "annotator" and config.annotator is None:
+        models["reference"] = str(start)
+    if "annotator" in needs and config.annotator is None:
         models["annotator"] = text_annotator_of(run.recipe)
+    if "fit" in needs:
+        backends = replace(backends_of(run.recipe), logprob=policies(policy, start if trained else None).logprob)
+        learner, examples = method_of(run.recipe, method, backends), examples_of(run)
+        if not examples:
+            problem = f"{config.reward} is fitted on built comparisons, and none were built"
+            raise RecipeError(f"{problem}: add a build section, or name another reward")
+        learner.fit([example.comparison() for example in examples])
+        learner.save(folder / "bundle" / LEARNED_METHOD)
+        models["method_dir"] = LEARNED_METHOD
     inferrer = fitted(run, config.inferrer)
     if inferrer.learns:
         inferrer.save(folder / "bundle" / LEARNED)
@@ -206,8 +230,9 @@ def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
     """The bundle of the run with the test people in the place of the training people."""
     kept = load_bundle(folder / "bundle").file.model_dump(exclude_unset=True)
     kept.pop("profiles", None)
-    if "inferrer_dir" in kept:
-        kept["inferrer_dir"] = str((folder / "bundle" / LEARNED).resolve())
+    for key in ("inferrer_dir", "method_dir"):
+        if kept.get(key):
+            kept[key] = str((folder / "bundle" / kept[key]).resolve())
     return write_bundle(folder / "judging", users, **kept)
 
 

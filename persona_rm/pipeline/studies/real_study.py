@@ -15,7 +15,7 @@ from persona_rm.benchmarks.evaluation import Evaluation
 from persona_rm.benchmarks.metrics import Figure, accuracy, bootstrap_ratio, mean_figure
 from persona_rm.pipeline.members import space_of
 from persona_rm.pipeline.run import RunFolder
-from persona_rm.pipeline.stages.evaluate import annotate_items
+from persona_rm.pipeline.stages.annotate_evidence import annotated_cases
 from persona_rm.pipeline.studies.study import Ints, StudyResults, dot
 from persona_rm.recipe import RealConfig
 from persona_rm.types import MIDDLE, Levels
@@ -85,7 +85,7 @@ class RealStudy:
         self.run.console.print(f"{what}: {len(cases):,} cases")
         chosen = self._read(cases, [case.example.chosen for case in cases])
         rejected = self._read(cases, [case.example.rejected for case in cases])
-        return Material(what, key, annotate_items(cases, Backends(reader=self.once)), chosen, rejected)
+        return Material(what, key, annotated_cases(cases, Backends(reader=self.once)), chosen, rejected)
 
     def _read(self, cases: Sequence[Case], texts: Sequence[str]) -> Floats:
         levels = self.once.levels([case.example.prompt for case in cases], texts)

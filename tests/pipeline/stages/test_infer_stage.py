@@ -18,7 +18,7 @@ from persona_rm.pipeline.stages.ppo import _judging_bundle, bundle_of, run_one, 
 from persona_rm.profiles import open_store
 from persona_rm.recipe import PpoConfig
 from persona_rm.simulator.simulator import Simulator
-from persona_rm.types import Pair, Persona, Ugc, UserState
+from persona_rm.types import Pair, Persona, RewardRequest, Ugc, UserState
 from tests.pipeline.stages.infer_samples import FAST, infer, real, rows_of, run_of, states_of
 
 
@@ -99,7 +99,7 @@ def test_people_of_a_file_are_read_where_they_carry_no_directions(tmp_path, spac
     assert [(row["user_id"], row["items"], row["cold"]) for row in rows_of(run)] == [
         ("bare", 6, False), ("given", 1, False), ("nobody", 0, True)
     ]  # fmt: skip
-    assert "3 people (1 cold)" in run.console.file.getvalue()
+    assert "3 users (1 cold)" in run.console.file.getvalue()
     kept = states_of(run)
     assert [entry[2:] for entry in kept["given"].payload["items"].values()] == [[[0], []]]
     spoken = {dim for entry in kept["bare"].payload["items"].values() for dim in (*entry[2], *entry[3])}
@@ -200,6 +200,26 @@ def test_test_people_are_judged_with_the_same_fitted_inferrer(tmp_path):
     assert list(judging.users) == [users[0].persona.user_id]
     np.testing.assert_array_equal(judging.inferrer.model.tables, bundle.inferrer.model.tables)
     assert bundle.inferrer.calibration.temperature == judging.inferrer.calibration.temperature
+
+
+def test_a_reward_that_learns_is_fitted_on_the_training_side_and_goes_into_the_bundle(tmp_path, space):
+    run = run_of(tmp_path, infer={"inferrer": "vote"}, **real(tmp_path, space, lambda i: Persona(f"test{i}")))
+    config = PpoConfig(reward="bradley_terry", inferrer={"name": "vote"}, users=3, prompts=3)
+    users, _ = users_of(run, config)
+    bundle = load_bundle(bundle_of(run, config, tmp_path / "ppo", users))
+    assert bundle.file.method_dir == "method"
+    assert bundle.method.weights is not None
+    learner = bundle.method
+    good, bad = learner.score([learner.prior()] * 2, [RewardRequest(None, "p0", text) for text in ("good", "bad")])
+    assert good.reward > bad.reward, "every comparison prefers good"
+    judging = load_bundle(_judging_bundle(tmp_path / "ppo", users[:1]))
+    np.testing.assert_array_equal(judging.method.weights, learner.weights)
+
+
+def test_a_reward_that_learns_needs_built_comparisons(tmp_path):
+    run, config = run_of(tmp_path), PpoConfig(reward="bradley_terry", inferrer={"name": "vote"}, users=3, prompts=3)
+    with pytest.raises(RecipeError, match="bradley_terry is fitted on built comparisons, and none were built"):
+        bundle_of(run, config, tmp_path / "ppo", users_of(run, config)[0])
 
 
 def test_postprocess_groups_and_the_models_beside_the_method_reach_the_bundle(tmp_path):
