@@ -24,7 +24,7 @@ from persona_rm.methods.base import Method
 from persona_rm.profiles import ProfileStore, open_store
 from persona_rm.prompts import PromptFormat, load_prompts
 from persona_rm.space import PreferenceSpace, load_space
-from persona_rm.types import Directions, Persona, RewardRequest, RewardResult, RewardTrace, Status, UserState
+from persona_rm.types import Directions, Levels, Persona, RewardRequest, RewardResult, RewardTrace, Status, UserState
 from persona_rm.users.users_file import NO_GROUP, User
 
 UNKNOWN = "unknown"
@@ -223,6 +223,11 @@ class Bundle:
                 trace = replace(trace, inputs={**trace.inputs, "prior": rates[1][i]})
             results.append(RewardResult(rate, trace))
         return results
+
+    def levels(self, prompt: str, response: str) -> Levels | None:
+        """What the bundle's annotator reads in a response; None without an annotator."""
+        reader = self._backends.reader
+        return reader.levels([prompt], [response])[0] if reader is not None else None
 
     def engine_counters(self) -> dict[str, int]:
         """What the log-prob engine did so far, by `ENGINE`; all 0 without one, and until it is opened."""

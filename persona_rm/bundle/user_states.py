@@ -27,7 +27,7 @@ UserPrompt = tuple[str | None, str]
 CHUNK = 1000
 """Users in one computation."""
 NAMED = 64
-"""At most this many items are named as the evidence of a state, the last ones: every log line repeats them."""
+"""At most this many items are named as the evidence of a state, the newest: every log line repeats them."""
 
 
 class UserStates:
@@ -227,8 +227,7 @@ class UserStates:
         self.computed += len(posteriors)
         states = {}
         for key, (tally, version) in counted.items():
-            evidence = (*tally.entries, *tally.answers)
-            states[key] = self._inferred(str(key[0]), posteriors[key], version, evidence)
+            states[key] = self._inferred(str(key[0]), posteriors[key], version, _by_date(tally))
         return states
 
     @cached_property
@@ -246,6 +245,12 @@ def _together(inferrer: PosteriorInferrer, tallies: Sequence[Tally]) -> list[Pos
     probabilities = inferrer.probabilities(join([tally.counts for tally in tallies]))
     rows = zip(probabilities.tolist(), inferrer.decide(probabilities).tolist(), tallies, strict=True)
     return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(tally)) for p, d, tally in rows]
+
+
+def _by_date(tally: Tally) -> list[str]:
+    """Ids of the items, those without a date first and the newest last, and then of the answers."""
+    items = sorted(tally.entries.items(), key=lambda item: item[1].when or 0.0)
+    return [*(id_ for id_, _ in items), *tally.answers]
 
 
 def _certain(directions: Directions) -> Probabilities:

@@ -206,7 +206,6 @@ def read_state(user_id: str, text: bytes, where: str) -> UserState:
     """The inverse of `record`. Raises `DataError` naming the user and what to do."""
     data = _parsed(text)
     if isinstance(data, dict) and data.keys() == NAMES and _fits(data, user_id):
-        data["evidence"] = tuple(data["evidence"])
         return UserState(**data)
     raise DataError(f"user {user_id!r}: {_fault(data)}. Put the state again, or erase the user", file=where)
 
@@ -232,7 +231,6 @@ def _fits(data: Mapping[str, Any], user_id: str) -> bool:
         and type(data["payload"]) is dict
         and type(data["n_items"]) is int
         and type(data["version"]) is int
-        and type(data["evidence"]) is list
     )
 
 

@@ -109,11 +109,10 @@ def user_in_words(
         tally = read_tally(state, len(space), tuple(payload["sources"]), None)
         note = "These are votes of items. Probabilities need the fitted inferrer: add --model or --bundle."
         return _of_state(state, _voted(space, tally, _notes(state, persona)), space, note)
-    directions = state.payload.get("directions")
-    if isinstance(directions, list) and len(directions) == len(space):
+    if state.directions is not None and len(state.directions) == len(space):
         given = tuple(
             _in_words(dimension, direction, None)
-            for dimension, direction in zip(space.dimensions, directions, strict=True)
+            for dimension, direction in zip(space.dimensions, state.directions, strict=True)
             if direction
         )
         return _of_state(state, given, space)

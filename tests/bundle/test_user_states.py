@@ -111,6 +111,21 @@ def test_given_directions_are_certain_and_somebody_without_evidence_is_known_and
     assert new.probabilities == inferrer.infer(Persona("x")).probabilities
 
 
+def test_a_state_names_the_items_behind_it_and_those_behind_each_direction(people, inferrer, monkeypatch):
+    put(people, "eve", 7, version=4)
+    eve, ann, given, zoe = find(people, "eve", "ann", "given", "zoe")
+    assert set(eve.evidence) == set(inferrer.tally(person(people.space, "eve", 7).persona).entries)
+    assert (len(eve.evidence), len(ann.evidence), given.evidence, zoe.evidence) == (SOME, SOME, (), ())
+    assert people.store.get(["eve"])["eve"].evidence == (), "derived from the payload, not stored beside it"
+    behind = people.evidence(eve)
+    assert behind.keys() == {7}
+    assert set(behind[7]) == set(eve.evidence)
+    assert people.evidence(zoe) == {}
+    monkeypatch.setattr("persona_rm.bundle.user_states.NAMED", 2)
+    people.drop("eve")
+    assert find(people, "eve")[0].evidence == eve.evidence[-2:]
+
+
 def test_the_erased_are_strangers_whatever_the_users_file_says(people, space):
     put(people, "eve", 7)
     people.store.erase(["ann", "eve", "zoe"])

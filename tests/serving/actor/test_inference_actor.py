@@ -141,7 +141,7 @@ def test_answers_and_forgetting(actor, space):
         (lambda a, s: a.observe("u0", [Item("i", "ugc", votes(s, 1, 2))]), "directions of -1, 0 or 1"),
         (lambda a, s: a.observe("u0", [Item("i", "ugc", votes(s, 1), "today")]), "must be ISO 8601"),
         (lambda a, s: a.observe("given", items(s, 1)), "'given' has directions in the bundle's users file"),
-        (lambda a, s: a.observe("", items(s, 1)), "a state of nobody"),
+        (lambda a, s: a.observe("", items(s, 1)), "a state without a user id cannot be stored"),
         (lambda a, s: a.answer("u0", "q", votes(s, 1), 3), r"one of \[-2, -1, 0, 1, 2\], found 3; nothing was"),
         (lambda a, s: a.answer("u0", "q", (1, 0), 1), "question q has 2 dimensions"),
         (lambda a, s: a.forget("u0", ["none"]), "no item 'none' here"),
