@@ -201,8 +201,8 @@ PROMISED = (
 TINY = {
     "source.users": 60, "source.test_users": 16, "source.posts": 80, "build.workers": 1, "dpo.pba.rows": 224,
     "infer.population": 24, "infer.items": 6, "infer.inferrer": '{"name": "posterior", "classes": [1, 2]}',
-    "inference.items": 4, "inference.history": "[0, 4]", "inference.choices": 2, "inference.asked": "[low_rank]",
-    "inference.askers": 4, "inference.questions": 3, "inference.bank": 40, "inference.resamples": 60,
+    "inference.items": 4, "inference.history": "[0, 4]", "inference.choices": 2, "inference.populations": "[low_rank]",
+    "inference.asked_users": 4, "inference.questions": 3, "inference.bank": 40, "inference.resamples": 60,
 }  # fmt: skip
 
 
