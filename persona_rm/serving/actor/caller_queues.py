@@ -1,7 +1,7 @@
-"""Rows that wait to be scored, and whose turn it is. Nothing here waits or scores: `batcher` does.
+"""The queue of rows that wait to be scored, fair between callers. Nothing here waits or scores: `batcher` does.
 
-Every caller has a line and the callers have turns, so one who sends 10,000 rows delays the others by one row each. A
-row may stand in several lines, where equal requests are one row.
+Every caller has a queue of its own, and the queues are served in turn (round robin), so a caller that sends 10,000
+rows delays each other caller by one row at a time. Equal requests are one row, which may stand in several queues.
 """
 
 import asyncio
@@ -16,80 +16,98 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False, slots=True)
 class QueueEntry(Generic[Item, Result]):
-    """One computation, and everybody who waits for it. `place`: where it waits; None once it has begun."""
+    """One computation (a row) and the futures of all calls that wait for its result.
+
+    `arrived` is the time of the first call. `queues` is where the row waits; it is None once scoring has begun.
+    """
 
     item: Item
-    since: float
+    arrived: float
     cost: int
     key: Hashable
     group: Hashable
     callers: dict[str, None] = field(default_factory=dict)
-    answers: "dict[asyncio.Future[Result], None]" = field(default_factory=dict)
-    place: "CallerQueues[Item, Result] | None" = None
+    futures: "dict[asyncio.Future[Result], None]" = field(default_factory=dict)
+    queues: "CallerQueues[Item, Result] | None" = None
 
     @property
     def wanted(self) -> bool:
-        """False when all went away. A cancelled future is seen before its caller wakes."""
-        return any(not answer.done() for answer in self.answers)
+        """False if every call was cancelled or timed out. A cancelled future is seen before its caller wakes up."""
+        return any(not future.done() for future in self.futures)
 
     def join(self, caller: str) -> None:
-        """This caller wants it too: it is taken at the first turn of any of them."""
+        """Add a caller of an equal request. The row is scored when it is the turn of any of its callers."""
         self.callers[caller] = None
-        if self.place is not None:
-            self.place.line_up(self, caller)
+        if self.queues is not None:
+            self.queues.enqueue(self, caller)
+
+    def settle(self, result: Result | None, error: Exception | None) -> None:
+        """Give the result or the error to every call that still waits."""
+        for future in self.futures:
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # None only beside an error
+        self.futures.clear()
 
 
 class CallerQueues(Generic[Item, Result]):
-    """Rows that wait: a line for each caller, one for each group, and all in the order of their arrival."""
+    """The rows that wait, in one queue per caller, in one queue per group, and all together by their arrival."""
 
     def __init__(self) -> None:
         self.rows: dict[QueueEntry[Item, Result], None] = {}
         self.cost = 0
-        self._lines: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
-        self._groups: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
+        # The order of the keys is the round robin: the caller that is served next comes first.
+        self._by_caller: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
+        self._by_group: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def oldest(self) -> float:
-        """Since when the first of all waits; infinite where none does."""
-        return next(iter(self.rows)).since if self.rows else math.inf
+        """The arrival time of the oldest row; infinite if there is none."""
+        return next(iter(self.rows)).arrived if self.rows else math.inf
 
     def add(self, row: QueueEntry[Item, Result]) -> None:
-        """At the end of the lines of its callers and of its group."""
+        """Append the row to the queues of its callers and of its group."""
         if row.group is not None:
-            self._groups.setdefault(row.group, {})[row] = None
+            self._by_group.setdefault(row.group, {})[row] = None
         for caller in row.callers:
-            self.line_up(row, caller)
-        self.rows[row], row.place = None, self
+            self.enqueue(row, caller)
+        self.rows[row], row.queues = None, self
         self.cost += row.cost
 
-    def line_up(self, row: QueueEntry[Item, Result], caller: str) -> None:
-        """At the end of one more line."""
-        self._lines.setdefault(caller, {})[row] = None
+    def enqueue(self, row: QueueEntry[Item, Result], caller: str) -> None:
+        """Append the row to the queue of this caller."""
+        self._by_caller.setdefault(caller, {})[row] = None
 
     def remove(self, row: QueueEntry[Item, Result]) -> None:
-        """Out of all lines."""
+        """Remove the row from all queues. A queue that becomes empty is deleted."""
         del self.rows[row]
-        row.place = None
+        row.queues = None
         self.cost -= row.cost
-        for lines, keys in ((self._lines, row.callers), (self._groups, (row.group,))):
+        for queues, keys in ((self._by_caller, row.callers), (self._by_group, (row.group,))):
             for key in keys:
-                if (line := lines.get(key)) is not None:
-                    line.pop(row, None)
-                    if not line:
-                        del lines[key]
+                if (queue := queues.get(key)) is not None:
+                    queue.pop(row, None)
+                    if not queue:
+                        del queues[key]
 
     def first(self, group: Hashable = None) -> QueueEntry[Item, Result] | None:
-        """The first of this group, else the first of the caller whose turn it is."""
-        line = self._groups.get(group) or next(iter(self._lines.values()), {})
-        return next(iter(line), None)
+        """The first row of this group; if the group has none, the first row of the caller that is served next."""
+        queue = self._by_group.get(group) or next(iter(self._by_caller.values()), {})
+        return next(iter(queue), None)
 
     def take(self, row: QueueEntry[Item, Result]) -> None:
-        """Remove it; if it was first in the line whose turn it is, that line is last now."""
-        caller, line = next(iter(self._lines.items()))
-        served = next(iter(line)) is row
+        """Remove the row. If it was the first row of the caller that is served next, that caller is served last now.
+
+        A row that was taken for its group does not use up the turn of a caller.
+        """
+        caller, queue = next(iter(self._by_caller.items()))
+        served = next(iter(queue)) is row
         self.remove(row)
-        if served and caller in self._lines:
-            self._lines[caller] = self._lines.pop(caller)
+        if served and caller in self._by_caller:
+            self._by_caller[caller] = self._by_caller.pop(caller)
