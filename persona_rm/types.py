@@ -84,7 +84,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """The evidence about one user. `directions` are the user's preference directions, if they are known or inferred."""
+    """The evidence about one user. `directions` are the user's preference directions, if known or inferred."""
 
     user_id: str
     ugc: tuple[Ugc, ...] = ()

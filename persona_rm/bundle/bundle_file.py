@@ -1,4 +1,4 @@
-"""bundle.yaml: what a bundle consists of, and its members by name."""
+"""bundle.yaml: the parts of a bundle, and its zoo members by name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,11 +22,11 @@ PolicyPrompt = Literal["pba", "ica", "plain"]
 
 
 class RewardModelSpec(Config):
-    """A reward model beside the method, the same for everybody: it is asked with its prior state."""
+    """A second reward model, the same for all users: it scores with its prior state."""
 
     method: Member
     method_dir: str | None = None
-    """What it learned (`Method.save`)."""
+    """The folder of its fitted parameters (`Method.save`)."""
 
 
 class BundleFile(Config):
@@ -38,41 +38,41 @@ class BundleFile(Config):
     policy: str | None = None
     reference: str | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
-    """What computes log-probabilities under `policy` and `reference`."""
+    """The engine that computes log-probabilities under `policy` and `reference`."""
     engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
     """The options of that engine."""
     prompts: str = "released"
     inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
-    """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
+    """Infers directions for users without any in the users file; None if the method reads the items itself (ICA)."""
     inferrer_dir: str | None = None
-    """What the inferrer learned (`Inferrer.save`), with its config. Without: the inferrer as nobody has fitted it."""
+    """The folder of its fitted parameters and config (`Inferrer.save`); None: an inferrer that is not fitted."""
     profiles: str | None = None
-    """The store of people's states (`persona_rm.profiles.open_store`). States there win over the users file."""
+    """The profile store (`persona_rm.profiles.open_store`). A state in the store has priority over the users file."""
     refresh: float = Field(60, ge=0)
-    """Seconds after which a person's state is looked up in the store again."""
+    """Seconds after which a user's state is read from the store again."""
     annotator: Member | None = None
     users: str = "users.jsonl"
     policy_prompt: PolicyPrompt = "pba"
-    """How `agent_func.py` puts the person into the policy's prompt."""
+    """The format in which `agent_func.py` puts the user into the policy's prompt."""
     log_dims: list[str] | None = None
-    """The dimensions whose share of the reward is logged; None: the most common among the users."""
+    """The dimensions whose part of the reward is logged; None: the most common ones among the users."""
     postprocess: PostprocessConfig = PostprocessConfig()
-    """What happens to a reward after the method gave it."""
+    """The post-processing of the rewards of the method."""
     groups: GroupConfig | None = None
-    """Rewards of all samples of a prompt together; None: each on its own."""
+    """How all samples of a prompt are rewarded together; None: each sample is rewarded on its own."""
     universal: RewardModelSpec | None = None
-    """For `postprocess.mix` and a floor by the universal model."""
+    """The model for `postprocess.mix`, and for a `postprocess.floor` by the universal model."""
     safety: RewardModelSpec | None = None
-    """For `postprocess.floor`."""
+    """The model for `postprocess.floor`."""
     device: str = "auto"
     dtype: Dtype = "float32"
     states: int = 4096
-    """People kept in memory, with their states; the oldest leave first and are read and adapted again when needed."""
+    """Maximum number of user states in memory. The least recently used one is dropped and computed again if needed."""
 
     @field_validator("engine_options", mode="before")
     @classmethod
     def _of_the_engine(cls, given: Any, info: ValidationInfo) -> Any:
-        """The options of the engine that the bundle names, and of no other."""
+        """Validate the options against the engine that the bundle names."""
         engine = info.data.get("engine")
         if engine is None or isinstance(given, OPTIONS[engine]):
             return given

@@ -1,4 +1,4 @@
-"""A bundle from its folder, and back. What is wrong with it is said here, before a cluster is taken."""
+"""Read a bundle from its folder, and write one. Errors in a bundle are raised here, before a cluster is started."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from persona_rm.users.users_file import User, read_users, user_row
 
 
 def read_file(folder: str | Path) -> BundleFile:
-    """bundle.yaml alone. Raises `DataError` naming file and key."""
+    """Read bundle.yaml only. Raises `DataError` with the file and the key."""
     path = Path(folder).resolve() / YAML
     if not path.is_file():
         raise DataError(
@@ -37,8 +37,10 @@ def read_file(folder: str | Path) -> BundleFile:
 
 
 def load_bundle(folder: str | Path) -> Bundle:
-    """Read bundle.yaml and users.jsonl, and open the profile store. Raises `DataError` naming file, row and key;
-    models of backends are not opened yet. The users file may be empty where a store has the people."""
+    """Read bundle.yaml and users.jsonl, and open the profile store. The models of backends are not loaded yet.
+
+    The users file may be empty if the bundle names a profile store. Raises `DataError` with file, row and key.
+    """
     folder, file = Path(folder).resolve(), read_file(folder)
     bundle = Bundle(folder, file, {})
     _check_members(bundle, folder / YAML)
@@ -47,15 +49,17 @@ def load_bundle(folder: str | Path) -> Bundle:
 
 
 def users_in(folder: Path, file: BundleFile) -> Iterator[User]:
-    """The people of a bundle's users file, as `read_users`; it may be empty where a store has them."""
+    """The users of a bundle's users file (`read_users`). The file may be empty if the bundle names a profile store."""
     path = folder / file.users
-    nobody = file.profiles is not None and path.is_file() and path.stat().st_size == 0
-    return iter(()) if nobody else read_users(path, load_space(file.space))
+    is_empty = path.is_file() and path.stat().st_size == 0
+    return iter(()) if file.profiles is not None and is_empty else read_users(path, load_space(file.space))
 
 
 def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: Any) -> Path:
-    """Write a bundle of these people; `keys` are those of `BundleFile`. Returns the folder. The inverse of
-    `load_bundle`."""
+    """Write a bundle with these users and return its folder; `keys` are those of `BundleFile`.
+
+    This is the inverse of `load_bundle`. Raises `DataError` for a wrong key.
+    """
     folder = Path(folder)
     try:
         file = BundleFile(**keys)
@@ -70,7 +74,7 @@ def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: An
 
 
 def _check_members(bundle: Bundle, path: Path) -> None:
-    """Names and configs of the members, the space and the folders, before a cluster is taken."""
+    """Check the names and configs of the members, the space and the folders, before a cluster is started."""
     file = bundle.file
     members = (
         (METHODS, file.method, "method"),
@@ -96,12 +100,12 @@ def _check_members(bundle: Bundle, path: Path) -> None:
 
 
 def _check_profiles(bundle: Bundle, path: Path) -> None:
-    """What the inferrer learned, and the store of its states."""
+    """Check the fitted inferrer and the store of its states."""
     file, inferrer = bundle.file, bundle.inferrer
     if file.inferrer_dir is not None and inferrer is None:
-        raise DataError("inferrer is null, so nobody reads this folder", file=path, key="inferrer_dir")
+        raise DataError("inferrer is null, so this folder is not used", file=path, key="inferrer_dir")
     if file.profiles is not None and (inferrer is None or inferrer.stateful() is None):
-        found = repr(inferrer.name) if inferrer is not None else "null"
-        problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {found}: name one"
+        name = repr(inferrer.name) if inferrer is not None else "null"
+        problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {name}: name one"
         raise DataError(problem, file=path, key="profiles")
     _ = bundle.store

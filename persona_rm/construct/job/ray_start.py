@@ -122,9 +122,9 @@ def _access(token: Path) -> dict[str, str]:
 
 @contextmanager
 def _closed_mode() -> Iterator[None]:
-    """Switch off clusters of several nodes. Ray reads its switches once per process, perhaps before this block, so it is
-    made to read them again here. `local_ray` does the same at its end, so that a later connection to another cluster
-    is not affected."""
+    """Switch off clusters of several nodes. Ray reads its switches once per process, perhaps before this block, so it
+    is made to read them again here. `local_ray` does the same at its end, so that a later connection to another
+    cluster is not affected."""
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER

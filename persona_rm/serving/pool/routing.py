@@ -65,7 +65,7 @@ class Roster:
         return sorted(ranked(key, names), key=lambda name: self._cooldown_until.get(name, now) > now)
 
     def failed(self, name: str) -> None:
-        """Note that an actor did not answer. Others are preferred during its cooldown, and names are refreshed soon."""
+        """Note that an actor did not answer. Others come first during its cooldown, and names are refreshed soon."""
         self._cooldown_until[name] = self.clock() + self.cooldown
         self._failure_noted = True
 
