@@ -14,7 +14,7 @@ class SimulatorBenchmarkConfig(Config):
     """Which world, and how many choices of each test person."""
 
     world: SimulatorConfig = SimulatorConfig()
-    per_person: int = Field(5, gt=0)
+    per_user: int = Field(5, gt=0)
     n_ugc: int = Field(8, ge=0)
     n_pairs: int = Field(8, ge=0)
 
@@ -27,9 +27,9 @@ class SimulatorBenchmark(Benchmark):
     Config: ClassVar[type[Config]] = SimulatorBenchmarkConfig
 
     def cases(self) -> list[Case]:
-        """`per_person` cases of each test person."""
+        """`per_user` cases of each test person."""
         world = Simulator(self.config.world, self.space)
-        return [self._case(world, choice) for choice in world.choices(self.config.per_person)]
+        return [self._case(world, choice) for choice in world.choices(self.config.per_user)]
 
     def _case(self, world: Simulator, choice: Choice) -> Case:
         evidence = world.persona(choice.user, "test", self.config.n_ugc, self.config.n_pairs, avoid=choice.post.id)

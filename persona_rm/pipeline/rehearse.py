@@ -1,4 +1,4 @@
-"""Run any recipe small: its own shape, a tiny model, few rows and steps, on whatever machine this is."""
+"""Make any recipe small enough for this machine: the same stages, a tiny model, few rows and steps."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ ROWS, PROMPTS, USERS = 16, 8, 8
 
 
 def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """The recipe made small, and every change with its reason. The result writes to runs/<name>-rehearsal."""
+    """The small recipe, which writes to runs/<name>-rehearsal, and every change with its reason."""
     model = model_folder("simulator_lm")
     raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
     changes = (
@@ -53,7 +53,7 @@ def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> Non
 
 
 def _args(where: str, args: HostArgs, model: Path, changes: list[str]) -> HostArgs:
-    """The host's flags for this machine, without the paths, which the stages set."""
+    """The host's flags for this machine, without the paths that the stages set."""
     kind = "ppo" if where.startswith("ppo") else "dpo"
     marker = {"actor.model_name_or_path": str(model)} if kind == "ppo" else {"model.model_name_or_path": str(model)}
     new, _, changed = load_host().rehearse({**marker, **args}, model=model)

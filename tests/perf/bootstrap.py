@@ -3,6 +3,7 @@
 python tests/perf/bootstrap.py    # one line per size: ratio: N (loop seconds / library seconds)
 """
 
+import argparse
 import time
 
 import numpy as np
@@ -39,5 +40,6 @@ def measure(users: int, each: int, resamples: int = 2000) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     measure(100, 5)
     measure(500, 4)

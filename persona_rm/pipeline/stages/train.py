@@ -1,5 +1,4 @@
-"""The stages that make things: the starting model, the examples, and the policies that the host's DPO trainer
-aligns."""
+"""The stages that train: the starting model, the built examples, and the policies of the host's DPO trainer."""
 
 import json
 import os
@@ -32,12 +31,12 @@ MODEL = "model"
 
 
 def device_of(recipe: Recipe) -> Device:
-    """Where the host runs: what the recipe says, else what the machine has."""
+    """The device of the host: what the recipe says, or else what the machine has."""
     return device() if recipe.device == "auto" else recipe.device
 
 
 def run_pretrain(run: RunFolder, config: PretrainConfig) -> Path:
-    """Make a starting model of the embedded world's language in <run>/pretrain/model."""
+    """Train a starting model on the simulator's language, into <run>/pretrain/model."""
     recipe = run.recipe
     simulator = simulator_of(recipe).config
     start = model_folder(config.start) if config.start else None
@@ -64,7 +63,7 @@ def build_job(recipe: Recipe, *, resume: bool = True, command: str = "") -> Buil
 
 
 def run_build(run: RunFolder) -> str:
-    """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages to do again."""
+    """AlignX examples from the source's threads, in <run>/build. The job knows which stages must run again."""
     job = build_job(run.recipe, command=f"persona-rm run {run.folder / 'recipe.yaml'} --only build")
     inputs: dict[str, Any] = {"source": job.source.fingerprint(), "name": job.source.name, "annotator": job.spec.name}
     inputs |= {"params": job.spec.params, "config": job.config, "space": run.recipe.space, "seed": job.seed}
@@ -85,26 +84,29 @@ def planned(job: BuildJob) -> Table:
 
 
 def print_result(run: RunFolder, result: BuildResult) -> None:
-    """Where the data is, and what is wrong with it."""
+    """Print where the data is, and every error that the card reports."""
     run.console.print(f"{sum(s['rows'] for s in result.card['splits'].values()):,} examples in {result.folder}")
     for problem in result.card["errors"]:
         run.console.print(problem, style="yellow")
 
 
 def examples_of(run: RunFolder, evaluation: bool = False) -> list[Example]:
-    """The built examples of the training side, or of the evaluation side; the test side where construction split one
-    off. The embedded world trains on all of them."""
+    """The built examples of the training side, or of the evaluation side.
+
+    The evaluation side is the test side if construction split one off, and otherwise the posts that are held out. All
+    examples of the simulator are for training, because it draws its test users and posts itself.
+    """
     folder = run.recipe.build_folder / "data"
     if held := sorted(folder.glob("test-*.parquet")):
         return _read(run, held if evaluation else sorted(folder.glob("train-*.parquet")))
-    found = _read(run, sorted(folder.glob("train-*.parquet")))
+    examples = _read(run, sorted(folder.glob("train-*.parquet")))
     if truth_of(run.recipe):
-        return [] if evaluation else found
-    return [example for example in found if held_out(example) == evaluation]
+        return [] if evaluation else examples
+    return [example for example in examples if held_out(example) == evaluation]
 
 
 def mirrored_of(run: RunFolder) -> list[Example]:
-    """The training side's examples of people of the opposite views; none without `build.mirror`."""
+    """The training side's examples of users of the opposite preferences; none without `build.mirror`."""
     build = run.recipe.build
     found = (
         _read(run, sorted((run.recipe.build_folder / "mirrored").glob("*.parquet"))) if build and build.mirror else []
@@ -113,13 +115,13 @@ def mirrored_of(run: RunFolder) -> list[Example]:
 
 
 def _read(run: RunFolder, files: list[Path]) -> list[Example]:
-    """The examples of some files by their ids: the order of rows in a file means nothing."""
+    """The examples of some files, sorted by their ids, because the order of rows in a file is arbitrary."""
     space = space_of(run.recipe)
     return sorted((e for file in files for e in read_examples(file, space)), key=lambda example: example.id)
 
 
 def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
-    """Rows for this method, then the host's own DPO trainer; the policy lands in <run>/dpo/<name>/model."""
+    """Write the rows of this section and run the host's DPO trainer; the policy goes to <run>/dpo/<name>/model."""
     recipe, base = run.recipe, model_folder(run.recipe.model)
     on = device_of(recipe)
 

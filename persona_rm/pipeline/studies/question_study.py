@@ -17,7 +17,7 @@ MARGIN = 0.01
 def priors(study: Study) -> StudyResults:
     """Do correlations between dimensions help? One class against as many as the data ask for."""
     rows = []
-    for kind in study.config.asked:
+    for kind in study.config.populations:
         here = study.elsewhere(kind)
         for name, settings in (("one class", {"classes": [1]}), ("latent classes", {})):
             inferrer = study.fit_posterior(kind, **settings)
@@ -31,7 +31,7 @@ def asking(study: Study) -> StudyResults:
     """Accuracy by number of questions, chosen and random, against what observed items give the same people."""
     asked, seen = [], []
     config, examples = study.config, examples_of(study.run)
-    for kind in config.asked:
+    for kind in config.populations:
         here, inferrer = study.elsewhere(kind), study.fit_posterior(kind)
         world, people, choices = here.world, here.people, here.choices
         by_watching = orders(observed(world, people, inferrer, OBSERVED), choices, people)
@@ -55,7 +55,7 @@ def _needed(study: Study, kind: PopulationKind, how: str, lost: Sequence[Figure]
     `questions_to_reach_16`: the accuracy itself is as high. Other worlds than the first carry their name; there is no
     figure where the questions were too few.
     """
-    name = ("_random" if how == "random" else "") + ("" if kind == study.config.asked[0] else f"_{kind}")
+    name = ("_random" if how == "random" else "") + ("" if kind == study.config.populations[0] else f"_{kind}")
     found = {"match": first([one.high < MARGIN for one in lost]), "reach": first([one.value <= 0 for one in lost])}
     for word, n in found.items():
         if n is not None:

@@ -49,7 +49,7 @@ class Study:
         self.world = simulator_of(run.recipe)
         most = max(config.items, OBSERVED, *config.history)
         toy = SimulatorBenchmarkConfig(
-            world=self.world.config, per_person=config.per_person, n_ugc=most - most // 2, n_pairs=most // 2
+            world=self.world.config, per_user=config.per_user, n_ugc=most - most // 2, n_pairs=most // 2
         )
         self.cases = SimulatorBenchmark(toy, self.space).cases()
         self._fitted: dict[tuple[PopulationKind, str], Inferrer] = {}
@@ -103,7 +103,7 @@ class Study:
         """A world of another kind with the same noise, its first test people and their choices."""
         if kind not in self._worlds:
             world = Simulator(self.world.config.model_copy(update={"kind": kind}), self.space)
-            people = world.users("test")[: self.config.askers]
+            people = world.users("test")[: self.config.asked_users]
             ids = {person.id for person in people}
             choices = [choice for choice in world.choices(self.config.choices) if choice.user.id in ids]
             self._worlds[kind] = OtherUserRewards(world, people, choices, [choice.user.id for choice in choices])
