@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from persona_rm.benchmarks import BENCHMARKS, controls
-from persona_rm.benchmarks.metrics import accuracy
+from persona_rm.benchmarks.figures import accuracy
 from persona_rm.errors import DataError
 
 MODELS, USERS = ("m1", "m2", "m3", "m4"), ("anna", "ben", "cleo")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from persona_rm.benchmarks import BENCHMARKS, controls
-from persona_rm.benchmarks.metrics import accuracy
+from persona_rm.benchmarks.figures import accuracy
 from persona_rm.errors import DataError
 
 DEBATES, STANCES, TEXTS = 8, ("yes", "no"), 4

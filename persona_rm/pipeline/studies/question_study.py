@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.pipeline.stages.train import examples_of
 from persona_rm.pipeline.studies.sessions import ask_people, first, observed, orders
 from persona_rm.pipeline.studies.study import OBSERVED, Study, StudyResults, cell, dot

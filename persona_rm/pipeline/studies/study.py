@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from persona_rm.benchmarks.controls import truncate_history, without_golden
 from persona_rm.benchmarks.evaluation import Evaluation
-from persona_rm.benchmarks.metrics import Figure, accuracy, mean_figure
+from persona_rm.benchmarks.figures import Figure, accuracy, mean_figure
 from persona_rm.benchmarks.simulator import SimulatorBenchmark, SimulatorBenchmarkConfig
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer, ModelInferrer, Posterior

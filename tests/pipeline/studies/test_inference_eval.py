@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from persona_rm.benchmarks.evaluation import read_figures, write_figures
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.calibration import expected_calibration_error
 from persona_rm.pipeline.job import run_recipe
