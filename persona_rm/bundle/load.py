@@ -1,4 +1,4 @@
-"""A bundle from its folder, and back. What is wrong with it is said here, before a cluster is taken."""
+"""Reads a bundle from its folder, and writes it. Its faults are reported here, before a cluster is started."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -85,7 +85,7 @@ def write_bundle(
 
 
 def _check_members(bundle: Bundle, path: Path) -> None:
-    """Names and configs of the members, the space and the folders, before a cluster is taken."""
+    """Check names and configs of the members, the space and the folders, before a cluster is started."""
     file = bundle.file
     for key, zoo, given in members_of(file):
         try:
@@ -106,10 +106,10 @@ def _check_members(bundle: Bundle, path: Path) -> None:
 
 
 def _check_profiles(bundle: Bundle, path: Path) -> None:
-    """What the inferrer learned, and the store of its states."""
+    """Check the folder of the inferrer, and the store of its states."""
     file, inferrer = bundle.file, bundle.inferrer
     if file.inferrer_dir is not None and inferrer is None:
-        raise DataError("inferrer is null, so nobody reads this folder", file=path, key="inferrer_dir")
+        raise DataError("inferrer is null, so this folder is not used", file=path, key="inferrer_dir")
     if file.profiles is not None and (inferrer is None or inferrer.stateful() is None):
         found = repr(inferrer.name) if inferrer is not None else "null"
         problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {found}: name one"
