@@ -63,7 +63,7 @@ def build_job(recipe: Recipe, *, resume: bool = True, command: str = "") -> Buil
 
 
 def run_build(run: RunFolder) -> str:
-    """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages have to run again."""
+    """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages to run again."""
     job = build_job(run.recipe, command=f"persona-rm run {run.folder / 'recipe.yaml'} --only build")
     inputs: dict[str, Any] = {"source": job.source.fingerprint(), "name": job.source.name, "annotator": job.spec.name}
     inputs |= {"params": job.spec.params, "config": job.config, "space": run.recipe.space, "seed": job.seed}
