@@ -45,10 +45,14 @@ test: install-dev ## the whole suite: the fast part, then the slow part
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory test-slow
 
-test-fast: install-dev ## unit and contract tests (a minute and a half)
-	@"$(RUN)/python" -m pytest -q -m "not slow" $(PYTEST_ARGS)
+# Two processes, each with half of the tests; the first that is ready takes over tests of the other.
+# PYTEST_ARGS="-n 8" uses more, PYTEST_ARGS="-n 0" (for -x, --pdb) none.
+test-fast: install-dev ## unit and contract tests in two processes (a minute and a half)
+	@"$(RUN)/python" -m pytest -q -m "not slow" -n 2 --dist worksteal $(PYTEST_ARGS)
 
-test-slow: install-dev ## real DPO, PPO, vLLM, Ray and DeepSpeed on the CPU
+# One process: a trainer, an engine or a cluster has several processes of its own, which use both cores and have their
+# timeouts; and tests share one Ray cluster and one vLLM engine, which a second process would have to start again.
+test-slow: install-dev ## real DPO, PPO, vLLM, Ray and DeepSpeed on the CPU (less than half an hour)
 	@"$(RUN)/python" -m pytest -q -m slow $(PYTEST_ARGS)
 
 lint: install-dev ## ruff (rules and format) and mypy --strict

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.pretrain import PretrainConfig
 from persona_rm.benchmarks import BENCHMARKS
-from persona_rm.bundle.bundle_file import RewardModelSpec
+from persona_rm.bundle.bundle_file import PolicyPrompt, RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
 from persona_rm.config import Config, explain
 from persona_rm.construct.config import ConstructConfig
@@ -61,13 +61,13 @@ class DpoConfig(Section):
 
     method: Member
     rows: int = Field(3840, gt=0)
-    """Training rows, each used once where the host's max_epochs is 1. Fewer examples are gone through again."""
+    """Training rows. Each is used once if the host's max_epochs is 1. Fewer examples are used repeatedly."""
     max_items: int = Field(4, ge=0)
-    """Up to so many UGC and so many PAIR items per row, drawn anew for each (paper, C.2: 0 to 4)."""
+    """Largest number of UGC items and of PAIR items in a row. Each row draws its items anew (paper, C.2: 0 to 4)."""
     mirror: bool = False
-    """Every other row is the one before it turned over: the other response chosen by somebody of the opposite views on
-    what the pair shows. Where the method's prompt shows items and no directions (ICA), `build.mirror` finds that
-    somebody; pairs for which it found nobody are left out."""
+    """Every other row mirrors the row before it: a user of the opposite views on what the pair shows chose the other
+    response. For a method whose prompt shows items and no directions (ICA), `build.mirror` finds that user, and pairs
+    without such a user are left out."""
     args: HostArgs = Field(default_factory=dict)
 
     @field_validator("method")
@@ -85,30 +85,33 @@ class PpoConfig(Section):
     """One run of the host's PPO trainer on rewards of each prompt's own user."""
 
     reward: str = "pba"
-    """The section of `dpo` whose trained policy gives the reward; or a method that needs no training: `contrast` asks
+    """The section of `dpo` whose trained policy gives the reward, or a method that needs no training: `contrast` uses
     the starting model, `pba_linear` the annotator, and `bradley_terry` is fitted on the built comparisons."""
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
-    """One that learns is fitted on the people of the training side."""
+    """An inferrer that learns is fitted on the users of the training side."""
     annotator: Member | None = None
-    """For `pba_linear`; None: the recipe's, and in the embedded world `simulator`."""
+    """For a method that reads texts (`pba_linear`). None: the recipe's, or what the source declares for texts."""
+    policy_prompt: PolicyPrompt | None = None
+    """How the policy's prompt shows the user: "pba" (directions in words), "ica" (items), "plain" (not at all). None:
+    as the reward method's own prompt does."""
     agent: bool = True
-    """agent_func.py (directions in the policy's prompt, scores by token ids), or reward_func.py (prompts as they
-    are)."""
+    """True: the host loads agent_func.py, which puts the user into the policy's prompt and scores by token ids.
+    False: it loads reward_func.py, and the prompts of the data set hold the user already."""
     shuffled: bool = False
-    """The control: everyone is rewarded as somebody else."""
+    """The control: every user is rewarded as another user."""
     users: int = Field(100, gt=1)
     prompts: int = Field(320, gt=0)
     items: int = Field(8, ge=1)
     """Behavioural items per user, half UGC and half PAIR."""
     actors: int = Field(1, gt=0)
     max_actors: int | None = Field(None, gt=0)
-    """The pool grows up to so many where rows wait; None: it stays as it is."""
+    """Largest number of actors to which the pool grows while requests wait. None: it keeps its size."""
     on_failure: Literal["stop", "skip_group"] = "stop"
-    """Where a reward cannot be had after all tries: end the job, or let the host's filtering drop the group."""
+    """If no reward is available after all retries: end the job, or let the host's filtering drop the group."""
     judged: int = Field(200, ge=0)
-    """Held-out prompts whose answers are judged by the person's true utility, before and after; 0: not judged."""
+    """Held-out prompts whose answers are judged by the user's true utility, before and after; 0: not judged."""
     postprocess: PostprocessConfig = PostprocessConfig()
-    """What happens to a reward after the method gave it: shrink, standardise, mix, clip, length, floor."""
+    """Reward post-processing: shrinkage, standardisation, mix, clip, length, floor."""
     groups: GroupConfig | None = None
     """Rewards of all samples of a prompt together; needs `agent`."""
     universal: RewardModelSpec | None = None
@@ -139,10 +142,10 @@ class PpoConfig(Section):
 
 
 class EvalConfig(Section):
-    """Which cases, and how they are scored."""
+    """The cases of an evaluation, and how they are scored."""
 
     benchmark: Member | None = None
-    """None: the source's own (`simulator`), or, on real data, the held-out share of what was built."""
+    """None: the simulator's own users if the source is the simulator, else the held-out share of what was built."""
     methods: tuple[str, ...] | None = None
     """Sections of `dpo` to evaluate; None: all. The results of a section begin with its name."""
     untrained: dict[str, Member] | None = None
@@ -152,7 +155,7 @@ class EvalConfig(Section):
     batch: int = Field(64, gt=0)
     resamples: int = Field(2000, gt=0)
     runs: str | None = None
-    """The run folder whose trained models are evaluated; None: this run's own."""
+    """The run folder whose trained models are evaluated. None: this run's."""
 
     @field_validator("untrained")
     @classmethod
@@ -167,34 +170,34 @@ class EvalConfig(Section):
 
 
 class InferConfig(Section):
-    """`persona-rm infer`: learn from a population how evidence errs, and infer the directions of people."""
+    """`persona-rm infer`: learn from a population how evidence errs, and infer the directions of users."""
 
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
     population: int = Field(400, ge=10)
-    """People of the training side to learn from, at most."""
+    """Largest number of users of the training side to learn from."""
     items: int = Field(16, ge=1)
-    """Items of each, half UGC and half PAIR, at most."""
+    """Largest number of items of each, half UGC and half PAIR."""
     users: str | None = None
-    """Whose directions: a users file as bundles have it (JSON lines); None: the people of the evaluation side."""
+    """The users to infer: a users file as bundles have it (JSON lines). None: the users of the evaluation side."""
     store: str = "profiles.arrow"
-    """Where their states go, in the stage's folder; or sqlite:PATH, redis://HOST."""
+    """Where their states go: a file in the stage's folder, sqlite:PATH or redis://HOST."""
 
 
 class InferenceConfig(Section):
-    """`persona-rm eval` of inferred directions, on the embedded world."""
+    """`persona-rm eval` of inferred directions, on the simulator."""
 
     policy: str = "pba"
-    """The section of `dpo` whose policy is told the directions."""
+    """The section of `dpo` whose policy reads the directions."""
     items: int = Field(8, ge=2)
     history: tuple[int, ...] = (0, 2, 4, 8, 16)
-    per_person: int = Field(4, gt=0)
-    """Held-out choices of each test person."""
+    per_user: int = Field(4, gt=0)
+    """Held-out choices of each test user."""
     choices: int = Field(10, gt=0)
-    """Held-out choices of each person of those worlds."""
-    asked: tuple[PopulationKind, ...] = ("low_rank", "clusters", "independent")
-    """Worlds in which new people are asked; the first one's figure is `questions_to_match_16`."""
-    askers: int = Field(150, gt=1)
-    """People asked, in each of them."""
+    """Held-out choices of each user who is asked."""
+    populations: tuple[PopulationKind, ...] = ("low_rank", "clusters", "independent")
+    """Kinds of population in which new users are asked. The first one's figure is `questions_to_match_16`."""
+    asked_users: int = Field(150, gt=1)
+    """Number of users who are asked in each of them."""
     questions: int = Field(20, ge=1)
     bank: int = Field(4000, ge=2)
     """Pairs to choose questions from."""
@@ -203,7 +206,7 @@ class InferenceConfig(Section):
 
 
 class UkpFiles(Config):
-    """The two files of UKPConvArg1, and how many non-tie votes make a person."""
+    """The two files of UKPConvArg1, and the least number of votes without ties of an annotator who is used."""
 
     arguments: str
     judgments: str
@@ -211,19 +214,19 @@ class UkpFiles(Config):
 
 
 class RealConfig(Config):
-    """`persona-rm eval` of inferred directions, on text that people wrote: every part whose file is named."""
+    """`persona-rm eval` of inferred directions on text that people wrote: every part whose file is named."""
 
     statements: str | None = None
-    """Statements with the trait that they show: how often the recipe's annotator errs."""
+    """Statements with the trait that they show. They say how often the recipe's annotator errs."""
     psoups: str | None = None
     ukp: UkpFiles | None = None
     cobbler: str | None = None
     history: int = Field(16, ge=1)
-    """Pairs of each person that directions are inferred from (UKP, CoBBLEr)."""
-    per_person: int | None = Field(None, ge=1)
-    """Held-out pairs of each; None: as the benchmark has it (UKP 8, CoBBLEr 102)."""
+    """Number of pairs of each user from which directions are inferred (UKP, CoBBLEr)."""
+    per_user: int | None = Field(None, ge=1)
+    """Number of held-out pairs of each. None: the default of the benchmark (UKP 8, CoBBLEr 102)."""
     derangements: int = Field(5, ge=1)
-    """Other people whose directions each person is given, for the control."""
+    """How many times the control gives every user another user's directions."""
     resamples: int = Field(2000, gt=0)
 
 
@@ -236,7 +239,7 @@ class Recipe(Section):
     prompts: str = "released"
     source: Member = Field(default_factory=lambda: {"name": "simulator"})
     annotator: Member | None = None
-    """None: what the source declares (`given` for the embedded world, `encoder` for real text)."""
+    """None: what the source declares (`given` for the simulator, `encoder` for real text)."""
     model: str = "simulator_lm"
     """The starting policy: a folder in Hugging Face format, or `simulator_lm`, the packaged one."""
     device: Literal["auto", "cpu", "gpu"] = "auto"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from persona_rm.space import PreferenceSpace, load_space
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 """Ray workers and other processes of a test import `tests` and the package from this checkout."""
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +37,9 @@ def space() -> PreferenceSpace:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip(f"real data is not beside the checkout ({SHARED.name}/ expected at ../shared/data)")
-    return SHARED
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real data is not beside the checkout (expected at ../shared/data)")
+    return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +56,51 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+SHARED = ("shared_ray", "engine")
+"""Servers of the whole session."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the modules of slow tests: those that use a shared server, and each of the others alone.
+
+    In one process the groups of shared servers come last: no server holds memory while the trainers of other tests
+    run. With two processes (`--dist loadgroup`) each group runs in one of them, so each server is started once.
+    """
+    uses: dict[str, int] = {}
+    for item in items:
+        asked = [place for place, name in enumerate(SHARED, 1) if name in getattr(item, "fixturenames", ())]
+        uses[item.location[0]] = max([uses.get(item.location[0], 0), *asked])
+    items.sort(key=lambda item: uses[item.location[0]])
+    for item in items:
+        if item.get_closest_marker("slow"):
+            place = uses[item.location[0]]
+            item.add_marker(pytest.mark.xdist_group(SHARED[place - 1] if place else item.location[0]))
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[Mapping[str, str]]:
+    """The session's Ray cluster, of 4 CPUs: the variables by which another process joins it. Tests keep apart by
+    namespaces, and leave the cluster as they found it. A test that ends a cluster starts one of its own."""
+    pytest.importorskip("ray")
+    from tests.shared_ray import shared_cluster
+
+    with shared_cluster() as access:
+        yield access
+
+
 @pytest.fixture(scope="module")
+def cluster(shared_ray: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """This process, and those it starts, are connected to the session's cluster until the end of the module."""
+    from tests.shared_ray import joined
+
+    with joined(shared_ray) as access:
+        yield access
+
+
+@pytest.fixture(scope="session")
 def engine() -> Iterator[VllmGenerator]:
-    """Real vLLM with the packaged model, for slow tests; it ends with the test file."""
+    """Real vLLM with the packaged model, for slow tests: one for the whole session."""
     pytest.importorskip("vllm")
     model = str(files("persona_rm") / "assets" / "simulator_lm")
     small = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2}

@@ -121,6 +121,26 @@ def test_ci_lints_and_tests():
     assert "make test" in text
 
 
+def test_ci_adds_up_the_closing_lines_of_both_parts(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "....s [100%]\n3602 passed, 68 skipped, 15 warnings in 98.12s (0:01:38)\n"
+        "=== 1 failed, 120 passed, 4 skipped, 3602 deselected, 2 errors in 1589.04s (0:26:29) ===\n12 passed it on\n"
+    )
+    function = re.search(r"^total\(\) .*?^}$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M | re.S)
+    assert function
+    words = "for word in passed failed 'errors?' skipped; do total $word; done"
+    script = f"log={shlex.quote(str(log))}\n{function[0]}\n{words}"
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3722", "1", "2", "72"]
+
+
+def test_the_fast_part_runs_in_two_processes_and_the_slow_part_in_one():
+    fast, slow = (make("-n", target).stdout for target in ("test-fast", "test-slow"))
+    assert '-m "not slow" -n 2 --dist worksteal' in fast
+    assert "-n 2" not in slow
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A toy checkout whose .venv/bin/python is Python, but writes down what pip is asked for (and fails if told)."""

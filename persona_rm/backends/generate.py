@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.backends.pretrained import from_folder
+from persona_rm.extras import extra_needed
 
 
 def answers(
     model: Path, prompts: Sequence[str], *, max_new_tokens: int, seed: int, temperature: float = 1.0, batch: int = 64
 ) -> list[str]:
     """One sampled answer per prompt, without special tokens. The same seed gives the same answers on one machine."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    with extra_needed("sampling answers of a policy"):
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # Padding on the left, so that every prompt ends where generation begins.

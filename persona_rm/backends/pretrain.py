@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from persona_rm.backends.pretrain_rows import CHUNK, EOS, RowPool, TrainingRow, row_pools, texts
 from persona_rm.backends.pretrained import from_folder
 from persona_rm.config import Config
+from persona_rm.extras import extra_needed
 from persona_rm.io.json_rows import atomic
 from persona_rm.simulator.corpus import ENDS, FOLLOWING, PHASES, Document
 from persona_rm.simulator.simulator import SimulatorConfig
@@ -92,7 +93,8 @@ def pretrain(config: PretrainConfig, start: Path | None, simulator: SimulatorCon
     `progress(step, text)` is called every 20 steps. The same seed gives the same weights on one machine, even if the
     run is killed: a second call with the same arguments continues from the checkpoint in `folder`.
     """
-    import torch
+    with extra_needed("training a starting model"):
+        import torch
 
     torch.manual_seed(seed)
     torch.set_num_threads(config.threads)

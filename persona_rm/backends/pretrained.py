@@ -20,7 +20,7 @@ def from_folder(auto: Any, folder: str | Path, **options: Any) -> Any:
 
 
 def code_error(folder: str | Path) -> RecipeError:
-    """The refusal of a model that needs code of its own."""
+    """The error for a model that needs code of its own."""
     return RecipeError(
         f"a model was to be loaded from {folder}; it needs Python code of its own (`auto_map`), which is never run. "
         "Use a model whose architecture transformers implements"

@@ -16,6 +16,7 @@ from typing import Any
 
 from persona_rm.backends.pretrained import from_folder
 from persona_rm.errors import RecipeError
+from persona_rm.extras import extra_needed
 
 Encoded = tuple[tuple[int, ...], int]
 """The token ids of prompt and response together, and the index of the first response token."""
@@ -42,7 +43,8 @@ def token_lengths(model: Path, prompts: Sequence[str], responses: Sequence[str])
 
 def load_tokenizer(model: Path) -> Any:
     """The tokenizer in a model's folder."""
-    from transformers import AutoTokenizer
+    with extra_needed("a tokenizer"):
+        from transformers import AutoTokenizer
 
     return from_folder(AutoTokenizer, model)
 

@@ -35,7 +35,7 @@ class CobblerConfig(Config):
 
     path: Path
     history: int = Field(16, ge=1)
-    per_person: int = Field(102, ge=1)
+    per_user: int = Field(102, ge=1)
     seed: int = 0
 
 
@@ -78,12 +78,12 @@ class Cobbler(Benchmark):
     Config: ClassVar[type[Config]] = CobblerConfig
 
     def cases(self) -> list[Case]:
-        """`per_person` cases of each person, the same pairs in the same order. Raises `DataError` by file, row and
+        """`per_user` cases of each person, the same pairs in the same order. Raises `DataError` by file, row and
         key, and where the prompts do not yield so many pairs."""
         order = drawn(self._rankings.values(), lambda ranking: ranking.id, self.config.seed)
         shown = min(self.config.history, len(order) // 2)
         history = self._dealt(order[:shown], "history")
-        held = self._dealt(order[shown:], "per_person")
+        held = self._dealt(order[shown:], "per_user")
         return [case for user in self._users for case in self._cases(user, history, held)]
 
     def majority_rewards(self, cases: Sequence[Case]) -> np.ndarray:

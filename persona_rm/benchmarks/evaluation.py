@@ -12,7 +12,7 @@ from rich.console import Console
 
 from persona_rm.benchmarks.base import Case, CaseScorer
 from persona_rm.benchmarks.controls import reversed_directions, truncate_history
-from persona_rm.benchmarks.metrics import Figure, Floats, accuracy, flips, mean_figure
+from persona_rm.benchmarks.figures import Figure, Floats, accuracy, flips, mean_figure
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.types import Persona, RewardRequest, UserState

@@ -14,7 +14,7 @@ class SimulatorBenchmarkConfig(Config):
     """The simulator, the number of choices of each test user, and the number of items in the evidence."""
 
     simulator: SimulatorConfig = SimulatorConfig()
-    per_person: int = Field(5, gt=0)
+    per_user: int = Field(5, gt=0)
     n_ugc: int = Field(8, ge=0)
     n_pairs: int = Field(8, ge=0)
 
@@ -26,9 +26,9 @@ class SimulatorBenchmark(Benchmark):
     Config: ClassVar[type[Config]] = SimulatorBenchmarkConfig
 
     def cases(self) -> list[Case]:
-        """`per_person` cases of each test user."""
+        """`per_user` cases of each test user."""
         simulator = Simulator(self.config.simulator, self.space)
-        return [self._case(simulator, choice) for choice in simulator.choices(self.config.per_person)]
+        return [self._case(simulator, choice) for choice in simulator.choices(self.config.per_user)]
 
     def _case(self, simulator: Simulator, choice: Choice) -> Case:
         # The evidence is about other posts: a reply under this one could give the choice away.

@@ -36,7 +36,7 @@ class UkpConfig(Config):
     arguments: Path
     judgments: Path
     history: int = Field(16, ge=1)
-    per_person: int = Field(8, ge=1)
+    per_user: int = Field(8, ge=1)
     least: int = Field(40, ge=2)
     seed: int = 0
 
@@ -80,13 +80,13 @@ class Ukp(Benchmark):
     Config: ClassVar[type[Config]] = UkpConfig
 
     def cases(self) -> list[Case]:
-        """`per_person` cases of every person who has enough votes. Raises `DataError` by file, row and key, and where
+        """`per_user` cases of every person who has enough votes. Raises `DataError` by file, row and key, and where
         there is no such person."""
         splits = self._splits
         if not splits:
             raise DataError(
                 f"nobody has {self.config.least} votes with {self.config.history} for a history and "
-                f"{self.config.per_person} held out of other debates; found {self.counts()}: ask for fewer",
+                f"{self.config.per_user} held out of other debates; found {self.counts()}: ask for fewer",
                 file=self.config.judgments,
             )
         return [case for user, split in splits.items() for case in self._cases(user, *split)]
@@ -173,14 +173,14 @@ class Ukp(Benchmark):
     @cached_property
     def _splits(self) -> dict[str, tuple[list[WorkerVote], list[WorkerVote]]]:
         splits = {user: self._split(user, votes) for user, votes in self._enough.items()}
-        history, held = self.config.history, self.config.per_person
+        history, held = self.config.history, self.config.per_user
         return {user: two for user, two in splits.items() if (len(two[0]), len(two[1])) == (history, held)}
 
     def _split(self, user: str, votes: Sequence[WorkerVote]) -> tuple[list[WorkerVote], list[WorkerVote]]:
         """(history, held out), of different debates and texts; shorter than asked if the worker has too few votes."""
         order = drawn(votes, lambda vote: vote.key, self.config.seed, user)
         kept_back = self._kept_back(user, order)
-        held = [vote for vote in order if self._debate(vote) in kept_back][: self.config.per_person]
+        held = [vote for vote in order if self._debate(vote) in kept_back][: self.config.per_user]
         shown = [vote for vote in order if self._debate(vote) not in kept_back]
         texts = self._texts(held)
         return [vote for vote in shown if not texts & self._texts([vote])][: self.config.history], held
@@ -188,7 +188,7 @@ class Ukp(Benchmark):
     def _kept_back(self, user: str, votes: Sequence[WorkerVote]) -> set[str]:
         """Debates for the held-out side, by their share of the votes; enough votes are left for a history."""
         sizes = Counter(self._debate(vote) for vote in votes)
-        history, held = self.config.history, self.config.per_person
+        history, held = self.config.history, self.config.per_user
         aim, n, kept = max(held, len(votes) * held // (held + history)), 0, set()
         for debate in drawn(sizes, str, self.config.seed, user):
             if n < aim and len(votes) - n - sizes[debate] >= history:

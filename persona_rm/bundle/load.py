@@ -13,7 +13,6 @@ from persona_rm.bundle.bundle import Bundle
 from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid
 from persona_rm.errors import DataError, MemberError
 from persona_rm.inferrers import INFERRERS
-from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.io.json_rows import open_atomic
 from persona_rm.methods import METHODS
 from persona_rm.space import load_space
@@ -101,8 +100,8 @@ def _check_profiles(bundle: Bundle, path: Path) -> None:
     file, inferrer = bundle.file, bundle.inferrer
     if file.inferrer_dir is not None and inferrer is None:
         raise DataError("inferrer is null, so nobody reads this folder", file=path, key="inferrer_dir")
-    if file.profiles is not None and not isinstance(inferrer, PosteriorInferrer):
+    if file.profiles is not None and (inferrer is None or inferrer.stateful() is None):
         found = repr(inferrer.name) if inferrer is not None else "null"
-        problem = f"a store keeps states of the inferrer 'posterior', this bundle's is {found}: name that one"
+        problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {found}: name one"
         raise DataError(problem, file=path, key="profiles")
     _ = bundle.store

@@ -11,12 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import inf
+from typing import Any
 
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.inferrers.base import Inferrer, Posterior
+from persona_rm.inferrers.base import Evidence, Inferrer, Posterior, StatefulInferrer
 from persona_rm.inferrers.evidence import bare_item, behind
-from persona_rm.inferrers.posterior import PosteriorInferrer, join
-from persona_rm.inferrers.tally import Tally
 from persona_rm.profiles import ProfileStore
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Persona, Probabilities, UserState, UserStatus
@@ -50,6 +49,7 @@ class UserStates:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space, self.users, self.inferrer, self.store = space, users, inferrer, store
+        self._stateful = inferrer.stateful() if inferrer is not None else None
         self.refresh, self.capacity, self.clock = refresh if store is not None else inf, capacity, clock
         self.computed = 0
         """Posteriors computed since the start."""
@@ -78,7 +78,7 @@ class UserStates:
         """States are kept under this key. It holds the prompt only if the directions depend on it."""
         return user, prompt if self.inferrer is not None and self.inferrer.by_prompt else ""
 
-    def tally(self, user: str) -> tuple[Tally, int]:
+    def tally(self, user: str) -> tuple[Any, int]:
         """The user's evidence with its version, from the store as it is now; an erased user has none.
 
         Raises `DataError` as `find` does, and for a user whose directions were given: evidence does not change them.
@@ -91,10 +91,10 @@ class UserStates:
             if persona.directions is not None:
                 problem = f"user {user!r} has directions in the bundle's users file, which evidence cannot change"
                 raise DataError(f"{problem}: leave them null there, and they are inferred")
-            return self.posterior.tally(persona), 0
-        return self._empty(), 0
+            return self.stateful.tally(persona), 0
+        return self.stateful.empty(), 0
 
-    def state(self, user: str, tally: Tally, version: int) -> UserState:
+    def state(self, user: str, tally: Evidence, version: int) -> UserState:
         """The state that follows from this tally. It is not kept yet."""
         return self._read({(user, ""): (tally, version)})[user, ""]
 
@@ -118,8 +118,8 @@ class UserStates:
         persona = self.users[user].persona if user in self.users else Persona(user)
         given = user in self.users and persona.directions is not None and not state.version
         told: Mapping[int, tuple[str, ...]] = {}
-        if not given and isinstance(self.inferrer, PosteriorInferrer):
-            told = self.inferrer.of(self.tally(user)[0], explain=True).evidence
+        if not given and self._stateful is not None:
+            told = self._stateful.of(self.tally(user)[0], explain=True).evidence
         elif not given and self.inferrer is not None:
             told = self.inferrer.infer(persona, prompt).evidence
         items = [(bare_item(item).id, item.directions) for item in persona.items if item.directions is not None]
@@ -131,10 +131,10 @@ class UserStates:
         return {dim: ids for dim, ids in named.items() if ids}
 
     @property
-    def posterior(self) -> PosteriorInferrer:
+    def stateful(self) -> StatefulInferrer[Any]:
         """The inferrer that keeps states. Raises `RecipeError` if the bundle's inferrer keeps none."""
-        if isinstance(self.inferrer, PosteriorInferrer):
-            return self.inferrer
+        if self._stateful is not None:
+            return self._stateful
         name = repr(self.inferrer.name) if self.inferrer is not None else "none"
         raise RecipeError(f"evidence is kept by the inferrer 'posterior', this bundle has {name}: name that one")
 
@@ -148,15 +148,15 @@ class UserStates:
     def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, UserState]:
         stored, dates = self._look(list(dict.fromkeys(user for user, _ in keys if user is not None)))
         states: dict[UserPrompt, UserState] = {}
-        counted: dict[UserPrompt, tuple[Tally, int]] = {}
+        counted: dict[UserPrompt, tuple[Evidence, int]] = {}
         for key in keys:
             user, prompt = key
             if user in stored:
                 counted[key] = self._resume(stored[user]), stored[user].version
             elif user is None or user in dates or user not in self.users:
                 states[key] = self._unknown(user, "erased" if user in dates else "cold")
-            elif self.users[user].persona.directions is None and isinstance(self.inferrer, PosteriorInferrer):
-                counted[key] = self.inferrer.tally(self.users[user].persona), 0
+            elif self.users[user].persona.directions is None and self._stateful is not None:
+                counted[key] = self._stateful.tally(self.users[user].persona), 0
             else:
                 states[key] = self._given(user, prompt)
         return states | self._read(counted)
@@ -169,13 +169,13 @@ class UserStates:
         states = self.store.get(users)
         return states, self.store.erased([user for user in users if user not in states])
 
-    def _resume(self, state: UserState) -> Tally:
-        where, own = self.store.where if self.store is not None else None, self.posterior.name
+    def _resume(self, state: UserState) -> Any:
+        where, own = self.store.where if self.store is not None else None, self.stateful.name
         if state.method != own:
             problem = f"the state of user {state.user_id!r} was written by {state.method!r}, not {own!r}"
             raise DataError(f"{problem}: infer the user again, or name the store of this inferrer", file=where)
         try:
-            return self.posterior.resume(state)
+            return self.stateful.resume(state)
         except DataError as error:
             raise DataError(error.problem, file=where) from error
 
@@ -217,40 +217,25 @@ class UserStates:
             evidence=evidence, status="cold" if posterior.cold else "ok",
         )  # fmt: skip
 
-    def _read(self, counted: Mapping[UserPrompt, tuple[Tally, int]]) -> dict[UserPrompt, UserState]:
-        """The posteriors of tallies; those without answers to questions are computed together."""
-        plain = [key for key, (tally, _) in counted.items() if not tally.answers]
-        posteriors = {key: self.posterior.of(tally) for key, (tally, _) in counted.items() if tally.answers}
-        for start in range(0, len(plain), CHUNK):
-            part = plain[start : start + CHUNK]
-            posteriors |= zip(part, _together(self.posterior, [counted[key][0] for key in part]), strict=True)
-        self.computed += len(posteriors)
-        states = {}
-        for key, (tally, version) in counted.items():
-            states[key] = self._inferred(str(key[0]), posteriors[key], version, _by_date(tally))
+    def _read(self, counted: Mapping[UserPrompt, tuple[Evidence, int]]) -> dict[UserPrompt, UserState]:
+        """The states that follow from evidence and its version, computed in chunks."""
+        keys = list(counted)
+        states: dict[UserPrompt, UserState] = {}
+        for start in range(0, len(keys), CHUNK):
+            part = keys[start : start + CHUNK]
+            posteriors = self.stateful.of_many([counted[key][0] for key in part])
+            for key, posterior in zip(part, posteriors, strict=True):
+                evidence, version = counted[key]
+                states[key] = self._inferred(str(key[0]), posterior, version, evidence.ids)
+        self.computed += len(states)
         return states
 
     @cached_property
     def _prior(self) -> Probabilities:
         """The population's probabilities; neutral for an inferrer that has learned none."""
-        if isinstance(self.inferrer, PosteriorInferrer):
-            return self.inferrer.of(self._empty()).probabilities
+        if self._stateful is not None:
+            return self._stateful.of(self._stateful.empty()).probabilities
         return _certain(self.space.neutral) if self.inferrer is not None else ()
-
-    def _empty(self) -> Tally:
-        return Tally(len(self.space), self.posterior.sources, self.posterior.config.half_life)
-
-
-def _together(inferrer: PosteriorInferrer, tallies: Sequence[Tally]) -> list[Posterior]:
-    probabilities = inferrer.probabilities(join([tally.counts for tally in tallies]))
-    rows = zip(probabilities.tolist(), inferrer.decide(probabilities).tolist(), tallies, strict=True)
-    return [Posterior(tuple(map(tuple, p)), tuple(d), n_items=len(tally)) for p, d, tally in rows]
-
-
-def _by_date(tally: Tally) -> list[str]:
-    """Ids of the items, those without a date first and the newest last, and then of the answers."""
-    items = sorted(tally.entries.items(), key=lambda item: item[1].when or 0.0)
-    return [*(id_ for id_, _ in items), *tally.answers]
 
 
 def _certain(directions: Directions) -> Probabilities:

@@ -1,7 +1,7 @@
 """Which question to ask next, so that somebody new is known after few answers.
 
 Of a bank of pairs (built examples, and portraits made of the space's own descriptions) the next is the one whose
-answer is expected to say most about the person's directions: the mutual information between answer and directions,
+answer is expected to say most about the user's directions: the mutual information between answer and directions,
 H(answer) - E[H(answer | directions)] (Lindley 1956; Houlsby et al. 2011, "BALD"), under the posterior that all earlier
 items and answers left. The difference of a pair is normal within a latent class, so both entropies are one-dimensional
 integrals, taken by Gauss-Hermite quadrature. A first cut by the variance of the difference leaves `shortlist` pairs.
@@ -69,7 +69,7 @@ def question_bank(examples: Sequence[Example], size: int, seed: int = 0) -> list
     """At most `size` questions from built examples, in a seeded order; which text comes first is drawn.
 
     A pair is one question whoever chose which of its texts.
-    Raises `DataError` where no example says on which dimensions its texts differ.
+    Raises `DataError` if no example says on which dimensions its texts differ.
     """
     pairs = dict(_pair(example) for example in examples if any(example.directions))
     if not pairs:
@@ -107,7 +107,7 @@ class QuestionChooser:
         self.differences = np.array([question.difference for question in self.questions], np.int64)
 
     def next(self, belief: Belief, asked: Collection[str] = ()) -> tuple[Question, float]:
-        """The question that tells most, and how much in nats. Raises `DataError` where all have been asked."""
+        """The question that tells most, and how much in nats. Raises `DataError` if all have been asked."""
         open_ = np.array([i for i, question in enumerate(self.questions) if question.id not in asked], np.int64)
         if not len(open_):
             raise DataError(f"all {len(self.questions)} questions of the bank have been asked")

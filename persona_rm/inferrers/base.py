@@ -36,7 +36,7 @@ class Posterior:
 
     @property
     def cold(self) -> bool:
-        """True where nothing was read: the prior speaks."""
+        """True if nothing was read: the prior speaks."""
         return self.n_items == 0
 
     def intervals(self, mass: float = 0.95) -> tuple[tuple[int, int], ...]:
@@ -141,6 +141,11 @@ class Evidence(Protocol):
 
     def to_payload(self) -> dict[str, Any]:
         """All of it as plain JSON, without texts."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the items and of the answered questions, the newest items last."""
         ...
 
     def __len__(self) -> int: ...

@@ -1,6 +1,6 @@
 """Calibrated probabilities: of all directions given probability p, a share p should be right.
 
-Fitted on people that the model did not learn from, with scikit-learn: `temperature` (one number for all: p ** (1/T),
+Fitted on users that the model did not learn from, with scikit-learn: `temperature` (one number for all: p ** (1/T),
 normalised; Guo et al. 2017) or `isotonic` (per class the best non-decreasing curve, normalised; Zadrozny and Elkan
 2002).
 """
@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from persona_rm.extras import extra_needed
 from persona_rm.inferrers.model import Floats
 
 CalibrationKind = Literal["none", "temperature", "isotonic"]
@@ -27,16 +28,16 @@ class Calibration:
     def __call__(self, probabilities: Floats) -> Floats:
         """Calibrated P(direction), same shape (..., 3)."""
         if self.knots:
-            found = np.stack([np.interp(probabilities[..., c], *self.knots[c]) for c in range(3)], -1)
+            adjusted = np.stack([np.interp(probabilities[..., c], *self.knots[c]) for c in range(3)], -1)
         elif self.temperature == 1.0:
             return probabilities
         else:
-            found = np.maximum(probabilities, 1e-300) ** (1 / self.temperature)
-        return np.asarray(found / found.sum(-1, keepdims=True))
+            adjusted = np.maximum(probabilities, 1e-300) ** (1 / self.temperature)
+        return np.asarray(adjusted / adjusted.sum(-1, keepdims=True))
 
 
 def fit_calibration(kind: CalibrationKind, probabilities: Floats, labels: npt.NDArray[np.int64]) -> Calibration:
-    """From P(direction) (n, D, 3) and the true directions (n, D) of people who were held out."""
+    """From P(direction) (n, D, 3) and the true directions (n, D) of users who were held out."""
     flat, classes = np.maximum(probabilities.reshape(-1, 3), TINY), labels.reshape(-1) + 1
     if kind == "temperature":
         return Calibration(temperature=_temperature(flat, classes))
@@ -46,8 +47,9 @@ def fit_calibration(kind: CalibrationKind, probabilities: Floats, labels: npt.ND
 
 
 def _temperature(probabilities: Floats, classes: npt.NDArray[np.int64]) -> float:
-    from scipy.optimize import minimize_scalar
-    from sklearn.metrics import log_loss
+    with extra_needed("calibration"):
+        from scipy.optimize import minimize_scalar
+        from sklearn.metrics import log_loss
 
     def loss(log_temperature: float) -> float:
         tempered = Calibration(temperature=float(np.exp(log_temperature)))(probabilities)
@@ -57,7 +59,8 @@ def _temperature(probabilities: Floats, classes: npt.NDArray[np.int64]) -> float
 
 
 def _curve(scores: Floats, right: npt.NDArray[np.bool_]) -> Floats:
-    from sklearn.isotonic import IsotonicRegression
+    with extra_needed("calibration"):
+        from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=TINY, y_max=1 - TINY, out_of_bounds="clip").fit(scores, right)
     return np.stack([fitted.X_thresholds_, fitted.y_thresholds_]).astype(np.float64)

@@ -17,7 +17,7 @@ TINY = 1e-9
 
 
 def texts_of(persona: Persona, *, replies: bool = False) -> dict[str, str]:
-    """Item id -> the prompt that it answers; with `replies`, of UGC also what the person wrote."""
+    """Item id -> the prompt that it answers; with `replies`, of UGC also what the user wrote."""
     return {bare_item(item).id: _text(item, replies) for item in persona.items}
 
 
@@ -27,9 +27,9 @@ def contexts_of(items: Sequence[Item], texts: dict[str, str], encoder: Encoder) 
     if not known:
         return np.zeros((len(items), 1))
     vectors = encoder.encode([texts[items[row].id] for row in known])
-    found = np.zeros((len(items), vectors.shape[1]))
-    found[known] = vectors
-    return found
+    contexts = np.zeros((len(items), vectors.shape[1]))
+    contexts[known] = vectors
+    return contexts
 
 
 def unit(vectors: Floats) -> Floats:

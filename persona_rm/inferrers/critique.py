@@ -1,8 +1,8 @@
 """Free-text feedback on an answer ("too long, not my humour") as signed evidence on dimensions.
 
 Feedback is a wish, and its own style says the least about it: an annotator that reads "get to the point!" as a text
-sees a curt person. So a critique is cut into clauses, the cues of wish and refusal are taken out, and what is left is
-put into a statement of the person: "too long" is read as "I want answers that are long", and turned. The cues are data
+sees a curt user. So a critique is cut into clauses, the cues of wish and refusal are taken out, and what is left is
+put into a statement of the user: "too long" is read as "I want answers that are long", and turned. The cues are data
 (`critique.yaml`), English, and simple: irony, praise in passing ("rude, which I liked") and a complaint without a cue
 ("that was hurtful") are misread. A language model, where there is one, can be asked for labels instead.
 
@@ -45,7 +45,7 @@ LETTER = re.compile(r"[^\W\d_]")
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """What a person said about a response. `about` is that response, where it is known."""
+    """What a user said about a response. `about` is that response, where it is known."""
 
     text: str
     about: str = ""
@@ -102,7 +102,7 @@ class Clause:
 def critiques_as_items(
     critiques: Sequence[Critique], space: PreferenceSpace, backends: Backends, config: CritiqueConfig = DEFAULT
 ) -> list[Item]:
-    """By whom the config says. Raises `RecipeError` where that one is not among the backends."""
+    """By whom the config says. Raises `RecipeError` if that one is not among the backends."""
     if config.by == "generator":
         return asked_items(critiques, space, backends.need_generator("critiques (by: generator)"), config)
     return critique_items(critiques, space, backends.need_reader("critiques (by: reader)"), config)
@@ -114,7 +114,7 @@ def critique_items(
     """One item per critique, source "critique"; one call of the reader, each statement once.
 
     The clauses of a critique are summed up: where they disagree, or nothing is read, the vote is 0. Raises `DataError`
-    naming the place of a blank critique, or where the reader fails.
+    naming the place of a blank critique, or if the reader fails.
     """
     _check(critiques)
     wording = _wording(config.wording)
@@ -155,15 +155,15 @@ def asked_items(
 
 def clauses(text: str, wording: CritiqueWording) -> list[Clause]:
     """The clauses of a critique in order; those of which the cues leave no word are left out."""
-    found: list[Clause] = []
+    clauses: list[Clause] = []
     for sentence in re.split(f"{MARKS}|{_any(wording.ends)}", text.replace("\u2019", "'"), flags=re.I):
         sign = 1
         for part in re.split(_any(wording.joins), sentence, flags=re.I):
             rest, own = _read(part, wording)
             sign = sign if own is None else own
             if LETTER.search(rest):
-                found.append(Clause(rest, sign))
-    return found
+                clauses.append(Clause(rest, sign))
+    return clauses
 
 
 def _read(part: str, wording: CritiqueWording) -> tuple[str, int | None]:

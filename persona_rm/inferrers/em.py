@@ -1,10 +1,10 @@
 """Fitting a `PreferenceModel`: expectation-maximisation in the manner of Dawid and Skene (1979), smoothed.
 
-E: P(class, direction | votes) of every person under the model. M: a row of a confusion matrix is the share of votes
-among people of that direction; a class's prior is the share of directions among its people. Labels, where people have
+E: P(class, direction | votes) of every user under the model. M: a row of a confusion matrix is the share of votes
+among users of that direction; a class's prior is the share of directions among its users. Labels, where users have
 them, stand in the place of the E step's directions. Rows are drawn towards what all dimensions of a source have in
 common (turned over: what a vote for the other pole says about the other pole), with the weight of `strength` items, so
-that a rare direction has error rates too; class priors towards the dimension's own, with the weight of `pull` people.
+that a rare direction has error rates too; class priors towards the dimension's own, with the weight of `pull` users.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ DOUBT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """`strength` in items, `pull` in people; `iterations` at most, fewer where the figures stand still."""
+    """`strength` in items, `pull` in users; `iterations` at most, fewer where the figures stand still."""
 
     classes: int = 1
     iterations: int = 60
@@ -38,7 +38,7 @@ class FitConfig:
 def fit_model(
     sources: tuple[str, ...], counts: EvidenceCounts, config: FitConfig, labels: npt.NDArray[np.int64] | None = None
 ) -> PreferenceModel:
-    """The model of these people. `labels` (n, D) of -1, 0 and 1 are known directions."""
+    """The model of these users. `labels` (n, D) of -1, 0 and 1 are known directions."""
     known = None if labels is None else np.stack([labels == way for way in (-1, 0, 1)], -1).astype(float)
     directions = known if known is not None else _start(counts)
     members = np.random.default_rng(config.seed).dirichlet(np.ones(config.classes), len(counts))
@@ -59,10 +59,10 @@ def choose_model(
     sizes: tuple[int, ...],
     labels: npt.NDArray[np.int64] | None = None,
 ) -> tuple[PreferenceModel, dict[int, float]]:
-    """The model with the fewest classes that predict a held-out fifth of the people as well as the best does: to
-    within one standard error of the difference, which is paired by person.
+    """The model with the fewest classes that predict a held-out fifth of the users as well as the best does: to
+    within one standard error of the difference, which is paired by user.
 
-    Also the mean log P(votes) of a held-out person by number of classes, in nats.
+    Also the mean log P(votes) of a held-out user by number of classes, in nats.
     """
     order = np.random.default_rng(config.seed).permutation(len(counts))
     held, rest = np.sort(order[: len(order) // 5]), np.sort(order[len(order) // 5 :])
@@ -81,12 +81,12 @@ def _start(counts: EvidenceCounts) -> Floats:
     """Directions from the net votes of all sources, in standard deviations of votes that are drawn evenly."""
     negative, positive = counts.votes.sum(1)[..., 0], counts.votes.sum(1)[..., 1]
     z = (positive - negative) / np.sqrt(np.maximum(counts.totals.sum(1), 1.0))[:, None]
-    found = np.stack([np.clip(-z - 1, 0.02, 1), np.full_like(z, 0.5), np.clip(z - 1, 0.02, 1)], -1)
-    return np.asarray(found / found.sum(-1, keepdims=True))
+    start = np.stack([np.clip(-z - 1, 0.02, 1), np.full_like(z, 0.5), np.clip(z - 1, 0.02, 1)], -1)
+    return np.asarray(start / start.sum(-1, keepdims=True))
 
 
 def _expect(model: PreferenceModel, counts: EvidenceCounts, known: Floats | None) -> tuple[Floats, Floats]:
-    """P(class) (n, K) and P(class, direction) summed to P(direction) (n, D, 3) of every person."""
+    """P(class) (n, K) and P(class, direction) summed to P(direction) (n, D, 3) of every user."""
     if known is not None:
         logs = np.log(model.shares) + np.einsum("ndt,kdt->nk", known, np.log(model.classes))
         members = np.exp(logs - logs.max(-1, keepdims=True))
@@ -115,8 +115,8 @@ def _tables(counts: EvidenceCounts, directions: Floats, strength: float) -> Floa
     full = np.stack([told[..., 0], every - told.sum(-1), told[..., 1]], -1)
     common = full.sum(1) + full.sum(1)[:, ::-1, ::-1] + DOUBT * GENERIC
     common /= common.sum(-1, keepdims=True)
-    found = full + strength * common[:, None]
-    return _floored(found / found.sum(-1, keepdims=True))
+    smoothed = full + strength * common[:, None]
+    return _floored(smoothed / smoothed.sum(-1, keepdims=True))
 
 
 def _floored(rows: Floats) -> Floats:

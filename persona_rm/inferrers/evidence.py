@@ -1,6 +1,6 @@
 """Evidence as every inferrer reads it: one record per item, with votes and without text.
 
-An item's id is a hash of what it says, so the same item given twice is the same item; no text of a person is kept.
+An item's id is a hash of what it says, so the same item given twice is the same item; no text of a user is kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,14 +16,14 @@ STRONGEST = 5
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that says something about a person: -1, 0 or 1 on every dimension of the space."""
+    """One thing that says something about a user: -1, 0 or 1 on every dimension of the space."""
 
     id: str
     source: str
     """What kind of evidence: "ugc", "pair", "demo", "critique", "summary", or the name of an import."""
     votes: Directions
     created: str | None = None
-    """ISO 8601; None where nobody knows when."""
+    """ISO 8601; None if nobody knows when."""
 
     @property
     def when(self) -> float | None:
@@ -31,19 +31,19 @@ class Item:
         if self.created is None:
             return None
         try:
-            found = datetime.fromisoformat(self.created)
+            when = datetime.fromisoformat(self.created)
         except (TypeError, ValueError) as error:
             raise DataError(f"item {self.id}: `created` must be ISO 8601, found {self.created!r}") from error
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        if found > datetime.now(UTC) + timedelta(days=1):
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        if when > datetime.now(UTC) + timedelta(days=1):
             raise DataError(f"item {self.id} is dated {self.created}, which has not come yet: every other would fade")
-        return found.timestamp()
+        return when.timestamp()
 
 
 def items_of(persona: Persona, size: int) -> list[Item]:
     """The persona's items, UGC first, repeated ones too.
 
-    Raises `DataError` naming user and item where directions are missing, or are not `size` values of -1, 0 and 1.
+    Raises `DataError` naming user and item if directions are missing, or are not `size` values of -1, 0 and 1.
     """
     named: list[tuple[str, Ugc | Pair]] = [(f"ugc[{i}]", item) for i, item in enumerate(persona.ugc)]
     named += [(f"pairs[{i}]", item) for i, item in enumerate(persona.pairs)]
@@ -61,8 +61,8 @@ def distinct(items: Iterable[Item]) -> list[Item]:
 def behind(said: Iterable[tuple[str, int, float]], direction: int) -> tuple[str, ...]:
     """The ids of those that vote for this direction, strongest first, of the same strength by id; at most
     `STRONGEST`. `said`: id, vote and strength of each; what has no strength is not named."""
-    found = {id_: strength for id_, vote, strength in said if vote == direction and strength > 0}
-    return tuple(sorted(found, key=lambda id_: (-found[id_], id_))[:STRONGEST])
+    strengths = {id_: strength for id_, vote, strength in said if vote == direction and strength > 0}
+    return tuple(sorted(strengths, key=lambda id_: (-strengths[id_], id_))[:STRONGEST])
 
 
 def check_votes(votes: Sequence[int] | None, where: str, size: int) -> Directions:

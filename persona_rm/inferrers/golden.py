@@ -19,11 +19,11 @@ class Golden(Inferrer):
         return []
 
     def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
-        """The persona's own directions. Raises `DataError` where it carries none, or as many as another space has."""
+        """The persona's own directions. Raises `DataError` if it carries none, or as many as another space has."""
         if persona.directions is None:
             raise DataError(f"user {persona.user_id!r} carries no directions: use an inferrer that reads items (vote)")
         if len(persona.directions) != len(self.space):
-            found = f"{len(persona.directions)} directions, space {self.space.name} has {len(self.space)}"
-            raise DataError(f"user {persona.user_id!r} carries {found}")
+            problem = f"{len(persona.directions)} directions, space {self.space.name} has {len(self.space)}"
+            raise DataError(f"user {persona.user_id!r} carries {problem}")
         certain = tuple((float(d == -1), float(d == 0), float(d == 1)) for d in persona.directions)
         return Posterior(certain, persona.directions, n_items=max(1, persona.n_items))

@@ -34,7 +34,7 @@ def annotated_items(
     """The persona's items as votes, in the order of `items_of`; those without directions are read.
 
     One call of the reader, each (prompt, text) once. `again` reads those with directions too; `demo` adds the
-    demographic text. Raises `DataError` naming the user where a text is blank or the reader fails at it.
+    demographic text. Raises `DataError` naming the user if a text is blank or the reader fails at it.
     """
     user = f"user {persona.user_id!r}"
     named: list[tuple[str, Ugc | Pair]] = [(f"{user}, ugc[{i}]", item) for i, item in enumerate(persona.ugc)]
@@ -43,12 +43,12 @@ def annotated_items(
     about = persona.demo if demo and persona.demo.strip() else ""
     asked = [one for where, texts in open_ for one in _no_blank(texts, where)] + ([("", about)] if about else [])
     levels = read_levels(asked, reader, len(space), user)
-    found = [_item(item, levels, len(space), where, again) for where, item in named]
-    return found + ([_demo(about, levels)] if about else [])
+    items = [_item(item, levels, len(space), where, again) for where, item in named]
+    return items + ([_demo(about, levels)] if about else [])
 
 
 def demo_item(persona: Persona, space: PreferenceSpace, reader: LevelReader) -> Item | None:
-    """The demographic text as one item, or None where there is none. Raises `DataError` naming the user."""
+    """The demographic text as one item, or None if there is none. Raises `DataError` naming the user."""
     if not persona.demo.strip():
         return None
     levels = read_levels([("", persona.demo)], reader, len(space), f"user {persona.user_id!r}")
@@ -66,16 +66,16 @@ def read_levels(
     if not once:
         return {}
     try:
-        found = reader.levels([prompt for prompt, _ in once], [text for _, text in once])
+        readings = reader.levels([prompt for prompt, _ in once], [text for _, text in once])
     except DataError as error:
         raise DataError(f"{who}: the annotator failed at one of {len(once)} texts: {error}") from error
-    if len(found) != len(once):
-        raise DataError(f"{who}: the annotator was asked about {len(once)} texts and answered {len(found)}")
-    for levels in found:
+    if len(readings) != len(once):
+        raise DataError(f"{who}: the annotator was asked about {len(once)} texts and answered {len(readings)}")
+    for levels in readings:
         if len(levels) != size or not {1, 2, 3}.issuperset(levels):
             problem = f"{len(levels)} levels, values {sorted({*levels} - {1, 2, 3})[:3]} among them are none"
             raise DataError(f"{who}: the annotator owes {size} levels of 1, 2 or 3 per text, found {problem}")
-    return {one: tuple(levels) for one, levels in zip(once, found, strict=True)}
+    return {one: tuple(levels) for one, levels in zip(once, readings, strict=True)}
 
 
 def texts_in(item: Ugc | Pair) -> list[PromptAndText]:
@@ -113,7 +113,7 @@ def votes_of(levels: Sequence[int], against: Sequence[int]) -> Directions:
 def read_prompts(path: Path, form: type[ConfigT], fields: Mapping[str, set[str]]) -> ConfigT:
     """A YAML file of prompts; `fields`: what each prompt must have in braces, and all it may have.
 
-    Raises `DataError` where the file is missing or malformed, or a prompt has other fields.
+    Raises `DataError` if the file is missing or malformed, or a prompt has other fields.
     """
     if not path.is_file():
         raise DataError("no prompts here; without a file of your own the packaged ones are taken", file=path)
@@ -122,8 +122,8 @@ def read_prompts(path: Path, form: type[ConfigT], fields: Mapping[str, set[str]]
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"this is no {form.__name__}: {error}", file=path) from error
     for key, needed in fields.items():
-        if (found := set(FIELD.findall(getattr(prompts, key)))) != needed:
-            raise DataError(f"has the fields {sorted(found)}, and needs {sorted(needed)}", file=path, key=key)
+        if (present := set(FIELD.findall(getattr(prompts, key)))) != needed:
+            raise DataError(f"has the fields {sorted(present)}, and needs {sorted(needed)}", file=path, key=key)
     return prompts
 
 
@@ -146,20 +146,20 @@ def read_labels(answer: str, space: PreferenceSpace) -> tuple[Directions, Counte
     """(directions, what was left out, by reason) of an answer by `labels_schema`; what no label names is neutral.
 
     A label said twice is said once; a dimension of which both poles are said is neutral and counted. Raises
-    `DataError` where the answer is of another form, or lists something and no label among it; without its text.
+    `DataError` if the answer is of another form, or lists something and no label among it; without its text.
     """
     said = _strings(answer)
-    found: dict[int, set[int]] = {}
+    poles: dict[int, set[int]] = {}
     left_out: Counter[str] = Counter()
     for text in said:
         if (pole := _pole(text, space)) is None:
             left_out[NO_LABEL] += 1
         else:
-            found.setdefault(pole[0], set()).add(pole[1])
-    if said and not found:
+            poles.setdefault(pole[0], set()).add(pole[1])
+    if said and not poles:
         raise DataError(f"none of the {len(said)} labels in the model's answer is one of space {space.name}")
-    left_out[BOTH_POLES] += sum(len(signs) > 1 for signs in found.values())
-    return tuple(sum(found.get(d, ())) for d in range(len(space))), +left_out
+    left_out[BOTH_POLES] += sum(len(signs) > 1 for signs in poles.values())
+    return tuple(sum(poles.get(d, ())) for d in range(len(space))), +left_out
 
 
 def _strings(answer: str) -> list[str]:

@@ -1,12 +1,12 @@
 """A view of contexts in which prompts that call for different tastes lie apart, learned without labels.
 
-Sentence vectors are mostly about how a thing is asked; what matters here is what changes people's taste. Where a
+Sentence vectors are mostly about how a thing is asked; what matters here is what changes users' taste. Where a
 population's items were split into tastes by their votes alone, a direction of context space matters if items of one
-taste of a person agree on it and those of another do not: the discriminant of Fisher (1936), pooled over people,
+taste of a user agree on it and those of another do not: the discriminant of Fisher (1936), pooled over users,
 
-    B a = lambda (W + ridge) a,   B between the tastes of a person, W within them.
+    B a = lambda (W + ridge) a,   B between the tastes of a user, W within them.
 
-Directions count that beat the best one found when the same splits are dealt out anew within each person (parallel
+Directions count that beat the best one found when the same splits are dealt out anew within each user (parallel
 analysis, Horn 1965): in a population of one taste there are hardly any, and contexts stay as they were.
 """
 
@@ -40,16 +40,16 @@ class Lens:
 def fit_lens(
     contexts: Sequence[Floats], responsibilities: Sequence[Floats], pieces: int, seed: int = 0
 ) -> Lens | None:
-    """From (n, dim) and (n, M) of each person. `pieces`: principal components that are looked at, at most.
+    """From (n, dim) and (n, M) of each user. `pieces`: principal components that are looked at, at most.
 
-    None where no direction is better than chance.
+    None if no direction is better than chance.
     """
     every = np.concatenate(contexts)
     centre = every.mean(0)
     parts = _components(every - centre, min(pieces, len(every) // ITEMS))
     rng = np.random.default_rng(seed)
     seen = [(rows - centre) @ parts for rows in contexts]
-    dealt = [found[rng.permutation(len(found))] for found in responsibilities]
+    dealt = [one[rng.permutation(len(one))] for one in responsibilities]
     worth, axes = _discriminants(seen, responsibilities)
     better = worth - _discriminants(seen, dealt)[0].max(initial=0.0) > 0
     if not better.any():

@@ -29,7 +29,7 @@ class Llm(VoteInferrer):
     def items(self, persona: Persona) -> list[Item]:
         """The persona's items; all texts without directions in one call of the annotator.
 
-        Raises `RecipeError` without an annotator, `DataError` naming the user where it fails.
+        Raises `RecipeError` without an annotator, `DataError` naming the user if it fails.
         """
         reader = self.backends.need_reader("inferrer llm")
         return annotated_items(persona, self.space, reader, self.config.again, self.config.demo)

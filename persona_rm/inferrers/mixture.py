@@ -1,12 +1,12 @@
-"""The tastes of one person: items split by what they say and what they were said to.
+"""The tastes of one user: items split by what they say and what they were said to.
 
-A person with M tastes answers prompt e with taste m with probability gate_m(e), and then speaks by that taste's
-directions: a mixture of experts (Jacobs et al. 1991) whose gate is attention over the person's own items, as in AMP-CF
+A user with M tastes answers prompt e with taste m with probability gate_m(e), and then speaks by that taste's
+directions: a mixture of experts (Jacobs et al. 1991) whose gate is attention over the user's own items, as in AMP-CF
 (Attentive Multi-Persona Collaborative Filtering), where the candidate item decides which persona speaks:
 
     gate(e) = (1 - doubt) sum_i softmax_i(cos(e_i, e) / temperature) r_i + doubt * share
 
-r (n, M) are responsibilities. One centre for each taste would do where a taste is one topic; what people like in
+r (n, M) are responsibilities. One centre for each taste would do where a taste is one topic; what users like in
 cooking and in sports has no centre.
 
 EM: r_im is proportional to gate_m(e_i) P(votes_i | directions of m), both without item i itself, so that no item votes
@@ -40,8 +40,8 @@ class Gate:
     def attention(self, cosines: Floats) -> Floats:
         """Weights of items, rows of `cosines` (q, n); -inf is never looked at. A row without any is all zeros."""
         most = np.maximum(cosines.max(-1, keepdims=True, initial=-1.0), -1.0)
-        found = np.exp((cosines - most) / self.temperature)
-        return np.asarray(found / np.maximum(found.sum(-1, keepdims=True), TINY))
+        weights = np.exp((cosines - most) / self.temperature)
+        return np.asarray(weights / np.maximum(weights.sum(-1, keepdims=True), TINY))
 
     def share(self, attention: Floats, responsibilities: Floats, shares: Floats) -> Floats:
         """P(taste | prompt), (q, M)."""
@@ -62,7 +62,7 @@ class Mixture:
 
     @property
     def shares(self) -> Floats:
-        """(M,): of the person's items."""
+        """(M,): of the user's items."""
         n, m = self.responsibilities.shape
         return np.asarray((self.responsibilities.sum(0) + 1) / (n + m))
 
@@ -97,10 +97,10 @@ def choose_mixture(
     n = len(items)
     best = single(model, items, contexts)
     for size in range(2, min(most, n // 2) + 1):
-        found = split(model, items, contexts, gate, size, iterations)
-        if found.bound - penalty * np.log(n) <= best.bound:
+        larger = split(model, items, contexts, gate, size, iterations)
+        if larger.bound - penalty * np.log(n) <= best.bound:
             break
-        best = found
+        best = larger
     return best
 
 
@@ -116,8 +116,8 @@ def split(
     """`size` tastes: EM from a start by contexts and one by votes; the better of the two."""
     net = (items.votes[..., 1] - items.votes[..., 0]).sum(1)
     starts = [_start(features, size) for features in (contexts, net) if features.any()]
-    found = [_climb(model, items, contexts, gate, start, iterations) for start in starts or [_start(net, size)]]
-    return max(found, key=lambda one: one.bound)
+    splits = [_climb(model, items, contexts, gate, start, iterations) for start in starts or [_start(net, size)]]
+    return max(splits, key=lambda one: one.bound)
 
 
 def _climb(
@@ -133,8 +133,8 @@ def _climb(
         gates = gate.share(attention, now.responsibilities, now.shares)
         logs = np.log(gates + TINY) + _predicted(model, said, now.responsibilities)
         logs *= min(1.0, WARM + 0.1 * step)
-        found = np.exp(logs - logs.max(-1, keepdims=True))
-        now = Mixture(contexts, found / found.sum(-1, keepdims=True), 0.0)
+        likelihoods = np.exp(logs - logs.max(-1, keepdims=True))
+        now = Mixture(contexts, likelihoods / likelihoods.sum(-1, keepdims=True), 0.0)
     r = now.responsibilities
     gates = gate.share(attention, r, now.shares)
     bound = model.log_evidence(now.counts(items)).sum() + (r * np.log((gates + TINY) / (r + TINY))).sum()

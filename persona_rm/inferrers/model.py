@@ -1,11 +1,11 @@
-"""The population part of `posterior`: how people differ, and how evidence speaks about them.
+"""The population part of `posterior`: how users differ, and how evidence speaks about them.
 
-For one person, with directions t_d in {-1, 0, 1}, a latent class k and items i of source s_i with votes v_id:
+For one user, with directions t_d in {-1, 0, 1}, a latent class k and items i of source s_i with votes v_id:
 
     P(k, t, v) = share_k  prod_d class_kd(t_d)  prod_i prod_d table_{s_i, d}(v_id | t_d)
 
 `table` is the confusion matrix of a source on a dimension: what its items, as the annotator reads them, say about
-people whose direction is known (Dawid and Skene 1979: observers with error rates, here the observer is "an item of
+users whose direction is known (Dawid and Skene 1979: observers with error rates, here the observer is "an item of
 this source, annotated"). `class` is a population prior that knows which directions go together: with K classes the
 joint distribution of directions is a non-negative tensor of rank K (latent class analysis, Lazarsfeld and Henry
 1968); K = 1 is one independent prior per dimension. Given the class, dimensions are independent, so everything below
@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class EvidenceCounts:
-    """What the items of n people say. `votes` (n, S, D, 2): weighted items that vote negative, positive; `totals`
+    """What the items of n users say. `votes` (n, S, D, 2): weighted items that vote negative, positive; `totals`
     (n, S): weighted items."""
 
     votes: Floats
@@ -34,7 +34,7 @@ class EvidenceCounts:
         return len(self.totals)
 
     def of(self, rows: npt.NDArray[np.int64]) -> "EvidenceCounts":
-        """Some of the people."""
+        """Some of the users."""
         return EvidenceCounts(self.votes[rows], self.totals[rows])
 
 
@@ -77,7 +77,7 @@ class PreferenceModel:
         return np.asarray(np.tensordot(self.shares, self.classes, 1))
 
     def evidence_of(self, source: int, counts: EvidenceCounts) -> Floats:
-        """log P(votes of one source | direction) per person and dimension, (n, D, 3)."""
+        """log P(votes of one source | direction) per user and dimension, (n, D, 3)."""
         negative, silent, positive = self._logs[source]
         votes = counts.votes[:, source]
         told = votes[..., 0] * (negative - silent)
@@ -112,11 +112,11 @@ class PreferenceModel:
         weights = np.log(self.shares) + np.sum(logs, axis=0)
         weights = np.exp(weights - weights.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        found = likelihood * ((weights / sums) @ classes.transpose(0, 2, 1))
-        return np.ascontiguousarray(found.transpose(1, 0, 2))
+        joint = likelihood * ((weights / sums) @ classes.transpose(0, 2, 1))
+        return np.ascontiguousarray(joint.transpose(1, 0, 2))
 
     def log_evidence(self, counts: EvidenceCounts) -> Floats:
-        """log P(votes) of each person, (n,): what models are compared by."""
+        """log P(votes) of each user, (n,): what models are compared by."""
         evidence = self.evidence(counts)
         most = evidence.max(-1, keepdims=True)
         sums = np.exp(evidence - most)[:, None] * self.classes

@@ -1,8 +1,8 @@
 """`posterior`: what the evidence says, knowing how often it errs, and silence where speaking would not pay.
 
 Per dimension P(negative), P(neutral), P(positive) from all items, by `model.PreferenceModel`: confusion matrices by
-source and dimension, fitted by EM on many people's unlabelled items (or from labels), a population prior that knows
-which directions go together, items weighted by source and age, then calibrated on held-out people. A direction is
+source and dimension, fitted by EM on many users' unlabelled items (or from labels), a population prior that knows
+which directions go together, items weighted by source and age, then calibrated on held-out users. A direction is
 spoken only where the expected gain of speaking is positive:
 
     gain P(it is so) - claim P(neutral) - wrong P(the opposite) > 0
@@ -34,7 +34,7 @@ from persona_rm.types import Persona, UserState
 
 MODEL = "model.safetensors"
 CHUNK = 256
-"""People in one computation: what fits the cache."""
+"""Users in one computation: what fits the cache."""
 
 
 class PosteriorConfig(Config):
@@ -50,16 +50,16 @@ class PosteriorConfig(Config):
     """Nats that one source can say about one dimension, at most."""
     gain: float = Field(1.0, gt=0)
     claim: float = Field(0.5, ge=0)
-    """Cost of naming a direction where the person has none."""
+    """Cost of naming a direction where the user has none."""
     wrong: float = Field(2.0, ge=0)
     """Cost of naming the opposite. More than `gain`, so that contradictory evidence leaves neutral."""
     classes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    """Numbers of latent classes to choose from, by how well they predict held-out people; (1,): no correlations."""
+    """Numbers of latent classes to choose from, by how well they predict held-out users; (1,): no correlations."""
     labels: bool = False
-    """Learn error rates from people whose directions are known, instead of by EM."""
+    """Learn error rates from users whose directions are known, instead of by EM."""
     calibrate: CalibrationKind = "temperature"
     calibration_share: float = Field(0.25, gt=0, lt=1)
-    """Of the people whose directions are known: kept out of the fit, to calibrate on."""
+    """Of the users whose directions are known: kept out of the fit, to calibrate on."""
     strength: float = Field(30.0, gt=0)
     pull: float = Field(3.0, gt=0)
     held: float = Field(0.1, gt=0, lt=1)
@@ -88,21 +88,21 @@ class PosteriorInferrer(ModelInferrer):
         return Perception(self.config.temperature)
 
     def fit(self, personas: Sequence[Persona]) -> None:
-        """Error rates, prior and calibration from these people's evidence. Raises `DataError` where there is none."""
+        """Error rates, prior and calibration from these users' evidence. Raises `DataError` if there is none."""
         if len(personas) < 10:
-            raise DataError(f"posterior learns from a population; {len(personas)} people are too few (10 or more)")
+            raise DataError(f"posterior learns from a population; {len(personas)} users are too few (10 or more)")
         counts = join([self.tally(persona).counts for persona in personas])
         labelled = np.array([persona.directions is not None for persona in personas])
         size, neutral = len(self.space), self.space.neutral
         known = (
-            check_votes(neutral if p.directions is None else p.directions, f"user {p.user_id!r}, the person", size)
+            check_votes(neutral if p.directions is None else p.directions, f"user {p.user_id!r}, the user", size)
             for p in personas
         )
         labels = np.array(list(known), np.int64)
         held = self._held_out(labelled)
         use = ~held & (labelled if self.config.labels else True)
         if use.sum() < 10:
-            raise DataError(f"posterior: {int(use.sum())} people are left to learn from, after those to calibrate on")
+            raise DataError(f"posterior: {int(use.sum())} users are left to learn from, after those to calibrate on")
         rows = np.flatnonzero(use)
         config = FitConfig(strength=self.config.strength, pull=self.config.pull, seed=self.config.seed)
         given = labels[rows] if self.config.labels else None
@@ -117,7 +117,7 @@ class PosteriorInferrer(ModelInferrer):
         }  # fmt: skip
 
     def _held_out(self, labelled: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which people calibrate: a share of the labelled, if that makes ten."""
+        """Which users calibrate: a share of the labelled, if that makes ten."""
         known = np.flatnonzero(labelled)
         n = int(len(known) * self.config.calibration_share) if self.config.calibrate != "none" else 0
         held = np.zeros(len(labelled), np.bool_)
@@ -126,7 +126,7 @@ class PosteriorInferrer(ModelInferrer):
         return held
 
     def probabilities(self, counts: EvidenceCounts) -> Floats:
-        """P(direction) of many people, (n, D, 3), calibrated."""
+        """P(direction) of many users, (n, D, 3), calibrated."""
         if len(counts) <= CHUNK:
             return self.calibration(self.model.marginals(self.evidence(counts)))
         parts = np.array_split(np.arange(len(counts)), len(counts) // CHUNK + 1)
@@ -171,12 +171,12 @@ class PosteriorInferrer(ModelInferrer):
     def belief(self, tally: Tally) -> Belief:
         """What is known by class, after the items and, in the order of their ids, the answers."""
         weights, directions = self.model.posterior(self.evidence(tally.counts))
-        found = Belief(weights[0], directions[0])
+        belief = Belief(weights[0], directions[0])
         for _, answer in sorted(tally.answers.items()):
             difference = np.zeros(len(self.space), np.int64)
             difference[list(answer.dims)] = answer.by
-            found = hear(found, difference, answer.grade, self.perception)
-        return found
+            belief = hear(belief, difference, answer.grade, self.perception)
+        return belief
 
     def of_many(self, evidence: Sequence[Tally]) -> list[Posterior]:
         """`of` for each. Tallies without answers are computed together; answers are heard one by one."""
@@ -239,7 +239,7 @@ def generic_model(sources: tuple[str, ...], size: int, held: float) -> Preferenc
 
 
 def join(counts: Sequence[EvidenceCounts]) -> EvidenceCounts:
-    """The counts of many people in one."""
+    """The counts of many users in one."""
     return EvidenceCounts(np.concatenate([c.votes for c in counts]), np.concatenate([c.totals for c in counts]))
 
 

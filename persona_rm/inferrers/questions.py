@@ -1,4 +1,4 @@
-"""A conversation with one person: a question, an answer, what is known now. Ends when little more can be learned.
+"""A conversation with one user: a question, an answer, what is known now. Ends when little more can be learned.
 
 interview = Interview(inferrer, Asker(question_bank(examples, 4000)), inferrer.resume(state))
 while interview.open and len(interview.asked) < 10:
@@ -16,7 +16,7 @@ from persona_rm.inferrers.critique import Critique, critique_items
 from persona_rm.inferrers.tally import Tally
 
 LEAST = 0.02
-"""Nats: a question that is expected to tell less is not worth a person's time."""
+"""Nats: a question that is expected to tell less is not worth a user's time."""
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """`retrieval`: episodic memory, in which only the items that resemble the prompt speak, under a rule for few items.
 
-The paper sums a person up once for all prompts; CIPHER (Gao et al. 2024) keeps episodes instead, and recalls those
+The paper sums a user up once for all prompts; CIPHER (Gao et al. 2024) keeps episodes instead, and recalls those
 whose context is like the one at hand. Recall here is by likeness and by time:
 
     score(item) = similarity * cos(e(item), e(prompt)) + recency * 0.5 ** (age / half_life)
 
-Age is counted from the person's newest item. PRIME reports that a summary beats episodes, and that recent episodes
+Age is counted from the user's newest item. PRIME reports that a summary beats episodes, and that recent episodes
 beat similar ones: this member is what the others are compared with.
 """
 
@@ -83,14 +83,14 @@ class Retrieval(Inferrer):
         self.rule.fit(personas)
 
     def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
-        """The rule's posterior of the recalled items. Raises `RecipeError` where likeness counts and there is no
-        encoder, `DataError` where the rule finds fault with an item."""
+        """The rule's posterior of the recalled items. Raises `RecipeError` if likeness counts and there is no
+        encoder, `DataError` if the rule finds fault with an item."""
         encoder = self.backends.need_encoder(self.name) if self.config.similarity else None
         order = rank(items, persona, prompt, self.config, encoder)[: self.config.items]
-        found = self.rule.read(order, persona, prompt)
-        spoken = {dim: direction for dim, direction in enumerate(found.directions) if direction}
+        posterior = self.rule.read(order, persona, prompt)
+        spoken = {dim: direction for dim, direction in enumerate(posterior.directions) if direction}
         behind = {dim: tuple(i.id for i in order if i.votes[dim] == way) for dim, way in spoken.items()}
-        return replace(found, evidence=behind)
+        return replace(posterior, evidence=behind)
 
     def save(self, folder: Path) -> None:
         """config.json, and what the rule learned."""
@@ -105,7 +105,7 @@ class Retrieval(Inferrer):
 def recall(persona: Persona, prompt: str, config: RetrievalConfig, encoder: Encoder | None = None) -> Persona:
     """The persona with only the UGC and pairs that this prompt recalls, in order of time (undated first).
 
-    Episodic memory as text, for prompts that show items. Raises `RecipeError` where likeness counts and there is no
+    Episodic memory as text, for prompts that show items. Raises `RecipeError` if likeness counts and there is no
     encoder.
     """
     by_id: dict[str, Ugc | Pair] = {bare_item(item).id: item for item in persona.items}

@@ -1,7 +1,7 @@
 """Answers to "which of these two do you prefer, and how clearly?", as evidence about directions.
 
-The person's utility of a text is the sum of direction x level (`world.md`, AlignX's levels), so a pair of texts that
-differ by x_d levels on dimension d has the difference u = sum_d t_d x_d. The person perceives u + e, e logistic with
+The user's utility of a text is the sum of direction x level (`world.md`, AlignX's levels), so a pair of texts that
+differ by x_d levels on dimension d has the difference u = sum_d t_d x_d. The user perceives u + e, e logistic with
 scale `temperature`, and says how clear it is by thresholds: an ordered logit (McCullagh 1980; the five grades of
 pairwise feedback that RLHF data sets collect). An answer couples all dimensions that the pair differs in, so the
 posterior is no product any more; it is kept a product within each latent class by assumed-density filtering (Opper
@@ -51,7 +51,7 @@ class Perception:
 
 @dataclass(frozen=True)
 class Belief:
-    """P(class) (K,) and P(direction | class) (K, D, 3) of one person."""
+    """P(class) (K,) and P(direction | class) (K, D, 3) of one user."""
 
     weights: Floats
     directions: Floats
@@ -67,9 +67,9 @@ class Belief:
         return mean, self.directions @ SIGNS**2 - mean**2
 
 
-def is_grade(found: object) -> bool:
+def is_grade(value: object) -> bool:
     """One of `GRADES`, and an integer: 1.0 and true only equal one."""
-    return type(found) is int and found in GRADES
+    return type(value) is int and value in GRADES
 
 
 def hear(belief: Belief, difference: npt.NDArray[np.int64], grade: int, how: Perception) -> Belief:
@@ -87,9 +87,9 @@ def hear(belief: Belief, difference: npt.NDArray[np.int64], grade: int, how: Per
     if_so = rest[..., None] + x[:, None] * SIGNS
     likelihood = how.grades(if_so, np.broadcast_to(noise[..., None], if_so.shape))[..., grade + 2]
     directions = belief.directions.copy()
-    found = directions[:, touched] * likelihood
-    sums = found.sum(-1)
-    directions[:, touched] = found / sums[..., None]
+    joint = directions[:, touched] * likelihood
+    sums = joint.sum(-1)
+    directions[:, touched] = joint / sums[..., None]
     told = sums[:, 0] if len(touched) == 1 else how.grades(total, spread)[:, grade + 2]
     weights = belief.weights * told
     return Belief(weights / weights.sum(), directions)

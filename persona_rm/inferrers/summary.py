@@ -1,10 +1,10 @@
-"""`summary`: a language model keeps one profile of the person in plain words, and reads directions back from it.
+"""`summary`: a language model keeps one profile of the user in plain words, and reads directions back from it.
 
 The streaming idea of AlignXplore (arXiv 2505.18071), s_{t+1} = g(s_t, new signals): the first items make a profile,
 each further chunk is read with the profile before it and with nothing older, so that a long history costs one short
 prompt per chunk. A second question turns the profile into labels of the space, under a JSON schema.
 
-The profile is a text about a person, so it is user text: it is in no message, no log and no file of this module.
+The profile is a text about a user, so it is user text: it is in no message, no log and no file of this module.
 """
 
 from collections import Counter
@@ -71,11 +71,11 @@ class SummaryConfig(Config):
 
 
 class Summary(Inferrer):
-    """One profile per person, updated as items come.
+    """One profile per user, updated as items come.
 
     A generator gives its most probable answer, so a direction is said or not: nothing tells how sure it is. The
     probabilities are the config's `confidence` and `silent`, settings that nobody measured; calibrate before use.
-    A person's `demo` is the profile to begin with. `unread` counts what was left out of profiles, by reason.
+    A user's `demo` is the profile to begin with. `unread` counts what was left out of profiles, by reason.
     """
 
     name: ClassVar[str] = "summary"
@@ -100,15 +100,15 @@ class Summary(Inferrer):
         return self.infer_many([replace(persona, ugc=ugc, pairs=pairs)])[0]
 
     def infer_many(self, personas: Iterable[Persona]) -> list[Posterior]:
-        """All people's profiles chunk by chunk, then all labels, so that a generator gets few and large calls."""
-        people = list(personas)
-        written = self.write_many(people)
-        found = self._parse([(text, _user(who)) for text, who in zip(written, people, strict=True)])
-        counts = [len(distinct(self.items(who))) for who in people]
-        return [replace(one, n_items=n or one.n_items) for one, n in zip(found, counts, strict=True)]
+        """All users' profiles chunk by chunk, then all labels, so that a generator gets few and large calls."""
+        users = list(personas)
+        written = self.write_many(users)
+        posteriors = self._parse([(text, _user(who)) for text, who in zip(written, users, strict=True)])
+        counts = [len(distinct(self.items(who))) for who in users]
+        return [replace(one, n_items=n or one.n_items) for one, n in zip(posteriors, counts, strict=True)]
 
     def write(self, persona: Persona) -> str:
-        """The person's profile; empty for a person about whom nothing is known. Raises `DataError` naming the user."""
+        """The user's profile; empty for a user about whom nothing is known. Raises `DataError` naming the user."""
         return self.write_many([persona])[0]
 
     def write_many(self, personas: Sequence[Persona]) -> list[str]:
@@ -125,7 +125,7 @@ class Summary(Inferrer):
     def update(self, summary: str, items: Sequence[Ugc | Pair], user_id: str = "") -> str:
         """The profile after these items, in one step; the same profile without any. `user_id` is for messages.
 
-        Raises `DataError` where the model gives no profile; the old one then still holds.
+        Raises `DataError` if the model gives no profile; the old one then still holds.
         """
         if not items:
             return summary
@@ -134,7 +134,7 @@ class Summary(Inferrer):
     def parse(self, summary: str, user_id: str = "") -> Posterior:
         """The directions that a profile says. An empty profile says nothing and is the prior.
 
-        Labels that are none of the space are counted in `unread` and left out. Raises `DataError` where the model
+        Labels that are none of the space are counted in `unread` and left out. Raises `DataError` if the model
         gives no list of labels, or lists only such.
         """
         return self._parse([(summary, f"user {user_id!r}")])[0]

@@ -1,4 +1,4 @@
-"""What `posterior` keeps of one person: weighted counts of votes, and which item gave which.
+"""What `posterior` keeps of one user: weighted counts of votes, and which item gave which.
 
 The counts are all that the model needs, so a new item costs the same whatever the history; the list of items is what
 an item is forgotten by, and what a direction is explained by. Neither holds text.
@@ -117,12 +117,18 @@ class Tally:
         """
         return replace(self, entries={**before.entries, **self.entries}, answers=before.answers)
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the items, those without a date first and the newest last, then of the answered questions."""
+        items = sorted(self.entries.items(), key=lambda item: item[1].when or 0.0)
+        return (*(id_ for id_, _ in items), *self.answers)
+
     def __len__(self) -> int:
         return len(self.entries) + len(self.answers)
 
     @property
     def counts(self) -> EvidenceCounts:
-        """Of this one person: votes (1, S, D, 2), totals (1, S)."""
+        """Of this one user: votes (1, S, D, 2), totals (1, S)."""
         return EvidenceCounts((self.dated + self.undated)[None], (self.dated_totals + self.undated_totals)[None])
 
     def weight(self, entry: Entry) -> float:
@@ -133,7 +139,7 @@ class Tally:
 
     def _entry(self, item: Item) -> Entry:
         if len(item.votes) != self.size:
-            raise DataError(f"item {item.id} has {len(item.votes)} votes, this person's tally has {self.size}")
+            raise DataError(f"item {item.id} has {len(item.votes)} votes, this user's tally has {self.size}")
         source = self.sources.index(item.source if item.source in self.sources else OTHER)
         negative, positive = (tuple(d for d, v in enumerate(item.votes) if v == way) for way in (-1, 1))
         return Entry(source, item.when, negative, positive)
@@ -170,11 +176,11 @@ def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life:
     if not payload:
         return Tally(size, sources, half_life)
     if payload.get("layout") != LAYOUT:
-        found = f"has layout {payload.get('layout')!r}; this version reads layout {LAYOUT}"
-        raise DataError(f"{who} {found}: infer it again from the person's items")
+        problem = f"has layout {payload.get('layout')!r}; this version reads layout {LAYOUT}"
+        raise DataError(f"{who} {problem}: infer it again from the user's items")
     if payload.get("size") != size or tuple(payload.get("sources", ())) != sources:
-        found = f"is of {payload.get('size')} dimensions and sources {payload.get('sources')}"
-        raise DataError(f"{who} {found}; the inferrer has {size} and {list(sources)}: infer it again")
+        problem = f"is of {payload.get('size')} dimensions and sources {payload.get('sources')}"
+        raise DataError(f"{who} {problem}; the inferrer has {size} and {list(sources)}: infer it again")
     try:
         items = payload["items"].items()
         entries = {id_: _read_entry(one, size, len(sources)) for id_, one in items}

@@ -1,12 +1,12 @@
-"""`tastes`: a person may be several; the prompt decides who speaks.
+"""`tastes`: a user may be several; the prompt decides who speaks.
 
-One vector averages a person who likes one thing in the kitchen and another at the office. Here the items of a person
+One vector averages a user who likes one thing in the kitchen and another at the office. Here the items of a user
 are split into at most `most` tastes (`mixture`), each with a posterior of its own from the counts of its items, under
 the model of `posterior`. At a prompt
 
     P(direction) = sum_m w_m(prompt) P(direction | taste m)
 
-AMP-CF's idea for recommendations: several vectors per user, and attention that depends on the candidate. A person
+AMP-CF's idea for recommendations: several vectors per user, and attention that depends on the candidate. A user
 whose evidence pays for one taste only gets the answer of `posterior`, unchanged. So does a prompt that does not tell
 the tastes apart (no w_m reaches `sure`): half of each taste would be silence, where one vector is right about half.
 """
@@ -36,10 +36,10 @@ LENS = "lens.safetensors"
 
 
 class TastesConfig(Config):
-    """How many tastes, and when evidence pays for them. Tuned on people of the embedded world's train side."""
+    """How many tastes, and when evidence pays for them. Tuned on users of the simulator's train side."""
 
     most: int = Field(2, ge=1)
-    """Tastes of one person; 1 is `posterior`, and needs no encoder."""
+    """Tastes of one user; 1 is `posterior`, and needs no encoder."""
     temperature: float = Field(0.1, gt=0)
     """Of the attention over items, in cosines."""
     doubt: float = Field(0.05, gt=0, lt=1)
@@ -47,7 +47,7 @@ class TastesConfig(Config):
     penalty: float = Field(1.0, ge=0)
     """Times log(items): nats that a further taste must gain."""
     sure: float = Field(0.8, ge=0, le=1)
-    """The weight that one taste must have at a prompt; below it the one vector of the person speaks."""
+    """The weight that one taste must have at a prompt; below it the one vector of the user speaks."""
     iterations: int = Field(12, gt=0)
     lens: int = Field(120, ge=0)
     """Principal components of contexts in which `fit` looks for what tells tastes apart; 0: contexts as they are."""
@@ -70,7 +70,7 @@ class Tastes(Inferrer):
         self.lens: Lens | None = None
 
     def fit(self, personas: Sequence[Persona]) -> None:
-        """The posterior's model, then the lens. Raises `DataError` for too few people, `RecipeError` without an
+        """The posterior's model, then the lens. Raises `DataError` for too few users, `RecipeError` without an
         encoder."""
         if self.config.most > 1:
             self.backends.need_encoder(self.name)
@@ -79,28 +79,28 @@ class Tastes(Inferrer):
         self.lens = self._fit_lens(personas[: self.config.users]) if learn else None
 
     def _fit_lens(self, personas: Sequence[Persona]) -> Lens | None:
-        """From people's items, split by what they say alone."""
+        """From users' items, split by what they say alone."""
         contexts, parts = [], []
         for persona in personas:
             items = _in_order(self.items(persona))
             vectors = self._raw(items, persona)
             if len(items) >= 4 and vectors.any(-1).all():
                 blind = np.zeros((len(items), 1))
-                found = split(self.posterior.model, self._rows(items), blind, self.gate, 2, self.config.iterations)
+                halves = split(self.posterior.model, self._rows(items), blind, self.gate, 2, self.config.iterations)
                 contexts.append(vectors)
-                parts.append(found.responsibilities)
+                parts.append(halves.responsibilities)
         return fit_lens(contexts, parts, self.config.lens, self.config.posterior.seed) if contexts else None
 
     def read(self, items: Sequence[Item], persona: Persona, prompt: str) -> Posterior:
-        """The posterior at this prompt; without one every taste has its share of the person."""
+        """The posterior at this prompt; without one every taste has its share of the user."""
         once = _in_order(items)
-        found = self._split(once, persona)
-        weights = self._weights(found, prompt)
-        if found.responsibilities.shape[1] == 1 or (prompt and weights.max() < self.config.sure):
+        mixture = self._split(once, persona)
+        weights = self._weights(mixture, prompt)
+        if mixture.responsibilities.shape[1] == 1 or (prompt and weights.max() < self.config.sure):
             return self.posterior.read(items, persona, prompt)
-        probabilities = np.asarray(np.tensordot(weights, self._directions(once, found), 1), np.float64)
+        probabilities = np.asarray(np.tensordot(weights, self._directions(once, mixture), 1), np.float64)
         directions = self.posterior.decide(probabilities)
-        worth = list(zip(once, (found.responsibilities @ weights).tolist(), strict=True))
+        worth = list(zip(once, (mixture.responsibilities @ weights).tolist(), strict=True))
         named = {
             int(d): behind(((item.id, item.votes[d], strength) for item, strength in worth), int(directions[d]))
             for d in np.flatnonzero(directions)
@@ -108,15 +108,15 @@ class Tastes(Inferrer):
         return Posterior(tuple(map(tuple, probabilities.tolist())), tuple(directions.tolist()), named, len(once))
 
     def mixture(self, persona: Persona) -> list[tuple[float, Floats]]:
-        """The person's tastes, the largest first: share of the items, and P(direction) (D, 3), calibrated."""
+        """The user's tastes, the largest first: share of the items, and P(direction) (D, 3), calibrated."""
         items = _in_order(self.items(persona))
-        found = self._split(items, persona)
-        pairs = list(zip(found.shares.tolist(), self._directions(items, found), strict=True))
+        mixture = self._split(items, persona)
+        pairs = list(zip(mixture.shares.tolist(), self._directions(items, mixture), strict=True))
         return sorted(pairs, key=lambda pair: -pair[0])
 
-    def _directions(self, items: Sequence[Item], found: Mixture) -> Floats:
+    def _directions(self, items: Sequence[Item], mixture: Mixture) -> Floats:
         """(M, D, 3)."""
-        return self.posterior.probabilities(found.counts(self._rows(items, weigh=False)))
+        return self.posterior.probabilities(mixture.counts(self._rows(items, weigh=False)))
 
     def _split(self, items: Sequence[Item], persona: Persona) -> Mixture:
         config, rows = self.config, self._rows(items)
@@ -127,11 +127,11 @@ class Tastes(Inferrer):
             self.posterior.model, rows, seen, self.gate, config.most, config.penalty, config.iterations
         )
 
-    def _weights(self, found: Mixture, prompt: str) -> Floats:
-        if not prompt or found.responsibilities.shape[1] == 1:
-            return found.shares
+    def _weights(self, mixture: Mixture, prompt: str) -> Floats:
+        if not prompt or mixture.responsibilities.shape[1] == 1:
+            return mixture.shares
         asked = self.backends.need_encoder(self.name).encode([prompt]).astype(np.float64)
-        return found.weights(self._seen(asked)[0], self.gate)
+        return mixture.weights(self._seen(asked)[0], self.gate)
 
     def _raw(self, items: Sequence[Item], persona: Persona) -> Floats:
         return contexts_of(items, texts_of(persona), self.backends.need_encoder(self.name))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError
+from persona_rm.extras import extra_needed
 from persona_rm.serving.actor.reward_actor import Profile
 from persona_rm.serving.failures import Failures, OnFailure, read_policy
 from persona_rm.serving.pool.named_actor import ready_names
@@ -306,7 +307,8 @@ def _seconds(env: Mapping[str, str], key: str, default: str = "300") -> float:
 
 
 def _connect() -> None:
-    import ray
+    with extra_needed("asking reward actors", "train"):
+        import ray
 
     if not ray.is_initialized():
         try:

@@ -12,7 +12,7 @@ MILLI = 1e11
 
 
 def ident(row: JsonRow, key: str) -> str | None:
-    """An id or an author: text, or a whole number as its digits. None where absent, null or empty."""
+    """An id or an author: text, or a whole number as its digits. None if absent, null or empty."""
     value = row.data.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -33,7 +33,7 @@ def inside(row: JsonRow, key: str) -> JsonRow:
 
 
 def whole(row: JsonRow, key: str) -> int | None:
-    """A whole number, also one written as 3.0 or "3". None where absent or null."""
+    """A whole number, also one written as 3.0 or "3". None if absent or null."""
     value = row.data.get(key)
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -49,7 +49,7 @@ def need_whole(row: JsonRow, key: str) -> int:
 
 
 def moment(row: JsonRow, key: str) -> str | None:
-    """A time as ISO text: (milli)seconds since 1970 become UTC, other text stays. None where absent, null or empty."""
+    """A time as ISO text: (milli)seconds since 1970 become UTC, other text stays. None if absent, null or empty."""
     value = row.data.get(key)
     if isinstance(value, date):
         return value.isoformat()

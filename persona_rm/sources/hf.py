@@ -32,7 +32,7 @@ class HfSource(MappedSource):
     patterns: ClassVar[tuple[str, ...]] = TABLES
 
     def files(self) -> list[Path]:
-        """The shards. Raises `DataError` where there is none, or none of the split."""
+        """The shards. Raises `DataError` if there is none, or none of the split."""
         every = [file for file in super().files() if not file.name.startswith(CACHE) and _listed(file)]
         files = [file for file in every if _of_split(file, self.config.split)]
         if not files:

@@ -1,4 +1,4 @@
-"""HTML bodies of forum posts -> plain text as people write it: paragraphs, lists, quotes, code, link texts."""
+"""HTML bodies of forum posts -> plain text as users write it: paragraphs, lists, quotes, code, link texts."""
 
 import re
 from html.parser import HTMLParser

@@ -49,11 +49,11 @@ class FileSource(Source):
     """Names of data files in a folder, in small letters and without the packing's suffix."""
 
     def files(self) -> list[Path]:
-        """The files behind `path`. Raises `DataError` where there is none, or none that holds anything."""
+        """The files behind `path`. Raises `DataError` if there is none, or none that holds anything."""
         return find_files(self.config.path, self.patterns)
 
     def threads(self, on_bad: OnBad) -> Iterator[Thread]:
-        """Every thread. Raises before the first where there is no file; whatever else is wrong goes to `on_bad`."""
+        """Every thread. Raises before the first if there is no file; whatever else is wrong goes to `on_bad`."""
         return islice(self._threads(self.files(), on_bad), self.config.limit)
 
     @abstractmethod
@@ -66,7 +66,7 @@ class FileSource(Source):
 
 
 def find_files(path: str, patterns: tuple[str, ...]) -> list[Path]:
-    """The files that `path` means, sorted. Raises `DataError` naming what was looked for where there is none."""
+    """The files that `path` means, sorted. Raises `DataError` naming what was looked for if there is none."""
     place = Path(path)
     if place.is_dir():
         files = _inside(place, patterns)

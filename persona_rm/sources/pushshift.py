@@ -41,7 +41,7 @@ class PushshiftSource(JoinedSource):
     parent_key: ClassVar[str] = "link_id"
 
     def files(self) -> list[Path]:
-        """Submissions, then comments. Raises `DataError` where there is none of either."""
+        """Submissions, then comments. Raises `DataError` if there is none of either."""
         both = [find_files(path, self.patterns) for path in (self.config.submissions, self.config.comments)]
         return list(dict.fromkeys(file for files in both for file in files))
 
@@ -73,7 +73,7 @@ def _submission(row: JsonRow) -> Placed:
 
 
 def _author(row: JsonRow) -> str | None:
-    """None for deleted accounts: they are many people under one name."""
+    """None for deleted accounts: they are many users under one name."""
     author = ident(row, "author")
     return None if author in GONE else author
 

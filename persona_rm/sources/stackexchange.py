@@ -13,7 +13,7 @@ from persona_rm.types import Thread
 
 
 class StackExchangeSource(LinesSource):
-    """A question and its answers. Authors are known, so people have histories; votes are the scores."""
+    """A question and its answers. Authors are known, so users have histories; votes are the scores."""
 
     name: ClassVar[str] = "stackexchange"
 

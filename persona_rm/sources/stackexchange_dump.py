@@ -1,7 +1,7 @@
 """Stack Exchange's public dumps: `Posts.xml`, one `<row .../>` per post, all in attributes, bodies in HTML.
 
 PostTypeId 1 is a question (`Id, Title, Body, OwnerUserId, CreationDate`), 2 an answer (`ParentId` and `Score` too);
-other types (tag wikis and the like) are no posts of people and are passed over. Tags and the accepted answer have no
+other types (tag wikis and the like) are no posts of users and are passed over. Tags and the accepted answer have no
 field in a `Thread` and stay behind. Times are UTC.
 """
 

@@ -1,4 +1,4 @@
-"""users.jsonl: one person per line, with the evidence about them and the group whose curve they count in."""
+"""users.jsonl: one user per line, with the evidence about them and the group whose curve they count in."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,14 +14,14 @@ NO_GROUP = "all"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One line of users.jsonl: the evidence, and the group whose curve this person counts in."""
+    """One line of users.jsonl: the evidence, and the group whose curve this user counts in."""
 
     persona: Persona
     group: str = NO_GROUP
 
 
 def read_users(path: Path, space: PreferenceSpace) -> Iterator[User]:
-    """The people of a users file. Raises `DataError` at the first row that is not one, or comes twice."""
+    """The users of a users file. Raises `DataError` at the first row that is not one, or comes twice."""
     seen: dict[str, int] = {}
     for row in read_rows(path):
         user = _user(row, space)
@@ -36,7 +36,7 @@ _USER_KEYS = {"user_id", "ugc", "pairs", "demo", "directions", "group"}
 
 def _user(row: JsonRow, space: PreferenceSpace) -> User:
     for key in row.data.keys() - _USER_KEYS:
-        raise row.error(f"unknown key; a person has: {', '.join(sorted(_USER_KEYS))}", key)
+        raise row.error(f"unknown key; a user has: {', '.join(sorted(_USER_KEYS))}", key)
     ugc = tuple(
         Ugc(r.text("prompt"), r.text("comment"), _directions(r, space), r.nullable("created", str))
         for r in row.children("ugc")
@@ -62,6 +62,6 @@ def _directions(row: JsonRow, space: PreferenceSpace) -> Directions | None:
 
 
 def user_row(user: User | Persona) -> dict[str, Any]:
-    """The line of this person, as `read_users` reads it."""
+    """The line of this user, as `read_users` reads it."""
     user = user if isinstance(user, User) else User(user)
     return {**asdict(user.persona), "group": user.group}

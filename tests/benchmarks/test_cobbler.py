@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from persona_rm.benchmarks import BENCHMARKS, controls
-from persona_rm.benchmarks.metrics import accuracy
+from persona_rm.benchmarks.figures import accuracy
 from persona_rm.errors import DataError
 
 MODELS, USERS = ("m1", "m2", "m3", "m4"), ("anna", "ben", "cleo")
-SMALL = {"history": 3, "per_person": 10}
+SMALL = {"history": 3, "per_user": 10}
 
 
 def row(item, **changes):
@@ -100,13 +100,13 @@ def test_what_is_drawn_depends_on_the_seed_and_on_no_order(toy, tmp_path, space)
 
 
 def test_more_history_than_half_of_the_prompts_takes_several_pairs_of_each(tmp_path, space):
-    cases = load(tmp_path / "c.jsonl", [row(i) for i in range(4)], space, history=6, per_person=2).cases()
+    cases = load(tmp_path / "c.jsonl", [row(i) for i in range(4)], space, history=6, per_user=2).cases()
     pairs = cases[0].example.persona.pairs
     assert len(set(unordered(pairs))) == 6
     assert len({pair.prompt for pair in pairs}) == 2
 
 
-@pytest.mark.parametrize(("config", "key"), [({"history": 25}, "history"), ({"per_person": 31}, "per_person")])
+@pytest.mark.parametrize(("config", "key"), [({"history": 25}, "history"), ({"per_user": 31}, "per_user")])
 def test_more_pairs_than_there_are_is_an_error(tmp_path, space, config, key):
     with pytest.raises(
         DataError, match=rf"key '{key}': .* prompts yield \d+ pairs, \d+ were asked for: ask for fewer"
@@ -117,7 +117,7 @@ def test_more_pairs_than_there_are_is_an_error(tmp_path, space, config, key):
 def test_equal_texts_are_no_pair(tmp_path, space):
     same = dict.fromkeys(MODELS, "Equal  text.") | {"m1": "another", "m2": "equal text."}
     rows = [row(i, responses=same) for i in range(4)]
-    cases = load(tmp_path / "c.jsonl", rows, space, history=2, per_person=6).cases()
+    cases = load(tmp_path / "c.jsonl", rows, space, history=2, per_user=6).cases()
     assert all("another" in (case.example.chosen, case.example.rejected) for case in cases)
 
 

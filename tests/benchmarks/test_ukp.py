@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from persona_rm.benchmarks import BENCHMARKS, controls
-from persona_rm.benchmarks.metrics import accuracy
+from persona_rm.benchmarks.figures import accuracy
 from persona_rm.errors import DataError
 
 DEBATES, STANCES, TEXTS = 8, ("yes", "no"), 4
-SMALL = {"history": 6, "per_person": 3, "least": 10}
+SMALL = {"history": 6, "per_user": 3, "least": 10}
 
 
 def argument(debate, stance, i, **changes):
@@ -152,7 +152,7 @@ def test_ties_and_equal_texts_are_no_cases_and_are_counted(tmp_path, space):
 def test_a_person_of_one_debate_has_no_split_and_nobody_left_is_an_error(tmp_path, space):
     arguments, judgments = world(users=1, share=1)
     one = [j for j in judgments if j["argument_a"].startswith("d_0_")]
-    benchmark = load(save(tmp_path, arguments, one), space, history=2, per_person=2, least=4)
+    benchmark = load(save(tmp_path, arguments, one), space, history=2, per_user=2, least=4)
     assert benchmark.counts()["people_without_split"] == 1
     with pytest.raises(DataError, match=r"nobody has 4 votes with 2 for a history and 2 held out.*ask for fewer"):
         benchmark.cases()

@@ -230,8 +230,8 @@ def test_a_path_of_a_store_is_relative_to_the_bundle(folder, form, monkeypatch, 
 def test_whom_only_the_store_knows_is_in_the_group_of_everybody(folder, space):
     like = directions(space, **{space.ids[2]: 1})
     bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite"))
-    tally = bundle.user_states.posterior.tally(Persona("new", pairs=pairs(like)))
-    bundle.store.put([bundle.user_states.posterior.state("new", tally, 3)])
+    tally = bundle.user_states.stateful.tally(Persona("new", pairs=pairs(like)))
+    bundle.store.put([bundle.user_states.stateful.state("new", tally, 3)])
     inferred = bundle.inferred("new")
     assert (inferred.directions, inferred.version, bundle.group_of(inferred)) == (like, 3, "all")
     assert "all" in bundle.groups
@@ -254,7 +254,7 @@ def test_a_state_is_adapted_again_only_when_the_directions_changed(folder, space
     bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite", refresh=0))
     before = bundle.state("bob")
     tally, _ = bundle.user_states.tally("bob")
-    posterior = bundle.user_states.posterior
+    posterior = bundle.user_states.stateful
     bundle.store.put([posterior.state("bob", tally, 1)])
     after = bundle.state("bob")
     assert after.payload is before.payload

@@ -72,10 +72,18 @@ def test_only_names_a_stage_that_the_recipe_has(tmp_path, only, says):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_prepare_builds_what_is_missing_and_mirrors_histories(tmp_path, monkeypatch):
     recipe = Path("recipes/simulator.yaml").absolute()
     monkeypatch.chdir(tmp_path)
-    small = ["source.users=30", "source.posts=120", "build.mirror=true", "dpo.ica.mirror=true", "dpo.ica.rows=8"]
+    small = [
+        "source.users=30",
+        "source.posts=120",
+        "build.workers=1",
+        "build.mirror=true",
+        "dpo.ica.mirror=true",
+        "dpo.ica.rows=8",
+    ]
     result = RUNNER.invoke(app, ["prepare", str(recipe), *small, "--section", "ica", "--out", "ica.jsonl"])
     assert result.exit_code == 0, result.output
     assert "openrlhf.cli.train_dpo" in result.output

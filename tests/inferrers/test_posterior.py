@@ -279,9 +279,9 @@ def test_labels_are_used_where_they_are_asked_for():
 
 def test_a_population_that_is_too_small_is_refused(generic):
     people = draw(known_model(), 30).personas(labels=False)
-    with pytest.raises(DataError, match="9 people are too few"):
+    with pytest.raises(DataError, match="9 users are too few"):
         make("posterior", SPACE).fit(people[:9])
-    with pytest.raises(DataError, match="0 people are left to learn from"):
+    with pytest.raises(DataError, match="0 users are left to learn from"):
         make("posterior", SPACE, labels=True).fit(people)
 
 

@@ -1,13 +1,14 @@
-"""The cluster bootstrap of benchmarks.metrics against a plain loop over resamples and users.
+"""The cluster bootstrap of benchmarks.figures against a plain loop over resamples and users.
 
 python tests/perf/bootstrap.py    # one line per size: ratio: N (loop seconds / library seconds)
 """
 
+import argparse
 import time
 
 import numpy as np
 
-from persona_rm.benchmarks.metrics import bootstrap_ratio
+from persona_rm.benchmarks.figures import bootstrap_ratio
 
 
 def loop(values: np.ndarray, units: list[str], resamples: int, seed: int) -> tuple[float, float]:
@@ -39,5 +40,6 @@ def measure(users: int, each: int, resamples: int = 2000) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     measure(100, 5)
     measure(500, 4)

@@ -5,6 +5,7 @@ python tests/perf/inference_actor.py    # ratio: N (64 callers at once, batched 
 Nothing is cached (`refresh: 0`): every answer is a look-up in SQLite and a posterior of the user's evidence.
 """
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +24,9 @@ def make(folder: Path) -> Path:
     """A bundle whose users are in a profile store."""
     bundle = write_bundle(folder, [], method={"name": "contrast"}, profiles="sqlite:users.sqlite", refresh=0)
     loaded = load_bundle(bundle)
-    posterior, size = loaded.people.posterior, len(loaded.space)
+    posterior = loaded.inferrer.stateful() if loaded.inferrer is not None else None
+    assert posterior is not None
+    size = len(loaded.space)
     for n in range(USERS):
         votes = [tuple((i + j + n) % 9 == 0 for i in range(size)) for j in range(ITEMS)]
         ugc = tuple(Ugc("q", f"{n} {j}", tuple(map(int, vote))) for j, vote in enumerate(votes))
@@ -51,6 +54,7 @@ def measure(bundle: Path, callers: int, rounds: int, **options: float) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder, local_ray(num_cpus=2, num_gpus=0):
         bundle = make(Path(folder) / "bundle")
         alone = measure(bundle, 1, 300, max_rows=1, max_wait=0)

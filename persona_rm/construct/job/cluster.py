@@ -8,6 +8,7 @@ from typing import Any
 
 from persona_rm.construct.job.ray_start import connect, local_ray, ray_address
 from persona_rm.errors import PersonaRMError
+from persona_rm.extras import extra_needed
 
 PACKAGE = Path(__file__).parents[3]
 
@@ -18,8 +19,9 @@ def cluster() -> Iterator[Any]:
 
     A cluster that was started here is stopped here: later jobs (the reward actors) start their own.
     """
-    import ray
-    import ray.data
+    with extra_needed("construction"):
+        import ray
+        import ray.data
 
     with nullcontext() if ray.is_initialized() else _started():
         context = ray.data.DataContext.get_current()

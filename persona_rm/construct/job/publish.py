@@ -4,13 +4,15 @@ import os
 import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from persona_rm.construct.job.order import BuildJob
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.stages.emit_stage import Emit, schema
 from persona_rm.construct.stages.split_stage import KEPT
 from persona_rm.errors import DataError
+from persona_rm.extras import extra_needed
+
+with extra_needed("construction"):
+    import pyarrow.parquet as pq
 
 SETS = ("train", "test", "alignx_test", "mirrored")
 

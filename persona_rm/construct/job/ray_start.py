@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.errors import HostError
+from persona_rm.extras import extra_needed
 from persona_rm.interpreter import worker_python
 from persona_rm.io.terminal import make_console
 
@@ -37,7 +38,8 @@ console = make_console(stderr=True)
 def ray_address() -> str | None:
     """The address of the cluster that a process without one joins: `RAY_ADDRESS`, or what `ray start` left on this
     machine. None if there is none, and a cluster must be started."""
-    from ray._private.services import get_ray_address_from_environment
+    with extra_needed("a Ray cluster"):
+        from ray._private.services import get_ray_address_from_environment
 
     address = get_ray_address_from_environment(None, None)
     return None if address in (None, "local") else str(address)
@@ -53,7 +55,8 @@ def local_ray(
     starts. Yields the variables that another process needs in order to join; inside the block this process has them
     too. Raises `HostError` if Ray does not start.
     """
-    import ray
+    with extra_needed("a Ray cluster"):
+        import ray
 
     folder = Path(tempfile.mkdtemp(prefix="prm-"))
     access = _access(folder / "token")
@@ -74,7 +77,8 @@ def local_ray(
 def connect(tries: int = 3, **options: Any) -> None:
     """`ray.init`, quietly. Ray gives its first process a fixed 30 seconds, which a busy machine can miss: hence
     several tries. Raises `HostError` if Ray does not start or the cluster does not answer."""
-    import ray
+    with extra_needed("a Ray cluster"):
+        import ray
 
     if python := worker_python():
         options["runtime_env"] = {**python, **options.get("runtime_env", {})}

@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from persona_rm.construct import records
 from persona_rm.construct.job.actors import Map
 from persona_rm.construct.job.cluster import own
@@ -28,7 +26,11 @@ from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.worker_progress import shown
 from persona_rm.construct.stages.outcome import RowsToOutcomes
 from persona_rm.errors import DataError, PersonaRMError
+from persona_rm.extras import extra_needed
 from persona_rm.types import Drop
+
+with extra_needed("construction"):
+    import pyarrow.parquet as pq
 
 DONE, KEY, LOCK, CHECKPOINT = "_done.json", "_key.json", "_lock", "_checkpoint"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -4,3 +4,7 @@
 (`construct.job.stage_keys`), so nothing here may import `construct.job`, and settings are imported for type checking
 only: the key holds them by value.
 """
+
+from persona_rm.extras import require
+
+require("construction", "pyarrow")

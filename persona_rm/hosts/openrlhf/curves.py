@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from persona_rm.extras import extra_needed
 from persona_rm.serving.sample_metrics import GROUP_MEAN, PREFIX
 from persona_rm.types import RewardResult
 
@@ -52,7 +53,8 @@ def group_curves(tags: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, l
 
 def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
     """Every scalar that the host wrote under `--logger.tensorboard_dir`: tag -> [(step, value)], ordered by step."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    with extra_needed("reading the curves of a run"):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out: dict[str, dict[int, float]] = defaultdict(dict)
     for part in sorted({file.parent for file in Path(folder).rglob("events.out.tfevents*")}):

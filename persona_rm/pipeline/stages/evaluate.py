@@ -13,7 +13,7 @@ from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.controls import longer_wins
 from persona_rm.benchmarks.evaluation import Evaluation
-from persona_rm.benchmarks.metrics import direction_figures
+from persona_rm.benchmarks.figures import direction_figures
 from persona_rm.errors import RecipeError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method

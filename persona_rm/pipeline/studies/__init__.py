@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from persona_rm.benchmarks.evaluation import read_figures, write_figures
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.pipeline.members import model_folder
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.evaluate import policy_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import PriorOnly, shuffled_personas
-from persona_rm.benchmarks.metrics import Figure, accuracy, bootstrap_ratio
+from persona_rm.benchmarks.figures import Figure, accuracy, bootstrap_ratio
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.pipeline.members import inferrer_of, method_of, model_folder, policies

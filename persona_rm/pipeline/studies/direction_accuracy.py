@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from persona_rm.benchmarks.metrics import Figure, direction_figures
+from persona_rm.benchmarks.figures import Figure, direction_figures
 from persona_rm.inferrers.base import Posterior
 from persona_rm.inferrers.calibration import Calibration, expected_calibration_error, reliability
 from persona_rm.pipeline.studies.study import Study, StudyResults, cell

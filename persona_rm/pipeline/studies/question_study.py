@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.pipeline.stages.train import examples_of
 from persona_rm.pipeline.studies.sessions import ask_users, first, observed, orders
 from persona_rm.pipeline.studies.study import OBSERVED, Study, StudyResults, cell, dot
@@ -17,7 +17,7 @@ MARGIN = 0.01
 def priors(study: Study) -> StudyResults:
     """The benefit of correlations between dimensions: one class against as many as the data support."""
     rows = []
-    for kind in study.config.asked:
+    for kind in study.config.populations:
         here = study.other_population(kind)
         for name, settings in (("one class", {"classes": [1]}), ("latent classes", {})):
             inferrer = study.fit_posterior(kind, **settings)
@@ -31,7 +31,7 @@ def asking(study: Study) -> StudyResults:
     """Accuracy by number of questions, chosen and random, against what observed items give the same users."""
     asked, seen = [], []
     config, examples = study.config, examples_of(study.run)
-    for kind in config.asked:
+    for kind in config.populations:
         here, inferrer = study.other_population(kind), study.fit_posterior(kind)
         simulator, users, choices = here.simulator, here.users, here.choices
         by_watching = orders(observed(simulator, users, inferrer, OBSERVED), choices, users)
@@ -55,7 +55,7 @@ def _needed(study: Study, kind: PopulationKind, how: str, lost: Sequence[Figure]
     `questions_to_reach_16`: the accuracy itself is as high. Populations other than the first carry their name. There
     is no figure if the questions were too few.
     """
-    name = ("_random" if how == "random" else "") + ("" if kind == study.config.asked[0] else f"_{kind}")
+    name = ("_random" if how == "random" else "") + ("" if kind == study.config.populations[0] else f"_{kind}")
     needed = {"match": first([one.high < MARGIN for one in lost]), "reach": first([one.value <= 0 for one in lost])}
     for word, n in needed.items():
         if n is not None:

@@ -16,7 +16,7 @@ from persona_rm.annotators.fit import read_statements
 from persona_rm.annotators.rates import TraitRates, error_rates
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
-from persona_rm.benchmarks.metrics import mean_figure
+from persona_rm.benchmarks.figures import mean_figure
 from persona_rm.errors import RecipeError
 from persona_rm.pipeline.members import annotator_of, space_of
 from persona_rm.pipeline.run import RunFolder, file_hash
@@ -80,7 +80,7 @@ def _annotator(recipe: Recipe) -> Annotator:
 
 
 def _rates(study: RealStudy) -> list[StudyResults]:
-    """Accuracy of the annotator on statements that show a trait; a trait that it never reads has a line, but no row."""
+    """Accuracy of the annotator on statements that show a trait; a trait that it never reads has no row."""
     if not study.config.statements:
         return []
     statements = read_statements(Path(study.config.statements))

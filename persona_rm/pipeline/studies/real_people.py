@@ -41,7 +41,7 @@ def cobbler(study: RealStudy) -> None:
 
 
 def _held(study: RealStudy) -> dict[str, int]:
-    return {} if study.config.per_person is None else {"per_person": study.config.per_person}
+    return {} if study.config.per_user is None else {"per_user": study.config.per_user}
 
 
 def _user_study(study: RealStudy, what: str, key: str, benchmark: Ukp | Cobbler) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import longer_wins
-from persona_rm.benchmarks.metrics import direction_figures, flips
+from persona_rm.benchmarks.figures import direction_figures, flips
 from persona_rm.benchmarks.psoups import PSoups, PSoupsConfig
 from persona_rm.errors import DataError
 from persona_rm.pipeline.members import inferrer_of

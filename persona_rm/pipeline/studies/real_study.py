@@ -12,7 +12,7 @@ from persona_rm.backends.base import Backends, LevelReader
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.benchmarks.evaluation import Evaluation
-from persona_rm.benchmarks.metrics import Figure, accuracy, bootstrap_ratio, mean_figure
+from persona_rm.benchmarks.figures import Figure, accuracy, bootstrap_ratio, mean_figure
 from persona_rm.pipeline.members import space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.annotate_evidence import annotated_cases

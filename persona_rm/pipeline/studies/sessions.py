@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from persona_rm.benchmarks.metrics import accuracy
+from persona_rm.benchmarks.figures import accuracy
 from persona_rm.inferrers.ask import Question, QuestionChooser, portraits, question_bank
 from persona_rm.inferrers.base import ModelInferrer
 from persona_rm.inferrers.stored_answers import Belief

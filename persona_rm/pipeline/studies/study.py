@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from persona_rm.benchmarks.controls import truncate_history, without_golden
 from persona_rm.benchmarks.evaluation import Evaluation
-from persona_rm.benchmarks.metrics import Figure, accuracy, mean_figure
+from persona_rm.benchmarks.figures import Figure, accuracy, mean_figure
 from persona_rm.benchmarks.simulator import SimulatorBenchmark, SimulatorBenchmarkConfig
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer, ModelInferrer, Posterior
@@ -49,7 +49,7 @@ class Study:
         self.simulator = simulator_of(run.recipe)
         most = max(config.items, OBSERVED, *config.history)
         config_of_cases = SimulatorBenchmarkConfig(
-            simulator=self.simulator.config, per_person=config.per_person, n_ugc=most - most // 2, n_pairs=most // 2
+            simulator=self.simulator.config, per_user=config.per_user, n_ugc=most - most // 2, n_pairs=most // 2
         )
         self.cases = SimulatorBenchmark(config_of_cases, self.space).cases()
         self._fitted: dict[tuple[PopulationKind, str], Inferrer] = {}
@@ -104,7 +104,7 @@ class Study:
         """A simulator of another kind of population with the same noise, its first test users and their choices."""
         if kind not in self._others:
             simulator = Simulator(self.simulator.config.model_copy(update={"kind": kind}), self.space)
-            users = simulator.users("test")[: self.config.askers]
+            users = simulator.users("test")[: self.config.asked_users]
             ids = {user.id for user in users}
             choices = [choice for choice in simulator.choices(self.config.choices) if choice.user.id in ids]
             self._others[kind] = OtherPopulation(simulator, users, choices, [choice.user.id for choice in choices])

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from persona_rm.bundle import load_bundle
 from persona_rm.errors import DataError
+from persona_rm.inferrers.base import Evidence
 from persona_rm.inferrers.evidence import Item, check_votes
 from persona_rm.inferrers.stored_answers import GRADES, is_grade
-from persona_rm.inferrers.tally import Tally
 from persona_rm.profiles import ProfileStore
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.reward_actor import Profile, profile_of
@@ -27,7 +27,7 @@ from persona_rm.types import UserState
 
 T = TypeVar("T")
 ProfileKey = tuple[str | None, str]
-Change = Callable[[Tally], None]
+Change = Callable[[Evidence], None]
 
 
 class InferenceActor:
@@ -145,11 +145,11 @@ class InferenceActor:
     def _changed(self, user: str, change: Change, readmit: bool) -> int:
         """The version after `change`. The directions are computed before the state is stored: a state that cannot be
         read is never written."""
-        users, inferrer, store = self.bundle.user_states, self.bundle.user_states.posterior, self._store()
+        users, inferrer, store = self.bundle.user_states, self.bundle.user_states.stateful, self._store()
         tally, version = users.tally(user)
-        before = dict(tally.entries), dict(tally.answers)
+        before = tally.to_payload()
         change(tally)
-        if before == (tally.entries, tally.answers):
+        if before == tally.to_payload():
             return version
         state = users.state(user, tally, version + 1)
         store.put([inferrer.state(user, tally, state.version)], readmit=readmit)
@@ -188,5 +188,5 @@ class InferenceActor:
         raise DataError(f"{problem}: set it, for instance to sqlite:profiles.sqlite", file=where, key="profiles")
 
 
-def _add(tally: Tally, items: Sequence[Item]) -> None:
+def _add(tally: Evidence, items: Sequence[Item]) -> None:
     tally.add(items)

@@ -17,3 +17,7 @@ against 863 with new ones; a trivial answer behind both, 2 shared cores, `tests/
 replica hand every call through two more processes, while the work behind this API is a pool of Ray actors already,
 routed by user. And 2.55 deploys nothing beside protobuf 7, which the CPU set pins.
 """
+
+from persona_rm.extras import require
+
+require("serving over HTTP", "fastapi", "prometheus_client", "uvicorn")

@@ -60,7 +60,7 @@ class UniversalSource(ABC):
         """Of the last `pairs`: how often a rating gave no pair, by `<dimension>: <reason>`."""
 
     def pairs(self, on_bad: OnBad) -> Iterator[ValuePair]:
-        """Every pair, in the order of the files. Raises before the first where there is no file.
+        """Every pair, in the order of the files. Raises before the first if there is no file.
 
         A row that is not as published, and a pair that comes twice, goes to `on_bad` with file, row and key.
         """
@@ -104,7 +104,7 @@ class UniversalSource(ABC):
         return []
 
     def files(self) -> list[Path]:
-        """The files behind `path`. Raises `DataError` where there is none, or none that holds anything."""
+        """The files behind `path`. Raises `DataError` if there is none, or none that holds anything."""
         return find_files(self.config.path, self.patterns)
 
     def fingerprint(self) -> str:

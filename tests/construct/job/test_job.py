@@ -11,7 +11,6 @@ from persona_rm.config import Config
 from persona_rm.construct.cleaning import CleanConfig
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.construct.job import AnnotatorSpec, BuildJob, build
-from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.pairing.rules import consistent
 from persona_rm.construct.split.leakage import check
@@ -22,7 +21,8 @@ from persona_rm.io.alignx_format import read_examples
 from persona_rm.sources.base import Source
 from persona_rm.types import Comment, Thread
 
-CONFIG = ConstructConfig(n_ugc=4, n_pairs=2, min_items=2, threshold=0.3, shard=10)
+CONFIG = ConstructConfig(n_ugc=4, n_pairs=2, min_items=2, threshold=0.3, shard=10, workers=1)
+"""One worker: to start a second takes longer than all the work of these builds."""
 STAGES = ("raw", "clean", "unique", "annotate", "pair", "index", "search", "persona", "demo", "mix", "split", "emit")
 GIVEN = AnnotatorSpec("given", {})
 
@@ -57,14 +57,7 @@ class Tiny(Source):
         return f"{self.n} {self.mark}"
 
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_cluster():
-    """Ray once for all builds here: a build that finds one running leaves it."""
-    with cluster():
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 def run(source, space, out, seed=0, **changes):
@@ -81,7 +74,7 @@ def skipped(capfd):
 
 
 @pytest.fixture(scope="module")
-def built(space, tmp_path_factory):
+def built(space, tmp_path_factory, cluster):
     out = tmp_path_factory.mktemp("build")
     return out, run(Tiny(space), space, out)
 
@@ -160,7 +153,7 @@ def test_a_second_run_skips_and_a_change_redoes_what_depends_on_it(built, space,
 
 def test_the_same_seed_gives_the_same_rows_whatever_the_batches_files_and_workers(space, tmp_path):
     one = run(Tiny(space, 12), space, tmp_path / "a", 3)
-    two = run(Tiny(space, 12), space, tmp_path / "b", 3, annotate_batch=5, workers=1, shard=3)
+    two = run(Tiny(space, 12), space, tmp_path / "b", 3, annotate_batch=5, workers=2, shard=3)
     assert examples(tmp_path / "a", space) == examples(tmp_path / "b", space) != []
     assert one.card["drops"] == two.card["drops"]
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,9 +25,21 @@ RECIPE = """\
 name: killed
 seed: 3
 source: {name: simulator, users: 60, test_users: 10, posts: 240}
-build: {threshold: 0.95, mirror: true, split: {test: 0.2}, shard: 16, annotate_batch: 8}
+build: {threshold: 0.95, mirror: true, split: {test: 0.2}, shard: 16, annotate_batch: 8, workers: 2}
 """
-ENVIRONMENT = {**os.environ, "PERSONA_RM_SALT": "the same in every run", "PYTHONWARNINGS": "ignore"}
+SET = {"PERSONA_RM_SALT": "the same in every run", "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.fixture
+def alone():
+    """The environment of a build that starts a cluster of its own, which ends with it."""
+    return {**os.environ, **SET}
+
+
+@pytest.fixture
+def beside(shared_ray):
+    """The environment of a build that joins the session's cluster."""
+    return {**os.environ, **SET, **shared_ray}
 
 
 def command(recipe, out, *more):
@@ -63,21 +76,28 @@ def at_work(process, out, began, least):
     return False
 
 
+def wait_for_a_moment(seconds, out):
+    """So long, or until only the card is left to do: on a quick machine the build could end before."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and "split" not in finished(out):
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_leave_the_same_rows_byte_for_byte(tmp_path):
+def test_ten_kills_at_random_moments_leave_the_same_rows_byte_for_byte(tmp_path, alone, beside):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(recipe, whole), check=True, capture_output=True, env=ENVIRONMENT)
+    subprocess.run(command(recipe, whole), check=True, capture_output=True, env=beside)
     moments, hit, done_before = random.Random(20), [], set()
     for least in range(1, KILLS + 1):
         began = time.time()
         process = subprocess.Popen(
-            command(recipe, killed), start_new_session=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+            command(recipe, killed), start_new_session=True, env=alone, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert at_work(process, killed, began, least), f"the build ended after the kills {hit}"
-        time.sleep(moments.uniform(0, 0.8))
+        wait_for_a_moment(moments.uniform(0, 0.8), killed)
         assert process.poll() is None, f"the build ended after the kills {hit}"
         kill(process)
         done = finished(killed)
@@ -85,7 +105,7 @@ def test_ten_kills_at_random_moments_leave_the_same_rows_byte_for_byte(tmp_path)
         hit.append(len(done))
         done_before = done
     assert len(set(hit)) > 5, f"stages that were done at each kill: {hit}"
-    last = subprocess.run(command(recipe, killed), capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    last = subprocess.run(command(recipe, killed), capture_output=True, text=True, env=beside, check=False)
     assert last.returncode == 0, last.stderr[-2000:]
     assert rows(killed) == rows(whole) != []
 
@@ -98,17 +118,17 @@ def unshare():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("unshare") or not unshare(), reason="no user namespaces: no small disk to fill")
-def test_a_full_disk_is_told_and_the_build_goes_on_when_there_is_room(tmp_path):
+def test_a_full_disk_is_told_and_the_build_goes_on_when_there_is_room(tmp_path, alone):
     recipe, disk = tmp_path / "recipe.yaml", tmp_path / "disk"
     recipe.write_text(RECIPE)
     disk.mkdir()
-    build = " ".join(command(recipe, disk / "out"))
+    build, there = shlex.join(command(recipe, disk / "out")), shlex.quote(str(disk))
     script = (
-        f"mount -t tmpfs -o size=400k tmpfs {disk}; {build}; echo FIRST $?; "
-        f"mount -o remount,size=200m {disk}; {build}; echo SECOND $?; ls {disk}/out/data"
+        f"mount -t tmpfs -o size=400k tmpfs {there}; {build}; echo FIRST $?; "
+        f"mount -o remount,size=200m {there}; {build}; echo SECOND $?; ls {there}/out/data"
     )
     done = subprocess.run(
-        ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, env=ENVIRONMENT, check=False
+        ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, env=alone, check=False
     )
     said = " ".join((done.stdout + done.stderr).split())
     assert "FIRST 1" in said, said
@@ -163,16 +183,14 @@ def odd_dump(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bad_files_and_odd_threads_stop_nothing_and_the_exit_code_and_card_say_so(tmp_path):
+def test_bad_files_and_odd_threads_stop_nothing_and_the_exit_code_and_card_say_so(tmp_path, beside):
     odd_dump(tmp_path / "dump")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         f"name: odd\nsource: {{name: reddit, path: {tmp_path / 'dump'}}}\nannotator: encoder\n"
-        "build: {threshold: 0.3, min_items: 2, clean: {duplicates: true}, annotate_batch: 8}\n"
+        "build: {threshold: 0.3, min_items: 2, clean: {duplicates: true}, annotate_batch: 8, workers: 2}\n"
     )
-    done = subprocess.run(
-        command(recipe, tmp_path / "out"), capture_output=True, text=True, env=ENVIRONMENT, check=False
-    )
+    done = subprocess.run(command(recipe, tmp_path / "out"), capture_output=True, text=True, env=beside, check=False)
     assert done.returncode == 3, done.stderr[-2000:]
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     (source,) = card["sources"]
@@ -200,7 +218,7 @@ def answers(prompt, tries):
 
 
 @pytest.mark.slow
-def test_annotation_over_http_survives_a_busy_server_counts_rubbish_and_stops_when_it_is_dead(tmp_path):
+def test_annotation_over_http_survives_a_busy_server_counts_rubbish_and_stops_when_it_is_dead(tmp_path, beside):
     server = Server(answers)
     lines = [json.dumps(thread(n, [LIKES.format(n), HATES.format(7 * n), f"Maybe {n} is right"])) for n in range(60)]
     (tmp_path / "threads.jsonl").write_text("\n".join(lines))
@@ -209,11 +227,11 @@ def test_annotation_over_http_survives_a_busy_server_counts_rubbish_and_stops_wh
         f"name: asked\nsource: {{name: reddit, path: {tmp_path / 'threads.jsonl'}, licence: none}}\n"
         f"annotator: {{name: http, form: json, server: {{base_url: '{server.url}', model: m, retries: 3, "
         "backoff: 0.01, down_after: 5}}\n"
-        "build: {threshold: 0.3, min_items: 2, max_errors: 0.5, annotate_batch: 16, shard: 20}\n"
+        "build: {threshold: 0.3, min_items: 2, max_errors: 0.5, annotate_batch: 16, shard: 20, workers: 1}\n"
     )
     try:
         done = subprocess.run(
-            command(recipe, tmp_path / "out"), capture_output=True, text=True, env=ENVIRONMENT, check=False
+            command(recipe, tmp_path / "out"), capture_output=True, text=True, env=beside, check=False
         )
         assert done.returncode == 3, done.stderr[-2000:]
         card = json.loads((tmp_path / "out" / "card.json").read_text())
@@ -224,9 +242,7 @@ def test_annotation_over_http_survives_a_busy_server_counts_rubbish_and_stops_wh
         assert card["rows"]["examples"] > 10
     finally:
         server.stop()
-    dead = subprocess.run(
-        command(recipe, tmp_path / "dead"), capture_output=True, text=True, env=ENVIRONMENT, check=False
-    )
+    dead = subprocess.run(command(recipe, tmp_path / "dead"), capture_output=True, text=True, env=beside, check=False)
     assert dead.returncode == 1
     assert "HostError" in dead.stderr
     assert not list((tmp_path / "dead" / "data").glob("*")), "a score is never made up"

@@ -17,6 +17,7 @@ ENGINE = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_vllm_annotates_and_describes_inside_ray_actors(space, tmp_path):
     """The packaged model has read no instructions: what it says is noise in the form that was asked for, which is
     enough to see that levels come from its answers, and that a description which does not agree is not taken."""

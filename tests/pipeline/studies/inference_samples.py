@@ -21,11 +21,11 @@ ALIGNMENT, TASTES = (import_module(f"persona_rm.pipeline.studies.{name}") for na
 SOURCE = {"name": "simulator", "users": 40, "test_users": 14, "posts": 60, "overclaim": [0.02, 0.3]}
 POSTERIOR = {"name": "posterior", "classes": [1, 2]}
 SMALL = {
-    "items": 4, "history": (0, 4), "per_person": 2, "choices": 3, "askers": 8, "questions": 4, "bank": 60,
+    "items": 4, "history": (0, 4), "per_user": 2, "choices": 3, "asked_users": 8, "questions": 4, "bank": 60,
     "resamples": 60, "asked": ("low_rank", "independent"),
 }  # fmt: skip
 
-FEW = {"infer": {"inferrer": POSTERIOR, "population": 10, "items": 4}, "inference": {**SMALL, "askers": 3}}
+FEW = {"infer": {"inferrer": POSTERIOR, "population": 10, "items": 4}, "inference": {**SMALL, "asked_users": 3}}
 
 
 def run_of(folder, **recipe):

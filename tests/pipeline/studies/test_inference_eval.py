@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from persona_rm.benchmarks.evaluation import read_figures, write_figures
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.calibration import expected_calibration_error
 from persona_rm.pipeline.job import run_recipe
@@ -199,14 +199,15 @@ PROMISED = (
 
 
 TINY = {
-    "source.users": 60, "source.test_users": 16, "source.posts": 80, "dpo.pba.rows": 224,
+    "source.users": 60, "source.test_users": 16, "source.posts": 80, "build.workers": 1, "dpo.pba.rows": 224,
     "infer.population": 24, "infer.items": 6, "infer.inferrer": '{"name": "posterior", "classes": [1, 2]}',
-    "inference.items": 4, "inference.history": "[0, 4]", "inference.choices": 2, "inference.asked": "[low_rank]",
-    "inference.askers": 4, "inference.questions": 3, "inference.bank": 40, "inference.resamples": 60,
+    "inference.items": 4, "inference.history": "[0, 4]", "inference.choices": 2, "inference.populations": "[low_rank]",
+    "inference.asked_users": 4, "inference.questions": 3, "inference.bank": 40, "inference.resamples": 60,
 }  # fmt: skip
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_the_recipe_made_tiny_runs_to_its_report(tmp_path):
     """Real construction and real DPO: the policy, told golden directions, orders what it could not without."""
     overrides = [f"{key}={value}" for key, value in {"out": tmp_path / "run", **TINY}.items()]

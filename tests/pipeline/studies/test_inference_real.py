@@ -29,7 +29,7 @@ from persona_rm.types import Example, Persona
 from tests.source import ROOT
 
 DEBATES, ARGUMENTS, WORKERS, RESAMPLES = 6, 4, 20, 50
-SMALL = {"history": 8, "per_person": 3, "resamples": RESAMPLES}
+SMALL = {"history": 8, "per_user": 3, "resamples": RESAMPLES}
 PERSONAS = {
     "friendly": "Generate a response that is friendly, witty, funny, and humorous, like a close friend.",
     "unfriendly": "Generate a response in an unfriendly manner.",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.errors import DataError
 from persona_rm.inferrers.ask import Question, QuestionChooser
 from persona_rm.pipeline.studies import study

@@ -21,7 +21,6 @@ import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.bundle import User, load_bundle, write_bundle
-from persona_rm.construct.job import local_ray
 from persona_rm.hosts.common import where
 from persona_rm.hosts.openrlhf.curves import group_curves
 from persona_rm.maths import sigmoid
@@ -52,6 +51,7 @@ from tests.plugins.openrlhf.payloads.host_samples import (
     write_users,
 )
 from tests.plugins.openrlhf.payloads.record_payloads import CASES, FILE, MAX_TOKENS, record
+from tests.shared_ray import joined
 
 DOORS = ("func", "agent", "http")
 RECORDED = json.loads(FILE.read_text(encoding="utf-8"))["cases"]
@@ -276,23 +276,18 @@ def test_a_prompt_that_was_cut_inside_a_character(local, bundle):
 
 
 @pytest.fixture
-def pool(tmp_path, tmp_path_factory, space, monkeypatch):
+def pool(tmp_path, space, monkeypatch, shared_ray):
     """Two real reward actors in a real cluster whose workers have the host's environment, over the packaged model."""
-    pytest.importorskip("ray")
     people = [
         User(Persona(f"p{i}", directions=tuple(int(j in (i, 2 * i + 1)) - int(j == i + 3) for j in range(len(space)))))
         for i in range(12)
     ]
     policy = str(Path(TOKENIZER.name_or_path))
     folder = write_bundle(tmp_path / "bundle", people, method={"name": "contrast"}, policy=policy)
-    here = str(Path(__file__).parent)
-    environ = {
-        "PERSONA_RM_BUNDLE": str(folder), "PERSONA_RM_NAMESPACE": "contract",
-        "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }  # fmt: skip
+    environ = {"PERSONA_RM_BUNDLE": str(folder), "PERSONA_RM_NAMESPACE": "contract"}
     for key, value in environ.items():
         monkeypatch.setenv(key, value)
-    with local_ray(num_cpus=4, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))):
+    with joined(shared_ray, runtime_env={"env_vars": environ}):
         actors = start_pool(folder, 2, namespace="contract")
         try:
             yield folder

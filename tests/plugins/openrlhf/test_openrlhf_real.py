@@ -89,8 +89,8 @@ def inferring_bundle(folder: Path, space, model: Path) -> Path:
     )  # fmt: skip
 
 
-def prompts(path: Path, labels) -> str:
-    return jsonl(path, [{"prompt": f"Question {i}: ", "label": labels[i % len(labels)]} for i in range(PROMPTS)])
+def prompts(path: Path, labels, n=PROMPTS) -> str:
+    return jsonl(path, [{"prompt": f"Question {i}: ", "label": labels[i % len(labels)]} for i in range(n)])
 
 
 def ppo_args(model: Path, folder: Path, data: str, **more):
@@ -173,15 +173,26 @@ def test_ppo_with_reward_func_while_its_only_reward_actor_is_killed_in_every_ste
     assert sum(cold) / len(cold) == pytest.approx(0.5)
 
 
-def test_ppo_with_agent_func_critic_and_reference_where_gpus_are_hidden(monkeypatch, tmp_path, model, space):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    bundle = make_bundle(tmp_path / "bundle", space, model)
-    data = prompts(tmp_path / "p.jsonl", ["u0", "u1", '{"user": "u0"}', "[junk"])
+@pytest.fixture(scope="module")
+def agent_run(tmp_path_factory, model, space):
+    """Two tests look at this run: through agent_func with a critic and a reference model, while GPUs are hidden and
+    one user cannot be scored, whose groups are left out."""
+    folder = tmp_path_factory.mktemp("agent")
+    bundle = make_bundle(folder / "bundle", space, model)
+    labels = ["u0", "broken", "u1", '{"user": "u0"}', "[junk"]
+    n = PROMPTS * len(labels) // 4
+    data = prompts(folder / "p.jsonl", labels, n)
     estimator = {"algo.advantage.estimator": "gae", "algo.kl.init_coef": 0.01, "critic.adam.lr": 1e-3}
-    args = ppo_args(model, tmp_path / "run", data, **estimator)
-    run = run_ppo(args, bundle, tmp_path / "run", PpoOptions("agent", n_actors=2), echo=False)
-    check(run, model)
-    scalars = read_scalars(run.tensorboard)
+    args = ppo_args(model, folder / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
+    args["data.max_samples"] = n  # a rehearsal would take `PROMPTS` of them
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        return run_ppo(args, bundle, folder / "run", PpoOptions("agent", 2, on_failure="skip_group"), echo=False)
+
+
+def test_ppo_with_agent_func_critic_and_reference_where_gpus_are_hidden(agent_run, model):
+    check(agent_run, model)
+    scalars = read_scalars(agent_run.tensorboard)
     assert {"train/critic_loss", "train/kl"} <= scalars.keys()
     bad = [value for _, value in scalars["train/persona_rm/bad_label"]]
     assert sum(bad) / len(bad) == pytest.approx(0.25)
@@ -235,18 +246,12 @@ def test_a_reward_that_cannot_be_had_stops_the_job_and_says_why(tmp_path, model,
     assert not (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("plugin", ["reward", "agent"])
-def test_skip_group_trains_on_everybody_but_the_one_who_cannot_be_scored(tmp_path, model, space, plugin):
-    """A quarter of the prompts is theirs: through reward_func the reward fails, through agent_func the profile."""
-    bundle = make_bundle(tmp_path / "bundle", space, model)
-    data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "u0", "broken"])
-    estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
-    args = ppo_args(model, tmp_path / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
-    run = run_ppo(args, bundle, tmp_path / "run", PpoOptions(plugin, on_failure="skip_group"), echo=False)
+def check_skipped(run: PpoJob, model: Path, users: set[str | None], n: int) -> None:
+    """`n` samples of these users were trained on, and a quarter of `PROMPTS`, those of "broken", left out."""
     theirs = PROMPTS // 4 * SAMPLES
     samples, skipped, scalars = run.samples(), run.skipped(), read_scalars(run.tensorboard)
-    assert len(samples) == PROMPTS * SAMPLES - theirs
-    assert {row["user"] for row in samples} == {"u0", "u1"}
+    assert len(samples) == n
+    assert {row["user"] for row in samples} == users
     assert all(math.isfinite(row["reward"]) for row in samples)
     assert all(math.isfinite(value) for values in scalars.values() for _, value in values)
     assert sum(value for _, value in scalars["train/rollout/num_samples"]) == len(samples)
@@ -260,6 +265,19 @@ def test_skip_group_trains_on_everybody_but_the_one_who_cannot_be_scored(tmp_pat
     assert "avg_reward=nan" in log
     assert "Failed to fetch reward" not in log
     assert moved(model, run.tensorboard.parent / "model")
+
+
+def test_skip_group_trains_on_everybody_but_the_one_whose_reward_fails(tmp_path, model, space):
+    bundle = make_bundle(tmp_path / "bundle", space, model)
+    data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "u0", "broken"])
+    estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
+    args = ppo_args(model, tmp_path / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
+    run = run_ppo(args, bundle, tmp_path / "run", PpoOptions("reward", on_failure="skip_group"), echo=False)
+    check_skipped(run, model, {"u0", "u1"}, PROMPTS * SAMPLES - PROMPTS // 4 * SAMPLES)
+
+
+def test_skip_group_trains_on_everybody_but_the_one_whose_profile_fails(agent_run, model):
+    check_skipped(agent_run, model, {"u0", "u1", None}, PROMPTS * SAMPLES)
 
 
 def test_a_bundle_that_cannot_score_fails_before_the_host_starts(tmp_path, space):

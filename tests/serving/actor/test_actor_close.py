@@ -10,7 +10,6 @@ import pytest
 from persona_rm.backends.base import Backends, SequenceLogProb
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.bundle import User, write_bundle
-from persona_rm.construct.job import local_ray
 from persona_rm.errors import Full, ScoreError
 from persona_rm.methods.base import Method
 from persona_rm.serving.actor import reward_actor as module
@@ -149,14 +148,6 @@ def test_vllms_engines_are_among_what_is_closed(made, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A cluster that ends with this module."""
-    ray = pytest.importorskip("ray")
-    with local_ray(num_cpus=4, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))):
-        yield ray
-
-
-@pytest.fixture(scope="module")
 def ask(tmp_path_factory, space):
     """Of a bundle that needs no model."""
     from tests.serving.pool.pool_samples import toy_bundle
@@ -167,6 +158,8 @@ def ask(tmp_path_factory, space):
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["idle", "hangs", "SIGTERM"])
 def test_an_actor_that_is_ended_closes_first(cluster, ask, tmp_path, end):
+    import ray
+
     from persona_rm.serving.pool.named_actor import named
     from persona_rm.serving.pool.pool import start_pool
     from tests.serving.pool.pool_samples import inside, pid, slow, until
@@ -177,11 +170,11 @@ def test_an_actor_that_is_ended_closes_first(cluster, ask, tmp_path, end):
     def hold(actor):
         actor.bundle.close = mark.touch
 
-    cluster.get(inside(pool.namespace, "reward-0", hold), timeout=60)
+    ray.get(inside(pool.namespace, "reward-0", hold), timeout=60)
     if end == "hangs":
         slow(pool.namespace, "reward-0", 600)
-        call = cluster.get_actor("reward-0", namespace=pool.namespace).score.remote(RewardRequest(*ask[1]))
-        assert cluster.wait([call], timeout=0.5)[1] == [call], "it runs"
+        call = ray.get_actor("reward-0", namespace=pool.namespace).score.remote(RewardRequest(*ask[1]))
+        assert ray.wait([call], timeout=0.5)[1] == [call], "it runs"
     if end == "SIGTERM":
         os.kill(pid(pool.namespace, "reward-0"), signal.SIGTERM)
         assert until(mark.is_file, 20)
@@ -192,6 +185,8 @@ def test_an_actor_that_is_ended_closes_first(cluster, ask, tmp_path, end):
 
 @pytest.mark.slow
 def test_the_kind_of_an_error_and_a_full_actor_in_a_real_cluster(cluster, ask):
+    import ray
+
     from persona_rm.serving.pool.pool import start_pool
     from persona_rm.serving.pool.routing import ranked
     from tests.serving.pool.pool_samples import client, inside
@@ -210,10 +205,10 @@ def test_the_kind_of_an_error_and_a_full_actor_in_a_real_cluster(cluster, ask):
 
     try:
         one = client(pool, deadline=3)
-        cluster.get(inside("kinds", home, refuse(Full("4096 rows wait"))), timeout=60)
+        ray.get(inside("kinds", home, refuse(Full("4096 rows wait"))), timeout=60)
         assert one.reward(RewardRequest(*ask[1])).status == "ok"
         for name, error in ((neighbour, Full("as many")), (home, ScoreError("9 tokens", (0,), "too_long"))):
-            cluster.get(inside("kinds", name, refuse(error)), timeout=60)
+            ray.get(inside("kinds", name, refuse(error)), timeout=60)
             with pytest.raises(ScoreError) as caught:
                 one.reward(RewardRequest(*ask[1]))
             assert caught.value.kind == error.kind

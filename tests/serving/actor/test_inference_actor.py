@@ -60,8 +60,8 @@ def test_a_profile_says_what_the_policy_reads_and_where_it_comes_from(actor):
 def test_profiles_that_are_asked_for_together_are_few_computations(tmp_path, space):
     actor = InferenceActor(str(users_bundle(tmp_path / "many", space, n=60)))
     people = []
-    compute = actor.bundle.user_states.posterior.probabilities
-    actor.bundle.user_states.posterior.probabilities = lambda counts: (people.append(len(counts)), compute(counts))[1]
+    compute = actor.bundle.user_states.stateful.probabilities
+    actor.bundle.user_states.stateful.probabilities = lambda counts: (people.append(len(counts)), compute(counts))[1]
     found = together(*[actor.profile(f"u{i}", "Hi") for i in range(60)])
     assert [profile.text for profile in found] == [space.describe(votes(space, i)) for i in range(60)]
     assert len(people) <= 2
@@ -239,7 +239,7 @@ def test_another_inferrer_reads_and_keeps_no_evidence(tmp_path, space):
 
 def test_a_snapshot_is_read_and_erased_from_and_not_written(tmp_path, space):
     folder = users_bundle(tmp_path / "bundle", space, profiles=None)
-    posterior = InferenceActor(str(folder)).bundle.user_states.posterior
+    posterior = InferenceActor(str(folder)).bundle.user_states.stateful
     states = [posterior.state(name, posterior.tally(user(space, name, 6).persona), 4) for name in ("u0", "eve")]
     write_snapshot(folder / "people.arrow", states)
     actor = InferenceActor(str(users_bundle(folder, space, profiles="people.arrow")))

@@ -8,14 +8,13 @@ import time
 
 import pytest
 
-from persona_rm.construct.job import local_ray
 from persona_rm.errors import DataError, HostError
 from persona_rm.serving.__main__ import _run, parse
 from persona_rm.serving.client import RayTransport, RewardClient
 from persona_rm.serving.pool.pool import INFERENCE, pool_names, running, start_inference, start_pool, wants_inference
 from tests.serving.serving_samples import items, users_bundle, votes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 ray = pytest.importorskip("ray")
 
 ASKER = """
@@ -30,13 +29,6 @@ print(json.dumps([[one.text for one in found], [one.directions for one in known]
 """
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A cluster that ends with this module; its workers find the library by PYTHONPATH as installed."""
-    with local_ray(num_cpus=3, num_gpus=0, _temp_dir=str(tmp_path_factory.mktemp("r"))) as access:
-        yield access["RAY_ADDRESS"]
-
-
 @pytest.fixture
 def bundle(tmp_path, space):
     return users_bundle(tmp_path / "bundle", space, n=20)
@@ -46,7 +38,7 @@ def ask(pool, method, *args):
     return ray.get(getattr(ray.get_actor(INFERENCE, namespace=pool.namespace), method).remote(*args), timeout=60)
 
 
-def test_a_killed_actor_goes_on_from_the_store_with_the_same_version(address, bundle, space):
+def test_a_killed_actor_goes_on_from_the_store_with_the_same_version(bundle, space):
     pool = start_inference(bundle, namespace="killed")
     try:
         assert [ask(pool, "observe", "u0", items(space, dim)) for dim in (7, 8)] == [1, 2]
@@ -61,10 +53,10 @@ def test_a_killed_actor_goes_on_from_the_store_with_the_same_version(address, bu
         pool.stop()
 
 
-def test_two_processes_are_answered_alike_while_a_third_writes(address, bundle, space):
+def test_two_processes_are_answered_alike_while_a_third_writes(cluster, bundle, space):
     pool = start_inference(bundle, namespace="shared")
     try:
-        command = [sys.executable, "-c", ASKER, address, "shared"]
+        command = [sys.executable, "-c", ASKER, cluster["RAY_ADDRESS"], "shared"]
         askers = [subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) for _ in range(2)]
         versions = [ask(pool, "observe", "new", items(space, i, n=1)) for i in range(20)]
         texts, known = zip(
@@ -79,7 +71,7 @@ def test_two_processes_are_answered_alike_while_a_third_writes(address, bundle, 
         pool.stop()
 
 
-def test_calls_from_outside_meet_in_one_computation(address, bundle):
+def test_calls_from_outside_meet_in_one_computation(bundle):
     pool = start_inference(bundle, namespace="batched", max_wait=1.0)
     try:
         handle = ray.get_actor(INFERENCE, namespace="batched")
@@ -91,7 +83,7 @@ def test_calls_from_outside_meet_in_one_computation(address, bundle):
         pool.stop()
 
 
-def test_the_command_line_starts_names_and_stops_it(address, bundle, tiny_model, tmp_path, space):
+def test_the_command_line_starts_names_and_stops_it(bundle, tiny_model, tmp_path, space):
     keys = {"policy": str(tiny_model()), "profiles": None}
     plain = users_bundle(tmp_path / "plain", space, **keys)
     stored = users_bundle(tmp_path / "stored", space, policy=keys["policy"])
@@ -115,7 +107,7 @@ def wait_until_gone(namespace):
     assert running(namespace).every == ()
 
 
-def test_an_actor_that_cannot_infer_does_not_start(address, bundle):
+def test_an_actor_that_cannot_infer_does_not_start(bundle):
     text = (bundle / "bundle.yaml").read_text()
     (bundle / "bundle.yaml").write_text(text + "inferrer_dir: none\n")
     with pytest.raises(HostError, match=r"the inference actor did not start \(0\.25 CPU\)(?s:.*)inferrer_dir"):

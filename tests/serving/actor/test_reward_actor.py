@@ -158,7 +158,7 @@ def test_the_engines_counters_go_along_by_one_set_of_names(actor, kind, counters
 def test_it_reads_the_store_and_agrees_with_the_prompt(tmp_path, space):
     actor = RewardActor(str(users_bundle(tmp_path / "bundle", space)), "reward-0", str(tmp_path / "run"))
     actor.bundle.__dict__["_backends"] = Backends(logprob=Letters())
-    posterior = actor.bundle.user_states.posterior
+    posterior = actor.bundle.user_states.stateful
     for name, dim, version in (("u0", 7, 4), ("new", 8, 2)):
         tally = posterior.tally(user(space, name, dim).persona)
         actor.bundle.store.put([posterior.state(name, tally, version)])

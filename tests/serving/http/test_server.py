@@ -160,9 +160,9 @@ def test_a_bundle_that_cannot_score_ends_the_server_with_the_reason(tmp_path, sp
     assert "http://" not in done.stdout
 
 
-def test_the_same_over_a_pool_of_the_cluster(bundle):
+def test_the_same_over_a_pool_of_the_cluster(bundle, shared_ray):
     command = ["-m", "persona_rm.cli", "serve", "--bundle", str(bundle), "--port", "0", "--actors", "2"]
-    with served(*command, PERSONA_RM_NAMESPACE=f"web{os.getpid()}") as (url, process):
+    with served(*command, PERSONA_RM_NAMESPACE="web", **shared_ray) as (url, process):
         assert httpx.get(f"{url}/ready").status_code == 200
         rows = {"query": ["Hello? a</s>", "Hello? b"], "prompts": ["Hello?"] * 2, "labels": ["u0", "u1"]}
         found = httpx.post(f"{url}/get_reward", json=rows, timeout=60).json()

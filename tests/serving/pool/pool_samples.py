@@ -15,7 +15,6 @@ from persona_rm.serving.client import RayTransport, RewardClient, Unreachable
 from persona_rm.simulator.simulated_language import load_language
 from persona_rm.types import Persona, RewardRequest
 
-CPUS = 4
 THREADS = 64
 
 

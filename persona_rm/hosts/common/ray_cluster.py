@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.construct.job import local_ray
+from persona_rm.extras import extra_needed
 from persona_rm.hosts.common.env import Device
 from persona_rm.interpreter import worker_python
 from persona_rm.serving.pool.pool import NAMESPACE
@@ -79,7 +80,8 @@ def _tagged(tag: str) -> list[int]:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
-    import ray
+    with extra_needed("training", "train"):
+        import ray
 
     started_here = not ray.is_initialized()
     if started_here:
