@@ -30,7 +30,7 @@ NOTES = ("prompt_id", "chosen_model", "rejected_model")
 
 
 class CobblerConfig(Config):
-    """The file; pairs shown of each person (one a prompt as far as half of the prompts go), and pairs held out, dealt
+    """The file; pairs in each history (one per prompt, for up to half of the prompts), and pairs held out, dealt
     evenly over the other prompts."""
 
     path: Path
@@ -78,8 +78,10 @@ class Cobbler(Benchmark):
     Config: ClassVar[type[Config]] = CobblerConfig
 
     def cases(self) -> list[Case]:
-        """`per_user` cases of each person, the same pairs in the same order. Raises `DataError` by file, row and
-        key, and where the prompts do not yield so many pairs."""
+        """`per_user` cases of each user, the same pairs in the same order.
+
+        Raises `DataError` with file, row and key, and if the prompts do not yield that many pairs.
+        """
         order = drawn(self._rankings.values(), lambda ranking: ranking.id, self.config.seed)
         shown = min(self.config.history, len(order) // 2)
         history = self._dealt(order[:shown], "history")

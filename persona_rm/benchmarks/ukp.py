@@ -80,12 +80,14 @@ class Ukp(Benchmark):
     Config: ClassVar[type[Config]] = UkpConfig
 
     def cases(self) -> list[Case]:
-        """`per_user` cases of every person who has enough votes. Raises `DataError` by file, row and key, and where
-        there is no such person."""
+        """`per_user` cases of every worker who has enough votes.
+
+        Raises `DataError` with file, row and key, and if no worker has enough votes.
+        """
         splits = self._splits
         if not splits:
             raise DataError(
-                f"nobody has {self.config.least} votes with {self.config.history} for a history and "
+                f"no worker has {self.config.least} votes with {self.config.history} for a history and "
                 f"{self.config.per_user} held out of other debates; found {self.counts()}: ask for fewer",
                 file=self.config.judgments,
             )

@@ -22,7 +22,7 @@ SOURCE = {"name": "simulator", "users": 40, "test_users": 14, "posts": 60, "over
 POSTERIOR = {"name": "posterior", "classes": [1, 2]}
 SMALL = {
     "items": 4, "history": (0, 4), "per_user": 2, "choices": 3, "asked_users": 8, "questions": 4, "bank": 60,
-    "resamples": 60, "asked": ("low_rank", "independent"),
+    "resamples": 60, "populations": ("low_rank", "independent"),
 }  # fmt: skip
 
 FEW = {"infer": {"inferrer": POSTERIOR, "population": 10, "items": 4}, "inference": {**SMALL, "asked_users": 3}}

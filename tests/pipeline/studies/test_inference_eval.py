@@ -83,7 +83,7 @@ def test_the_table_is_what_was_counted(small):
 
 def test_who_is_never_named_positive_has_no_precision(small, monkeypatch):
     monkeypatch.setitem(small.__dict__, "vote", Told(small.space, small.space.neutral))
-    monkeypatch.setattr(small, "_told", {})
+    monkeypatch.setattr(small, "_inferred", {})
     rows = {(row["inferrer"], row["class"]): row for row in accuracy.table(small)["table"]}
     assert rows["told", "positive"]["precision"] is None
     assert rows["told", "positive"]["recall"][0] == 0

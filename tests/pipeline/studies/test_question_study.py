@@ -40,7 +40,7 @@ def test_another_world_has_the_same_noise_and_its_own_first_people(small):
 def test_one_class_is_held_against_many_in_every_world(small):
     rows = priors(small)["prior"]
     assert [(row["population"], row["name"]) for row in rows] == [
-        (kind, name) for kind in SMALL["asked"] for name in ("one class", "latent classes")
+        (kind, name) for kind in SMALL["populations"] for name in ("one class", "latent classes")
     ]
     for row in rows:
         figure = small.sheet.figures[f"prior_{row['population']}_{row['name'].replace(' ', '_')}"]
@@ -53,11 +53,13 @@ def test_people_are_asked_in_every_world_both_ways(small):
     found, figures = asking(small), small.sheet.figures
     rows = {(row["population"], row["how"], row["questions"]): row["accuracy"] for row in found["asking"]}
     ways = ("expected information", "random")
-    assert set(rows) == {(kind, how, n) for kind in SMALL["asked"] for how in ways for n in range(5)}
-    for kind in SMALL["asked"]:
+    assert set(rows) == {(kind, how, n) for kind in SMALL["populations"] for how in ways for n in range(5)}
+    for kind in SMALL["populations"]:
         assert rows[kind, ways[0], 0] == rows[kind, ways[1], 0], "nobody was asked yet"
         assert figures[f"observed_{study.OBSERVED}_{kind}"].value > rows[kind, "random", 4][0]
-    assert [(row["population"], row["items"]) for row in found["observed"]] == [(kind, 16) for kind in SMALL["asked"]]
+    assert [(row["population"], row["items"]) for row in found["observed"]] == [
+        (kind, 16) for kind in SMALL["populations"]
+    ]
     assert "questions_to_match_16_random" not in figures
     said = " ".join(small.run.console.file.getvalue().split())
     assert "low_rank, random: 0." in said
