@@ -3,8 +3,8 @@
 from typing import Literal
 
 ErrorKind = Literal["failed", "too_long", "no_token", "not_finite", "late", "group", "busy", "down"]
-"""Why there is no reward, for programs; the words are for people. `late`, `group` (its other samples did not come in
-time), `busy` (no room) and `down` (nobody answers, or who does is closing) say nothing about the request."""
+"""Why there is no reward, for programs; the message is for people. `late`, `group` (its other samples did not come in
+time), `busy` (no room) and `down` (no actor answers, or it is closing) say nothing about the request."""
 
 
 class PersonaRMError(Exception):
@@ -51,7 +51,7 @@ class ScoreError(PersonaRMError):
         self.problem, self.rows, self.kind = problem, rows, kind or self.kind
 
     def at(self, *rows: int) -> "ScoreError":
-        """The same about these requests: whoever hands on an error counts them otherwise."""
+        """The same error with other positions, for a caller that counts its requests differently."""
         return ScoreError(self.problem, rows, self.kind)
 
 
@@ -62,7 +62,7 @@ class Late(ScoreError):
 
 
 class Full(ScoreError):
-    """There is no room, and the caller does not wait for it: it may ask somebody else."""
+    """There is no room, and the caller does not wait for it: it may ask another actor."""
 
     kind = "busy"
 

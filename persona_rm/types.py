@@ -37,7 +37,7 @@ class Comment:
     score: int | None = None
     created: str | None = None
     levels: Levels | None = None
-    """Intensities, where the source knows them (the embedded world does); None on real data."""
+    """Intensities, if the source knows them (the simulator does); None on real data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Ugc:
-    """User-generated content: what a person wrote under a post (AlignX P_UGC)."""
+    """User-generated content: what a user wrote under a post (AlignX P_UGC)."""
 
     prompt: str
     comment: str
@@ -73,7 +73,7 @@ class Ugc:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Pair-wise comparative feedback: what a person chose over what (AlignX P_PAIR)."""
+    """Pair-wise comparative feedback: what a user preferred to what (AlignX P_PAIR)."""
 
     prompt: str
     chosen: str
@@ -84,7 +84,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """The evidence about one person. `directions`, where known or inferred, is their preference direction."""
+    """The evidence about one user. `directions`, if known or inferred, is their preference direction."""
 
     user_id: str
     ugc: tuple[Ugc, ...] = ()
@@ -103,7 +103,7 @@ class Persona:
         return len(self.ugc) + len(self.pairs)
 
     def first(self, n_ugc: int, n_pairs: int) -> "Persona":
-        """The same person seen through the first `n_ugc` and `n_pairs` items only."""
+        """The same user with the first `n_ugc` and `n_pairs` items only."""
         return replace(self, ugc=self.ugc[:n_ugc], pairs=self.pairs[:n_pairs])
 
     def with_directions(self, directions: Directions | None) -> "Persona":
@@ -113,7 +113,7 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One person preferred `chosen` over `rejected` under `prompt`. `group` is the post, for splits without
+    """One user preferred `chosen` over `rejected` under `prompt`. `group` is the post, for splits without
     leakage."""
 
     user_id: str
@@ -132,7 +132,7 @@ class Example:
     chosen: str
     rejected: str
     directions: Directions
-    """Of the pair; empty where the file gives none (P-SOUPS)."""
+    """Of the pair; empty if the file gives none (P-SOUPS)."""
     persona: Persona
     source: str = ""
     group: str = ""
@@ -140,7 +140,7 @@ class Example:
     """Columns of the file that this library has no field for; kept so that writing gives them back."""
 
     def comparison(self) -> Comparison:
-        """The example as a preference of its person."""
+        """The example as a preference of its user."""
         return Comparison(self.persona.user_id, self.prompt, self.chosen, self.rejected, self.group or self.id)
 
 
@@ -159,7 +159,7 @@ class UserState:
     version: int = 1
     """It grows with every update of a stored state; 0 is a state that was computed for a request and not stored."""
     evidence: tuple[str, ...] = ()
-    """Ids of the items behind the state, where the method or inferrer can name them. They are never texts."""
+    """Ids of the items behind the state, if the method or inferrer can name them. They are never texts."""
     status: UserStatus = "ok"
     """"cold" if no evidence was read, and "erased" if the user asked to be forgotten."""
     known: bool = True
@@ -244,10 +244,10 @@ class RewardTrace:
     evidence: tuple[str, ...] = ()
     """Ids of the items behind the user state; at most as many as a bundle names (`bundle.user_states.NAMED`)."""
     std: float | None = None
-    """The method's standard deviation of `raw`, on the same scale, where it gives one."""
+    """The method's standard deviation of `raw`, on the same scale, if it gives one."""
     inputs: Mapping[str, float] = field(default_factory=dict)
-    """What post-processing read beside `raw` and `std`: n_items (items of evidence behind the user state), and where
-    an option asks for them prior (the method's reward of the response for an unknown user), universal, safety and
+    """What post-processing read beside `raw` and `std`: n_items (items of evidence behind the user state), and if
+    an option needs them prior (the method's reward of the response for an unknown user), universal, safety and
     length."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Finite numbers for the host's logs; the same keys for every sample of a bundle. They are not in `to_row`."""

@@ -22,11 +22,11 @@ PolicyPrompt = Literal["pba", "ica", "plain"]
 
 
 class RewardModelSpec(Config):
-    """A reward model beside the method, the same for everybody: it is asked with its prior state."""
+    """A reward model beside the method, the same for all users: it is asked with its prior state."""
 
     method: Member
     method_dir: str | None = None
-    """What it learned (`Method.save`)."""
+    """The folder of what it learned (`Method.save`)."""
 
 
 class BundleFile(Config):
@@ -43,17 +43,17 @@ class BundleFile(Config):
     """The options of that engine."""
     prompts: str = "released"
     inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
-    """Gives directions to people who have none; None where the method reads the items themselves (ICA)."""
+    """Gives directions to users who have none; None if the method reads the items themselves (ICA)."""
     inferrer_dir: str | None = None
-    """What the inferrer learned (`Inferrer.save`), with its config. Without: the inferrer as nobody has fitted it."""
+    """What the inferrer learned (`Inferrer.save`), with its config. Without it the inferrer is not fitted."""
     profiles: str | None = None
-    """The store of people's states (`persona_rm.profiles.open_store`). States there win over the users file."""
+    """The store of user states (`persona_rm.profiles.open_store`). States there win over the users file."""
     refresh: float = Field(60, ge=0)
-    """Seconds after which a person's state is looked up in the store again."""
+    """Seconds after which a user's state is looked up in the store again."""
     annotator: Member | None = None
     users: str = "users.jsonl"
     policy_prompt: PolicyPrompt = "pba"
-    """How `agent_func.py` puts the person into the policy's prompt."""
+    """How `agent_func.py` puts the user into the policy's prompt."""
     log_dims: list[str] | None = None
     """The dimensions whose share of the reward is logged; None: the most common among the users."""
     postprocess: PostprocessConfig = PostprocessConfig()
@@ -67,7 +67,7 @@ class BundleFile(Config):
     device: str = "auto"
     dtype: Dtype = "float32"
     states: int = 4096
-    """People kept in memory, with their states; the oldest leave first and are read and adapted again when needed."""
+    """Users kept in memory, with their states; the oldest leave first and are read and adapted again when needed."""
 
     @field_validator("engine_options", mode="before")
     @classmethod

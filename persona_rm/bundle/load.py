@@ -1,4 +1,4 @@
-"""A bundle from its folder, and back. What is wrong with it is said here, before a cluster is taken."""
+"""Reads a bundle from its folder, and writes it. Its faults are reported here, before a cluster is started."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -37,8 +37,10 @@ def read_file(folder: str | Path) -> BundleFile:
 
 
 def load_bundle(folder: str | Path) -> Bundle:
-    """Read bundle.yaml and users.jsonl, and open the profile store. Raises `DataError` naming file, row and key;
-    models of backends are not opened yet. The users file may be empty where a store has the people."""
+    """Read bundle.yaml and users.jsonl, and open the profile store. Models of backends are not opened yet.
+
+    The users file may be empty if a store has the users. Raises `DataError` naming file, row and key.
+    """
     folder, file = Path(folder).resolve(), read_file(folder)
     bundle = Bundle(folder, file, {})
     _check_members(bundle, folder / YAML)
@@ -47,14 +49,14 @@ def load_bundle(folder: str | Path) -> Bundle:
 
 
 def users_in(folder: Path, file: BundleFile) -> Iterator[User]:
-    """The people of a bundle's users file, as `read_users`; it may be empty where a store has them."""
+    """The users of a bundle's users file, as `read_users`; it may be empty if a store has the users."""
     path = folder / file.users
-    nobody = file.profiles is not None and path.is_file() and path.stat().st_size == 0
-    return iter(()) if nobody else read_users(path, load_space(file.space))
+    no_users = file.profiles is not None and path.is_file() and path.stat().st_size == 0
+    return iter(()) if no_users else read_users(path, load_space(file.space))
 
 
 def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: Any) -> Path:
-    """Write a bundle of these people; `keys` are those of `BundleFile`. Returns the folder. The inverse of
+    """Write a bundle of these users; `keys` are those of `BundleFile`. Returns the folder. The inverse of
     `load_bundle`."""
     folder = Path(folder)
     try:
@@ -70,7 +72,7 @@ def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: An
 
 
 def _check_members(bundle: Bundle, path: Path) -> None:
-    """Names and configs of the members, the space and the folders, before a cluster is taken."""
+    """Check names and configs of the members, the space and the folders, before a cluster is started."""
     file = bundle.file
     members = (
         (METHODS, file.method, "method"),
@@ -96,10 +98,10 @@ def _check_members(bundle: Bundle, path: Path) -> None:
 
 
 def _check_profiles(bundle: Bundle, path: Path) -> None:
-    """What the inferrer learned, and the store of its states."""
+    """Check the folder of the inferrer, and the store of its states."""
     file, inferrer = bundle.file, bundle.inferrer
     if file.inferrer_dir is not None and inferrer is None:
-        raise DataError("inferrer is null, so nobody reads this folder", file=path, key="inferrer_dir")
+        raise DataError("inferrer is null, so this folder is not used", file=path, key="inferrer_dir")
     if file.profiles is not None and (inferrer is None or inferrer.stateful() is None):
         found = repr(inferrer.name) if inferrer is not None else "null"
         problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {found}: name one"

@@ -1,6 +1,6 @@
 """The options of reward post-processing, and of groups whose responses are rewarded together.
 
-Every option is off by default. Scores and rewards are at most 1e6 in size here: they are numbers that people write.
+Every option is off by default. Scores and rewards are at most 1e6 in size here: they are typed by hand.
 """
 
 from typing import Annotated, Literal, Self
@@ -20,13 +20,13 @@ LARGEST = 1e100
 
 
 class Shrinkage(Config):
-    """Shrinking where little is known about a person.
+    """Shrinking if little is known about a user.
 
     std    r - c x std, the lower confidence bound of Coste et al. (2023, arXiv 2310.02743) with the standard
            deviation instead of the variance, so that c has no unit. Every score needs `std`.
     items  r_prior + (r - r_prior) x n / (n + k), n the items of evidence behind the state: at n = k half of the way.
            Every sample needs n and the prior's reward.
-    either std where the method gives one, else items.
+    either std if the method gives one, else items.
     """
 
     by: Literal["either", "std", "items"] = "either"
@@ -35,7 +35,7 @@ class Shrinkage(Config):
 
 
 class Mix(Config):
-    """(1 - weight) x the person's reward + weight x the universal model's."""
+    """(1 - weight) x the user's reward + weight x the universal model's."""
 
     weight: float = Field(ge=0, le=1)
     standardise: bool = False
@@ -52,12 +52,12 @@ class Length(Config):
 
 
 class Floor(Config):
-    """Where the score of the response, as the model gave it, is less than `below`, the reward is at most `reward`."""
+    """If the score of the response, as the model gave it, is less than `below`, the reward is at most `reward`."""
 
     below: Number
     reward: Number
     by: Literal["safety", "universal"] = "safety"
-    """Whose score: a safety model's, or that of the universal model which is mixed in."""
+    """Which score: a safety model's, or that of the universal model which is mixed in."""
 
 
 class PostprocessConfig(Config):
@@ -65,23 +65,23 @@ class PostprocessConfig(Config):
 
     shrinkage: Shrinkage | None = None
     standardise: Literal["none", "user", "group", "all"] = "none"
-    """Minus the running mean, divided by the running standard deviation: of the person, of their group, of all."""
+    """Minus the running mean, divided by the running standard deviation: of the user, of their group, of all."""
     minimum: int = Field(16, ge=2)
-    """With fewer samples a person (or group) has no statistics of their own and all samples' are used; with fewer
+    """With fewer samples a user (or group) has no statistics of their own and all samples' are used; with fewer
     samples altogether rewards stay as they are."""
     pooling: Positive = 16.0
-    """The weight, in samples, of all samples' mean and variance in those of one person."""
+    """The weight, in samples, of all samples' mean and variance in those of one user."""
     memory: int | None = Field(None, ge=2)
     """After so many samples each new one has the weight 1 / memory and older ones fade; None: all count alike."""
     users: int = Field(10_000, gt=0)
-    """So many people (or groups) have statistics; who was not seen for longest is forgotten first."""
+    """At most this many users (or groups) have statistics; the one that was not seen for longest leaves first."""
     mix: Mix | None = None
     clip: tuple[Number, Number] | None = None
     """[low, high]."""
     length: Length | None = None
     floor: Floor | None = None
     monitor: bool = False
-    """Logs how much of the reward is agreement with the person, and who drifts from the population."""
+    """Logs how much of the reward is agreement with the user, and which users drift from the population."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -95,7 +95,7 @@ class PostprocessConfig(Config):
 
     @property
     def on(self) -> bool:
-        """Whether any option is."""
+        """Whether any option is on."""
         steps = (self.shrinkage, self.mix, self.clip, self.length, self.floor)
         return self.monitor or self.standardise != "none" or any(step is not None for step in steps)
 
@@ -122,11 +122,12 @@ class PostprocessConfig(Config):
 
     @property
     def needs_length(self) -> Unit | None:
-        """The unit in which the length of the response is needed; None where it is not."""
+        """The unit in which the length of the response is needed; None if it is not."""
         return self.length.unit if self.length is not None else None
 
     def check(self, *, universal: bool, safety: bool, tokens: bool, std: bool) -> None:
-        """What there is, against what is needed, before anything runs. Raises `RecipeError` naming the option."""
+        """Compare what is available with what is needed, before anything runs. Raises `RecipeError` naming what is
+        missing."""
         lacking = {
             "a universal model": self.needs_universal and not universal,
             "a safety model": self.needs_safety and not safety,
@@ -148,7 +149,7 @@ class GroupConfig(Config):
     """The reward is the share of the others that a response beats (`Method.compare`), for methods without a scalar."""
     normalise: GroupScale = "none"
     wait: float = Field(60.0, gt=0, allow_inf_nan=False)
-    """Seconds from the first sample of a group after which `fallback` acts."""
+    """Seconds from the first sample of a group after which `fallback` applies."""
     fallback: Fallback = "fail"
     """partial: score those that came as a group; single: each alone; fail: no reward."""
     max_groups: int = Field(1024, gt=0)
@@ -162,5 +163,5 @@ class GroupConfig(Config):
 
     @property
     def least(self) -> int:
-        """So few samples are still a group: where they are compared, one is none."""
+        """Minimum group size. A comparison needs at least two samples."""
         return 2 if self.listwise or self.normalise != "none" else 1

@@ -5,7 +5,7 @@
 
 It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors stay until they are stopped. A
 supervisor restarts those that hang, and adds some while many rows wait, up to `--max-actors`. The inference actor
-starts where the bundle names a profile store; `--inference` starts it for any bundle.
+starts if the bundle names a profile store; `--inference` starts it for any bundle.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     start.add_argument("--inference", action="store_true", default=None, help="the inference actor too")
     start.add_argument("--run", type=Path, help="folder for the log of scored samples")
     verbs.add_parser("info", help="what the actors serve, and their counters")
-    verbs.add_parser("health", help="who is ready, and what the supervisor did")
+    verbs.add_parser("health", help="which actors are ready, and what the supervisor did")
     verbs.add_parser("stop", help="end the actors")
     return parser.parse_args(argv)
 

@@ -1,11 +1,11 @@
 """Single calls that arrive together are scored together: the host asks for one reward at a time.
 
-A batch closes when `max_rows` rows or `max_cost` tokens wait, or `max_wait` seconds after its first. It takes one row
-of each caller in turn, and after each row those of its group: one prompt's responses share their prefix. Scoring runs
-in one thread, so the event loop keeps collecting the next batch meanwhile.
+A batch closes when `max_rows` rows or `max_cost` tokens wait, or `max_wait` seconds after its first row. It takes one
+row of each caller in turn, and after each row those of its group: one prompt's responses share their prefix. Scoring
+runs in one thread, so the event loop keeps collecting the next batch meanwhile.
 
-Where a batch fails the rows that its `ScoreError` names fail, and the others are scored again; an error that names
-none halves the batch until the bad rows are alone.
+If a batch fails, the rows that its `ScoreError` names fail, and the others are scored again. An error that names no
+row halves the batch until the bad rows are alone.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ COUNTS = ("submitted", "scored", "shared", "late", "left", "failed", "full", "ba
 
 
 def itself(item: object) -> Hashable:
-    """Equal items are one request; what has no hash is like no other."""
+    """Equal items are one request; an item without a hash equals no other."""
     try:
         hash(item)
     except TypeError:
@@ -55,10 +55,13 @@ class MicroBatcher(Generic[Item, Result]):
         limit: int = 4096,
         deadline: float | None = None,
     ) -> None:
-        """`cost`: of an item, 1 by default; more than `max_cost` goes alone. `group`: its rows travel together; None
-        has no group. `same`: requests with equal keys that wait or are scored are computed once; None is like no
-        other. `limit`: rows that wait; whoever comes then waits for room. `deadline`: seconds of each call; None: no
-        limit. Raises `ValueError` where nothing could ever be scored."""
+        """Raises `ValueError` for limits under which nothing could ever be scored.
+
+        `cost`: of an item, 1 by default; an item of more than `max_cost` goes alone. `group`: rows of one group are
+        scored together; None is no group. `same`: requests with equal keys that wait or are scored are computed once;
+        None equals no other. `limit`: rows in the queue; later calls wait for room. `deadline`: seconds of each call;
+        None: no limit.
+        """
         if min(max_rows, limit, 1 if max_cost is None else max_cost) < 1:
             raise ValueError(f"max_rows {max_rows}, max_cost {max_cost} and limit {limit} must be 1 or more")
         self.score, self.max_rows, self.max_wait = score, max_rows, max_wait
@@ -67,8 +70,8 @@ class MicroBatcher(Generic[Item, Result]):
         self.sizes: list[int] = []
         """How many rows each call of `score` had, newest last, at most 1000."""
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
-        """Calls: submitted; of those shared (with an equal one), late, left (cancelled). Refused: full. Rows: scored,
-        failed. Calls of `score`: batches."""
+        """Calls: submitted, and of those shared (with an equal one), late and left (cancelled); full (refused). Rows:
+        scored, failed. Calls of `score`: batches."""
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="score")
         self._began: float | None = None
         self._closed = False
@@ -76,14 +79,14 @@ class MicroBatcher(Generic[Item, Result]):
         self._empty()
 
     def _empty(self) -> None:
-        """Nobody waits."""
+        """Start with empty queues."""
         self._waiting: CallerQueues[Item, Result] = CallerQueues()
         self._outside: CallerQueues[Item, Result] = CallerQueues()
         self._running: list[QueueEntry[Item, Result]] = []
         self._again: list[list[QueueEntry[Item, Result]]] = []
         self._keys: dict[Hashable, QueueEntry[Item, Result]] = {}
-        self._alarm: asyncio.TimerHandle | None = None
-        self._rings = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._fires = 0.0
 
     @property
     def waiting(self) -> int:
@@ -104,9 +107,9 @@ class MicroBatcher(Generic[Item, Result]):
     async def submit(
         self, item: Item, *, caller: str = "", deadline: float | None = None, wait: bool = True
     ) -> Result:
-        """This item's result. Callers have their turns one after the other, whoever sends how many.
+        """This item's result. Callers take turns, however many items each of them sends.
 
-        `deadline`: seconds, room in the queue included; None is the batcher's, `math.inf` none. `wait=False`: raise
+        `deadline`: seconds, the wait for room included; None is the batcher's, `math.inf` none. `wait=False`: raise
         `Full` rather than wait for room. Raises `Late`, what the item's scoring raised, and `ScoreError` after `close`
         or on a second event loop.
         """
@@ -118,7 +121,7 @@ class MicroBatcher(Generic[Item, Result]):
         timer = loop.call_later(seconds, self._expire, row, answer, seconds) if 0 < seconds < math.inf else None
         if not seconds > 0:
             self._expire(row, answer, seconds)
-        self._stir()
+        self._schedule()
         try:
             return await answer
         finally:
@@ -127,7 +130,7 @@ class MicroBatcher(Generic[Item, Result]):
             self._leave(row, answer)
 
     def close(self) -> None:
-        """Everybody who waits gets a `ScoreError`, also for a row that is scored now, and so does who comes later.
+        """Every call that waits raises `ScoreError`, also for a row that is scored now, and so does every later call.
         Called on its event loop."""
         self._closed = True
         self._thread.shutdown(wait=False)
@@ -179,17 +182,17 @@ class MicroBatcher(Generic[Item, Result]):
         if answer.done():
             return
         self.counts["late"] += 1
-        doing = "while it was scored" if row.place is None else "before it was its turn"
+        doing = "while it was scored" if row.place is None else "before it was scored"
         others = f"{self.waiting + self.outside} rows were waiting"
         answer.set_exception(Late(f"no result within {seconds:g} s, which ended {doing}; {others}"))
 
     def _leave(self, row: QueueEntry[Item, Result], answer: "asyncio.Future[Result]") -> None:
-        """This caller waits no longer. A row that nobody wants and that has not begun is taken out."""
+        """This caller waits no longer. A row without a caller that has not begun is removed."""
         row.answers.pop(answer, None)
         if answer.cancelled():
             self.counts["left"] += 1
         elif answer.done():
-            answer.exception()  # seen, also where the caller was cancelled before it woke
+            answer.exception()  # mark it as retrieved, also if the caller was cancelled before it woke up
         if not row.answers:
             self._withdraw(row)
             self._admit()
@@ -204,41 +207,41 @@ class MicroBatcher(Generic[Item, Result]):
             del self._keys[row.key]
 
     def _admit(self) -> None:
-        """Into the queue, while there is room: the callers outside have turns too."""
+        """Move rows into the queue while there is room; the callers outside take turns too."""
         while len(self._waiting) < self.limit and (row := self._outside.first()) is not None:
             self._outside.take(row)
             self._waiting.add(row)
 
-    def _stir(self) -> None:
-        """Come back when a batch is due. An alarm that rings earlier stays: it looks again."""
+    def _schedule(self) -> None:
+        """Set the timer for the next batch. An earlier timer stays, because it checks again when it fires."""
         loop = asyncio.get_running_loop()
         if self._running or not (self._again or self._waiting.rows):
             return
         when = self._due(loop.time())
-        if self._alarm is None or when < self._rings:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm, self._rings = loop.call_at(when, self._begin), when  # uvloop's handle does not tell when
+        if self._timer is None or when < self._fires:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._fires = loop.call_at(when, self._begin), when  # the handle of uvloop has no when()
 
     def _due(self, now: float) -> float:
         """When the next call of `score` begins, on the loop's clock; `now` is at once."""
-        lines = self._waiting
-        full = len(lines) >= min(self.max_rows, self.limit) or lines.cost >= (self.max_cost or math.inf)
-        return now if self._again or full else max(lines.oldest + self.max_wait, now)
+        queue = self._waiting
+        full = len(queue) >= min(self.max_rows, self.limit) or queue.cost >= (self.max_cost or math.inf)
+        return now if self._again or full else max(queue.oldest + self.max_wait, now)
 
     def _begin(self) -> None:
-        """The next call of `score`, where one is due. None runs: no alarm is set while one does."""
-        self._alarm = None
+        """Start the next call of `score` if one is due. No call runs now: no timer is set while one does."""
+        self._timer = None
         rows, now = self._rest(), asyncio.get_running_loop().time()
         if not rows and self._waiting.rows and self._due(now) <= now:
             rows = self._compose()
         if rows:
             self._call(rows)
         else:
-            self._stir()
+            self._schedule()
 
     def _rest(self) -> list[QueueEntry[Item, Result]]:
-        """What is left of a batch that failed, without those whom nobody wants any more."""
+        """The remaining rows of a batch that failed, without those that no caller waits for any more."""
         rows: list[QueueEntry[Item, Result]] = []
         while self._again and not rows:
             for row in self._again.pop():
@@ -249,7 +252,7 @@ class MicroBatcher(Generic[Item, Result]):
         return rows
 
     def _compose(self) -> list[QueueEntry[Item, Result]]:
-        """The next batch, out of the queue. A row that does not fit ends it, and comes first in the next one."""
+        """Take the next batch out of the queue. A row that does not fit ends it, and is the first of the next one."""
         batch: list[QueueEntry[Item, Result]] = []
         cost, most, group = 0, self.max_cost or math.inf, None
         while len(batch) < self.max_rows and (row := self._waiting.first(group)) is not None:
@@ -276,7 +279,7 @@ class MicroBatcher(Generic[Item, Result]):
             call.add_done_callback(partial(self._tell, asyncio.get_running_loop().call_soon_threadsafe, rows))
 
     def _timed(self, items: list[Item]) -> list[Result]:
-        """In the thread."""
+        """Runs in the thread."""
         self._began = time.monotonic()
         try:
             return list(self.score(items))
@@ -284,7 +287,7 @@ class MicroBatcher(Generic[Item, Result]):
             self._began = None
 
     def _tell(self, soon: Callable[..., object], rows: list[QueueEntry[Item, Result]], call: "_Call[Result]") -> None:
-        """From the thread to the loop. Where that is closed nobody waits."""
+        """Hand the results from the thread to the loop. If the loop is closed no call waits for them."""
         error = call.exception()
         with suppress(RuntimeError):
             soon(self._done, rows, error, call.result() if error is None else ())
@@ -302,16 +305,16 @@ class MicroBatcher(Generic[Item, Result]):
         else:
             for row, result in zip(rows, results, strict=True):
                 self._settle(row, result)
-        self._stir()
+        self._schedule()
 
     def _blame(self, rows: list[QueueEntry[Item, Result]], error: BaseException) -> None:
-        """The rows that are named fail and the others come again; without names, each half."""
+        """The rows that the error names fail, and the others are scored again; without names, in two halves."""
         named = set(error.rows) if isinstance(error, ScoreError) else set()
         if len(rows) == 1:
             named = {0}
         if named and named <= set(range(len(rows))):
             for i in named:
-                self._settle(rows[i], None, _told(error))
+                self._settle(rows[i], None, _error_for_caller(error))
             parts = [[row for i, row in enumerate(rows) if i not in named]]
         else:
             parts = [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
@@ -320,7 +323,7 @@ class MicroBatcher(Generic[Item, Result]):
     def _settle(
         self, row: QueueEntry[Item, Result], result: Result | None = None, error: Exception | None = None
     ) -> None:
-        """Answer everybody who still waits for this row."""
+        """Answer every call that still waits for this row."""
         self._forget(row)
         self.counts["scored" if error is None else "failed"] += 1
         for answer in row.answers:
@@ -333,8 +336,9 @@ class MicroBatcher(Generic[Item, Result]):
         row.answers.clear()
 
 
-def _told(error: BaseException) -> Exception:
-    """What a caller gets: positions in a batch mean nothing to it, and some exceptions end more than a call."""
+def _error_for_caller(error: BaseException) -> Exception:
+    """The error for a caller: positions in a batch mean nothing to it, and some exceptions would end more than a
+    call."""
     if isinstance(error, ScoreError) and error.rows:
         told = error.at()
     elif isinstance(error, Exception) and not isinstance(error, StopIteration):

@@ -1,7 +1,7 @@
-"""Rows that wait to be scored, and whose turn it is. Nothing here waits or scores: `batcher` does.
+"""Rows that wait to be scored, in fair order. This module only keeps the order: `batcher` waits and scores.
 
-Every caller has a line and the callers have turns, so one who sends 10,000 rows delays the others by one row each. A
-row may stand in several lines, where equal requests are one row.
+Every caller has a queue and the callers take turns, so a caller with 10,000 rows delays the others by one row each. A
+row can be in the queues of several callers, because equal requests are one row.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False, slots=True)
 class QueueEntry(Generic[Item, Result]):
-    """One computation, and everybody who waits for it. `place`: where it waits; None once it has begun."""
+    """One computation, and the calls that wait for it. `place`: the queues it waits in; None once it has begun."""
 
     item: Item
     since: float
@@ -29,67 +29,67 @@ class QueueEntry(Generic[Item, Result]):
 
     @property
     def wanted(self) -> bool:
-        """False when all went away. A cancelled future is seen before its caller wakes."""
+        """False if all calls were cancelled. A cancelled future is seen before its caller wakes up."""
         return any(not answer.done() for answer in self.answers)
 
     def join(self, caller: str) -> None:
-        """This caller wants it too: it is taken at the first turn of any of them."""
+        """One more caller waits for it: it is taken at the first turn of any of them."""
         self.callers[caller] = None
         if self.place is not None:
-            self.place.line_up(self, caller)
+            self.place.enqueue(self, caller)
 
 
 class CallerQueues(Generic[Item, Result]):
-    """Rows that wait: a line for each caller, one for each group, and all in the order of their arrival."""
+    """Rows that wait: a queue for each caller, one for each group, and all rows in the order of their arrival."""
 
     def __init__(self) -> None:
         self.rows: dict[QueueEntry[Item, Result], None] = {}
         self.cost = 0
-        self._lines: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
-        self._groups: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
+        self._by_caller: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
+        self._by_group: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def oldest(self) -> float:
-        """Since when the first of all waits; infinite where none does."""
+        """When the first of all rows arrived; infinite without rows."""
         return next(iter(self.rows)).since if self.rows else math.inf
 
     def add(self, row: QueueEntry[Item, Result]) -> None:
-        """At the end of the lines of its callers and of its group."""
+        """Append to the queues of its callers and of its group."""
         if row.group is not None:
-            self._groups.setdefault(row.group, {})[row] = None
+            self._by_group.setdefault(row.group, {})[row] = None
         for caller in row.callers:
-            self.line_up(row, caller)
+            self.enqueue(row, caller)
         self.rows[row], row.place = None, self
         self.cost += row.cost
 
-    def line_up(self, row: QueueEntry[Item, Result], caller: str) -> None:
-        """At the end of one more line."""
-        self._lines.setdefault(caller, {})[row] = None
+    def enqueue(self, row: QueueEntry[Item, Result], caller: str) -> None:
+        """Append to the queue of one more caller."""
+        self._by_caller.setdefault(caller, {})[row] = None
 
     def remove(self, row: QueueEntry[Item, Result]) -> None:
-        """Out of all lines."""
+        """Remove from all queues."""
         del self.rows[row]
         row.place = None
         self.cost -= row.cost
-        for lines, keys in ((self._lines, row.callers), (self._groups, (row.group,))):
+        for queues, keys in ((self._by_caller, row.callers), (self._by_group, (row.group,))):
             for key in keys:
-                if (line := lines.get(key)) is not None:
-                    line.pop(row, None)
-                    if not line:
-                        del lines[key]
+                if (queue := queues.get(key)) is not None:
+                    queue.pop(row, None)
+                    if not queue:
+                        del queues[key]
 
     def first(self, group: Hashable = None) -> QueueEntry[Item, Result] | None:
         """The first of this group, else the first of the caller whose turn it is."""
-        line = self._groups.get(group) or next(iter(self._lines.values()), {})
-        return next(iter(line), None)
+        queue = self._by_group.get(group) or next(iter(self._by_caller.values()), {})
+        return next(iter(queue), None)
 
     def take(self, row: QueueEntry[Item, Result]) -> None:
-        """Remove it; if it was first in the line whose turn it is, that line is last now."""
-        caller, line = next(iter(self._lines.items()))
-        served = next(iter(line)) is row
+        """Remove the row. If it was the first of the caller whose turn it is, the turn goes to the next caller."""
+        caller, queue = next(iter(self._by_caller.items()))
+        served = next(iter(queue)) is row
         self.remove(row)
-        if served and caller in self._lines:
-            self._lines[caller] = self._lines.pop(caller)
+        if served and caller in self._by_caller:
+            self._by_caller[caller] = self._by_caller.pop(caller)

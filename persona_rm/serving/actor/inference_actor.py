@@ -43,7 +43,7 @@ class InferenceActor:
         self._alone = Lock()
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
-        """The user's directions in words and `prompt` as the policy shall read it. Raises `DataError` for a state
+        """The user's directions in words and `prompt` as the policy reads it. Raises `DataError` for a state
         that cannot be read."""
         (state,) = await self.batcher.submit([(user, prompt)])
         self._count("profiles", [state])

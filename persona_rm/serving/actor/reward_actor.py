@@ -127,7 +127,7 @@ class RewardActor:
         raise first.at(*failed) if isinstance(first, ScoreError) and len(requests) > 1 else first
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
-        """The user's directions in words and `prompt` as the policy shall read it."""
+        """The user's directions in words and `prompt` as the policy reads it."""
         inferred = await self.finder.submit((user, prompt))
         self.counts["profiles"] += 1
         return profile_of(self.bundle, inferred, prompt)

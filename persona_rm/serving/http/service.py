@@ -18,7 +18,7 @@ from persona_rm.types import RewardRequest, RewardResult
 
 logger = logging.getLogger(__name__)
 THREADS = 128
-"""Calls to the pool under way at once."""
+"""Calls to the pool in progress at once."""
 GRACE = 1.0
 """Seconds after the deadline in which a row may still report its own reason for being late."""
 

@@ -14,7 +14,7 @@ PREFIX = "reward-"
 INFERENCE = "inference-0"
 SUPERVISOR = "supervisor-0"
 CLOSING = 3.0
-"""Seconds that an actor has to let go of its engines before it is killed."""
+"""Seconds that an actor has to close its engines before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Spec:
         return Need("reward actors", n, self.num_cpus, self.num_gpus)
 
     def create(self, name: str) -> Any:
-        """The handle of a new reward actor. Raises `HostError` where its share cannot be reserved.
+        """The handle of a new reward actor. Raises `HostError` if its share cannot be reserved.
 
         Its calls are not repeated by Ray: a client that hears of a death at once can ask another actor meanwhile.
         """
@@ -61,15 +61,15 @@ def create(
     placed = {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, 0)} if group is not None else {}
     lasting = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": retries, "max_concurrency": 512}
     options = {"num_cpus": need.cpus, "num_gpus": need.gpus, **lasting, **placed}
-    with _as_we_want():
+    with _without_warning():
         return ray.remote(cls).options(name=name, namespace=namespace, **options).remote(*args, **kwargs)
 
 
 def end(namespace: str, *names: str) -> None:
-    """End actors for good, where there are any of these names, and give back their shares.
+    """End the actors of these names for good, if they live, and give back their shares.
 
-    `ray.kill` asks nobody, so those that have a `close` are asked to before, all at once. Who does not come to it is
-    killed too.
+    `ray.kill` does not let an actor finish, so the `close` of those that have one is called before, all at once. An
+    actor that does not get to it is killed too.
     """
     import ray
 
@@ -86,7 +86,7 @@ def end(namespace: str, *names: str) -> None:
 
 
 def share(namespace: str, name: str) -> str:
-    """Under what an actor's share is reserved."""
+    """The name under which an actor's share is reserved."""
     return f"{namespace}/{name}"
 
 
@@ -109,7 +109,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def ready_names(namespace: str, timeout: float = 2.0) -> list[str]:
-    """The reward actors that can score now, as the supervisor knows; none where there is no supervisor."""
+    """The reward actors that can score now according to the supervisor; none without a supervisor."""
     import ray
 
     try:
@@ -120,15 +120,15 @@ def ready_names(namespace: str, timeout: float = 2.0) -> list[str]:
 
 
 def refuse_taken(names: Sequence[str], namespace: str) -> None:
-    """Raises `HostError` where one of the names lives already."""
+    """Raises `HostError` if an actor of one of these names lives already."""
     living = named(namespace)
     if taken := [name for name in names if name in living]:
         raise HostError(f"actors {taken} already run in namespace {namespace!r}: stop them, or take another namespace")
 
 
 @contextmanager
-def _as_we_want() -> Iterator[None]:
-    """Ray warns that a detached actor ends with its placement group. Here it shall: `end` removes both."""
+def _without_warning() -> Iterator[None]:
+    """Hide Ray's warning that a detached actor ends with its placement group. That is intended: `end` removes both."""
 
     def keep(record: logging.LogRecord) -> bool:
         return "detached actor with a placement group" not in record.getMessage()

@@ -1,7 +1,7 @@
 """Reward actors and the inference actor: named, detached, restarted by Ray, created before the host reserves machines.
 
-The host takes its GPUs in placement groups. Actors that come later wait for ever where those took everything, so the
-order is: cluster, pool, host (`launch.run_ppo`). The actors outlive the job that made them; `Pool.stop` ends them.
+The host takes its GPUs in placement groups. Actors that come later wait for ever if those took everything, so the
+order is: cluster, pool, host. The actors outlive the job that made them; `Pool.stop` ends them.
 """
 
 import logging
@@ -57,9 +57,9 @@ class Pool:
 
     namespace: str
     names: tuple[str, ...]
-    """Of the reward actors it was started with; a supervisor may have added some and ended others since."""
+    """The reward actors it was started with; a supervisor may have added some and ended others since."""
     inference: str | None = None
-    """Of the inference actor, where there is one."""
+    """The name of the inference actor, if there is one."""
 
     @property
     def every(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class Pool:
         return [ray.get_actor(name, namespace=self.namespace) for name in self.now().every]
 
     def info(self, timeout: float = 60) -> list[dict[str, Any]]:
-        """`info` of each that lives now. Raises `HostError` where one does not answer."""
+        """`info` of each that lives now. Raises `HostError` if one does not answer."""
         import ray
 
         try:
@@ -87,7 +87,7 @@ class Pool:
             raise HostError(f"{problem} ({type(error).__name__}): it may be starting again, try later") from error
 
     def health(self, timeout: float = 10) -> dict[str, Any]:
-        """What the supervisor knows: who is ready, the target, what it did. Raises `HostError` where none answers."""
+        """What the supervisor knows: ready actors, target, what it did. Raises `HostError` if it does not answer."""
         import ray
 
         try:
@@ -97,16 +97,16 @@ class Pool:
             problem = f"no supervisor answers in namespace {self.namespace!r} ({type(error).__name__})"
             raise HostError(f"{problem}: pools are started with python -m persona_rm.serving start BUNDLE") from error
 
-    def stop(self, patience: float = 10) -> None:
+    def stop(self, timeout: float = 10) -> None:
         """End the actors for good, their supervisor first, and give back what was reserved for them."""
         if self.names:
             end(self.namespace, SUPERVISOR)
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         while (living := self._living()) and time.monotonic() < until:
             end(self.namespace, *living)
             time.sleep(0.05)
         if living:
-            logger.warning("persona_rm: %s were ended, and are still listed after %g s", living, patience)
+            logger.warning("persona_rm: %s were ended, and are still listed after %g s", living, timeout)
         rewards = reserved(share(self.namespace, PREFIX)) if self.names else []
         release(*rewards, *[share(self.namespace, name) for name in self.every])
 
@@ -132,8 +132,8 @@ def start_pool(
 ) -> Pool:
     """Create `n` reward actors and their supervisor in the connected cluster; wait until each has scored a sentence.
 
-    `inference`: the inference actor too; None: where the bundle names a profile store. `policy`: the bounds of the
-    pool and the supervisor's limits; None: `n` actors, always. Raises `HostError` where the names are taken, the
+    `inference`: the inference actor too; None: if the bundle names a profile store. `policy`: the bounds of the
+    pool and the supervisor's limits; None: `n` actors, always. Raises `HostError` if the names are taken, the
     cluster has no room (within seconds), or a bundle cannot score: then nothing is left behind.
     """
     policy = policy or Policy(n, n)
@@ -182,7 +182,7 @@ def start_inference(
 
 
 def wants_inference(bundle: str | Path) -> bool:
-    """True where the bundle names a profile store: somebody has to write it. Raises `DataError` for no bundle."""
+    """True if the bundle names a profile store, which the inference actor writes. Raises `DataError` for no bundle."""
     return read_file(bundle).profiles is not None
 
 
@@ -209,7 +209,7 @@ def _inference_need(cpus: float) -> Need:
 
 
 def _supervise(spec: Spec, policy: Policy, timeout: float) -> None:
-    """Start the supervisor and wait until it knows who is ready."""
+    """Start the supervisor and wait until it knows which actors are ready."""
     import ray
 
     nothing = Need("supervisors", 1, 0)
@@ -226,7 +226,7 @@ def _supervise(spec: Spec, policy: Policy, timeout: float) -> None:
 
 
 def _wait(handles: Sequence[Any], problem: str, timeout: float) -> None:
-    """Until all are warm. Raises `HostError` where one does not get there."""
+    """Wait until all are warm. Raises `HostError` if one fails."""
     import ray
 
     try:

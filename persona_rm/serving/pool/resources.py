@@ -1,8 +1,8 @@
 """What actors take of a cluster: checked before anything is created, then reserved.
 
 Each actor gets a placement group of its own, with one bundle. A bare detached actor would hold its share only while it
-lives: what it frees by dying goes to whoever waits, and its replacement waits for ever. The group keeps the share
-through deaths, until `release`. An actor cannot be split, so the check is per node.
+lives: what it frees by dying goes to another actor that waits, and its replacement waits for ever. The group keeps the
+share through deaths, until `release`. An actor cannot be split, so the check is per node.
 """
 
 import time
@@ -60,7 +60,7 @@ def cluster_nodes() -> list[ClusterNode]:
 
 
 def fitting(needs: Sequence[Need], rooms: Sequence[Mapping[str, float]]) -> int:
-    """How many of the wanted actors find a node, the largest placed first, each where it first fits."""
+    """How many of the wanted actors find a node: the largest first, each on the first node with room."""
     left = [dict(room) for room in rooms]
     every = [need.bundle for need in needs for _ in range(need.n)]
     return sum(_put(bundle, left) for bundle in sorted(every, key=_size, reverse=True))
@@ -79,11 +79,11 @@ def _put(bundle: Mapping[str, float], left: Sequence[dict[str, float]]) -> bool:
     return False
 
 
-def require_room(needs: Sequence[Need], patience: float = 5.0) -> None:
-    """Raises `HostError` where the cluster has no place for these actors: at once where even an empty cluster is too
-    small, after `patience` seconds where others hold it (actors that were just ended free their share a moment
+def require_room(needs: Sequence[Need], timeout: float = 5.0) -> None:
+    """Raises `HostError` if the cluster has no room for these actors: at once if even the empty cluster is too
+    small, after `timeout` seconds if others hold it (actors that were just ended free their share a moment
     later)."""
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     while True:
         nodes, wanted = cluster_nodes(), sum(need.n for need in needs)
         fit = fitting(needs, [node.free for node in nodes])
@@ -107,9 +107,9 @@ def no_room(needs: Sequence[Need], nodes: Sequence[ClusterNode], fit: int, *, po
 
 
 def reserve(name: str, bundle: Mapping[str, float], timeout: float = 10.0) -> Any:
-    """The placement group of this name, made where there is none; None for an empty bundle.
+    """The placement group of this name, made if there is none; None for an empty bundle.
 
-    Raises `HostError` where it is not there in time: then nothing stays reserved.
+    Raises `HostError` if it is not ready in time: then nothing stays reserved.
     """
     from ray.util.placement_group import placement_group, remove_placement_group
 

@@ -1,9 +1,9 @@
-"""Which reward actor a person belongs to, and which actors there are, as one client sees them.
+"""Which reward actor serves a user, and which actors exist, as one client sees them.
 
-Rendezvous hashing (Thaler and Ravishankar, 1998): every actor gets a weight for every person, and the heaviest one has
-the person. When an actor goes only its people move, evenly to the others; when it comes back they return. So the
-persona prefixes and states that actors keep stay warm through deaths and scaling. All samples of a prompt go one way,
-which is what a group buffer needs; calls are therefore not moved by load: more actors are (`scaling`).
+Rendezvous hashing (Thaler and Ravishankar, 1998): every actor gets a weight for every user, and the actor with the
+largest weight serves the user. When an actor ends only its users move, evenly to the others; when it comes back they
+return. So the prefixes and states that actors cache stay warm through deaths and scaling. All samples of a prompt go
+to one actor, as a group buffer needs; calls are therefore not moved by load. Load adds actors (`scaling`).
 """
 
 import time
@@ -13,7 +13,7 @@ from threading import Lock
 
 
 def ranked(key: str, names: Iterable[str]) -> list[str]:
-    """The actors in this person's order: the first one's they are; the same on every machine and in every process."""
+    """The actors in this user's order, the one that serves the user first; the same in every process."""
     return sorted(names, key=lambda name: (_weight(name, key), name), reverse=True)
 
 
@@ -22,7 +22,7 @@ def _weight(name: str, key: str) -> bytes:
 
 
 class Roster:
-    """Names of the living actors, looked up again every few seconds. Thread-safe; one thread looks, the others go on.
+    """Names of the living actors, looked up again every few seconds. Thread-safe: one thread looks, the others go on.
 
     An actor that did not answer comes last for `cooldown` seconds: a call to a dead one costs a second or two.
     """
@@ -38,13 +38,13 @@ class Roster:
     ) -> None:
         self.look, self.every, self.least, self.cooldown, self.clock = look, every, least, cooldown, clock
         self._names: list[str] = []
-        self._shunned: dict[str, float] = {}
+        self._cooling: dict[str, float] = {}
         self._looked = float("-inf")
         self._troubled = False
         self._lock = Lock()
 
     def names(self) -> list[str]:
-        """The actors that were found last; looked up now where that is due, or none is known."""
+        """The actors of the last look-up, which is repeated if it is due or if none is known."""
         due = self.least if self._troubled or not self._names else self.every
         if self.clock() - self._looked >= due and self._lock.acquire(blocking=not self._names):
             try:
@@ -55,21 +55,21 @@ class Roster:
         return self._names
 
     def order(self, key: str) -> list[str]:
-        """Whom to ask for this person, first to last."""
+        """The actors to ask for this user, first to last."""
         now, names = self.clock(), self.names()
-        return sorted(ranked(key, names), key=lambda name: self._shunned.get(name, now) > now)
+        return sorted(ranked(key, names), key=lambda name: self._cooling.get(name, now) > now)
 
     def failed(self, name: str) -> None:
-        """This one did not answer: ask others first for a while, and look soon who lives."""
-        self._shunned[name] = self.clock() + self.cooldown
+        """The actor did not answer: ask others first during the cooldown, and look up the living ones soon."""
+        self._cooling[name] = self.clock() + self.cooldown
         self._troubled = True
 
     def answered(self, name: str) -> None:
-        """This one did."""
-        self._shunned.pop(name, None)
+        """The actor answered, which ends its cooldown."""
+        self._cooling.pop(name, None)
 
     def _refresh(self) -> None:
-        """Where nobody is found, those known before stay: they may be starting again."""
-        found: Sequence[str] = self.look()
-        self._names = list(found) or self._names
+        """If no actor is found, those known before stay: they may be restarting."""
+        living: Sequence[str] = self.look()
+        self._names = list(living) or self._names
         self._looked, self._troubled = self.clock(), False

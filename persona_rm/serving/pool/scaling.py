@@ -1,6 +1,6 @@
-"""What a supervisor decides, without doing it: whom to restart, whether to add an actor or to let one go.
+"""The decisions of a supervisor: which actors to restart, and whether to add or to end one.
 
-Pure: (policy, what was so before, what is seen now) -> (what to do, what to remember).
+Pure functions: (policy, trend so far, status of the actors) -> (plan, new trend).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ class Policy:
     min_actors: int = 1
     max_actors: int = 1
     stuck_after: float = 100.0
-    """One call of the method may run so long. A third of the client's deadline: time is left to ask another."""
+    """Limit of one call of the method. A third of the client's deadline leaves time to ask another actor."""
     silent_after: float = 60.0
-    """An actor may be silent so long."""
+    """Limit of the time without an answer of an actor."""
     start_after: float = 300.0
-    """From its start until it has scored a sentence: models are loaded meanwhile."""
+    """Limit from the start of an actor until it has scored a sentence: models are loaded meanwhile."""
     busy_rows: float = 64.0
-    """More rows than this wait on average, at `busy_checks` looks one after the other: one more actor."""
+    """If more rows than this wait on average at `busy_checks` consecutive looks, an actor is added."""
     busy_checks: int = 5
     idle_seconds: float = 600.0
-    """Nobody worked for so long: one actor less. A PPO step without rollouts takes minutes."""
+    """After so long without work an actor is ended. A PPO step without rollouts takes minutes."""
     drain_seconds: float = 15.0
-    """From the moment clients are no longer sent there until an actor ends: they look every 5 s."""
+    """From the moment an actor gets no new calls until it ends: clients look up the actors every 5 s."""
     every: float = 2.0
 
 
@@ -42,13 +42,13 @@ class ActorStatus:
 
     @property
     def idle(self) -> bool:
-        """Answers, nothing waits and nothing runs."""
+        """It answers, nothing waits and nothing runs."""
         return self.state == "ready" and self.silent == 0 and self.waiting == 0 and self.stuck == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What is remembered from look to look. `retiring`: since when nobody is sent to whom."""
+    """What is remembered between looks. `retiring`: actors that get no new calls, and since when."""
 
     target: int
     busy: int = 0
@@ -66,7 +66,7 @@ class Plan:
 
 
 def decide(policy: Policy, trend: Trend, sights: Sequence[ActorStatus], now: float) -> tuple[Plan, Trend]:
-    """One step. The target moves by one at a time, inside the bounds; what died for good is created again."""
+    """One step. The target moves by one at a time, inside the bounds; an actor that died for good is created again."""
     trend = _forget_gone(trend, sights)
     working = [sight for sight in sights if sight.name not in trend.retiring]
     trend = _grown(policy, trend, working)
@@ -89,7 +89,7 @@ def _lost(policy: Policy, sight: ActorStatus) -> bool:
 
 
 def _grown(policy: Policy, trend: Trend, working: Sequence[ActorStatus]) -> Trend:
-    """One more where rows pile up; first one that was about to go. Nothing while an actor starts: it may be enough."""
+    """Add one if rows pile up; an actor that drains is kept first. Nothing while an actor starts: it may be enough."""
     if any(sight.state == "starting" for sight in working) or not working:
         return trend
     busy = trend.busy + 1 if sum(s.waiting for s in working) / len(working) > policy.busy_rows else 0
@@ -100,7 +100,7 @@ def _grown(policy: Policy, trend: Trend, working: Sequence[ActorStatus]) -> Tren
 
 
 def _shrunk(policy: Policy, trend: Trend, working: Sequence[ActorStatus], now: float) -> Trend:
-    """One less after a long rest, the last of the list."""
+    """End one after a long idle time, the last of the list."""
     if not working or not all(sight.idle for sight in working):
         return replace(trend, idle_since=None)
     since = trend.idle_since if trend.idle_since is not None else now

@@ -1,8 +1,8 @@
-"""The supervisor of a pool: an actor that looks at the others every few seconds and does what `scaling.decide` says.
+"""The supervisor of a pool: an actor that checks the others every few seconds and carries out `scaling.decide`.
 
-It restarts an actor that is stuck or silent, creates one anew that died for good, and adds or ends actors inside the
-bounds. It also says who is ready: an actor that starts is sent nobody until it has scored a sentence, so a restart
-costs its people a cold prefix and not the loading of a model. If it dies Ray restarts it, and it looks around again.
+It restarts an actor that is stuck or silent, creates one again that died for good, and adds or ends actors inside the
+bounds. It also says which actors are ready: a starting actor gets no calls until it has scored a sentence, so a
+restart costs its users a cold prefix and not the loading of a model. If it dies Ray restarts it, and it checks again.
 """
 
 import logging
@@ -18,13 +18,13 @@ from persona_rm.serving.pool.scaling import ActorStatus, Plan, Policy, Trend, de
 
 logger = logging.getLogger(__name__)
 LOOK = 5.0
-"""Seconds to wait for the answers of one look."""
+"""Seconds that one check waits for answers."""
 NO_ROOM_PAUSE = 60.0
 
 
 @dataclass
 class _Record:
-    """What is known about one actor. `since`: its last answer, or the beginning of its start."""
+    """What is known about one actor. `since`: the time of its last answer, or of its start."""
 
     handle: Any
     since: float
@@ -34,7 +34,7 @@ class _Record:
 
 
 class Supervisor:
-    """A plain class; `pool.start_pool` makes a Ray actor of it. `start=False`: only `check`, by hand."""
+    """A plain class; `pool.start_pool` makes a Ray actor of it. `start=False`: the caller calls `check`."""
 
     def __init__(self, spec: Spec, policy: Policy, *, start: bool = True) -> None:
         self.spec, self.policy = spec, policy
@@ -51,13 +51,13 @@ class Supervisor:
         return list(self._serving)
 
     def info(self) -> dict[str, Any]:
-        """Who is ready, how many there shall be, and what was done since this process started."""
+        """Which actors are ready, their target number, and what was done since this process started."""
         target = self._trend.target if self._trend else None
         bounds = asdict(self.policy)
         return {"ready": self.names(), "target": target, "policy": bounds, "counts": dict(self.counts)}
 
     def check(self) -> Plan:
-        """One look, and what follows from it."""
+        """Check all actors once, and carry out the plan that follows."""
         sights, now = self._look(), time.monotonic()
         if self._trend is None:
             bounds = self.policy.min_actors, self.policy.max_actors
@@ -72,7 +72,7 @@ class Supervisor:
         while True:
             try:
                 self.check()
-            except Exception:  # one bad look is no reason to stop looking
+            except Exception:  # one failed check is no reason to stop checking
                 logger.exception("persona_rm: a look at the reward actors failed")
             time.sleep(self.policy.every)
 
@@ -94,7 +94,7 @@ class Supervisor:
         return _Record(ray.get_actor(name, namespace=self.spec.namespace), time.monotonic())
 
     def _hear(self, record: _Record, ref: Any) -> None:
-        """An answer, or a death."""
+        """Read the answer of an actor, or notice its death."""
         import ray
 
         try:
@@ -118,7 +118,7 @@ class Supervisor:
         record.ready, record.since, record.warming = False, time.monotonic(), None
 
     def _warm(self, record: _Record) -> None:
-        """Ready once it has scored a sentence."""
+        """An actor is ready once it has scored a sentence."""
         import ray
 
         if record.warming is None:
@@ -149,7 +149,7 @@ class Supervisor:
         import ray
 
         for name in plan.restart:
-            logger.error("persona_rm: %s is stuck or silent, and is started again", name)
+            logger.error("persona_rm: %s is stuck or silent, and is restarted", name)
             ray.kill(self._records[name].handle, no_restart=False)
             self._starts(self._records[name])
             self.counts["restarted"] += 1
@@ -160,7 +160,7 @@ class Supervisor:
             self._create(plan.create)
 
     def _create(self, n: int) -> None:
-        """Under the first names that are free. Without room for it, try again after a minute."""
+        """Create actors under the first free names. Without room for one, the next try is a minute later."""
         free = (name for i in range(10**6) if (name := f"{PREFIX}{i}") not in self._records)
         for name, _ in zip(free, range(n), strict=False):
             try:

@@ -52,7 +52,7 @@ def test_what_others_hold_is_waited_for_a_moment_and_then_said(monkeypatch):
     with pytest.raises(
         HostError, match=r"room for 1 of them \(others hold the rest: start the actors before the host"
     ):
-        require_room([Need("reward actors", 2, 1)], patience=0.3)
+        require_room([Need("reward actors", 2, 1)], timeout=0.3)
 
 
 def test_what_is_given_back_meanwhile_is_enough(monkeypatch):
