@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationError
 
-from persona_rm.config import did_you_mean, problems
+from persona_rm.config import PathChange, PathMark, did_you_mean, map_paths, problems
 from persona_rm.errors import MemberError, PersonaRMError, UnknownName
 
 FILE_NAME = re.compile(r"(?P<path>.+\.py):(?P<attribute>\w+)")
@@ -97,6 +97,20 @@ class Registry:
             first, *others = problems(error, cls.Config)
             text = "; ".join((first.text, *(f"{other.key}: {other.text}" for other in others)))
             raise MemberError(text, f"{where}.{first.key}" if first.key else where) from error
+
+    def map_paths(
+        self, given: Mapping[str, Any], change: PathChange, relative_to: Path | None = None
+    ) -> dict[str, Any]:
+        """The member with `change` applied to every path in it: to that of "FILE.py:Class" and to those of its config.
+
+        Raises `MemberError` if the class cannot be loaded.
+        """
+        cls = self.load(given["name"], relative_to)
+        settings = map_paths(cls.Config, {key: value for key, value in given.items() if key != "name"}, change)
+        match = FILE_NAME.fullmatch(given["name"])
+        if match is None or given["name"] in self.table:
+            return {"name": given["name"], **settings}
+        return {"name": f"{change(match['path'], PathMark())}:{match['attribute']}", **settings}
 
     def _from_file(self, name: str) -> Any:
         """The class behind "/absolute/FILE.py:Class"."""

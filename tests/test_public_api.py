@@ -86,7 +86,8 @@ def test_without_optional_packages_every_module_imports_or_names_the_extra():
 
 
 def test_a_missing_package_names_its_extra_and_others_pass_through(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
     command = r"pip install persona_rm\[data\]$"
     with pytest.raises(MissingExtra, match=rf"^reading needs pyarrow, which .*: {command}"):
         require("reading", "json", "pyarrow")

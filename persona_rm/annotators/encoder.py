@@ -27,7 +27,7 @@ import yaml
 from persona_rm.annotators.base import EMPTY, Annotator, Reading
 from persona_rm.backends.base import Encoder, Vectors
 from persona_rm.backends.minilm import products
-from persona_rm.config import Config
+from persona_rm.config import Config, PathText
 from persona_rm.errors import DataError
 from persona_rm.maths import sigmoids
 from persona_rm.space import Dimension, PreferenceSpace
@@ -61,7 +61,7 @@ class Thresholds(Config):
 class EncoderConfig(Config):
     """`gate` and `band` override the fitted ones: a higher gate reads fewer levels, a wider band surer ones."""
 
-    thresholds: str | None = None
+    thresholds: PathText | None = None
     """Another fitted file; None is the packaged one."""
     gate: float | None = None
     band: float | None = None

@@ -21,7 +21,7 @@ from persona_rm.annotators.cost import Cost
 from persona_rm.annotators.parse_levels import read_listed, read_questions
 from persona_rm.annotators.wording import PACKAGED, PromptForm, PromptWriter, asker, read_wording, schema
 from persona_rm.backends.base import Generation, Generator
-from persona_rm.config import Config
+from persona_rm.config import Config, PathText
 from persona_rm.io.text import GAP, shorten
 from persona_rm.types import Comment
 
@@ -35,7 +35,7 @@ class AskingConfig(Config):
     form: PromptForm = "questions"
     examples: bool = True
     """Worked examples before the question."""
-    wording: str | None = None
+    wording: PathText | None = None
     """Another file of prompts; None is the packaged `prompted.yaml`."""
     max_chars: int = Field(default=6000, ge=100)
     """Of the post and of the comment, each: the middle of a longer one is left out, which `Reading.cut` counts."""

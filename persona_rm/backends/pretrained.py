@@ -1,5 +1,6 @@
 """Models, tokenizers and configs from local folders. Python code that lies beside the weights is never run."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,15 @@ def code_error(folder: str | Path) -> RecipeError:
         f"a model was to be loaded from {folder}; it needs Python code of its own (`auto_map`), which is never run. "
         "Use a model whose architecture transformers implements"
     )
+
+
+def refuse_own_code(folder: Path) -> None:
+    """Raises `RecipeError` if a config in the folder names Python code of its own (`auto_map`).
+
+    A host may load its models with `trust_remote_code=True` and offer no option against it, so a folder that is
+    handed to a host is checked before the host starts.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        file = folder / name
+        if file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("auto_map"):
+            raise code_error(folder)

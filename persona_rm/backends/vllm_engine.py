@@ -12,7 +12,7 @@ from pydantic import Field
 
 from persona_rm.backends.base import Generation
 from persona_rm.backends.pretrained import REFUSED, code_error
-from persona_rm.config import Config
+from persona_rm.config import Config, NameOrPath
 from persona_rm.errors import HostError, MissingExtra, RecipeError
 
 
@@ -45,7 +45,7 @@ class EngineOptions(Config):
 class EngineConfig(EngineOptions):
     """An engine and its model."""
 
-    model: str
+    model: NameOrPath
     """A folder in Hugging Face format."""
     dtype: str = "auto"
 

@@ -1,4 +1,4 @@
-"""Any file in the AlignX format as a benchmark: its own test sets, or what the construction job built and held out."""
+"""A file in the AlignX format as a benchmark: a published test set, or examples that construction built."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +12,10 @@ from persona_rm.types import Example
 
 
 class AlignXConfig(Config):
-    """The file (JSON, JSON lines, Parquet, folder of Parquet, `data/test-*.parquet`), and how many rows to use (None:
-    all; else evenly)."""
+    """The file (JSON, JSON lines, Parquet, folder of Parquet, `data/test-*.parquet`), and the number of rows to use.
+
+    None uses all rows; a number takes that many, spread evenly.
+    """
 
     path: Path
     limit: int | None = Field(None, ge=1)
@@ -22,7 +24,7 @@ class AlignXConfig(Config):
 class AlignX(Benchmark):
     """Golden directions are those of the pair, as in the paper (Table 2: 71.10 -> 91.36 with them).
 
-    Groups are the `source` of the rows, where the file names one.
+    Groups are the `source` of the rows, if the file names one.
     """
 
     name = "alignx"
@@ -35,7 +37,7 @@ class AlignX(Benchmark):
 
 
 def golden(example: Example) -> Example:
-    """The example with the directions of its pair as its person's, unless the file gives the person's own."""
+    """The example with the directions of its pair as the user's, unless the file gives the user's own."""
     if example.persona.directions is not None or not example.directions:
         return example
     return replace(example, persona=example.persona.with_directions(example.directions))

@@ -1,4 +1,4 @@
-"""The contract of a benchmark: cases, each a person's evidence and a pair of answers whose preferred side is known."""
+"""The contract of a benchmark: cases, each a user's evidence and a pair of responses, one of which is preferred."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,11 +12,12 @@ from persona_rm.types import Example, Persona, RewardRequest, RewardResult, User
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One pair to be ordered for one person.
+    """One pair to be ordered for one user.
 
-    `example.persona` carries the evidence; its `directions` are the golden ones where the truth is known, else None.
-    `p_choice` is the true probability that this person prefers `chosen`; `utilities` the true (chosen, rejected) pair.
-    `cluster` is the unit that the bootstrap draws (default: the user): cases of one unit are not independent.
+    `example.persona` carries the evidence; its `directions` are the golden ones if the truth is known, else None.
+    `p_choice` is the true probability that this user prefers `chosen`, and `utilities` the true (chosen, rejected)
+    pair. `cluster` is the unit that the bootstrap draws (default: the user), because cases of one unit are not
+    independent.
     """
 
     example: Example
@@ -31,12 +32,12 @@ class Case:
         return self.cluster or self.example.persona.user_id
 
     def with_persona(self, persona: Persona) -> "Case":
-        """The same pair of the same bootstrap unit, seen with other evidence."""
+        """The same pair in the same bootstrap unit, with other evidence."""
         return replace(self, example=replace(self.example, persona=persona), cluster=self.unit)
 
 
 class CaseScorer(Protocol):
-    """What a benchmark needs of a reward method: `methods.base.Method` is one."""
+    """The part of a reward method that a benchmark calls; `methods.base.Method` has it."""
 
     def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState: ...
 
@@ -50,7 +51,7 @@ class PriorScorer(CaseScorer, Protocol):
 
 
 class Benchmark(ABC):
-    """A set of cases. Constructors store; files are opened by `cases`."""
+    """A set of cases. The constructor only stores its arguments; `cases` opens the files."""
 
     name: ClassVar[str]
     Config: ClassVar[type[Config]] = Config
@@ -60,11 +61,11 @@ class Benchmark(ABC):
 
     @abstractmethod
     def cases(self) -> list[Case]:
-        """Every case, in a fixed order. Raises `DataError` by file, row and key: no row is left out."""
+        """Every case, in a fixed order. No row is left out: a bad one raises `DataError` with file, row and key."""
 
 
 def spread(cases: Sequence[Case], limit: int | None) -> list[Case]:
-    """At most `limit` cases, evenly spread over the list: files are often sorted by group."""
+    """At most `limit` cases, spread evenly over the list, because files are often sorted by group."""
     n = len(cases)
     kept = min(limit or n, n)
     return [cases[k * n // kept] for k in range(kept)]

@@ -1,11 +1,11 @@
 """CoBBLEr (Koo et al. 2023): six people ranked 15 models' answers to each of 50 prompts.
 
-Pairs are drawn once and put to all six, so two people differ in what they chose and in nothing else: a person's
+Pairs are drawn once and are the same for all six people, so two people differ only in what they chose: a user's
 history and a shuffled one hold the same texts. History and held-out pairs come from different prompts.
 
 Six people, of whom `cobbler_1` and `cobbler_2` agree on 86 % of pairs, cannot be resampled: the bootstrap draws
-prompts (`Case.cluster`), as for P-SOUPS. So an interval speaks of other prompts to these six, not of other people, and
-what differs between them is read in the figures by person (`Case.group_label`).
+prompts (`Case.cluster`), as for P-SOUPS. An interval is therefore about other prompts for these six people, not about
+other people. Figures by user (`Case.group_label`) show the differences between them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ from persona_rm.io.json_rows import JsonRow, read_rows
 from persona_rm.types import Example, Pair, Persona, content_id
 
 NOTES = ("prompt_id", "chosen_model", "rejected_model")
-"""Where `Example.extra` keeps the prompt and the two models; the person is `Case.group_label`."""
+"""The keys of `Example.extra` that hold the prompt and the two models; the user is `Case.group_label`."""
 
 
 class CobblerConfig(Config):
-    """The file; pairs shown of each person (one a prompt as far as half of the prompts go), and pairs held out, dealt
+    """The file; pairs in each history (one per prompt, for up to half of the prompts), and pairs held out, dealt
     evenly over the other prompts."""
 
     path: Path
@@ -41,7 +41,7 @@ class CobblerConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One prompt: the answer of each model, and each person's ranks of the models, the best the highest."""
+    """One prompt: the response of each model, and each user's ranks of the models. The best rank is the highest."""
 
     prompt: str
     responses: Mapping[str, str]
@@ -49,7 +49,7 @@ class Ranking:
 
     @property
     def id(self) -> str:
-        """Of the prompt."""
+        """The id of the prompt."""
         return content_id(self.prompt)
 
 
@@ -61,7 +61,7 @@ class Duel:
     models: tuple[str, str]
 
     def sides(self, user: str) -> tuple[str, str]:
-        """(chosen, rejected) models by this person's ranks."""
+        """(chosen, rejected) models by this user's ranks."""
         a, b = self.models
         return (a, b) if self.ranking.ranks[user][a] > self.ranking.ranks[user][b] else (b, a)
 
@@ -72,14 +72,16 @@ class Duel:
 
 
 class Cobbler(Benchmark):
-    """The persona is the person's history of pairs; golden directions are unknown. The bootstrap draws prompts."""
+    """The persona is the user's history of pairs; golden directions are unknown. The bootstrap draws prompts."""
 
     name: ClassVar[str] = "cobbler"
     Config: ClassVar[type[Config]] = CobblerConfig
 
     def cases(self) -> list[Case]:
-        """`per_user` cases of each person, the same pairs in the same order. Raises `DataError` by file, row and
-        key, and where the prompts do not yield so many pairs."""
+        """`per_user` cases of each user, the same pairs in the same order.
+
+        Raises `DataError` with file, row and key, and if the prompts do not yield that many pairs.
+        """
         order = drawn(self._rankings.values(), lambda ranking: ranking.id, self.config.seed)
         shown = min(self.config.history, len(order) // 2)
         history = self._dealt(order[:shown], "history")
@@ -87,9 +89,9 @@ class Cobbler(Benchmark):
         return [case for user in self._users for case in self._cases(user, history, held)]
 
     def majority_rewards(self, cases: Sequence[Case]) -> np.ndarray:
-        """Mean rank of (chosen, rejected) by the OTHER people, shape (n, 2), whoever's persona a case carries.
+        """Mean rank of (chosen, rejected) by the OTHER people, shape (n, 2); the persona of a case does not matter.
 
-        Raises `DataError` for a case that is not of this file, or where there is nobody else.
+        Raises `DataError` for a case that is not of this file, or if only one person ranked.
         """
         return np.array([self._others(case) for case in cases], np.float64).reshape(-1, 2)
 
@@ -104,7 +106,7 @@ class Cobbler(Benchmark):
 
     @cached_property
     def _rankings(self) -> dict[str, Ranking]:
-        found: dict[str, Ranking] = {}
+        rankings: dict[str, Ranking] = {}
         users: set[str] = set()
         for row in read_rows(self.config.path):
             ranking = _ranking(row)
@@ -112,24 +114,24 @@ class Cobbler(Benchmark):
             if {*ranking.ranks} != users:
                 problem = f"every prompt must be ranked by the same people, {sorted(users)}; found {[*ranking.ranks]}"
                 raise row.error(problem[:300], "rank_by_user")
-            if ranking.id in found:
+            if ranking.id in rankings:
                 raise row.error("this prompt was there before; prompts must differ", "prompt")
-            found[ranking.id] = ranking
-        return found
+            rankings[ranking.id] = ranking
+        return rankings
 
     @property
     def _users(self) -> list[str]:
         return sorted(next(iter(self._rankings.values())).ranks)
 
     def _dealt(self, rankings: Sequence[Ranking], key: str) -> list[Duel]:
-        """So many pairs as the config says at `key`, one of every prompt, then a second of every prompt, and so on."""
+        """As many pairs as the config says at `key`: one of every prompt, then a second of every prompt, and so on."""
         asked: int = getattr(self.config, key)
         rounds = zip_longest(*(self._duels(ranking) for ranking in rankings))
-        found = [duel for group in rounds for duel in group if duel]
-        if len(found) < asked:
-            problem = f"{len(rankings)} prompts yield {len(found)} pairs, {asked} were asked for: ask for fewer"
+        duels = [duel for group in rounds for duel in group if duel]
+        if len(duels) < asked:
+            problem = f"{len(rankings)} prompts yield {len(duels)} pairs, {asked} were asked for: ask for fewer"
             raise DataError(problem, file=self.config.path, key=key)
-        return found[:asked]
+        return duels[:asked]
 
     def _duels(self, ranking: Ranking) -> list[Duel]:
         """Every pair of different texts, in drawn order."""
@@ -155,23 +157,23 @@ def _ranking(row: JsonRow) -> Ranking:
     responses = {model: texts.text(model) for model in texts.data}
     if len(responses) < 2:
         raise row.error(f"needs two responses or more, found {len(responses)}", "responses")
-    people = _inside(row, "rank_by_user")
-    if not people.data:
-        raise row.error("nobody ranked this prompt", "rank_by_user")
-    return Ranking(row.text("prompt"), responses, {user: _ranks(people, user, responses) for user in people.data})
+    users = _inside(row, "rank_by_user")
+    if not users.data:
+        raise row.error("no ranks for this prompt", "rank_by_user")
+    return Ranking(row.text("prompt"), responses, {user: _ranks(users, user, responses) for user in users.data})
 
 
-def _ranks(people: JsonRow, user: str, responses: Mapping[str, str]) -> dict[str, int]:
-    """One person's ranks: 0 to n - 1, each once, for the very models that answered."""
-    own = _inside(people, user)
+def _ranks(users: JsonRow, user: str, responses: Mapping[str, str]) -> dict[str, int]:
+    """One user's ranks: 0 to n - 1, each once, for exactly the models that responded."""
+    own = _inside(users, user)
     ranks = {model: own.required(model, int) for model in responses}
     if {*own.data} != {*responses} or sorted(ranks.values()) != list(range(len(ranks))):
         problem = f"must give the ranks 0 to {len(ranks) - 1} to the models of `responses`, found {dict(own.data)}"
-        raise people.error(problem[:300], user)
+        raise users.error(problem[:300], user)
     return ranks
 
 
 def _inside(row: JsonRow, key: str) -> JsonRow:
-    """The object at `key` as a row of its own, so that its faults are named too."""
+    """The object at `key` as a row of its own, so that errors name keys inside it."""
     data: dict[str, Any] = row.required(key, dict)
     return JsonRow(data, row.file, row.number, f"{row.prefix}{key}.")

@@ -1,4 +1,4 @@
-"""Controls: the same pairs with the personal part taken away, exchanged or reversed; scorers that read no persona."""
+"""Controls: the same pairs with the personal part removed, exchanged or reversed; scorers that read no persona."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,10 +12,11 @@ from persona_rm.types import Directions, Pair, Persona, RewardRequest, RewardRes
 
 
 def derangement(n: int, rng: np.random.Generator) -> list[int]:
-    """A random cyclic permutation of 0..n-1 (Sattolo): nobody stays in place. Raises `DataError` below two."""
+    """A random cyclic permutation of 0..n-1 (Sattolo): no element stays in place. Raises `DataError` below two."""
     if n < 2:
         raise DataError(f"shuffling personas needs two users or more; found {n}")
     order = list(range(n))
+    # Sattolo's algorithm: the partner j is below i, never i itself, so the permutation is one cycle.
     for i in range(n - 1, 0, -1):
         j = int(rng.integers(i))
         order[i], order[j] = order[j], order[i]
@@ -25,7 +26,7 @@ def derangement(n: int, rng: np.random.Generator) -> list[int]:
 def shuffled_personas(cases: Sequence[Case], seed: int = 0) -> list[Case]:
     """Each case with another user's persona (evidence and directions), by a derangement over users.
 
-    All cases of one user get the same donor; where the donor's evidence differs by case it is taken in turn. The case
+    All cases of one user get the same donor. If the donor's evidence differs by case, it is taken in turn. The case
     stays in its own bootstrap unit.
     """
     by_user: dict[str, list[Case]] = defaultdict(list)
@@ -51,16 +52,16 @@ def no_persona(case: Case) -> Case:
 
 
 def without_golden(case: Case) -> Case:
-    """The case with its evidence but without golden directions: what an inferring method may see."""
+    """The case with its evidence but without golden directions: what an inferrer may see."""
     return case.with_persona(case.example.persona.with_directions(None))
 
 
 def reversed_directions(case: Case) -> Case:
     """The reversed persona of the flip test: directions negated, PAIR items with sides exchanged.
 
-    The pair of the case itself keeps its sides: `metrics.flips` compares margins of the original order. A comment
-    cannot be reversed, so UGC keeps its text and has its directions negated, and a DEMO text
-    is left out: the flip of a method that reads the text of UGC is a lower bound.
+    The pair of the case itself keeps its sides, because `metrics.flips` compares margins of the original order. A
+    comment cannot be reversed, so UGC keeps its text and has its directions negated, and a DEMO text is left out. The
+    flip of a method that reads the text of UGC is therefore a lower bound.
     """
     persona = case.example.persona
     ugc = tuple(replace(item, directions=_negated(item.directions)) for item in persona.ugc)
@@ -72,7 +73,7 @@ def reversed_directions(case: Case) -> Case:
 def truncate_history(case: Case, n: int) -> Case:
     """The case with `n` behavioural items, half UGC and half PAIR (paper, Figure 3: 2 to 16).
 
-    Raises `DataError` where the person has fewer: a short history under a long name would flatter or hurt in silence.
+    Raises `DataError` if the user has fewer items: results by history size must not mix sizes.
     """
     persona, n_ugc = case.example.persona, n // 2
     if len(persona.ugc) < n_ugc or len(persona.pairs) < n - n_ugc:
@@ -99,7 +100,7 @@ class PriorOnly:
 
 
 def longer_wins(cases: Sequence[Case], unit: str = "characters") -> np.ndarray:
-    """Rewards (n, 2) of the scorer that reads nothing but length, in "characters" or "words"."""
+    """Rewards (n, 2) of a scorer that reads only the length of the response, in "characters" or "words"."""
     lengths: dict[str, Callable[[str], int]] = {"characters": len, "words": lambda text: len(text.split())}
     if unit not in lengths:
         raise DataError(f"length is counted in {' or '.join(lengths)}, not in {unit!r}")

@@ -1,4 +1,4 @@
-"""Run a method over cases: adapt, score in batches, count what failed, and turn rewards into figures."""
+"""Run a method over cases: adapt, score in batches, count failures, and turn rewards into figures."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from persona_rm.benchmarks.base import Case, CaseScorer
 from persona_rm.benchmarks.controls import reversed_directions, truncate_history
-from persona_rm.benchmarks.metrics import Figure, Floats, accuracy, flips, mean_figure
+from persona_rm.benchmarks.figures import Figure, Floats, accuracy, flips, mean_figure
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.types import Persona, RewardRequest, UserState
@@ -22,7 +22,7 @@ SIZES = (2, 4, 8, 16)
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """r(chosen), r(rejected) per case, shape (n, 2). A failed case is NaN here, False in `ok`, and has its reason."""
+    """r(chosen), r(rejected) per case, shape (n, 2). A failed case is NaN, is False in `ok`, and has its reason."""
 
     cases: tuple[Case, ...]
     values: Floats
@@ -30,7 +30,7 @@ class Rewards:
 
     @property
     def ok(self) -> npt.NDArray[np.bool_]:
-        """Which cases were scored, shape (n,)."""
+        """True for the cases that were scored, shape (n,)."""
         return np.asarray(np.isfinite(self.values).all(axis=1))
 
     @property
@@ -131,12 +131,12 @@ class Evaluation:
         return self._accuracy(name, self.run(name, method, cases))
 
     def given(self, name: str, cases: Sequence[Case], values: np.ndarray) -> Figure:
-        """Accuracy of rewards (n, 2) that need no method: `longer_wins`, true utilities."""
+        """Accuracy of rewards (n, 2) that need no method, such as those of `longer_wins` or true utilities."""
         self.rewards[name] = Rewards(tuple(cases), np.asarray(values, np.float64))
         return self._accuracy(name, self.rewards[name])
 
     def bayes(self, cases: Sequence[Case], name: str = "bayes_optimal") -> list[Figure]:
-        """Accuracy of the true utilities on these very cases, and what theory expects of it: mean of max(p, 1 - p)."""
+        """Accuracy of the true utilities on these cases, and its expectation in theory, the mean of max(p, 1 - p)."""
         if any(case.utilities is None or case.p_choice is None for case in cases):
             raise DataError(
                 "the Bayes-optimal scorer needs true utilities and choice probabilities: the simulator has them"
@@ -153,7 +153,7 @@ class Evaluation:
         return self.flip_of(name, base, self.run(name, method, [reverse(case) for case in before.cases]))
 
     def flip_of(self, name: str, base: str, after: Rewards) -> Figure:
-        """The same with the rewards under the other persona at hand (P-SOUPS: the histories swapped)."""
+        """Flip success from given rewards under the other persona (P-SOUPS: the histories swapped)."""
         before = self._rewards(base)
         ok = before.ok & after.ok
         turned = flips(before.margins[ok], after.margins[ok])
@@ -166,7 +166,7 @@ class Evaluation:
         return [self.accuracy(f"{name}_h{n}", method, [truncate_history(case, n) for case in cases]) for n in sizes]
 
     def gap(self, name: str, a: str, b: str) -> Figure:
-        """Accuracy of `a` minus accuracy of `b`, paired: the same cases, the same resampled users."""
+        """Accuracy of `a` minus accuracy of `b`, paired: the same cases and the same resampled users."""
         one, two = self._rewards(a), self._rewards(b)
         if [case.example.id for case in one.cases] != [case.example.id for case in two.cases]:
             raise DataError(f"{a!r} and {b!r} were not run on the same cases, so they cannot be paired")
@@ -184,12 +184,12 @@ class Evaluation:
         return out
 
     def add(self, figures: Sequence[Figure]) -> None:
-        """Keep figures that were made elsewhere (`direction_figures`)."""
+        """Keep figures that were computed elsewhere (`direction_figures`)."""
         for figure in figures:
             self._keep(figure)
 
     def write(self, path: Path) -> None:
-        """All figures as the JSON list that `persona-rm eval --json` promises."""
+        """Write all figures as the JSON list of `persona-rm eval --json`."""
         write_figures(path, list(self.figures.values()))
 
     def _rewards(self, name: str) -> Rewards:

@@ -1,8 +1,8 @@
 """P-SOUPS as AlignX published it (Jang et al. 2023; AlignX paper, section 6): pairs ordered by two opposed personas.
 
-Two things a reader of its accuracy must know, and that this benchmark keeps visible. The chosen answer has more
-words in 72.8 % of the rows and as many in another 16 %, so `longer_wins` stands beside every figure. There are two
-personas and 22 history pairs, so users cannot be resampled: the bootstrap draws prompts instead (`Case.cluster`).
+Two properties limit what its accuracy means. The chosen response has more words in 72.8 % of the rows and as many in
+another 16 %, so `longer_wins` is reported beside every figure. There are two personas and 22 history pairs, so users
+cannot be resampled: the bootstrap draws prompts instead (`Case.cluster`).
 """
 
 from dataclasses import replace
@@ -23,14 +23,14 @@ LABELS = {
 
 
 class PSoupsConfig(Config):
-    """Where the published file is (gzip or plain), and how many rows to use (None: all; else evenly spread)."""
+    """The published file (gzip or plain), and the number of rows to use (None: all; else spread evenly)."""
 
     path: Path
     limit: int | None = Field(None, ge=1)
 
 
 class PSoups(Benchmark):
-    """persona = the history pairs; `persona.directions` = what the publishers' annotator inferred, not truth."""
+    """The persona is the history pairs; its directions are what the publishers' annotator inferred, not the truth."""
 
     name = "psoups"
     Config = PSoupsConfig

@@ -1,4 +1,4 @@
-"""The embedded world as a benchmark: test people, posts and wordings, with the truth beside every case."""
+"""The simulator as a benchmark: test users, posts and wordings, with the truth beside every case."""
 
 from typing import ClassVar
 
@@ -11,28 +11,29 @@ from persona_rm.types import Directions, Example, content_id
 
 
 class SimulatorBenchmarkConfig(Config):
-    """Which world, and how many choices of each test person."""
+    """The simulator, the number of choices of each test user, and the number of items in the evidence."""
 
-    world: SimulatorConfig = SimulatorConfig()
+    simulator: SimulatorConfig = SimulatorConfig()
     per_user: int = Field(5, gt=0)
     n_ugc: int = Field(8, ge=0)
     n_pairs: int = Field(8, ge=0)
 
 
 class SimulatorBenchmark(Benchmark):
-    """Choices of test people, each with the person's evidence from other posts; golden directions are the hidden
-    ones."""
+    """Choices of test users, each with the user's evidence from other posts; golden directions are the hidden ones."""
 
     name: ClassVar[str] = "simulator"
     Config: ClassVar[type[Config]] = SimulatorBenchmarkConfig
 
     def cases(self) -> list[Case]:
-        """`per_user` cases of each test person."""
-        world = Simulator(self.config.world, self.space)
-        return [self._case(world, choice) for choice in world.choices(self.config.per_user)]
+        """`per_user` cases of each test user."""
+        simulator = Simulator(self.config.simulator, self.space)
+        return [self._case(simulator, choice) for choice in simulator.choices(self.config.per_user)]
 
-    def _case(self, world: Simulator, choice: Choice) -> Case:
-        evidence = world.persona(choice.user, "test", self.config.n_ugc, self.config.n_pairs, avoid=choice.post.id)
+    def _case(self, simulator: Simulator, choice: Choice) -> Case:
+        # The evidence is about other posts: a reply under this one could give the choice away.
+        n_ugc, n_pairs = self.config.n_ugc, self.config.n_pairs
+        evidence = simulator.persona(choice.user, "test", n_ugc, n_pairs, avoid=choice.post.id)
         chosen, rejected = choice.chosen, choice.rejected
         example = Example(
             id=content_id(choice.user.id, choice.post.id),

@@ -1,11 +1,12 @@
 """UKPConvArg1 (Habernal and Gurevych 2016, ACL): which of two arguments for one side convinces this worker more.
 
-About five people judged each pair, so a personal method has an impersonal rival: what the other workers say. Where
-they have a majority it is the worker's own non-tie vote in 77.5 %; the longer argument wins 67.9 %. A personal method
-earns its place only above itself with another worker's history (`controls.shuffled_personas`).
+About five workers judged each pair, so a personal method has an impersonal rival: the votes of the other workers. If
+they have a majority, it agrees with the worker's own non-tie vote in 77.5 % of the pairs; the longer argument wins in
+67.9 %. A personal method is useful only if it beats itself with another worker's history
+(`controls.shuffled_personas`).
 
-A person's history and held-out pairs come from different debates, both stances of a debate on one side, and no
-argument stands on both sides. What is drawn depends on the seed and on ids, never on a vote.
+A worker's history and held-out pairs come from different debates. Both stances of a debate are on one side, and no
+argument is on both sides. The draws depend on the seed and on ids, never on a vote.
 """
 
 from collections import Counter, defaultdict
@@ -26,11 +27,11 @@ from persona_rm.io.json_rows import JsonRow, read_rows
 from persona_rm.types import Example, Pair, Persona, content_id
 
 NOTES = ("chosen_argument", "rejected_argument")
-"""Where `Example.extra` keeps the ids of the two arguments."""
+"""The keys of `Example.extra` that hold the ids of the two arguments."""
 
 
 class UkpConfig(Config):
-    """The two files; pairs shown of a person, pairs held out, and how many non-tie votes make a person."""
+    """The two files; pairs in the history, pairs held out, and the non-tie votes that a worker must have."""
 
     arguments: Path
     judgments: Path
@@ -42,8 +43,10 @@ class UkpConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """`topic` is a debate and one of its two stances; the debate is the topic up to its last `_`. Two arguments of one
-    `plain` text are the same."""
+    """One argument. `topic` is a debate and one of its two stances; the debate is the topic up to its last `_`.
+
+    Two arguments with the same `plain` text are the same argument.
+    """
 
     topic: str
     prompt: str
@@ -52,7 +55,7 @@ class Argument:
 
     @property
     def debate(self) -> str:
-        """The debate, whichever the stance."""
+        """The debate, without the stance."""
         return self.topic.rpartition("_")[0]
 
 
@@ -66,7 +69,7 @@ class WorkerVote:
 
     @property
     def key(self) -> str:
-        """The pair, without what was said of it."""
+        """The key of the pair, without the vote."""
         return unordered(self.chosen, self.rejected)
 
 
@@ -77,49 +80,54 @@ class Ukp(Benchmark):
     Config: ClassVar[type[Config]] = UkpConfig
 
     def cases(self) -> list[Case]:
-        """`per_user` cases of every person who has enough votes. Raises `DataError` by file, row and key, and where
-        there is no such person."""
+        """`per_user` cases of every worker who has enough votes.
+
+        Raises `DataError` with file, row and key, and if no worker has enough votes.
+        """
         splits = self._splits
         if not splits:
             raise DataError(
-                f"nobody has {self.config.least} votes with {self.config.history} for a history and "
+                f"no worker has {self.config.least} votes with {self.config.history} for a history and "
                 f"{self.config.per_user} held out of other debates; found {self.counts()}: ask for fewer",
                 file=self.config.judgments,
             )
         return [case for user, split in splits.items() for case in self._cases(user, *split)]
 
     def counts(self) -> dict[str, int]:
-        """What became of the judgments: ties, and pairs of one text under two ids, are no cases; people with enough
-        votes may lack the debates for a split."""
+        """The number of judgments by what they were used for.
+
+        Ties, and pairs of one text under two ids, give no cases; workers with enough votes may lack the debates for a
+        split.
+        """
         votes, enough = self._votes, self._enough
         used = {"people_with_least": len(enough), "people_without_split": len(enough) - len(self._splits)}
-        found = {"judgments": len(votes) + self._left_out.total(), "votes": len(votes), **self._left_out}
-        return {**found, "people": len({vote.user for vote in votes}), **used}
+        read = {"judgments": len(votes) + self._left_out.total(), "votes": len(votes), **self._left_out}
+        return {**read, "people": len({vote.user for vote in votes}), **used}
 
     def majority_rewards(self, cases: Sequence[Case]) -> np.ndarray:
         """Votes of all OTHER workers for (chosen, rejected), shape (n, 2); their ties count for neither.
 
-        A case's own vote is always for `chosen`, so one is taken off there, whoever's persona the case carries.
+        A case's own vote is always for `chosen`, so one vote is subtracted there; the case's persona does not matter.
         Raises `DataError` for a case that is not of these files.
         """
         tally = Counter((vote.chosen, vote.rejected) for vote in self._votes)
         pairs = [columns_of(case, self.name, *NOTES) for case in cases]
         for a, b in (pair for pair in pairs if pair not in tally):
-            raise DataError(f"nobody preferred {a!r} over {b!r} here", file=self.config.judgments)
+            raise DataError(f"no worker preferred {a!r} over {b!r} here", file=self.config.judgments)
         return np.array([(tally[a, b] - 1, tally[b, a]) for a, b in pairs], np.float64).reshape(-1, 2)
 
     @cached_property
     def _arguments(self) -> dict[str, Argument]:
-        found: dict[str, Argument] = {}
+        arguments: dict[str, Argument] = {}
         for row in read_rows(self.config.arguments):
             name, topic = row.text("argument_id"), row.text("topic")
-            if name in found:
+            if name in arguments:
                 raise row.error("this argument was there before; ids must differ", "argument_id")
             if "_" not in topic:
                 raise row.error(f"must be a debate, `_` and a stance, found {topic!r}"[:200], "topic")
             prompt = f"Debate: {row.text('debate')}\nSide: {row.text('stance')}\nGive an argument for this side."
-            found[name] = Argument(topic, prompt, row.text("text"), plain(row.text("text")))
-        return found
+            arguments[name] = Argument(topic, prompt, row.text("text"), plain(row.text("text")))
+        return arguments
 
     @cached_property
     def _read(self) -> tuple[list[WorkerVote], Counter[str]]:
@@ -158,11 +166,11 @@ class Ukp(Benchmark):
 
     @cached_property
     def _enough(self) -> dict[str, list[WorkerVote]]:
-        """The votes of everybody who has enough, by user."""
-        people: dict[str, list[WorkerVote]] = defaultdict(list)
+        """The votes of every worker who has enough of them."""
+        by_user: dict[str, list[WorkerVote]] = defaultdict(list)
         for vote in self._votes:
-            people[vote.user].append(vote)
-        return {user: people[user] for user in sorted(people) if len(people[user]) >= self.config.least}
+            by_user[vote.user].append(vote)
+        return {user: by_user[user] for user in sorted(by_user) if len(by_user[user]) >= self.config.least}
 
     @cached_property
     def _splits(self) -> dict[str, tuple[list[WorkerVote], list[WorkerVote]]]:
@@ -171,7 +179,7 @@ class Ukp(Benchmark):
         return {user: two for user, two in splits.items() if (len(two[0]), len(two[1])) == (history, held)}
 
     def _split(self, user: str, votes: Sequence[WorkerVote]) -> tuple[list[WorkerVote], list[WorkerVote]]:
-        """(history, held out), of different debates and texts; shorter than asked where the person has too little."""
+        """(history, held out), of different debates and texts; shorter than asked if the worker has too few votes."""
         order = drawn(votes, lambda vote: vote.key, self.config.seed, user)
         kept_back = self._kept_back(user, order)
         held = [vote for vote in order if self._debate(vote) in kept_back][: self.config.per_user]
@@ -180,7 +188,7 @@ class Ukp(Benchmark):
         return [vote for vote in shown if not texts & self._texts([vote])][: self.config.history], held
 
     def _kept_back(self, user: str, votes: Sequence[WorkerVote]) -> set[str]:
-        """Debates for the held-out side: by their share of the votes, and never so many that no history is left."""
+        """Debates for the held-out side, by their share of the votes; enough votes are left for a history."""
         sizes = Counter(self._debate(vote) for vote in votes)
         history, held = self.config.history, self.config.per_user
         aim, n, kept = max(held, len(votes) * held // (held + history)), 0, set()

@@ -20,7 +20,7 @@ from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods import METHODS
-from persona_rm.methods.base import Method
+from persona_rm.methods.base import Method, PromptedMethod
 from persona_rm.profiles import ProfileStore, open_store
 from persona_rm.prompts import PromptFormat, load_prompts
 from persona_rm.space import PreferenceSpace, load_space
@@ -103,7 +103,7 @@ class Bundle:
         if self.file.profiles is None:
             return None
         try:
-            return open_store(self._absolute(self.file.profiles))
+            return open_store(self.file.profiles)
         except UnknownName as error:
             raise DataError(str(error), file=self.folder / YAML, key="profiles") from error
 
@@ -188,6 +188,8 @@ class Bundle:
         """`prompt` as the policy reads it for the user of this inferred state."""
         if not inferred.known or self.file.policy_prompt == "plain":
             return self.prompts.plain(prompt)
+        if self.file.policy_prompt == "method" and isinstance(self.method, PromptedMethod):
+            return self.method.render(self._state(inferred, prompt), prompt)
         if self.file.policy_prompt == "ica":
             return self.prompts.ica(self.persona_of(inferred), prompt)
         return self.prompts.pba(self.profile_of(inferred), prompt)
@@ -272,13 +274,6 @@ class Bundle:
             status="erased" if inferred.status == "erased" else trace.status, state_version=inferred.version,
             evidence=inferred.evidence, inputs={**trace.inputs, "n_items": inferred.n_items},
         )  # fmt: skip
-
-    def _absolute(self, url: str) -> str:
-        """The URL of a store; the path of a file is made independent of the working directory."""
-        scheme, colon, path = url.partition(":")
-        if colon and scheme in ("arrow", "sqlite") and path and not path.startswith("//"):
-            return f"{scheme}:{self.path(path)}"
-        return url if colon else str(self.path(url))
 
     @cached_property
     def _backends(self) -> Backends:

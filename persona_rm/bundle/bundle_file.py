@@ -6,54 +6,63 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
+from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.logprob.transformers_logprob import Dtype, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmOptions
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config, explain, problems
-from persona_rm.errors import DataError
-from persona_rm.registry import Member
+from persona_rm.config import Config, NameOrPath, PathChange, PathMark, PathText, explain, map_paths, problems
+from persona_rm.errors import DataError, MemberError
+from persona_rm.inferrers import INFERRERS
+from persona_rm.methods import METHODS
+from persona_rm.registry import Member, Registry
 
 YAML = "bundle.yaml"
 OPTIONS: Mapping[str, type[TransformersOptions | VllmOptions]] = {
     "transformers": TransformersOptions,
     "vllm": VllmOptions,
 }
-PolicyPrompt = Literal["pba", "ica", "plain"]
+FILE_STORES = ("arrow", "sqlite")
+"""Profile stores whose URL holds the path of a file."""
+PolicyPrompt = Literal["method", "pba", "ica", "plain"]
+"""How the user appears in the policy's prompt: `method`: as the reward method renders the prompt; `pba`: by the
+directions in words; `ica`: by the items; `plain`: not at all."""
 
 
 class RewardModelSpec(Config):
-    """A second reward model, the same for all users: it scores with its prior state."""
+    """A reward model beside the method, the same for all users: it scores with its prior state."""
 
     method: Member
-    method_dir: str | None = None
+    method_dir: PathText | None = None
     """The folder of its fitted parameters (`Method.save`)."""
 
 
 class BundleFile(Config):
-    """bundle.yaml. `policy` and `reference` are model folders for methods that score by log-probability."""
+    """bundle.yaml. `policy` and `reference` are model folders for methods that score by log-probability.
+
+    Every path is relative to the folder of the bundle, so that the folder can be moved with everything in it.
+    """
 
     method: Member
-    space: str = "alignx90"
-    method_dir: str | None = None
-    policy: str | None = None
-    reference: str | None = None
+    space: NameOrPath = "alignx90"
+    method_dir: PathText | None = None
+    policy: PathText | None = None
+    reference: PathText | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
     """The engine that computes log-probabilities under `policy` and `reference`."""
     engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
     """The options of that engine."""
-    prompts: str = "released"
+    prompts: NameOrPath = "released"
     inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
     """Infers directions for users without any in the users file; None if the method reads the items itself (ICA)."""
-    inferrer_dir: str | None = None
+    inferrer_dir: PathText | None = None
     """The folder of its fitted parameters and config (`Inferrer.save`); None: an inferrer that is not fitted."""
     profiles: str | None = None
     """The profile store (`persona_rm.profiles.open_store`). A state in the store has priority over the users file."""
     refresh: float = Field(60, ge=0)
     """Seconds after which a user's state is read from the store again."""
     annotator: Member | None = None
-    users: str = "users.jsonl"
+    users: PathText = "users.jsonl"
     policy_prompt: PolicyPrompt = "pba"
-    """The format in which `agent_func.py` puts the user into the policy's prompt."""
     log_dims: list[str] | None = None
     """The dimensions whose part of the reward is logged; None: the most common ones among the users."""
     postprocess: PostprocessConfig = PostprocessConfig()
@@ -86,3 +95,34 @@ def invalid(error: ValidationError, path: Path) -> DataError:
     """The first problem that pydantic found in bundle.yaml, with its key."""
     first = problems(error, BundleFile)[0]
     return DataError(first.text, file=path, key=first.key or None)
+
+
+def members_of(file: BundleFile) -> list[tuple[str, Registry, dict[str, Any]]]:
+    """The members that a bundle names: key, zoo and settings of each."""
+    named: list[tuple[str, Registry, dict[str, Any] | None]] = [
+        ("method", METHODS, file.method),
+        ("inferrer", INFERRERS, file.inferrer),
+        ("annotator", ANNOTATORS, file.annotator),
+        ("universal.method", METHODS, file.universal.method if file.universal else None),
+        ("safety.method", METHODS, file.safety.method if file.safety else None),
+    ]
+    return [(key, zoo, given) for key, zoo, given in named if given is not None]
+
+
+def with_paths(file: BundleFile, change: PathChange, folder: Path) -> dict[str, Any]:
+    """bundle.yaml as it is written, with `change` applied to all its paths. Raises `MemberError`."""
+    changed = map_paths(BundleFile, file.model_dump(mode="json", exclude_unset=True), change)
+    for key, zoo, given in members_of(file):
+        section, _, inner = key.partition(".")
+        if section in changed:
+            target = changed[section] if inner else changed
+            try:
+                target[inner or section] = zoo.map_paths(given, change, folder)
+            except MemberError as error:
+                raise MemberError(error.problem, key) from error
+    scheme, colon, path = (file.profiles or "").partition(":")
+    if file.profiles and not colon:
+        changed["profiles"] = change(file.profiles, PathMark())
+    elif scheme in FILE_STORES and path and not path.startswith("//"):
+        changed["profiles"] = f"{scheme}:{change(path, PathMark())}"
+    return changed

@@ -8,32 +8,35 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from persona_rm.annotators import ANNOTATORS
 from persona_rm.bundle.bundle import Bundle
-from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid
+from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, members_of, with_paths
+from persona_rm.config import absolute_in, relative_in
 from persona_rm.errors import DataError, MemberError
-from persona_rm.inferrers import INFERRERS
 from persona_rm.io.json_rows import open_atomic
-from persona_rm.methods import METHODS
+from persona_rm.methods.base import PromptedMethod
 from persona_rm.space import load_space
 from persona_rm.types import Persona
 from persona_rm.users.users_file import User, read_users, user_row
 
 
 def read_file(folder: str | Path) -> BundleFile:
-    """Read bundle.yaml only. Raises `DataError` with the file and the key."""
-    path = Path(folder).resolve() / YAML
+    """Read only bundle.yaml; its paths become absolute. Raises `DataError` with the file and the key."""
+    folder = Path(folder).resolve()
+    path = folder / YAML
     if not path.is_file():
         raise DataError(
             "no reward bundle here: `persona-rm run` of a recipe with a `ppo` section writes one", file=path
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return BundleFile.model_validate(content)
+        file = BundleFile.model_validate(content)
+        return BundleFile.model_validate(with_paths(file, absolute_in(folder), folder))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"not YAML: {error}", file=path) from error
     except ValidationError as error:
         raise invalid(error, path) from error
+    except MemberError as error:
+        raise DataError(error.problem, file=path, key=error.key) from error
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -51,44 +54,47 @@ def load_bundle(folder: str | Path) -> Bundle:
 def users_in(folder: Path, file: BundleFile) -> Iterator[User]:
     """The users of a bundle's users file (`read_users`). The file may be empty if the bundle names a profile store."""
     path = folder / file.users
-    is_empty = path.is_file() and path.stat().st_size == 0
-    return iter(()) if file.profiles is not None and is_empty else read_users(path, load_space(file.space))
+    empty = file.profiles is not None and path.is_file() and path.stat().st_size == 0
+    return iter(()) if empty else read_users(path, load_space(file.space))
 
 
-def write_bundle(folder: str | Path, users: Iterable[User | Persona], **keys: Any) -> Path:
-    """Write a bundle with these users and return its folder; `keys` are those of `BundleFile`.
+def write_bundle(
+    folder: str | Path, users: Iterable[User | Persona], *, relative_to: Path | None = None, **keys: Any
+) -> Path:
+    """Write a bundle of these users; `keys` are those of `BundleFile`. Returns the folder. The inverse of
+    `load_bundle`.
 
-    This is the inverse of `load_bundle`. Raises `DataError` for a wrong key.
+    Relative paths in `keys` are relative to `relative_to`, or to the folder of the bundle without it. What is in the
+    folder is written relative to it, so that the folder can be moved; other paths are written as absolute ones.
     """
     folder = Path(folder)
+    base = folder if relative_to is None else relative_to
     try:
-        file = BundleFile(**keys)
+        file = BundleFile(**with_paths(BundleFile(**keys), absolute_in(base.resolve()), base))
+        content = with_paths(file, relative_in(folder), folder)
     except ValidationError as error:
         raise invalid(error, folder / YAML) from error
-    with open_atomic(folder / file.users) as stream:
+    except MemberError as error:
+        raise DataError(error.problem, file=folder / YAML, key=error.key) from error
+    with open_atomic(folder / content.get("users", file.users)) as stream:
         for user in users:
             stream.write((json.dumps(user_row(user), ensure_ascii=False) + "\n").encode())
-    text = yaml.safe_dump(file.model_dump(exclude_unset=True), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     (folder / YAML).write_text(text, encoding="utf-8")
     return folder
 
 
 def _check_members(bundle: Bundle, path: Path) -> None:
-    """Check the names and configs of the members, the space and the folders, before a cluster is started."""
+    """Check names and configs of the members, the space and the folders, before a cluster is started."""
     file = bundle.file
-    members = (
-        (METHODS, file.method, "method"),
-        (INFERRERS, file.inferrer, "inferrer"),
-        (ANNOTATORS, file.annotator, "annotator"),
-        (METHODS, file.universal.method if file.universal else None, "universal.method"),
-        (METHODS, file.safety.method if file.safety else None, "safety.method"),
-    )
-    for zoo, given, key in members:
+    for key, zoo, given in members_of(file):
         try:
-            if given is not None:
-                zoo.member(given, bundle.folder, key)
+            cls, _ = zoo.member(given, bundle.folder, key)
         except MemberError as error:
             raise DataError(error.problem, file=path, key=error.key) from error
+        if key == "method" and file.policy_prompt == "method" and not issubclass(cls, PromptedMethod):
+            problem = f"{given['name']} renders no prompt; name the form of the policy's prompt: pba, ica or plain"
+            raise DataError(problem, file=path, key="policy_prompt")
     for key in ("method_dir", "inferrer_dir", "policy", "reference"):
         value = getattr(file, key)
         if value is not None and not bundle.path(value).is_dir():
@@ -100,12 +106,12 @@ def _check_members(bundle: Bundle, path: Path) -> None:
 
 
 def _check_profiles(bundle: Bundle, path: Path) -> None:
-    """Check the fitted inferrer and the store of its states."""
+    """Check the folder of the inferrer, and the store of its states."""
     file, inferrer = bundle.file, bundle.inferrer
     if file.inferrer_dir is not None and inferrer is None:
         raise DataError("inferrer is null, so this folder is not used", file=path, key="inferrer_dir")
     if file.profiles is not None and (inferrer is None or inferrer.stateful() is None):
-        name = repr(inferrer.name) if inferrer is not None else "null"
-        problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {name}: name one"
+        found = repr(inferrer.name) if inferrer is not None else "null"
+        problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {found}: name one"
         raise DataError(problem, file=path, key="profiles")
     _ = bundle.store

@@ -109,7 +109,7 @@ def _service(folder: Path, actors: int, gpus: float, deadline: float, log: Path 
         yield ActorService(lambda: RewardActor(str(folder.resolve()), "http", str(log) if log else None))
         return
     from persona_rm.hosts.common import device
-    from persona_rm.hosts.common.cluster import cluster
+    from persona_rm.hosts.common.ray_cluster import cluster
     from persona_rm.serving.client import RayTransport, RewardClient
     from persona_rm.serving.pool.pool import NAMESPACE, start_pool
 

@@ -19,7 +19,7 @@ from persona_rm.hosts.common.process import command_line
 from persona_rm.serving.failures import SKIPPED, OnFailure
 
 if TYPE_CHECKING:
-    from persona_rm.serving.http.routes import HostRoute
+    from persona_rm.serving.http.application import HostRoute
 
 Args = Mapping[str, Any]
 """Flags as the host writes them, dotted and without dashes: {train.batch_size: 32}."""

@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import Field
 
 from persona_rm.backends.base import Backends, Generator, LevelReader
-from persona_rm.config import Config
+from persona_rm.config import Config, PathText
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import Item
 from persona_rm.inferrers.item_reader import (
@@ -79,7 +79,7 @@ class CritiqueConfig(Config):
     refusals: Literal["turned", "said"] = "turned"
     """`turned`: the annotator reads "I want ..." of what is refused, and the signs are turned. `said`: it reads "I do
     not want ..." itself: for an annotator that understands a negation."""
-    wording: str | None = None
+    wording: PathText | None = None
     """Another file; None is the packaged `critique.yaml`."""
     max_chars: int = Field(2000, ge=100)
     """Of the critique, and of the response: the middle of a longer one is left out."""

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from persona_rm.backends.base import Backends, Generation
-from persona_rm.config import Config
+from persona_rm.config import Config, PathText
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import NO_BACKENDS, Inferrer, Posterior
 from persona_rm.inferrers.evidence import Item, bare_item, distinct
@@ -66,7 +66,7 @@ class SummaryConfig(Config):
     """P(direction) of a direction that is said; the rest is shared by the other two."""
     silent: float = Field(0.9, gt=1 / 3, lt=1)
     """P(neutral) of a dimension that is not mentioned; the rest is shared by the poles."""
-    wording: str | None = None
+    wording: PathText | None = None
     """Another file of prompts; None is the packaged `summary.yaml`."""
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from persona_rm.config import Config
+from persona_rm.config import Config, NameOrPath
 from persona_rm.errors import DataError
 from persona_rm.prompts.prompts import Chat
 from persona_rm.space import PreferenceSpace
@@ -15,7 +15,7 @@ from persona_rm.types import Directions, Pair, Persona, Ugc, UserState
 class PromptConfig(Config):
     """How the user enters the prompt. `persona` "none" is a control: the prompt is plain for all users."""
 
-    prompts: str = "released"
+    prompts: NameOrPath = "released"
     """A packaged format or the path of a YAML file."""
     chat: Chat | None = None
     """Overrides the format's own chat wrapping."""

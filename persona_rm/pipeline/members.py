@@ -8,6 +8,7 @@ from typing import Any
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
+from persona_rm.backends.pretrained import refuse_own_code
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
@@ -24,10 +25,14 @@ PACKAGED_MODEL = "simulator_lm"
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a starting policy: `simulator_lm` is the packaged one. Raises `RecipeError` if there is none."""
+    """The folder of a starting policy: `simulator_lm` is the packaged one.
+
+    Raises `RecipeError` if there is no model, or one that needs Python code of its own: the host would run it.
+    """
     folder = Path(str(files("persona_rm") / "assets" / PACKAGED_MODEL)) if name == PACKAGED_MODEL else Path(name)
     if not (folder / "config.json").is_file():
         raise RecipeError(f"no model in {folder}: a folder in Hugging Face format (config.json, weights, tokenizer)")
+    refuse_own_code(folder)
     return folder.resolve()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 
 Verdict = Literal["ok", "miss", "explained", ""]
 

@@ -31,7 +31,7 @@ from typing import Any
 import yaml
 
 from persona_rm.benchmarks.evaluation import read_figures
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.errors import DataError, UnknownName
 from persona_rm.report.goals import EMBEDDED_GOALS, Goal, goals_of
 from persona_rm.report.inference_data import parse

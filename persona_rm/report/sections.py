@@ -2,7 +2,7 @@
 
 import re
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.report import inference_section as inference
 from persona_rm.report import markup as html
 from persona_rm.report import svg

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.report.goals import Goal, label, verdict
 
 STYLES = {"ok": "green", "miss": "bold red", "explained": "yellow", "": ""}

@@ -14,6 +14,7 @@ from persona_rm.backends.pretrained import from_folder
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator, start_engine
 from persona_rm.errors import RecipeError
+from persona_rm.pipeline.members import model_folder
 
 CODE = """
 from pathlib import Path
@@ -66,6 +67,17 @@ def edit(path, **keys):
 def test_a_model_that_needs_its_own_code_is_refused(folder, marker, load):
     with pytest.raises(RecipeError, match=REFUSED):
         load(folder)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kept", ["config.json", "tokenizer_config.json"])
+def test_a_recipe_does_not_hand_such_a_model_to_the_host(folder, marker, kept):
+    other = {"config.json": "tokenizer_config.json", "tokenizer_config.json": "config.json"}[kept]
+    edit(folder / other, auto_map={})
+    with pytest.raises(RecipeError, match="needs Python code of its own"):
+        model_folder(str(folder))
+    edit(folder / kept, auto_map={})
+    assert model_folder(str(folder)) == folder.resolve()
     assert not marker.exists()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from persona_rm.benchmarks import BENCHMARKS, controls
-from persona_rm.benchmarks.metrics import accuracy
+from persona_rm.benchmarks.figures import accuracy
 from persona_rm.errors import DataError
 
 MODELS, USERS = ("m1", "m2", "m3", "m4"), ("anna", "ben", "cleo")
@@ -156,7 +156,7 @@ FIRST = row(0)["rank_by_user"]
         ({"responses": ["a"]}, "'responses'"),
         ({"responses": {"m1": "a"}}, "'responses': needs two"),
         ({"responses": {"m1": "a", "m2": 5}}, r"'responses\.m2'"),
-        ({"rank_by_user": {}}, "'rank_by_user': nobody"),
+        ({"rank_by_user": {}}, "'rank_by_user': no ranks"),
         ({"rank_by_user": {"anna": FIRST["anna"]}}, "'rank_by_user': every prompt must be ranked by the same"),
         ({"rank_by_user": FIRST | {"ben": 3}}, r"'rank_by_user\.ben'"),
         ({"rank_by_user": FIRST | {"ben": {"m1": 0}}}, r"'rank_by_user\.ben\.m2'"),

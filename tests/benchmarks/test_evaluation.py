@@ -7,7 +7,7 @@ from rich.console import Console
 
 from persona_rm.benchmarks import controls
 from persona_rm.benchmarks.evaluation import Evaluation, evaluate, read_figures
-from persona_rm.benchmarks.metrics import direction_figures
+from persona_rm.benchmarks.figures import direction_figures
 from persona_rm.errors import DataError, ScoreError
 from tests.benchmarks.benchmark_samples import Directed, Failing, cases
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from persona_rm.benchmarks import BENCHMARKS, controls
-from persona_rm.benchmarks.metrics import accuracy
+from persona_rm.benchmarks.figures import accuracy
 from persona_rm.errors import DataError
 
 DEBATES, STANCES, TEXTS = 8, ("yes", "no"), 4
@@ -154,7 +154,7 @@ def test_a_person_of_one_debate_has_no_split_and_nobody_left_is_an_error(tmp_pat
     one = [j for j in judgments if j["argument_a"].startswith("d_0_")]
     benchmark = load(save(tmp_path, arguments, one), space, history=2, per_user=2, least=4)
     assert benchmark.counts()["people_without_split"] == 1
-    with pytest.raises(DataError, match=r"nobody has 4 votes with 2 for a history and 2 held out.*ask for fewer"):
+    with pytest.raises(DataError, match=r"no worker has 4 votes with 2 for a history and 2 held out.*ask for fewer"):
         benchmark.cases()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.backends.minilm import MiniLM
-from persona_rm.benchmarks.metrics import mean_figure
+from persona_rm.benchmarks.figures import mean_figure
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.lens import fit_lens

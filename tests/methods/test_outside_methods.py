@@ -79,7 +79,7 @@ class Tagged(PromptedMethod):
         values = [row.policy - row.reference for row in rows]
         return [self.result(*one) for one in zip(states, requests, values, strict=True)]
 '''
-WORLD = {"users": 12, "test_users": 4, "posts": 40}
+SIZES = {"users": 12, "test_users": 4, "posts": 40}
 RUNNER = CliRunner()
 
 
@@ -91,11 +91,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_model, space) -> Path:
     out = folder / "run"
     (out / "dpo" / "mine").mkdir(parents=True)
     (out / "dpo" / "mine" / "model").symlink_to(tiny_model(1))
-    cases = SimulatorBenchmark(SimulatorBenchmarkConfig(world=WORLD, n_ugc=2, n_pairs=2), space).cases()
+    cases = SimulatorBenchmark(SimulatorBenchmarkConfig(simulator=SIZES, n_ugc=2, n_pairs=2), space).cases()
     write_examples(out / "build" / "data" / "train-00000.parquet", [case.example for case in cases], space)
     ppo = {"inferrer": "vote", "users": 3, "prompts": 3, "items": 4}
     content = {
-        "name": "team", "source": {"name": "simulator", **WORLD}, "model": str(tiny_model(0)), "out": str(out),
+        "name": "team", "source": {"name": "simulator", **SIZES}, "model": str(tiny_model(0)), "out": str(out),
         "dpo": {"mine": {"method": "./mine.py:Tagged", "rows": 8, "max_items": 1, "args": {"data.max_len": 1024}}},
         "eval": {
             "runs": str(out), "items": 2, "history": [2], "resamples": 50,

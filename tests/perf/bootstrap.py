@@ -1,4 +1,4 @@
-"""The cluster bootstrap of benchmarks.metrics against a plain loop over resamples and users.
+"""The cluster bootstrap of benchmarks.figures against a plain loop over resamples and users.
 
 python tests/perf/bootstrap.py    # one line per size: ratio: N (loop seconds / library seconds)
 """
@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from persona_rm.benchmarks.metrics import bootstrap_ratio
+from persona_rm.benchmarks.figures import bootstrap_ratio
 
 
 def loop(values: np.ndarray, units: list[str], resamples: int, seed: int) -> tuple[float, float]:

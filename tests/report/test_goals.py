@@ -1,6 +1,6 @@
 import pytest
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.report.goals import EMBEDDED_GOALS, Goal, is_control, label, verdict
 
 

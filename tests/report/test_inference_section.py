@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.errors import DataError
 from persona_rm.report import EMBEDDED_GOALS, INFERENCE_GOALS, ReportData, collect, goals_of, render, svg
 from persona_rm.report.goals import label

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.report import ReportData, render, write_report
 from persona_rm.report.report_data import PpoFigures, Stat
 

@@ -2,7 +2,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.report import EMBEDDED_GOALS, figure_table
 
 

@@ -121,7 +121,7 @@ def test_a_state_that_changed_since_the_reward_is_pointed_out(run, space, respon
     (result,) = logged(run, RewardRequest("ann", "What?", response))
     bundle = load_bundle(run / "bundle")
     tally, _ = bundle.user_states.tally("ann")
-    bundle.store.put([bundle.user_states.posterior.state("ann", tally, 4)])
+    bundle.store.put([bundle.user_states.stateful.state("ann", tally, 4)])
     bundle.close()
     lines = lines_of(explain_logged(run, result.trace.request_id))
     assert "it is version 4 now" in lines[2]

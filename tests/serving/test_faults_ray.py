@@ -88,7 +88,7 @@ def test_people_keep_their_actor_and_come_back_to_it(pair, asked):
         return plain(name, method, args, timeout)
 
     one.transport.call = call
-    assert [one.reward(*row).reward for row in rows[:80]] == expected[:80]
+    assert [one.reward(RewardRequest(*row)).reward for row in rows[:80]] == expected[:80]
     assert {user: set(names) for user, names in seen.items()} == {user: {ranked(user, pair.names)[0]} for user in seen}
 
 

@@ -16,7 +16,7 @@ from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.serving.failures import OnFailure
 
 if TYPE_CHECKING:
-    from persona_rm.serving.http.routes import HostRoute
+    from persona_rm.serving.http.application import HostRoute
 
 
 class OpenRLHF(Host):

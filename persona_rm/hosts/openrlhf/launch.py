@@ -16,9 +16,9 @@ from typing import Any
 from persona_rm.errors import HostError
 from persona_rm.hosts.base import DEFAULT_OPTIONS, PpoJob, PpoOptions
 from persona_rm.hosts.common import device
-from persona_rm.hosts.common.cluster import cluster
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import where
+from persona_rm.hosts.common.ray_cluster import cluster
 from persona_rm.hosts.openrlhf.commands import environment, gpus_needed, ppo_command, require_host
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer

@@ -25,9 +25,9 @@ from persona_rm.extras import extra_needed
 from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.maths import sigmoid
+from persona_rm.serving.http.application import ERRORS, HostRoute, Scorer
 from persona_rm.serving.http.http_errors import RequestError
 from persona_rm.serving.http.payloads import check_rows
-from persona_rm.serving.http.routes import ERRORS, HostRoute, Scorer
 from persona_rm.serving.http.schemas import Text, is_sound
 from persona_rm.serving.http.settings import Settings
 from persona_rm.serving.labels import LabelError, LabelPolicy

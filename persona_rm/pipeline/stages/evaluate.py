@@ -13,7 +13,7 @@ from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.benchmarks.controls import longer_wins
 from persona_rm.benchmarks.evaluation import Evaluation
-from persona_rm.benchmarks.metrics import direction_figures
+from persona_rm.benchmarks.figures import direction_figures
 from persona_rm.errors import RecipeError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
@@ -42,8 +42,8 @@ def cases_of(recipe: Recipe, config: EvalConfig) -> list[Case]:
     its held-out share."""
     given = config.benchmark or _own(recipe)
     cls, settings = BENCHMARKS.member(given)
-    if "world" in cls.Config.model_fields and "world" not in given:
-        _, settings = BENCHMARKS.member({**given, "world": simulator_of(recipe).config.model_dump()})
+    if "simulator" in cls.Config.model_fields and "simulator" not in given:
+        _, settings = BENCHMARKS.member({**given, "simulator": simulator_of(recipe).config.model_dump()})
     benchmark: Benchmark = cls(settings, space_of(recipe))
     cases = benchmark.cases()
     if config.benchmark is None and not truth_of(recipe):

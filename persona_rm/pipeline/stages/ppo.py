@@ -23,6 +23,7 @@ from persona_rm.errors import RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import LabelledPrompt, PpoJob, PpoOptions
 from persona_rm.methods import METHODS
+from persona_rm.methods.base import PromptedMethod
 from persona_rm.pipeline.members import (
     method_of,
     model_folder,
@@ -107,7 +108,8 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
     """
     trained = run.recipe.dpo.get(config.reward)
     method = with_prompts(run.recipe, trained.method if trained else {"name": config.reward})
-    needs = METHODS.load(method["name"]).needs
+    method_class = METHODS.load(method["name"])
+    needs = method_class.needs
     models: dict[str, Any] = {"annotator": config.annotator}
     start = model_folder(run.recipe.model)
     policy = (run.folder / "dpo" / config.reward / MODEL).resolve() if trained else start
@@ -125,21 +127,25 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
             raise RecipeError(f"{problem}: add a build section, or name another reward")
         learner.fit([example.comparison() for example in examples])
         learner.save(folder / "bundle" / LEARNED_METHOD)
-        models["method_dir"] = LEARNED_METHOD
+        models["method_dir"] = str(folder / "bundle" / LEARNED_METHOD)
     inferrer = fitted(run, config.inferrer)
     if inferrer.learns:
         inferrer.save(folder / "bundle" / LEARNED)
-        models["inferrer_dir"] = LEARNED
+        models["inferrer_dir"] = str(folder / "bundle" / LEARNED)
+    # The policy reads the user as the reward does; a reward without a prompt of its own leaves it the directions.
+    own_prompt = "method" if issubclass(method_class, PromptedMethod) else "pba"
     return write_bundle(
-        folder / "bundle", users, space=run.recipe.space, method=method, prompts=run.recipe.prompts,
-        inferrer=config.inferrer, **models, **_beside(config),
+        folder / "bundle", users, relative_to=Path.cwd(), space=run.recipe.space, method=method,
+        prompts=run.recipe.prompts, policy_prompt=config.policy_prompt or own_prompt, inferrer=config.inferrer,
+        **models, **_beside(config),
     )  # fmt: skip
 
 
 def bundle_inputs(recipe: Recipe, section: str) -> dict[str, Any]:
     """What `bundle_of` reads of a recipe; the weights of a trained policy come on top."""
     config, every = recipe.ppo[section], {"seed", "source", "prompts", "space", "model", "annotator", "build"}
-    own = {"reward", "inferrer", "annotator", "users", "items", "postprocess", "groups", "universal", "safety"}
+    own = {"reward", "policy_prompt", "inferrer", "annotator", "users", "items"}
+    own |= {"postprocess", "groups", "universal", "safety"}
     trained = recipe.dpo.get(config.reward)
     return {
         "recipe": recipe.model_dump(mode="json", include=every), "method": trained.method if trained else None,
@@ -149,13 +155,7 @@ def bundle_inputs(recipe: Recipe, section: str) -> dict[str, Any]:
 
 def _beside(config: PpoConfig) -> dict[str, Any]:
     """Post-processing, groups and the models that they ask, as bundle.yaml has them."""
-    given = config.model_dump(
-        mode="json", include={"postprocess", "groups", "universal", "safety"}, exclude_unset=True
-    )
-    for key in ("universal", "safety"):
-        if given.get(key) and given[key].get("method_dir"):
-            given[key]["method_dir"] = str(Path(given[key]["method_dir"]).resolve())
-    return given
+    return config.model_dump(mode="json", include={"postprocess", "groups", "universal", "safety"}, exclude_unset=True)
 
 
 def _prompts(
@@ -227,12 +227,9 @@ def judge(run: RunFolder, config: PpoConfig, folder: Path) -> None:
 
 
 def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
-    """The bundle of the run with the test people in the place of the training people."""
+    """The bundle of the run with the test users in the place of the training users; its paths are those of the run."""
     kept = load_bundle(folder / "bundle").file.model_dump(exclude_unset=True)
     kept.pop("profiles", None)
-    for key in ("inferrer_dir", "method_dir"):
-        if kept.get(key):
-            kept[key] = str((folder / "bundle" / kept[key]).resolve())
     return write_bundle(folder / "judging", users, **kept)
 
 

@@ -63,7 +63,7 @@ def build_job(recipe: Recipe, *, resume: bool = True, command: str = "") -> Buil
 
 
 def run_build(run: RunFolder) -> str:
-    """AlignX examples from the source's threads, in <run>/build. The job knows which stages must run again."""
+    """AlignX examples from the source's threads, in <run>/build; the job knows which of its stages to run again."""
     job = build_job(run.recipe, command=f"persona-rm run {run.folder / 'recipe.yaml'} --only build")
     inputs: dict[str, Any] = {"source": job.source.fingerprint(), "name": job.source.name, "annotator": job.spec.name}
     inputs |= {"params": job.spec.params, "config": job.config, "space": run.recipe.space, "seed": job.seed}
@@ -77,8 +77,8 @@ def planned(job: BuildJob) -> Table:
     shown.add_row("folder", str(job.out))
     for name, key in keys_of(job).items():
         shown.add_row(f"stage {name}", "done before, skipped" if job.resume and stages.is_done(name, key) else "to do")
-    found = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config)
-    for line in lines(found, job.config.prices):
+    estimate = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config)
+    for line in lines(estimate, job.config.prices):
         shown.add_row(*line)
     return shown
 
@@ -107,11 +107,12 @@ def examples_of(run: RunFolder, evaluation: bool = False) -> list[Example]:
 
 def mirrored_of(run: RunFolder) -> list[Example]:
     """The training side's examples of users of the opposite preferences; none without `build.mirror`."""
-    build = run.recipe.build
-    found = (
-        _read(run, sorted((run.recipe.build_folder / "mirrored").glob("*.parquet"))) if build and build.mirror else []
-    )
-    return found if truth_of(run.recipe) else [example for example in found if not held_out(example)]
+    if run.recipe.build is None or not run.recipe.build.mirror:
+        return []
+    examples = _read(run, sorted((run.recipe.build_folder / "mirrored").glob("*.parquet")))
+    if truth_of(run.recipe):
+        return examples
+    return [example for example in examples if not held_out(example)]
 
 
 def _read(run: RunFolder, files: list[Path]) -> list[Example]:

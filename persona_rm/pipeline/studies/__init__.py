@@ -1,7 +1,7 @@
-"""The evaluation of inferred directions, on the embedded world: <run>/inference/inference.json and figures.
+"""The evaluation of inferred directions on the simulator: <run>/inference/inference.json and figures.
 
-Held-out people, posts and wordings throughout; what is learned is learned on the training side. Vote, posterior and
-golden directions are told to the same policy on the same pairs. Intervals draw people.
+All users, posts and wordings are held out; everything that is learned is learned on the training side. The same
+policy gets vote, posterior and golden directions on the same pairs. Intervals resample users.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from persona_rm.benchmarks.evaluation import read_figures, write_figures
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.pipeline.members import model_folder
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.evaluate import policy_of
@@ -26,9 +26,9 @@ PARTS = (table, calibration, dimensions, error_rates, by_items, priors, asking, 
 
 
 def run_inference(run: RunFolder, config: InferenceConfig, upstream: Mapping[str, str]) -> str:
-    """All figures of inferred directions; the run's metrics.json gets them beside those of its evaluation.
+    """All figures of inferred directions, which are also added to the run's metrics.json.
 
-    Raises `RecipeError` where the policy is missing, or the source is not the embedded world.
+    Raises `RecipeError` if the policy is missing, or if the source is not the simulator.
     """
     policy = policy_of(run.folder, config.policy)
     inferrer: Member = run.recipe.infer.inferrer if run.recipe.infer else {"name": "posterior"}
@@ -36,9 +36,9 @@ def run_inference(run: RunFolder, config: InferenceConfig, upstream: Mapping[str
     def work(folder: Path) -> None:
         study = Study(run, config, inferrer)
         for part in PARTS:
-            study.found |= part(study)
-        study.found |= alignment(study, policy)
-        (folder / "inference.json").write_text(json.dumps(study.found, indent=1) + "\n", encoding="utf-8")
+            study.results |= part(study)
+        study.results |= alignment(study, policy)
+        (folder / "inference.json").write_text(json.dumps(study.results, indent=1) + "\n", encoding="utf-8")
         study.sheet.write(folder / "metrics.json")
 
     recipe, base = run.recipe, model_folder(run.recipe.model)
@@ -50,7 +50,7 @@ def run_inference(run: RunFolder, config: InferenceConfig, upstream: Mapping[str
 
 
 def merge_figures(folder: Path) -> None:
-    """The run's metrics.json: the figures of its evaluation, then these."""
+    """Write the run's metrics.json: the figures of its evaluation, then these."""
     figures: dict[str, Figure] = {}
     for path in (folder / "eval" / "metrics.json", folder / FOLDER / "metrics.json"):
         figures |= {figure.name: figure for figure in read_figures(path)} if path.is_file() else {}

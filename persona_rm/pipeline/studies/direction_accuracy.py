@@ -1,22 +1,23 @@
-"""How right directions and probabilities are: the paper's Table 12, calibration, dimensions, annotator's errors."""
+"""Accuracy of directions and probabilities: the paper's Table 12, calibration, dimensions, the annotator's errors."""
 
 import numpy as np
 import numpy.typing as npt
 
-from persona_rm.benchmarks.metrics import Figure, direction_figures
+from persona_rm.benchmarks.figures import Figure, direction_figures
 from persona_rm.inferrers.base import Posterior
 from persona_rm.inferrers.calibration import Calibration, expected_calibration_error, reliability
 from persona_rm.pipeline.studies.study import Study, StudyResults, cell
 
 ECE_RESAMPLES = 200
+"""Fewer than for other figures, because each resample computes the whole error again."""
 
 
 def table(study: Study) -> StudyResults:
-    """Precision and recall of each direction (Table 12), and what the inferrer learned from."""
+    """Precision and recall of each direction (Table 12), and the population that the inferrer learned from."""
     golden = [tuple(row) for row in study.golden.tolist()]
     rows = []
     for inferrer in (study.vote, study.posterior):
-        name, said = inferrer.name, [one.directions for one in study.told(inferrer, study.config.items)]
+        name, said = inferrer.name, [one.directions for one in study.inferred(inferrer, study.config.items)]
         resamples = study.config.resamples
         figures, _ = direction_figures(name, said, golden, study.units, seed=study.seed, resamples=resamples)
         study.sheet.add(figures)
@@ -24,16 +25,16 @@ def table(study: Study) -> StudyResults:
         for label in ("positive", "negative", "neutral"):
             both = {kind: cell(by.get(f"{name}_{label}_{kind}")) for kind in ("precision", "recall")}
             rows.append({"inferrer": name, "class": label, **both})
-    about = {"users": len(set(study.units)), "items": study.config.items, "population": study.world.config.kind}
+    about = {"users": len(set(study.units)), "items": study.config.items, "population": study.simulator.config.kind}
     return {"table": rows, "about": {**about, "fit": study.posterior.fitted}}
 
 
 def calibration(study: Study) -> StudyResults:
     """Expected calibration error and reliability of vote shares, and of the posterior before and after calibration."""
-    found = {"vote": (study.vote, "vote_ece"), "posterior, after": (study.posterior, "posterior_ece")}
+    inferrers = {"vote": (study.vote, "vote_ece"), "posterior, after": (study.posterior, "posterior_ece")}
     rows = []
-    for name, (inferrer, figure) in found.items():
-        rows.append(_reliability(study, name, figure, study.told(inferrer, study.config.items)))
+    for name, (inferrer, figure) in inferrers.items():
+        rows.append(_reliability(study, name, figure, study.inferred(inferrer, study.config.items)))
     fitted, study.posterior.calibration = study.posterior.calibration, Calibration()
     try:
         raw = study.posterior.infer_many(study.personas(study.config.items))
@@ -49,7 +50,7 @@ def _reliability(study: Study, name: str, figure: str, told: list[Posterior]) ->
 
 
 def _ece(study: Study, name: str, p: npt.NDArray[np.float64]) -> Figure:
-    """The error over all people, and its interval: people are drawn anew."""
+    """The error over all users, with an interval that resamples users."""
     labels, index = np.unique(np.array(study.units), return_inverse=True)
     rows = [np.flatnonzero(index == unit) for unit in range(len(labels))]
     rng, draws = np.random.default_rng(study.seed), []
@@ -57,18 +58,19 @@ def _ece(study: Study, name: str, p: npt.NDArray[np.float64]) -> Figure:
         drawn = np.concatenate([rows[unit] for unit in rng.integers(len(labels), size=len(labels))])
         draws.append(expected_calibration_error(p[drawn], study.golden[drawn]))
     value = expected_calibration_error(p, study.golden)
-    low, high = np.percentile(draws, [2.5, 97.5])  # resampling adds noise, which adds error: `value` may lie below
+    # A resample repeats users, which adds noise and so error: `value` itself may lie below the percentiles.
+    low, high = np.percentile(draws, [2.5, 97.5])
     figure = Figure(name, value, float(min(low, value)), float(high), len(study.cases))
     study.sheet.add([figure])
     return figure
 
 
 def dimensions(study: Study) -> StudyResults:
-    """Precision and recall of directions that are not neutral, by dimension, where anybody has a view."""
+    """Precision and recall of directions that are not neutral, for every dimension on which a user has a direction."""
     rows = []
-    claims = [row[1][0] + row[1][2] for row in study.world.confusions]
+    claims = [row[1][0] + row[1][2] for row in study.simulator.confusions]
     for inferrer in (study.vote, study.posterior):
-        said = np.array([one.directions for one in study.told(inferrer, study.config.items)])
+        said = np.array([one.directions for one in study.inferred(inferrer, study.config.items)])
         right = ((said == study.golden) & (said != 0)).sum(0)
         for dim in np.flatnonzero((study.golden != 0).any(0)).tolist():
             spoken, held = int((said[:, dim] != 0).sum()), int((study.golden[:, dim] != 0).sum())
@@ -81,30 +83,30 @@ def dimensions(study: Study) -> StudyResults:
 
 
 def error_rates(study: Study) -> StudyResults:
-    """How often the annotator claims what is not there, in what people write: the truth, and what EM found.
+    """The rate at which the annotator claims what a text does not say: the truth, and the estimate of EM.
 
-    On the dimensions that nobody of the world ever speaks about, where every claim is an error.
+    It is taken on the dimensions that no text of the simulator is about, where every claim is an error.
     """
     model = study.posterior.model
     source = model.sources.index("ugc")
-    spoken = set(study.world.language.active)
-    rows = [
-        {
-            "dimension": dimension.name, "source": "ugc",
-            "true": study.world.confusions[dim][1][0] + study.world.confusions[dim][1][2],
-            "estimated": float(1 - model.tables[source, dim, 1, 1]),
-        }
-        for dim, dimension in enumerate(study.space.dimensions) if dim not in spoken
-    ]  # fmt: skip
+    spoken = set(study.simulator.language.active)
+    rows = []
+    for dim, dimension in enumerate(study.space.dimensions):
+        if dim not in spoken:
+            negative, _, positive = study.simulator.confusions[dim][1]
+            estimated = float(1 - model.tables[source, dim, 1, 1])
+            rows.append({
+                "dimension": dimension.name, "source": "ugc", "true": negative + positive, "estimated": estimated,
+            })  # fmt: skip
     return {"errors": rows}
 
 
 def by_items(study: Study) -> StudyResults:
-    """Accuracy of ordering held-out choices by the directions alone, against the number of items."""
+    """Accuracy of ordering held-out choices by the directions alone, by the number of items."""
     rows = []
     for inferrer in (study.vote, study.posterior):
         for n in study.config.history:
-            values = study.ordered([one.directions for one in study.told(inferrer, n)])
+            values = study.ordered([one.directions for one in study.inferred(inferrer, n)])
             figure = study.mean(f"linear_{inferrer.name}_h{n}", values)
             rows.append({"inferrer": inferrer.name, "n": n, "accuracy": cell(figure)})
     study.mean("linear_golden", study.ordered(study.golden))

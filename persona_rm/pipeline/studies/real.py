@@ -1,8 +1,8 @@
 """The evaluation of inferred directions on text that people wrote: <run>/inference/inference.json and figures.
 
-There is no truth here. What can be measured: how often the annotator errs on statements that say their trait; whether
-directions inferred from a person's pairs order that person's other pairs, better than another person's directions;
-and whether they agree with directions that others published.
+There is no truth here. Three things can be measured: how often the annotator errs on statements whose trait is known;
+whether directions inferred from a user's pairs order that user's other pairs better than another user's directions do;
+and whether they agree with published directions.
 """
 
 import json
@@ -16,7 +16,7 @@ from persona_rm.annotators.fit import read_statements
 from persona_rm.annotators.rates import TraitRates, error_rates
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
-from persona_rm.benchmarks.metrics import mean_figure
+from persona_rm.benchmarks.figures import mean_figure
 from persona_rm.errors import RecipeError
 from persona_rm.pipeline.members import annotator_of, space_of
 from persona_rm.pipeline.run import RunFolder, file_hash
@@ -31,9 +31,9 @@ PARTS = (ukp, cobbler, psoups)
 
 
 def run_real(run: RunFolder, config: RealConfig) -> str:
-    """All figures of inferred directions on real text; the run's metrics.json gets them too.
+    """All figures of inferred directions on real text, which are also added to the run's metrics.json.
 
-    Raises `RecipeError` where a file is missing, none is named, or no annotator is.
+    Raises `RecipeError` if a file is missing, or if the recipe names no file or no annotator.
     """
     files, annotator = files_of(config), _annotator(run.recipe)
 
@@ -42,8 +42,8 @@ def run_real(run: RunFolder, config: RealConfig) -> str:
         rates = _rates(study)
         for part in PARTS:
             part(study)
-        found = {"real": study.rows, "real_rates": rates}
-        (folder / "inference.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        results = {"real": study.rows, "real_rates": rates}
+        (folder / "inference.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         study.sheet.write(folder / "metrics.json")
 
     hashes = {key: file_hash(path) for key, path in files.items()}
@@ -54,18 +54,18 @@ def run_real(run: RunFolder, config: RealConfig) -> str:
 
 
 def files_of(config: RealConfig) -> dict[str, Path]:
-    """The named files by key. Raises `RecipeError` naming key and path of a missing one, or where none is named."""
+    """The named files by key. Raises `RecipeError` naming key and path of a missing one, or if none is named."""
     given = {"statements": config.statements, "psoups": config.psoups, "cobbler": config.cobbler}
     if config.ukp:
         given |= {"ukp.arguments": config.ukp.arguments, "ukp.judgments": config.ukp.judgments}
-    found = {key: Path(path) for key, path in given.items() if path}
-    if not found:
+    files = {key: Path(path) for key, path in given.items() if path}
+    if not files:
         raise RecipeError(f"real names no data; name a file for one of: {', '.join(given)}, ukp")
-    for key, path in found.items():
+    for key, path in files.items():
         if not path.is_file():
             part = key.partition(".")[0]
             raise RecipeError(f"real.{key}: there is no file {path}; set real.{key}=PATH, or real.{part}=null")
-    return found
+    return files
 
 
 def _annotator(recipe: Recipe) -> Annotator:
@@ -80,21 +80,22 @@ def _annotator(recipe: Recipe) -> Annotator:
 
 
 def _rates(study: RealStudy) -> list[StudyResults]:
-    """How right the annotator is on statements that show a trait; a trait it never sees has no row, and is told."""
+    """Accuracy of the annotator on statements that show a trait; a trait that it never reads has no row."""
     if not study.config.statements:
         return []
     statements = read_statements(Path(study.config.statements))
     rates = error_rates(statements, study.annotator, study.space)
     study.run.console.print(f"annotator: {sum(one.n for one in rates):,} statements, {len(rates)} traits")
-    return [_rate(study, one, spoken) for one in rates if (spoken := _spoken(study, one)) > 1]
-
-
-def _spoken(study: RealStudy, one: TraitRates) -> int:
-    """Statements of the trait on which the annotator committed itself."""
-    spoken = sum(row[0] + row[2] for row in one.counts)
-    if spoken < 2:
-        study.run.console.print(f"annotator: {one.trait} has no rate, {spoken} of {one.n} statements were read as it")
-    return spoken
+    rows = []
+    for one in rates:
+        # Statements on which the annotator committed itself to a level that is not neutral.
+        spoken = sum(row[0] + row[2] for row in one.counts)
+        if spoken > 1:
+            rows.append(_rate(study, one, spoken))
+        else:
+            text = f"annotator: {one.trait} has no rate, {spoken} of {one.n} statements were read as it"
+            study.run.console.print(text)
+    return rows
 
 
 def _rate(study: RealStudy, one: TraitRates, spoken: int) -> StudyResults:

@@ -1,10 +1,10 @@
-"""P-SOUPS: directions inferred from a row's four pairs against those that the publishers inferred, and what each
-orders.
+"""P-SOUPS: directions inferred from a row's four pairs against those that the publishers inferred, and the accuracy of
+both.
 
-There are two personas and few history pairs, so a high accuracy may only tell the two apart: figures by persona, with
-the histories of the two swapped, and the share of orders that turn then, stand beside it. The publishers' directions
-are the work of another annotator on the same pairs and no truth. The posterior has generic error rates here: 600 rows
-over 22 pairs are no population to learn from.
+There are two personas and few history pairs, so a high accuracy may only mean that the two are told apart. Figures by
+persona, with the histories of the two swapped, and the share of orders that turn then, are reported beside it. The
+publishers' directions come from another annotator on the same pairs and are not the truth. The posterior has generic
+error rates here, because 600 rows over 22 pairs are no population to learn from.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import longer_wins
-from persona_rm.benchmarks.metrics import direction_figures, flips
+from persona_rm.benchmarks.figures import direction_figures, flips
 from persona_rm.benchmarks.psoups import PSoups, PSoupsConfig
 from persona_rm.errors import DataError
 from persona_rm.pipeline.members import inferrer_of
@@ -29,7 +29,7 @@ LABELS = {
 
 
 def psoups(study: RealStudy) -> None:
-    """Agreement with the published directions, then accuracy; intervals draw prompts."""
+    """Agreement with the published directions, then accuracy; intervals resample prompts."""
     if not study.config.psoups:
         return
     cases = PSoups(PSoupsConfig(path=Path(study.config.psoups)), study.space).cases()
@@ -46,8 +46,10 @@ def psoups(study: RealStudy) -> None:
 
 
 def swapped(cases: Sequence[Case], k: int) -> list[Ints]:
-    """k times for each case the row of a case of the other persona, taken in turn from k places that lie evenly apart.
-    Raises `DataError` unless there are two personas."""
+    """For each case, k rows of cases of the other persona, taken in turn from k evenly spaced starting points.
+
+    Raises `DataError` unless there are two personas.
+    """
     labels = np.array([case.group_label for case in cases])
     rows = [np.flatnonzero(labels == label) for label in sorted(set(labels.tolist()))]
     if len(rows) != 2:
@@ -62,17 +64,17 @@ def swapped(cases: Sequence[Case], k: int) -> list[Ints]:
 
 
 def _told(study: RealStudy, of: Material) -> dict[str, Ints]:
-    """Directions (cases, D) by who tells them."""
-    people = [case.example.persona for case in of.cases]
-    found = {"given": np.array([person.directions for person in people], np.int64)}
+    """Directions (cases, D) by their source."""
+    personas = [case.example.persona for case in of.cases]
+    directions = {"given": np.array([persona.directions for persona in personas], np.int64)}
     for name in ("vote", "posterior"):
-        told = inferrer_of({"name": name}, study.space).infer_many(people)
-        found[name] = np.array([one.directions for one in told], np.int64)
-    return found
+        posteriors = inferrer_of({"name": name}, study.space).infer_many(personas)
+        directions[name] = np.array([one.directions for one in posteriors], np.int64)
+    return directions
 
 
 def _accuracy(study: RealStudy, of: Material, name: str, directions: Ints, others: Sequence[Ints]) -> None:
-    """All, by persona, with the other persona's histories, the difference, and how many orders turn."""
+    """Accuracy: of all, by persona, with the other persona's histories; the difference, and the share that turns."""
     key, label = f"{of.key}_{name}", LABELS[name]
     study.given(of, name, of.rewards(directions), label)
     for figure in study.sheet.by_group(key):
@@ -97,8 +99,10 @@ def _classes(study: RealStudy, of: Material, name: str, said: Ints, given: Ints)
 
 
 def _agreement(study: RealStudy, of: Material, name: str, said: Ints, given: Ints, others: Sequence[Ints]) -> None:
-    """Directions that are published so too, and rows with any; the same against published directions of the other
-    persona, which is what one gets without reading the histories."""
+    """The share of directions that are published too, and of rows with any such direction.
+
+    Both are repeated with the published directions of the other persona: that agreement needs no reading of histories.
+    """
     key, label = f"{of.key}_{name}", LABELS[name]
     spoken = np.asarray((said != 0).sum(1), np.float64)
     study.mean(of, f"{key}_spoken", spoken, f"{label}: directions a row")

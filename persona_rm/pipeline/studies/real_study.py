@@ -1,4 +1,4 @@
-"""What the parts of the evaluation on real text share: texts read once, rewards of directions, other people."""
+"""Shared by the parts of the evaluation on real text: texts read once, rewards of directions, other users."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from persona_rm.backends.base import Backends, LevelReader
 from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.benchmarks.evaluation import Evaluation
-from persona_rm.benchmarks.metrics import Figure, accuracy, bootstrap_ratio, mean_figure
+from persona_rm.benchmarks.figures import Figure, accuracy, bootstrap_ratio, mean_figure
 from persona_rm.pipeline.members import space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.annotate_evidence import annotated_cases
@@ -28,29 +28,29 @@ FigureKind = Literal["best", "main", "control"]
 
 
 class CachedReader:
-    """A reader that reads every text once, whoever asks and however often."""
+    """A reader that reads every text once and answers later calls from memory."""
 
     def __init__(self, reader: LevelReader) -> None:
         self.reader = reader
         self.known: dict[tuple[str, str], Levels] = {}
 
     def levels(self, prompts: Sequence[str], texts: Sequence[str]) -> list[Levels]:
-        """As `LevelReader` has it; texts that are new go to the reader in one call."""
+        """The levels of texts; those that are new go to the reader in one call."""
         asked = list(zip(prompts, texts, strict=True))
         if new := [one for one in dict.fromkeys(asked) if one not in self.known]:
-            found = self.reader.levels([prompt for prompt, _ in new], [text for _, text in new])
-            self.known.update(zip(new, found, strict=True))
+            levels = self.reader.levels([prompt for prompt, _ in new], [text for _, text in new])
+            self.known.update(zip(new, levels, strict=True))
         return [self.known[one] for one in asked]
 
 
 @dataclass(frozen=True)
 class Material:
-    """The cases of a data set, read: items carry directions; levels of both texts minus 2, each (cases, D)."""
+    """The cases of a data set after reading: items carry directions; levels of both texts minus 2, each (cases, D)."""
 
     what: str
-    """The data set as the report names it."""
+    """The name of the data set in the report."""
     key: str
-    """What its figures' names begin with."""
+    """The beginning of the names of its figures."""
     cases: list[Case]
     chosen: Floats
     rejected: Floats
@@ -61,12 +61,14 @@ class Material:
         return [case.unit for case in self.cases]
 
     def rewards(self, directions: Directed) -> Floats:
-        """(cases, 2): the reward of `pba_linear` for both texts. Directions need not be -1, 0 or 1: P(positive) -
-        P(negative) gives the expected reward."""
+        """(cases, 2): the reward of `pba_linear` for both texts.
+
+        Directions need not be -1, 0 or 1: P(positive) - P(negative) gives the expected reward.
+        """
         return np.stack([(directions * side).sum(1) for side in (self.chosen, self.rejected)], 1)
 
     def right(self, directions: Directed) -> Floats:
-        """Per case 1, 0.5 (a tie) or 0."""
+        """Per case 1 (right), 0.5 (a tie) or 0."""
         return accuracy(*self.rewards(directions).T)
 
 
@@ -81,7 +83,7 @@ class RealStudy:
         self.rows: list[StudyResults] = []
 
     def read(self, what: str, key: str, cases: Sequence[Case]) -> Material:
-        """The cases with every text of theirs read."""
+        """The cases after the annotator read every text of theirs."""
         self.run.console.print(f"{what}: {len(cases):,} cases")
         chosen = self._read(cases, [case.example.chosen for case in cases])
         rejected = self._read(cases, [case.example.rejected for case in cases])
@@ -103,13 +105,13 @@ class RealStudy:
     def share(
         self, of: Material, name: str, values: Floats, among: Floats, label: str, kind: FigureKind = "main"
     ) -> None:
-        """The sum of `values` by the sum of `among`; no figure where that is 0."""
+        """The sum of `values` divided by the sum of `among`; no figure if that is 0."""
         if among.sum():
             ratio = bootstrap_ratio(values, among, of.units, self.seed, self.config.resamples)
             self.keep(of, Figure(name, *ratio, int(among.sum())), label, kind)
 
     def keep(self, of: Material, figure: Figure, label: str, kind: FigureKind = "main") -> Figure:
-        """A figure made elsewhere, and its row."""
+        """Keep a figure that was computed elsewhere, and its row."""
         self.sheet.add([figure])
         return self._show(of, figure, label, kind)
 
@@ -127,7 +129,7 @@ class RealStudy:
         self.mean(of, f"gap_{of.key}_{name}_minus_{how}", gained, f"{label}: own minus {how}")
 
     def silence(self, of: Material, name: str, directions: Directed, label: str) -> None:
-        """How often a scorer is silent (equal rewards), and how often it is right where it is not."""
+        """The share of ties (equal rewards), and the accuracy among the other cases."""
         values = of.rewards(directions)
         spoken = np.asarray(values[:, 0] != values[:, 1], np.float64)
         self.mean(of, f"{of.key}_{name}_ties", 1 - spoken, f"{label}: share of ties")
@@ -136,14 +138,17 @@ class RealStudy:
 
 
 def halves(n: int, least: int, seed: int) -> list[Ints]:
-    """Two random halves of n people, or everybody at once where a half would have fewer than `least`."""
+    """Two random halves of n users, or all of them at once if a half would have fewer than `least`."""
     order = np.random.default_rng(seed).permutation(n)
     return [np.sort(part) for part in np.array_split(order, 2 if n // 2 >= least else 1)]
 
 
 def donors(folds: Sequence[Ints], k: int, seed: int) -> list[Ints]:
-    """k derangements of people, each within its fold: the powers of one random cycle, so that nobody is given the same
-    other person twice. Fewer where the smallest fold has no k others: all others are each given once then."""
+    """k derangements of users, each within its fold, so that no user gets the same other user twice.
+
+    They are the powers of one random cycle. If the smallest fold has fewer than k other users, there are fewer
+    derangements, and every other user is given once.
+    """
     cycle, rng = np.empty(sum(map(len, folds)), np.int64), np.random.default_rng(seed)
     for fold in folds:
         cycle[fold] = fold[derangement(len(fold), rng)]
@@ -154,6 +159,6 @@ def donors(folds: Sequence[Ints], k: int, seed: int) -> list[Ints]:
 
 
 def users_of(cases: Sequence[Case]) -> tuple[Mapping[str, int], Ints]:
-    """The people of the cases, numbered in order of their ids, and whose each case is, (cases,)."""
+    """The number of each user, in order of their ids, and the user number of each case, (cases,)."""
     number = {user: i for i, user in enumerate(sorted({case.example.persona.user_id for case in cases}))}
     return number, np.array([number[case.example.persona.user_id] for case in cases])

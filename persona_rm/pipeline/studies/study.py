@@ -1,4 +1,4 @@
-"""What all parts of the evaluation share: the cases, the inferrers, and how a figure is made."""
+"""Shared by all parts of the evaluation: the cases, the inferrers, and the figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from persona_rm.benchmarks.controls import truncate_history, without_golden
 from persona_rm.benchmarks.evaluation import Evaluation
-from persona_rm.benchmarks.metrics import Figure, accuracy, mean_figure
+from persona_rm.benchmarks.figures import Figure, accuracy, mean_figure
 from persona_rm.benchmarks.simulator import SimulatorBenchmark, SimulatorBenchmarkConfig
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer, ModelInferrer, Posterior
@@ -26,62 +26,63 @@ from persona_rm.types import Directions, Persona
 Ints = npt.NDArray[np.int64]
 StudyResults = dict[str, Any]
 OBSERVED = 16
-"""Observed items that asking is held against."""
+"""The number of observed items that questions are compared with."""
 
 
 @dataclass(frozen=True)
-class OtherUserRewards:
-    """People of another world and their held-out choices; `units`: whose each choice is."""
+class OtherPopulation:
+    """Users of another kind of population and their held-out choices; `units` has the user of each choice."""
 
-    world: Simulator
-    people: list[SimulatedUser]
+    simulator: Simulator
+    users: list[SimulatedUser]
     choices: list[Choice]
     units: list[str]
 
 
 class Study:
-    """One evaluation: figures in `sheet`, the data of the report's pictures in `found`."""
+    """One evaluation: figures in `sheet`, the data of the report's pictures in `results`."""
 
     def __init__(self, run: RunFolder, config: InferenceConfig, inferrer: Member) -> None:
         self.run, self.config, self.inferrer = run, config, inferrer
-        self.space, self.seed, self.found = space_of(run.recipe), run.recipe.seed, StudyResults()
+        self.space, self.seed, self.results = space_of(run.recipe), run.recipe.seed, StudyResults()
         self.sheet = Evaluation(config.batch, run.recipe.seed, config.resamples, run.console)
-        self.world = simulator_of(run.recipe)
+        self.simulator = simulator_of(run.recipe)
         most = max(config.items, OBSERVED, *config.history)
-        toy = SimulatorBenchmarkConfig(
-            world=self.world.config, per_user=config.per_user, n_ugc=most - most // 2, n_pairs=most // 2
+        config_of_cases = SimulatorBenchmarkConfig(
+            simulator=self.simulator.config, per_user=config.per_user, n_ugc=most - most // 2, n_pairs=most // 2
         )
-        self.cases = SimulatorBenchmark(toy, self.space).cases()
+        self.cases = SimulatorBenchmark(config_of_cases, self.space).cases()
         self._fitted: dict[tuple[PopulationKind, str], Inferrer] = {}
         self._populations: dict[PopulationKind, list[Persona]] = {}
-        self._worlds: dict[PopulationKind, OtherUserRewards] = {}
-        self._told: dict[tuple[str, int], list[Posterior]] = {}
+        self._others: dict[PopulationKind, OtherPopulation] = {}
+        self._inferred: dict[tuple[str, int], list[Posterior]] = {}
         self.units = [case.unit for case in self.cases]
         self.golden = np.array([case.example.persona.directions for case in self.cases], np.int64)
 
     @cached_property
     def differences(self) -> Ints:
-        """Levels of the chosen text minus levels of the rejected one, (cases, D), as the world means them."""
-        read = self.world.language.read_levels
-        sides = ([read(text) for text in texts] for texts in zip(*map(_texts, self.cases), strict=True))
-        chosen, rejected = (np.array(side, np.int64) for side in sides)
+        """Levels of the chosen text minus levels of the rejected one, (cases, D), as the simulator wrote them."""
+        read = self.simulator.language.read_levels
+        chosen = np.array([read(case.example.chosen) for case in self.cases], np.int64)
+        rejected = np.array([read(case.example.rejected) for case in self.cases], np.int64)
         return np.asarray(chosen - rejected)
 
     @cached_property
     def vote(self) -> Inferrer:
-        """The paper's rule."""
+        """The paper's rule: a vote of the items."""
         return inferrer_of({"name": "vote"}, self.space)
 
     @cached_property
     def posterior(self) -> ModelInferrer:
-        """The recipe's inferrer, fitted and calibrated on people of the training side with `infer.items` items each:
-        more than the `inference.items` that it is judged with, so calibration has to carry over."""
+        """The recipe's inferrer, fitted and calibrated on users of the training side with `infer.items` items each.
+
+        That is more than the `inference.items` items of the evaluation, so the calibration has to carry over.
+        """
         config = self.run.recipe.infer or InferConfig()
         return _modelled(fitted(self.run, self.inferrer, config.population, config.items))
 
     def fit(self, kind: PopulationKind, given: Member | None = None, **settings: Any) -> Inferrer:
-        """An inferrer (default: the recipe's, with some settings changed), fitted on a world of another
-        kind."""
+        """An inferrer that is fitted on another kind of population; the default is the recipe's, with `settings`."""
         member = {**(given or self.inferrer), **settings}
         key = (kind, repr(sorted(member.items())))
         if key not in self._fitted:
@@ -90,41 +91,44 @@ class Study:
         return self._fitted[key]
 
     def fit_posterior(self, kind: PopulationKind, **settings: Any) -> ModelInferrer:
-        """`fit` of the recipe's inferrer."""
+        """`fit` of the recipe's inferrer, which has to learn error rates."""
         return _modelled(self.fit(kind, **settings))
 
     def _population(self, kind: PopulationKind) -> list[Persona]:
         if kind not in self._populations:
-            world, config = self.elsewhere(kind).world, self.run.recipe.infer or InferConfig()
-            self._populations[kind] = population(self.run, config.population, config.items, world)
+            simulator, config = self.other_population(kind).simulator, self.run.recipe.infer or InferConfig()
+            self._populations[kind] = population(self.run, config.population, config.items, simulator)
         return self._populations[kind]
 
-    def elsewhere(self, kind: PopulationKind) -> "OtherUserRewards":
-        """A world of another kind with the same noise, its first test people and their choices."""
-        if kind not in self._worlds:
-            world = Simulator(self.world.config.model_copy(update={"kind": kind}), self.space)
-            people = world.users("test")[: self.config.asked_users]
-            ids = {person.id for person in people}
-            choices = [choice for choice in world.choices(self.config.choices) if choice.user.id in ids]
-            self._worlds[kind] = OtherUserRewards(world, people, choices, [choice.user.id for choice in choices])
-        return self._worlds[kind]
+    def other_population(self, kind: PopulationKind) -> "OtherPopulation":
+        """A simulator of another kind of population with the same noise, its first test users and their choices."""
+        if kind not in self._others:
+            simulator = Simulator(self.simulator.config.model_copy(update={"kind": kind}), self.space)
+            users = simulator.users("test")[: self.config.asked_users]
+            ids = {user.id for user in users}
+            choices = [choice for choice in simulator.choices(self.config.choices) if choice.user.id in ids]
+            self._others[kind] = OtherPopulation(simulator, users, choices, [choice.user.id for choice in choices])
+        return self._others[kind]
 
     def personas(self, items: int) -> list[Persona]:
-        """The cases' people with their first `items` items and without known directions."""
+        """The evidence of each case, cut to its first `items` items and without known directions."""
         return [without_golden(truncate_history(case, items)).example.persona for case in self.cases]
 
-    def told(self, inferrer: Inferrer, items: int) -> list[Posterior]:
-        """What an inferrer makes of `items` items of each case's person, for the case's prompt."""
+    def inferred(self, inferrer: Inferrer, items: int) -> list[Posterior]:
+        """What an inferrer reads in the first `items` items of each case, for the case's prompt."""
         key = (f"{inferrer.name} {inferrer.config}", items)
-        if key not in self._told:
-            people = self.personas(items)
-            prompts = [case.example.prompt for case in self.cases]
-            each = (inferrer.infer(person, prompt) for person, prompt in zip(people, prompts, strict=True))
-            self._told[key] = list(each) if inferrer.by_prompt else inferrer.infer_many(people)
-        return self._told[key]
+        if key not in self._inferred:
+            personas = self.personas(items)
+            if inferrer.by_prompt:
+                prompts = [case.example.prompt for case in self.cases]
+                each = [inferrer.infer(persona, prompt) for persona, prompt in zip(personas, prompts, strict=True)]
+            else:
+                each = inferrer.infer_many(personas)
+            self._inferred[key] = each
+        return self._inferred[key]
 
     def ordered(self, directions: Sequence[Directions] | Ints) -> npt.NDArray[np.float64]:
-        """Per case 1, 0.5 or 0: does the sum of direction x level order the pair as the person did?"""
+        """Per case 1, 0.5 (a tie) or 0: whether the sum of direction x level orders the pair as the user did."""
         scores = (np.asarray(directions, np.int64) * self.differences).sum(1)
         return accuracy(scores, np.zeros(len(scores)))
 
@@ -147,10 +151,6 @@ def cell(figure: Figure | None) -> list[float] | None:
 def dot(figure: Figure, **about: Any) -> StudyResults:
     """A row of a dot chart."""
     return {**about, "value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
-
-
-def _texts(case: Any) -> tuple[str, str]:
-    return case.example.chosen, case.example.rejected
 
 
 def _modelled(inferrer: Inferrer) -> ModelInferrer:

@@ -13,7 +13,7 @@ import uvicorn
 from pydantic import JsonValue
 
 from persona_rm.errors import RecipeError
-from persona_rm.serving.http.routes import HostRoute, make_app
+from persona_rm.serving.http.application import HostRoute, make_app
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import TOKEN, Settings
 

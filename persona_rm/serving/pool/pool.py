@@ -2,7 +2,7 @@
 
 The actors are named and detached, and Ray restarts them. They are created before the host starts: the host reserves
 its GPUs in placement groups, and if those take everything, an actor that is created later waits for ever. The order is
-therefore cluster, pool, host (`hosts.openrlhf.launch.run_ppo`). The actors outlive the job that created them, and
+therefore cluster, pool, host. The actors outlive the job that created them, and
 `Pool.stop` ends them.
 """
 

@@ -12,7 +12,7 @@ from persona_rm.sources import SOURCES
 
 ENGINE = {
     "model": str(files("persona_rm") / "assets" / "simulator_lm"), "dtype": "float32", "max_model_len": 4096,
-    "gpu_memory_utilization": 0.15, "extra": {"enforce_eager": True},
+    "gpu_memory_utilization": 0.15, "enforce_eager": True,
 }  # fmt: skip
 
 

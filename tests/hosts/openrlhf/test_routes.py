@@ -2,8 +2,8 @@ import pytest
 
 from persona_rm.hosts.openrlhf.routes import GET_REWARD, RewardsOut, rewards_out
 from persona_rm.maths import sigmoid
+from persona_rm.serving.http.application import make_app
 from persona_rm.serving.http.http_errors import RequestError
-from persona_rm.serving.http.routes import make_app
 from persona_rm.types import RewardResult, RewardTrace
 from tests.serving.http.http_service_samples import HOST, Api
 

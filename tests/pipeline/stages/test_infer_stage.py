@@ -14,7 +14,7 @@ from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.pipeline.members import simulator_of
 from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.infer import backends_of, fitted, population
-from persona_rm.pipeline.stages.ppo import _judging_bundle, bundle_of, run_one, users_of
+from persona_rm.pipeline.stages.ppo import _judging_bundle, bundle_inputs, bundle_of, run_one, users_of
 from persona_rm.profiles import open_store
 from persona_rm.recipe import PpoConfig
 from persona_rm.simulator.simulator import Simulator
@@ -207,7 +207,7 @@ def test_a_reward_that_learns_is_fitted_on_the_training_side_and_goes_into_the_b
     config = PpoConfig(reward="bradley_terry", inferrer={"name": "vote"}, users=3, prompts=3)
     users, _ = users_of(run, config)
     bundle = load_bundle(bundle_of(run, config, tmp_path / "ppo", users))
-    assert bundle.file.method_dir == "method"
+    assert bundle.file.method_dir == str(tmp_path / "ppo" / "bundle" / "method")
     assert bundle.method.weights is not None
     learner = bundle.method
     good, bad = learner.score([learner.prior()] * 2, [RewardRequest(None, "p0", text) for text in ("good", "bad")])
@@ -232,6 +232,24 @@ def test_postprocess_groups_and_the_models_beside_the_method_reach_the_bundle(tm
     file = read_file(bundle_of(run, config, tmp_path / "ppo", users_of(run, config)[0]))
     assert (file.postprocess, file.groups) == (config.postprocess, config.groups)
     assert file.safety.method_dir == str(Path("learned").resolve()), "of where the recipe is run"
+
+
+@pytest.mark.parametrize(
+    ("reward", "asked", "written"),
+    [
+        ("contrast", None, "method"),
+        ("pba_linear", None, "pba"),
+        ("contrast", "plain", "plain"),
+        ("pba_linear", "ica", "ica"),
+    ],
+)
+def test_the_policys_prompt_is_the_rewards_own_or_as_the_recipe_says(tmp_path, reward, asked, written):
+    config = PpoConfig(reward=reward, policy_prompt=asked, inferrer="vote", users=3, prompts=3)
+    run = run_of(tmp_path, ppo={"a": config.model_dump()})
+    folder = bundle_of(run, config, tmp_path / "ppo", users_of(run, config)[0])
+    assert read_file(folder).policy_prompt == written
+    other = run_of(tmp_path, ppo={"a": config.model_copy(update={"policy_prompt": "pba"}).model_dump()})
+    assert bundle_inputs(other.recipe, "a") != bundle_inputs(run.recipe, "a"), "the stage runs again"
 
 
 def test_groups_need_the_agent(tmp_path):

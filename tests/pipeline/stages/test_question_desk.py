@@ -26,7 +26,8 @@ def test_a_bundle_carries_the_fitted_inferrer(run):
     config = PpoConfig(reward="pba_linear", users=4, prompts=4, annotator={"name": "simulator"})
     users, _ = users_of(run, config)
     bundle = load_bundle(bundle_of(run, config, run.folder / "ppo", users))
-    assert bundle.file.inferrer_dir == "inferrer"
+    assert bundle.file.inferrer_dir == str(run.folder / "ppo" / "bundle" / "inferrer")
+    assert "inferrer_dir: inferrer\n" in (run.folder / "ppo" / "bundle" / "bundle.yaml").read_text()
     assert any(any(bundle.directions(user.persona.user_id)) for user in users)
 
 

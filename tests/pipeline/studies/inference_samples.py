@@ -22,7 +22,7 @@ SOURCE = {"name": "simulator", "users": 40, "test_users": 14, "posts": 60, "over
 POSTERIOR = {"name": "posterior", "classes": [1, 2]}
 SMALL = {
     "items": 4, "history": (0, 4), "per_user": 2, "choices": 3, "asked_users": 8, "questions": 4, "bank": 60,
-    "resamples": 60, "asked": ("low_rank", "independent"),
+    "resamples": 60, "populations": ("low_rank", "independent"),
 }  # fmt: skip
 
 FEW = {"infer": {"inferrer": POSTERIOR, "population": 10, "items": 4}, "inference": {**SMALL, "asked_users": 3}}
@@ -42,12 +42,12 @@ def study_of(run):
 
 def build(run, space):
     """Annotated pairs of the training side, as construction would leave them."""
-    world = Simulator(SimulatorConfig(**{key: value for key, value in SOURCE.items() if key != "name"}), space)
-    examples, people = [], world.users("train")
-    for i, post in enumerate(world.posts("train")[:40]):
-        one, two = (world.reply(people[(i + k) % len(people)], post, "train") for k in (0, 1))
+    simulator = Simulator(SimulatorConfig(**{key: value for key, value in SOURCE.items() if key != "name"}), space)
+    examples, users = [], simulator.users("train")
+    for i, post in enumerate(simulator.posts("train")[:40]):
+        one, two = (simulator.reply(users[(i + k) % len(users)], post, "train") for k in (0, 1))
         between = tuple((a > b) - (a < b) for a, b in zip(one.levels, two.levels, strict=True))
-        examples.append(Example(f"e{i}", post.text, one.text, two.text, between, Persona(people[i].id), group=post.id))
+        examples.append(Example(f"e{i}", post.text, one.text, two.text, between, Persona(users[i].id), group=post.id))
     data = run.recipe.build_folder / "data"
     data.mkdir(parents=True)
     write_examples(data / "train-00000.parquet", examples, space)
@@ -95,7 +95,7 @@ class Truth:
 
 def hand_toys(monkeypatch, small):
     """In the place of the text encoder and the trained policy: toys that load nothing."""
-    backends = Backends(encoder=Meanings(), reader=Truth(small.world.language))
+    backends = Backends(encoder=Meanings(), reader=Truth(small.simulator.language))
     for module in (study, ALIGNMENT):
         monkeypatch.setattr(module, "backends_of", lambda recipe: backends)
     linear = METHODS.load("pba_linear")

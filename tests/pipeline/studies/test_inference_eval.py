@@ -1,4 +1,4 @@
-"""The evaluation of inferred directions: each part on a tiny world, and the recipe made tiny, end to end."""
+"""The evaluation of inferred directions: each part on a tiny simulator, and the recipe made tiny, end to end."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from persona_rm.benchmarks.evaluation import read_figures, write_figures
-from persona_rm.benchmarks.metrics import Figure
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.calibration import expected_calibration_error
 from persona_rm.pipeline.job import run_recipe
@@ -28,20 +28,20 @@ def small(tmp_path_factory, space):
 
 def test_what_is_told_is_asked_for_once_by_number_of_items(small):
     silent = Told(small.space, small.space.neutral)
-    first, prompts = small.told(silent, 4), [case.example.prompt for case in small.cases]
-    assert small.told(silent, 4) is first
+    first, prompts = small.inferred(silent, 4), [case.example.prompt for case in small.cases]
+    assert small.inferred(silent, 4) is first
     assert [asked[:3] for asked in silent.asked] == [(unit, 4, "") for unit in small.units]
     assert {asked[3] for asked in silent.asked} == {None}, "nobody sees golden directions"
-    assert {one.n_items for one in small.told(silent, 2)} == {2}
+    assert {one.n_items for one in small.inferred(silent, 2)} == {2}
     assert len(silent.asked) == 2 * len(prompts)
     by_prompt = Told(small.space, small.space.neutral, by_prompt=True)
     by_prompt.name = "told by prompt"
-    small.told(by_prompt, 4)
+    small.inferred(by_prompt, 4)
     assert [asked[2] for asked in by_prompt.asked] == prompts
 
 
 def test_the_cases_are_held_out_people_and_posts(small):
-    train = {post.text for post in small.world.posts("train")}
+    train = {post.text for post in small.simulator.posts("train")}
     assert len(small.cases) == 28
     for case in small.cases:
         assert case.unit.startswith("test")
@@ -66,7 +66,7 @@ def test_controls_of_ordering_pairs(small):
 
 def test_the_table_is_what_was_counted(small):
     found = accuracy.table(small)
-    said = np.array([one.directions for one in small.told(small.posterior, SMALL["items"])])
+    said = np.array([one.directions for one in small.inferred(small.posterior, SMALL["items"])])
     up, golden_up = said == 1, small.golden == 1
     figures = small.sheet.figures
     assert figures["posterior_positive_precision"].value == pytest.approx((up & golden_up).sum() / up.sum())
@@ -83,7 +83,7 @@ def test_the_table_is_what_was_counted(small):
 
 def test_who_is_never_named_positive_has_no_precision(small, monkeypatch):
     monkeypatch.setitem(small.__dict__, "vote", Told(small.space, small.space.neutral))
-    monkeypatch.setattr(small, "_told", {})
+    monkeypatch.setattr(small, "_inferred", {})
     rows = {(row["inferrer"], row["class"]): row for row in accuracy.table(small)["table"]}
     assert rows["told", "positive"]["precision"] is None
     assert rows["told", "positive"]["recall"][0] == 0
@@ -97,7 +97,7 @@ def test_calibration_is_measured_before_and_after_and_left_as_it_was(small):
     rows = {row["inferrer"]: row for row in accuracy.calibration(small)["calibration"]}
     assert list(rows) == ["vote", "posterior, before", "posterior, after"]
     assert small.posterior.calibration is fitted
-    p = np.array([one.probabilities for one in small.told(small.posterior, SMALL["items"])])
+    p = np.array([one.probabilities for one in small.inferred(small.posterior, SMALL["items"])])
     assert rows["posterior, after"]["ece"] == pytest.approx(expected_calibration_error(p, small.golden))
     assert fitted.temperature != 1
     assert rows["posterior, before"]["ece"] != rows["posterior, after"]["ece"]
@@ -120,7 +120,7 @@ def test_dimensions_are_those_that_somebody_holds(small):
 
 def test_error_rates_are_compared_where_the_world_is_silent(small):
     rows = accuracy.error_rates(small)["errors"]
-    assert len(rows) == len(small.space) - len(small.world.language.active)
+    assert len(rows) == len(small.space) - len(small.simulator.language.active)
     true, estimated = (np.array([row[key] for row in rows]) for key in ("true", "estimated"))
     assert true.min() >= 0.02 - 1e-9
     assert np.corrcoef(true, estimated)[0, 1] > 0.8
@@ -143,7 +143,7 @@ def test_alignment_with_a_policy_that_is_the_truth(small, monkeypatch, tmp_path)
     right = {
         "golden": small.ordered(small.golden).mean(), "no_persona": 0.5,
         **{
-            inferrer.name: small.ordered([one.directions for one in small.told(inferrer, 4)]).mean()
+            inferrer.name: small.ordered([one.directions for one in small.inferred(inferrer, 4)]).mean()
             for inferrer in (small.vote, small.posterior)
         },
     }  # fmt: skip
@@ -165,8 +165,8 @@ def test_where_golden_is_no_better_than_vote_there_is_no_gap_and_the_other_figur
     hand_toys(monkeypatch, small)
     monkeypatch.setitem(small.run.recipe.dpo, "pba", SimpleNamespace(method={"name": "pba"}))
     golden = [Told(small.space, tuple(row)) for row in small.golden.tolist()]
-    told = [one.infer(person) for one, person in zip(golden, small.personas(4), strict=True)]
-    monkeypatch.setitem(small._told, (f"vote {small.vote.config}", small.config.items), told)
+    told = [one.infer(user) for one, user in zip(golden, small.personas(4), strict=True)]
+    monkeypatch.setitem(small._inferred, (f"vote {small.vote.config}", small.config.items), told)
     monkeypatch.setattr(small.sheet, "figures", {})
     found = alignment(small, tmp_path)
     assert "gap" not in found

@@ -12,7 +12,7 @@ import httpx
 
 from persona_rm.errors import ScoreError
 from persona_rm.hosts.openrlhf.routes import GET_REWARD
-from persona_rm.serving.http.routes import make_app
+from persona_rm.serving.http.application import make_app
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
 from persona_rm.types import RewardResult, RewardStep, RewardTrace

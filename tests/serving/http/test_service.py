@@ -126,7 +126,7 @@ def api(tmp_path, space):
 
 def rebuilt(api):
     from persona_rm.hosts.openrlhf.routes import GET_REWARD
-    from persona_rm.serving.http.routes import make_app
+    from persona_rm.serving.http.application import make_app
 
     api.app = make_app(api.service, api.settings, [GET_REWARD])
     return api

@@ -17,7 +17,7 @@ from persona_rm.errors import HostError
 from persona_rm.serving.pool.named_actor import named
 from persona_rm.serving.pool.pool import Policy, pool_names, running, start_inference, start_pool
 from persona_rm.serving.pool.resources import cluster_nodes, reserved
-from persona_rm.types import Persona
+from persona_rm.types import Persona, RewardRequest
 from tests.serving.pool.pool_samples import THREADS, ask_all, client, pid, slow, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
@@ -92,7 +92,7 @@ def test_a_pool_that_grows_and_shrinks_goes_on_serving(bundle, asked):
         counts = [info["counts"].get("scored", 0) for info in pool.info()]
         assert min(counts) > 0, "the new one serves too"
         while pool_names("grows") != ["reward-0"]:
-            assert one.reward(*rows[rounds % 64]).reward == expected[rounds % 64]
+            assert one.reward(RewardRequest(*rows[rounds % 64])).reward == expected[rounds % 64]
             rounds += 1
             assert rounds < 200, "it did not shrink"
             time.sleep(0.5)

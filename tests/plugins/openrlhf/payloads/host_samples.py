@@ -26,7 +26,7 @@ from persona_rm.hosts.common import where
 from persona_rm.hosts.openrlhf.routes import GET_REWARD
 from persona_rm.serving import client
 from persona_rm.serving.actor.reward_actor import RewardActor
-from persona_rm.serving.http.routes import make_app
+from persona_rm.serving.http.application import make_app
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
 from persona_rm.types import Persona

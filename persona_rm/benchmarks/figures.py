@@ -1,4 +1,4 @@
-"""Figures and their intervals, in plain numpy. Everything here is a function of arrays; nothing scores anything."""
+"""Figures and their intervals, in plain numpy: pure functions of arrays."""
 
 import math
 from collections.abc import Sequence
@@ -26,24 +26,24 @@ class Figure:
     failed: int = 0
 
     def to_dict(self) -> dict[str, str | float | int]:
-        """`{"name", "value", "low", "high", "n"}`, and `"failed"` where there were failures."""
+        """`{"name", "value", "low", "high", "n"}`, and `"failed"` if there were failures."""
         return {key: value for key, value in asdict(self).items() if key != "failed" or value}
 
     @classmethod
     def from_dict(cls, row: dict[str, object]) -> "Figure":
-        """The inverse of `to_dict`. Raises `DataError` naming the key that is missing or not a number."""
+        """The inverse of `to_dict`. Raises `DataError` naming the key that is missing or has another type."""
         for key, kind in (("name", str), ("value", float), ("low", float), ("high", float), ("n", int)):
-            found = row.get(key)
-            number = kind is float and isinstance(found, float | int) and math.isfinite(found)
-            if not number and (kind is float or not isinstance(found, kind)):
-                raise DataError(f"a figure needs a {kind.__name__} here, found {found!r}", key=key)
+            value = row.get(key)
+            number = kind is float and isinstance(value, float | int) and math.isfinite(value)
+            if not number and (kind is float or not isinstance(value, kind)):
+                raise DataError(f"a figure needs a {kind.__name__} here, found {value!r}", key=key)
         return cls(**{key: row[key] for key in cls.__slots__ if key in row})  # type: ignore[arg-type]
 
 
 def accuracy(chosen: npt.ArrayLike, rejected: npt.ArrayLike) -> Floats:
-    """Per case: 1 where r(chosen) > r(rejected), 0 where less, 0.5 on a tie (a constant scorer is at chance).
+    """Per case: 1 if r(chosen) > r(rejected), 0 if it is less, 0.5 on a tie (a constant scorer is at chance).
 
-    Raises `DataError` where a reward is not finite: a failed score is never counted as right or wrong.
+    Raises `DataError` if a reward is not finite: a failed score is never counted as right or wrong.
     """
     a, b = np.asarray(chosen, np.float64), np.asarray(rejected, np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -52,7 +52,7 @@ def accuracy(chosen: npt.ArrayLike, rejected: npt.ArrayLike) -> Floats:
 
 
 def flips(margins: npt.ArrayLike, reversed_margins: npt.ArrayLike) -> Floats:
-    """Flip success (paper, section 6.5 and Table 5), per case: 1 where the predicted order of the two answers turns.
+    """Flip success (paper, section 6.5 and Table 5), per case: 1 if the predicted order of the two responses turns.
 
     A margin is r(y_w) - r(y_l) with y_w, y_l of the ORIGINAL pair; the second array has it under the reversed persona.
     The order turns when the margins have strictly opposite signs ("from y_w > y_l to y_w < y_l, or vice versa"); a tie
@@ -80,7 +80,7 @@ def bootstrap_ratio(
     """(value, low, high) of sum(numerators) / sum(denominators): percentile 95 % interval, whole units drawn.
 
     Cases of one user share that user's state, so users are drawn, not cases (a cluster bootstrap). Resamples whose
-    denominator is 0 have no value and are left out. Raises `DataError` below two units or where the total is 0.
+    denominator is 0 have no value and are left out. Raises `DataError` below two units or if the total is 0.
     """
     index, k = unit_index(units)
     if k < 2:
@@ -89,6 +89,7 @@ def bootstrap_ratio(
     bottom = np.bincount(index, np.asarray(denominators, np.float64), minlength=k)
     if bottom.sum() <= 0:
         raise DataError("nothing to divide by: no case counts towards this figure")
+    # Sums by unit first: then a resample is one row of weights, and a chunk of resamples one matrix product.
     rng, step, draws = np.random.default_rng(seed), max(1, CHUNK // k), []
     for start in range(0, resamples, step):
         weights = draw_weights(k, min(step, resamples - start), rng)
@@ -115,7 +116,7 @@ def direction_figures(
     seed: int = 0,
     resamples: int = 2000,
 ) -> tuple[list[Figure], list[str]]:
-    """Precision and recall per direction, pooled over people and dimensions (paper, Table 12), and what is undefined.
+    """Precision and recall per direction, pooled over users and dimensions (paper, Table 12), and what is undefined.
 
     precision(c) = |inferred = c and golden = c| / |inferred = c|; recall(c) divides by |golden = c|. A figure whose
     divisor is 0 (nothing was inferred positive, say) has no value: its name is in the second list. `n` is the divisor.

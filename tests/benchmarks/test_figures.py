@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from persona_rm.benchmarks.metrics import (
+from persona_rm.benchmarks.figures import (
     Figure,
     accuracy,
     bootstrap_ratio,
@@ -72,7 +72,7 @@ def test_same_seed_same_interval_and_chunks_do_not_matter(monkeypatch):
     values, units = np.arange(50.0), [str(i // 2) for i in range(50)]
     whole = bootstrap_ratio(values, np.ones(50), units, seed=5)
     assert bootstrap_ratio(values, np.ones(50), units, seed=5) == whole
-    monkeypatch.setattr("persona_rm.benchmarks.metrics.CHUNK", 25 * 100)
+    monkeypatch.setattr("persona_rm.benchmarks.figures.CHUNK", 25 * 100)
     assert bootstrap_ratio(values, np.ones(50), units, seed=5) == whole
 
 

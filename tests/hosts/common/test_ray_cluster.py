@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from persona_rm.hosts.common import cluster
+from persona_rm.hosts.common import ray_cluster as cluster
 
 
 def test_only_processes_with_the_clusters_tag_are_ended():
