@@ -1,22 +1,24 @@
-"""What can go wrong, in a handful of classes. A message says what was asked, what was found and what to do."""
+"""The errors of this library. A message says what was asked for, what was there instead, and what to do."""
 
 from typing import Literal
 
 ErrorKind = Literal["failed", "too_long", "no_token", "not_finite", "late", "group", "busy", "down"]
-"""Why there is no reward, for programs; the message is for people. `late`, `group` (its other samples did not come in
-time), `busy` (no room) and `down` (no actor answers, or it is closing) say nothing about the request."""
+"""Why there is no reward, as programs read it; the message of the error is for readers.
+
+Four kinds say nothing about the request: `late` (the deadline passed), `group` (the other samples of its group did not
+arrive in time), `busy` (there is no room in the queue) and `down` (no actor answers, or it is closing)."""
 
 
 class PersonaRMError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """The base class of every error that this library raises on purpose."""
 
 
 class RecipeError(PersonaRMError):
-    """A recipe, or an override of one, does not say what the schema allows."""
+    """A recipe, or an override of one of its keys, does not follow the schema."""
 
 
 class DataError(PersonaRMError):
-    """A file or row is not what its format promises. The message names file, row and key."""
+    """A file or a row does not follow its format. The message names the file, the row and the key."""
 
     def __init__(self, problem: str, *, file: object = None, row: int | None = None, key: str | None = None) -> None:
         where = [str(part) for part in (file, row and f"row {row}", key and f"key {key!r}") if part]
@@ -37,12 +39,12 @@ class UnknownName(MemberError):
 
 
 class MissingExtra(PersonaRMError):
-    """An optional package is not installed. The message carries the pip command."""
+    """An optional package is not installed. The message holds the pip command that installs it."""
 
 
 class ScoreError(PersonaRMError):
-    """A reward could not be computed. `rows` are the positions of the requests that failed: none of them got a
-    number. `kind` travels with it, also between processes."""
+    """A reward could not be computed. `rows` are the positions of the failed requests in the batch; none of them has a
+    reward. `kind` is kept when the error is sent between processes."""
 
     kind: ErrorKind = "failed"
 
@@ -51,18 +53,18 @@ class ScoreError(PersonaRMError):
         self.problem, self.rows, self.kind = problem, rows, kind or self.kind
 
     def at(self, *rows: int) -> "ScoreError":
-        """The same error with other positions, for a caller that counts its requests differently."""
+        """The same error with other positions, for a caller whose batch numbers the requests differently."""
         return ScoreError(self.problem, rows, self.kind)
 
 
 class Late(ScoreError):
-    """No result within the deadline. Nothing was decided about the request: it may be asked again."""
+    """There is no result within the deadline. This says nothing about the request, so a retry may succeed."""
 
     kind = "late"
 
 
 class Full(ScoreError):
-    """There is no room, and the caller does not wait for it: it may ask another actor."""
+    """The queue is full, and the call does not wait for room. Another actor may have room."""
 
     kind = "busy"
 

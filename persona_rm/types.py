@@ -37,7 +37,7 @@ class Comment:
     score: int | None = None
     created: str | None = None
     levels: Levels | None = None
-    """Intensities, if the source knows them (the simulator does); None on real data."""
+    """Intensities, if the source knows them, as the simulator does; None on real data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A row that did not go on, and why. `what`: post, response, pair or example. Reasons are few and are counted."""
+    """A row that was dropped, and why. `what`: post, response, pair or example. Reasons are few and are counted."""
 
     what: str
     id: str
@@ -73,7 +73,7 @@ class Ugc:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Pair-wise comparative feedback: what a user preferred to what (AlignX P_PAIR)."""
+    """Pair-wise comparative feedback: the response that a user chose, and the rejected one (AlignX P_PAIR)."""
 
     prompt: str
     chosen: str
@@ -84,7 +84,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Persona:
-    """The evidence about one user. `directions`, if known or inferred, is their preference direction."""
+    """The evidence about one user. `directions` are the user's preference directions, if known or inferred."""
 
     user_id: str
     ugc: tuple[Ugc, ...] = ()
@@ -99,11 +99,11 @@ class Persona:
 
     @property
     def n_items(self) -> int:
-        """How many behavioural items there are."""
+        """The number of behavioural items."""
         return len(self.ugc) + len(self.pairs)
 
     def first(self, n_ugc: int, n_pairs: int) -> "Persona":
-        """The same user with the first `n_ugc` and `n_pairs` items only."""
+        """The same user with only the first `n_ugc` and `n_pairs` items as evidence."""
         return replace(self, ugc=self.ugc[:n_ugc], pairs=self.pairs[:n_pairs])
 
     def with_directions(self, directions: Directions | None) -> "Persona":
@@ -113,8 +113,7 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One user preferred `chosen` over `rejected` under `prompt`. `group` is the post, for splits without
-    leakage."""
+    """One user preferred `chosen` to `rejected` under `prompt`. `group` is the post, for splits without leakage."""
 
     user_id: str
     prompt: str
@@ -132,15 +131,15 @@ class Example:
     chosen: str
     rejected: str
     directions: Directions
-    """Of the pair; empty if the file gives none (P-SOUPS)."""
+    """The directions of the pair; empty if the file gives none (P-SOUPS)."""
     persona: Persona
     source: str = ""
     group: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Columns of the file that this library has no field for; kept so that writing gives them back."""
+    """Columns of the file for which this library has no field; they are kept and written back."""
 
     def comparison(self) -> Comparison:
-        """The example as a preference of its user."""
+        """The example as a comparison by its user."""
         return Comparison(self.persona.user_id, self.prompt, self.chosen, self.rejected, self.group or self.id)
 
 
@@ -220,7 +219,7 @@ class RewardStep:
 
 @dataclass(frozen=True, slots=True)
 class RewardTrace:
-    """How a reward came about: enough to say why this user got this number.
+    """How a reward came about, in enough detail to explain why this user got this reward.
 
     `raw` is the method's reward and `parts` are its summands by dimension or feature (empty if the method cannot
     split it). Each step of `steps` starts from the value after the step before it; the first one starts from `raw`
@@ -246,8 +245,8 @@ class RewardTrace:
     std: float | None = None
     """The method's standard deviation of `raw`, on the same scale, if it gives one."""
     inputs: Mapping[str, float] = field(default_factory=dict)
-    """What post-processing read beside `raw` and `std`: n_items (items of evidence behind the user state), and if
-    an option needs them prior (the method's reward of the response for an unknown user), universal, safety and
+    """What post-processing read beside `raw` and `std`: n_items (items of evidence behind the user state) and, if an
+    option needs them, prior (the method's reward of the response for an unknown user), universal, safety and
     length."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Finite numbers for the host's logs; the same keys for every sample of a bundle. They are not in `to_row`."""
@@ -292,7 +291,7 @@ class RewardTrace:
 
 @dataclass(frozen=True, slots=True)
 class RewardResult:
-    """The reward of one `RewardRequest` and how it came about. A failure raises `ScoreError` instead."""
+    """The reward of one `RewardRequest`, with its trace. A failure raises `ScoreError` instead."""
 
     reward: float
     trace: RewardTrace

@@ -1,12 +1,12 @@
-"""A reward bundle: one folder with all that a training job needs to give each user their own reward.
+"""A reward bundle: one folder with everything that a training job needs to give each user their own reward.
 
     bundle.yaml    space, method (name and config), models, prompts, inferrer, annotator, profiles: see `BundleFile`
     users.jsonl    one user per line: user_id, ugc, pairs, demo, directions (or null), group
-    method/        what a method learned (`Method.save`), if it learns
-    inferrer/      what the inferrer learned (`Inferrer.save`), if it learns
+    method/        the fitted parameters of the method (`Method.save`), if it is fitted
+    inferrer/      the fitted parameters of the inferrer (`Inferrer.save`), if it is fitted
 
 Paths inside bundle.yaml are absolute or relative to the folder. A reward actor loads the bundle for states and
-rewards; the inference actor loads it for what users prefer.
+rewards; the inference actor loads it to infer what users prefer.
 """
 
 from persona_rm.bundle.bundle import UNKNOWN, Bundle

@@ -32,10 +32,10 @@ UNKNOWN = "unknown"
 
 
 class Bundle:
-    """A loaded bundle. Models and states are loaded when they are first needed. One thread at a time.
+    """A loaded bundle. Models and states are loaded when they are first needed. It is not thread-safe.
 
-    A user has two states: the *inferred* one says what the user prefers (`UserStates`), and the method's own one is
-    adapted from it. Both carry the same version, evidence and status.
+    A user has two states: the *inferred* state says what the user prefers (`UserStates`), and the method's own state
+    is adapted from it. Both have the same version, evidence and status.
     """
 
     def __init__(self, folder: Path, file: BundleFile, users: Mapping[str, User]) -> None:
@@ -92,8 +92,8 @@ class Bundle:
             return new
         learned: Inferrer = cls.load(self.path(self.file.inferrer_dir), self.space, self._backends)
         for key in self.file.inferrer.keys() - {"name"}:
-            if (asked := getattr(config, key)) != (found := getattr(learned.config, key)):
-                problem = f"{key} is {asked!r} here, and {found!r} in {self.file.inferrer_dir}: fit it again"
+            if (given := getattr(config, key)) != (fitted := getattr(learned.config, key)):
+                problem = f"{key} is {given!r} here, and {fitted!r} in {self.file.inferrer_dir}: fit it again"
                 raise DataError(problem, file=path, key="inferrer")
         return learned
 
@@ -130,19 +130,19 @@ class Bundle:
         return [self.space.ids[i] for i, _ in counts.most_common(16)]
 
     def close(self) -> None:
-        """Close what was opened so far: engines with their processes, and the store. Nothing is opened for it."""
+        """Close what was opened so far: engines with their processes, and the store. What was not opened stays so."""
         backends: Backends = vars(self).get("_backends", Backends())
         held = (backends.encoder, backends.logprob, backends.reader, backends.generator, vars(self).get("store"))
-        for one in held:
-            if (close := getattr(one, "close", None)) is not None:
+        for resource in held:
+            if (close := getattr(resource, "close", None)) is not None:
                 close()
 
     def path(self, text: str) -> Path:
-        """A path of bundle.yaml."""
+        """A path in bundle.yaml, which may be relative to the folder."""
         return self.folder / Path(text).expanduser()
 
     def inferred(self, user_id: str | None, prompt: str = "") -> UserState:
-        """What the user, who is about to ask `prompt`, prefers: directions and probabilities."""
+        """What the user prefers at this prompt: the state with directions and probabilities."""
         return self.user_states.find([(user_id, prompt)])[0]
 
     def state(self, user_id: str | None, prompt: str = "") -> UserState:
@@ -227,12 +227,12 @@ class Bundle:
         return results
 
     def levels(self, prompt: str, response: str) -> Levels | None:
-        """What the bundle's annotator reads in a response; None without an annotator."""
+        """The levels that the bundle's annotator reads in a response; None without an annotator."""
         reader = self._backends.reader
         return reader.levels([prompt], [response])[0] if reader is not None else None
 
     def engine_counters(self) -> dict[str, int]:
-        """What the log-prob engine did so far, by `ENGINE`; all 0 without one, and until it is opened."""
+        """The counters of the log-prob engine, by the names of `ENGINE`; all 0 without one, and until it is opened."""
         counters = getattr(vars(self).get("_backends", Backends()).logprob, "counters", None)
         return engine_figures({} if counters is None else asdict(counters))
 
@@ -249,7 +249,7 @@ class Bundle:
             raise ScoreError(str(error)) from error
 
     def _state(self, inferred: UserState, prompt: str) -> UserState:
-        """The method's state, adapted again when the directions changed; a prior is not kept."""
+        """The method's state, which is adapted again if the directions changed. A prior is not cached."""
         key = self.user_states.key(inferred.user_id, prompt)
         if not inferred.known:
             self._states_kept.pop(key, None)

@@ -1,4 +1,4 @@
-"""bundle.yaml: what a bundle consists of, and its members by name."""
+"""bundle.yaml: the parts of a bundle, and its zoo members by name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +24,8 @@ OPTIONS: Mapping[str, type[TransformersOptions | VllmOptions]] = {
 FILE_STORES = ("arrow", "sqlite")
 """Profile stores whose URL holds the path of a file."""
 PolicyPrompt = Literal["method", "pba", "ica", "plain"]
-"""How the policy's prompt shows the user: as the reward method renders it, the directions in words, the items, not at
-all."""
+"""How the user appears in the policy's prompt: `method`: as the reward method renders the prompt; `pba`: by the
+directions in words; `ica`: by the items; `plain`: not at all."""
 
 
 class RewardModelSpec(Config):
@@ -33,13 +33,13 @@ class RewardModelSpec(Config):
 
     method: Member
     method_dir: PathText | None = None
-    """The folder of what it learned (`Method.save`)."""
+    """The folder of its fitted parameters (`Method.save`)."""
 
 
 class BundleFile(Config):
     """bundle.yaml. `policy` and `reference` are model folders for methods that score by log-probability.
 
-    Every path is relative to the folder of the bundle, so that the folder can be moved with all that lies in it.
+    Every path is relative to the folder of the bundle, so that the folder can be moved with everything in it.
     """
 
     method: Member
@@ -48,40 +48,40 @@ class BundleFile(Config):
     policy: PathText | None = None
     reference: PathText | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
-    """What computes log-probabilities under `policy` and `reference`."""
+    """The engine that computes log-probabilities under `policy` and `reference`."""
     engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
     """The options of that engine."""
     prompts: NameOrPath = "released"
     inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
-    """Infers the directions of users who have none. None for a method that reads the items themselves (ICA)."""
+    """Infers directions for users without any in the users file; None if the method reads the items itself (ICA)."""
     inferrer_dir: PathText | None = None
-    """The folder of what the inferrer learned (`Inferrer.save`), with its config. None: an inferrer before any fit."""
+    """The folder of its fitted parameters and config (`Inferrer.save`); None: an inferrer that is not fitted."""
     profiles: str | None = None
-    """The store of users' states (`persona_rm.profiles.open_store`). States there win over the users file."""
+    """The profile store (`persona_rm.profiles.open_store`). A state in the store has priority over the users file."""
     refresh: float = Field(60, ge=0)
-    """Seconds after which a user's state is looked up in the store again."""
+    """Seconds after which a user's state is read from the store again."""
     annotator: Member | None = None
     users: PathText = "users.jsonl"
     policy_prompt: PolicyPrompt = "pba"
     log_dims: list[str] | None = None
-    """The dimensions whose share of the reward is logged; None: the most common among the users."""
+    """The dimensions whose part of the reward is logged; None: the most common ones among the users."""
     postprocess: PostprocessConfig = PostprocessConfig()
-    """What happens to a reward after the method gave it."""
+    """The post-processing of the rewards of the method."""
     groups: GroupConfig | None = None
-    """Rewards of all samples of a prompt together; None: each on its own."""
+    """How all samples of a prompt are rewarded together; None: each sample is rewarded on its own."""
     universal: RewardModelSpec | None = None
-    """For `postprocess.mix` and a floor by the universal model."""
+    """The model for `postprocess.mix`, and for a `postprocess.floor` by the universal model."""
     safety: RewardModelSpec | None = None
-    """For `postprocess.floor`."""
+    """The model for `postprocess.floor`."""
     device: str = "auto"
     dtype: Dtype = "float32"
     states: int = 4096
-    """Number of users whose states are kept in memory. The oldest leave first and are adapted again when needed."""
+    """Maximum number of user states in memory. The least recently used one is dropped and computed again if needed."""
 
     @field_validator("engine_options", mode="before")
     @classmethod
     def _of_the_engine(cls, given: Any, info: ValidationInfo) -> Any:
-        """The options of the engine that the bundle names, and of no other."""
+        """Validate the options against the engine that the bundle names."""
         engine = info.data.get("engine")
         if engine is None or isinstance(given, OPTIONS[engine]):
             return given

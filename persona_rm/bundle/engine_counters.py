@@ -1,10 +1,11 @@
-"""What the log-prob engines of a bundle count, under one set of names whichever engine it is."""
+"""The counters of the log-prob engine of a bundle, under the same names for every engine."""
 
 from collections.abc import Mapping
 
 ENGINE = ("rows", "rows_cut", "rows_rescored", "tokens_forwarded", "tokens_cached", "tokens_cut")
-"""Counters of policy and reference together. Forwarded: run through a model. Cached: prompt tokens that were read from
-the prefix cache instead. Cut: by the truncation policy. Rescored: rows whose first answer vLLM's guard rejected."""
+"""Counters of policy and reference together. Forwarded: tokens that were run through a model. Cached: prompt tokens
+that were read from the prefix cache instead. Cut: removed by the truncation policy. Rescored: rows whose first answer
+the guard of the vLLM backend rejected."""
 
 
 def engine_figures(counters: Mapping[str, int]) -> dict[str, int]:

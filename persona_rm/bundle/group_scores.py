@@ -1,4 +1,4 @@
-"""Rewards that exist only among the responses to one prompt: win rates, and normalisation over the group."""
+"""Rewards that need all responses to one prompt: win rates, and normalisation over the group."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

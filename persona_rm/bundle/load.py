@@ -1,4 +1,4 @@
-"""Reads a bundle from its folder, and writes it. Its faults are reported here, before a cluster is started."""
+"""Read a bundle from its folder, and write one. Errors in a bundle are raised here, before a cluster is started."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ from persona_rm.users.users_file import User, read_users, user_row
 
 
 def read_file(folder: str | Path) -> BundleFile:
-    """bundle.yaml alone, with absolute paths. Raises `DataError` naming file and key."""
+    """Read only bundle.yaml; its paths become absolute. Raises `DataError` with the file and the key."""
     folder = Path(folder).resolve()
     path = folder / YAML
     if not path.is_file():
@@ -40,9 +40,9 @@ def read_file(folder: str | Path) -> BundleFile:
 
 
 def load_bundle(folder: str | Path) -> Bundle:
-    """Read bundle.yaml and users.jsonl, and open the profile store. Models of backends are not opened yet.
+    """Read bundle.yaml and users.jsonl, and open the profile store. The models of backends are not loaded yet.
 
-    The users file may be empty if a store has the users. Raises `DataError` naming file, row and key.
+    The users file may be empty if the bundle names a profile store. Raises `DataError` with file, row and key.
     """
     folder, file = Path(folder).resolve(), read_file(folder)
     bundle = Bundle(folder, file, {})
@@ -52,7 +52,7 @@ def load_bundle(folder: str | Path) -> Bundle:
 
 
 def users_in(folder: Path, file: BundleFile) -> Iterator[User]:
-    """The users of a bundle's users file, as `read_users` gives them; it may be empty if a store has them."""
+    """The users of a bundle's users file (`read_users`). The file may be empty if the bundle names a profile store."""
     path = folder / file.users
     empty = file.profiles is not None and path.is_file() and path.stat().st_size == 0
     return iter(()) if empty else read_users(path, load_space(file.space))
@@ -64,7 +64,7 @@ def write_bundle(
     """Write a bundle of these users; `keys` are those of `BundleFile`. Returns the folder. The inverse of
     `load_bundle`.
 
-    Relative paths in `keys` are relative to `relative_to`, or to the folder of the bundle without it. What lies in the
+    Relative paths in `keys` are relative to `relative_to`, or to the folder of the bundle without it. What is in the
     folder is written relative to it, so that the folder can be moved; other paths are written as absolute ones.
     """
     folder = Path(folder)

@@ -1,6 +1,7 @@
 """The options of reward post-processing, and of groups whose responses are rewarded together.
 
-Every option is off by default. Scores and rewards are at most 1e6 in size here: they are typed by hand.
+Every option is off by default. The scores and rewards in these options are at most 1e6 in size,
+because they are written by hand.
 """
 
 from typing import Annotated, Literal, Self
@@ -16,16 +17,16 @@ Unit = Literal["tokens", "characters"]
 Fallback = Literal["partial", "single", "fail"]
 GroupScale = Literal["none", "centred", "standardised", "ranked"]
 LARGEST = 1e100
-"""Larger numbers are refused as infinite ones are: their squares would be infinite."""
+"""Larger numbers are rejected like infinite ones, because their squares would be infinite."""
 
 
 class Shrinkage(Config):
-    """Shrinking if little is known about a user.
+    """Shrinkage: the reward is changed less by a user about whom little is known.
 
     std    r - c x std, the lower confidence bound of Coste et al. (2023, arXiv 2310.02743) with the standard
            deviation instead of the variance, so that c has no unit. Every score needs `std`.
-    items  r_prior + (r - r_prior) x n / (n + k), n the items of evidence behind the state: at n = k half of the way.
-           Every sample needs n and the prior's reward.
+    items  r_prior + (r - r_prior) x n / (n + k), where n is the number of items of evidence behind the state; at
+           n = k the reward is halfway between the two. Every sample needs n and the prior's reward.
     either std if the method gives one, else items.
     """
 
@@ -35,16 +36,15 @@ class Shrinkage(Config):
 
 
 class Mix(Config):
-    """(1 - weight) x the user's reward + weight x the universal model's."""
+    """The reward is (1 - weight) x the user's reward + weight x the universal model's score."""
 
     weight: float = Field(ge=0, le=1)
     standardise: bool = False
-    """The universal score too is standardised, over all samples, before it is mixed. Without, it comes on its own
-    scale."""
+    """Standardise the universal score too, over all samples, before it is mixed; else it keeps its own scale."""
 
 
 class Length(Config):
-    """Minus `coefficient` for every token (or character) of the response above `free`."""
+    """A penalty of `coefficient` for each token (or character) of the response beyond the first `free` ones."""
 
     coefficient: Positive
     free: int = Field(0, ge=0)
@@ -52,36 +52,36 @@ class Length(Config):
 
 
 class Floor(Config):
-    """If the score of the response, as the model gave it, is less than `below`, the reward is at most `reward`."""
+    """If the model's own score of the response is less than `below`, the reward is at most `reward`."""
 
     below: Number
     reward: Number
     by: Literal["safety", "universal"] = "safety"
-    """Which score: a safety model's, or that of the universal model which is mixed in."""
+    """The model of the score: the safety model, or the universal model of `mix`."""
 
 
 class PostprocessConfig(Config):
-    """What happens to a reward, in the order of the fields `shrinkage` to `floor`; `monitor` changes nothing."""
+    """The steps of post-processing, applied in the order of the fields `shrinkage` to `floor`. `monitor` only logs."""
 
     shrinkage: Shrinkage | None = None
     standardise: Literal["none", "user", "group", "all"] = "none"
-    """Minus the running mean, divided by the running standard deviation: of the user, of their group, of all."""
+    """Subtract the running mean and divide by the running standard deviation of the user, of the group, or of all."""
     minimum: int = Field(16, ge=2)
-    """With fewer samples a user (or group) has no statistics of their own and all samples' are used; with fewer
-    samples altogether rewards stay as they are."""
+    """Minimum number of samples. A user (or group) with fewer is standardised by the statistics of all samples. While
+    there are fewer samples in all, rewards stay as they are."""
     pooling: Positive = 16.0
-    """The weight, in samples, of all samples' mean and variance in those of one user."""
+    """How many samples the mean and variance of all samples count for in those of one user (or group)."""
     memory: int | None = Field(None, ge=2)
-    """After so many samples each new one has the weight 1 / memory and older ones fade; None: all count alike."""
+    """After this many samples each new one has the weight 1 / memory, so older ones fade; None: equal weights."""
     users: int = Field(10_000, gt=0)
-    """At most this many users (or groups) have statistics; the one that was not seen for longest leaves first."""
+    """Maximum number of users (or groups) with statistics. The least recently seen one is dropped first."""
     mix: Mix | None = None
     clip: tuple[Number, Number] | None = None
     """[low, high]."""
     length: Length | None = None
     floor: Floor | None = None
     monitor: bool = False
-    """Logs how much of the reward is agreement with the user, and which users drift from the population."""
+    """Log how much of the reward is agreement with the user, and how far users drift from the population."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -95,39 +95,38 @@ class PostprocessConfig(Config):
 
     @property
     def on(self) -> bool:
-        """Whether any option is on."""
+        """True if any option is on."""
         steps = (self.shrinkage, self.mix, self.clip, self.length, self.floor)
         return self.monitor or self.standardise != "none" or any(step is not None for step in steps)
 
     @property
     def needs_std(self) -> bool:
-        """Every score of the method must have `std`."""
+        """True if every score of the method must have `std`."""
         return self.shrinkage is not None and self.shrinkage.by == "std"
 
     @property
     def needs_prior(self) -> bool:
-        """The reward of the response for the method's prior state. `shrinkage.by: either` alone needs it only if
-        the method gives no `std`."""
+        """True if the reward of the response for the method's prior state is needed. `shrinkage.by: either` alone
+        needs it only if the method gives no `std`."""
         return self.monitor or (self.shrinkage is not None and self.shrinkage.by != "std")
 
     @property
     def needs_universal(self) -> bool:
-        """The universal model's score of the response."""
+        """True if the universal model's score of the response is needed."""
         return self.mix is not None or (self.floor is not None and self.floor.by == "universal")
 
     @property
     def needs_safety(self) -> bool:
-        """The safety model's score of the response."""
+        """True if the safety model's score of the response is needed."""
         return self.floor is not None and self.floor.by == "safety"
 
     @property
     def needs_length(self) -> Unit | None:
-        """The unit in which the length of the response is needed; None if it is not."""
+        """The unit in which the length of the response is needed; None if it is not needed."""
         return self.length.unit if self.length is not None else None
 
     def check(self, *, universal: bool, safety: bool, tokens: bool, std: bool) -> None:
-        """Compare what is available with what is needed, before anything runs. Raises `RecipeError` naming what is
-        missing."""
+        """Compare what the bundle has with what the options need. Raises `RecipeError` with what is missing."""
         lacking = {
             "a universal model": self.needs_universal and not universal,
             "a safety model": self.needs_safety and not safety,
@@ -141,27 +140,27 @@ class PostprocessConfig(Config):
 
 
 class GroupConfig(Config):
-    """Rewards of all samples of a prompt together."""
+    """How all samples of a prompt are rewarded together."""
 
     size: int = Field(ge=2)
-    """Samples of a prompt: the host's n_samples_per_prompt."""
+    """The number of samples of a prompt, which is the host's n_samples_per_prompt."""
     listwise: bool = False
-    """The reward is the share of the others that a response beats (`Method.compare`), for methods without a scalar."""
+    """Reward a response by the share of the others that it beats (`Method.compare`), for methods without a scalar."""
     normalise: GroupScale = "none"
     wait: float = Field(60.0, gt=0, allow_inf_nan=False)
-    """Seconds from the first sample of a group after which `fallback` applies."""
+    """Timeout in seconds from the first sample of a group, after which `fallback` applies."""
     fallback: Fallback = "fail"
-    """partial: score those that came as a group; single: each alone; fail: no reward."""
+    """partial: score the samples that arrived as a group; single: score each one alone; fail: give no reward."""
     max_groups: int = Field(1024, gt=0)
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if self.fallback == "single" and (self.listwise or self.normalise != "none"):
-            raise ValueError("a sample alone has no rank and no spread: with listwise or normalise, "
+            raise ValueError("a single sample has no rank and no spread: with listwise or normalise, "
                              "fallback is partial or fail")  # fmt: skip
         return self
 
     @property
     def least(self) -> int:
-        """Minimum group size. A comparison needs at least two samples."""
+        """Minimum group size. A comparison or normalisation needs at least two samples."""
         return 2 if self.listwise or self.normalise != "none" else 1

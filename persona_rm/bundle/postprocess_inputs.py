@@ -1,4 +1,4 @@
-"""What post-processing reads beside the method's reward: the prior's reward, further models, the response's length."""
+"""The inputs of post-processing beside the method's reward: the prior's reward, other models, the response length."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from persona_rm.types import RewardRequest, RewardResult
 
 
 class PostprocessInputs:
-    """Asks the models of a bundle for what its post-processing needs. One thread at a time."""
+    """Computes what the post-processing of a bundle needs, by the models of the bundle. Not thread-safe."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.config = bundle, bundle.file.postprocess
@@ -25,7 +25,7 @@ class PostprocessInputs:
         self.config.check(**given, tokens=file.policy is not None, std=file.groups is None)
 
     def add(self, requests: Sequence[RewardRequest], results: Sequence[RewardResult]) -> list[RewardResult]:
-        """The same results with `trace.inputs` complete. A prior's reward that is already there stays.
+        """The same results with complete `trace.inputs`. A prior's reward that is already there is kept.
 
         Raises `ScoreError`.
         """

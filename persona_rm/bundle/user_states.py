@@ -1,9 +1,9 @@
 """The state of each user at this moment: from the profile store if it has the user, else from users.jsonl.
 
-The store wins, because later evidence goes there. A state that cannot be read raises an error, and the prior never
-replaces it. An erased user is unknown, whatever users.jsonl says. A state is kept for `refresh` seconds and then
-looked up again, also in a snapshot that was written again: a reader, and an erasure, may lag behind the writer for
-that long.
+The store has priority, because later evidence is written there. A state that cannot be read raises an error; the
+prior never replaces it. An erased user is unknown, whatever users.jsonl says. A state is cached for `refresh` seconds
+and then looked up again, also in a snapshot file that was rewritten. Updates and erasures may therefore take that long
+until a reader sees them.
 """
 
 import time
@@ -22,15 +22,15 @@ from persona_rm.types import Directions, Persona, Probabilities, UserState, User
 from persona_rm.users.users_file import User
 
 UserPrompt = tuple[str | None, str]
-"""(user id, the prompt that the user is about to ask)."""
+"""(user id, prompt)."""
 CHUNK = 1000
-"""Users in one computation."""
+"""Maximum number of users in one computation."""
 NAMED = 64
-"""At most this many items are named as the evidence of a state, the newest: every log line repeats them."""
+"""Maximum number of items that are named as the evidence of a state, the newest ones: every log line repeats them."""
 
 
 class UserStates:
-    """The users that a bundle knows, and what is known about each. One thread at a time.
+    """The users that a bundle knows, and what is known about each. It is not thread-safe.
 
     The payload of a state holds `directions` (neutral for an unknown user; None if the users file gives none and the
     bundle has no inferrer) and `probabilities` (the population's for an unknown user, empty without an inferrer). Its
@@ -52,30 +52,30 @@ class UserStates:
         self._stateful = inferrer.stateful() if inferrer is not None else None
         self.refresh, self.capacity, self.clock = refresh if store is not None else inf, capacity, clock
         self.computed = 0
-        """Posteriors computed since the start."""
-        self._seen: OrderedDict[UserPrompt, tuple[float, UserState]] = OrderedDict()
+        """The number of posteriors computed since the start."""
+        self._cache: OrderedDict[UserPrompt, tuple[float, UserState]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._cache)
 
-    def find(self, asked: Sequence[UserPrompt]) -> list[UserState]:
-        """The state of each, in one look-up and one computation.
+    def find(self, user_prompts: Sequence[UserPrompt]) -> list[UserState]:
+        """The state for each (user, prompt), in one look-up and one computation.
 
-        Raises `DataError` naming the user and the remedy if the state was not written by this inferrer, or if items
+        Raises `DataError` with the user and what to do if the state was not written by this inferrer, or if items
         cannot be read.
         """
-        keys, now = [self.key(*user_prompt) for user_prompt in asked], self.clock()
+        keys, now = [self.key(*user_prompt) for user_prompt in user_prompts], self.clock()
         current: dict[UserPrompt, tuple[float, UserState]] = {}
         for key in keys:
-            if key in self._seen and now - self._seen[key][0] < self.refresh:
-                current[key] = self._seen[key]
+            if key in self._cache and now - self._cache[key][0] < self.refresh:
+                current[key] = self._cache[key]
         if missing := [key for key in dict.fromkeys(keys) if key not in current]:
             current |= {key: (now, state) for key, state in self._fresh(missing).items()}
-        self._remember(current)
+        self._store_in_cache(current)
         return [current[key][1] for key in keys]
 
     def key(self, user: str | None, prompt: str) -> UserPrompt:
-        """States are kept under this key. It holds the prompt only if the directions depend on it."""
+        """The key of a cached state. It holds the prompt only if the directions depend on the prompt."""
         return user, prompt if self.inferrer is not None and self.inferrer.by_prompt else ""
 
     def tally(self, user: str) -> tuple[Any, int]:
@@ -90,21 +90,21 @@ class UserStates:
             persona = self.users[user].persona
             if persona.directions is not None:
                 problem = f"user {user!r} has directions in the bundle's users file, which evidence cannot change"
-                raise DataError(f"{problem}: leave them null there, and they are inferred")
+                raise DataError(f"{problem}: leave them null there to have them inferred")
             return self.stateful.tally(persona), 0
         return self.stateful.empty(), 0
 
     def state(self, user: str, tally: Evidence, version: int) -> UserState:
-        """The state that follows from this tally. It is not kept yet."""
+        """The state that follows from this tally. It is not cached."""
         return self._read({(user, ""): (tally, version)})[user, ""]
 
     def keep(self, state: UserState) -> None:
-        """Use this state of the user from now on."""
-        self._remember({(state.user_id, ""): (self.clock(), state)})
+        """Cache this state as the current state of the user."""
+        self._store_in_cache({(state.user_id, ""): (self.clock(), state)})
 
     def drop(self, user: str) -> None:
         """Look this user up again at the next request."""
-        self._seen.pop((user, ""), None)
+        self._cache.pop((user, ""), None)
 
     def evidence(self, state: UserState, prompt: str = "") -> dict[int, tuple[str, ...]]:
         """Dimension -> ids of the items that speak for the direction of `state` on it, the strongest first.
@@ -117,17 +117,17 @@ class UserStates:
             return {}
         persona = self.users[user].persona if user in self.users else Persona(user)
         given = user in self.users and persona.directions is not None and not state.version
-        told: Mapping[int, tuple[str, ...]] = {}
+        by_inferrer: Mapping[int, tuple[str, ...]] = {}
         if not given and self._stateful is not None:
-            told = self._stateful.of(self.tally(user)[0], explain=True).evidence
+            by_inferrer = self._stateful.of(self.tally(user)[0], explain=True).evidence
         elif not given and self.inferrer is not None:
-            told = self.inferrer.infer(persona, prompt).evidence
+            by_inferrer = self.inferrer.infer(persona, prompt).evidence
         items = [(bare_item(item).id, item.directions) for item in persona.items if item.directions is not None]
         named: dict[int, tuple[str, ...]] = {}
         for dim, direction in enumerate(state.directions):
             if direction:
                 votes = [(id_, directions[dim], 1.0) for id_, directions in items]
-                named[dim] = told.get(dim) or behind(votes, direction)
+                named[dim] = by_inferrer.get(dim) or behind(votes, direction)
         return {dim: ids for dim, ids in named.items() if ids}
 
     @property
@@ -136,16 +136,17 @@ class UserStates:
         if self._stateful is not None:
             return self._stateful
         name = repr(self.inferrer.name) if self.inferrer is not None else "none"
-        raise RecipeError(f"evidence is kept by the inferrer 'posterior', this bundle has {name}: name that one")
+        raise RecipeError(f"evidence is kept by the inferrer 'posterior', this bundle has {name}: name 'posterior'")
 
-    def _remember(self, states: Mapping[UserPrompt, tuple[float, UserState]]) -> None:
+    def _store_in_cache(self, states: Mapping[UserPrompt, tuple[float, UserState]]) -> None:
         for key, entry in states.items():
-            self._seen[key] = entry
-            self._seen.move_to_end(key)
-        while len(self._seen) > self.capacity:
-            self._seen.popitem(last=False)
+            self._cache[key] = entry
+            self._cache.move_to_end(key)
+        while len(self._cache) > self.capacity:
+            self._cache.popitem(last=False)
 
     def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, UserState]:
+        """The states of these keys from the store, the users file and the inferrer, without the cache."""
         stored, dates = self._look(list(dict.fromkeys(user for user, _ in keys if user is not None)))
         states: dict[UserPrompt, UserState] = {}
         counted: dict[UserPrompt, tuple[Evidence, int]] = {}
@@ -162,7 +163,7 @@ class UserStates:
         return states | self._read(counted)
 
     def _look(self, users: Sequence[str]) -> tuple[dict[str, UserState], dict[str, str]]:
-        """Stored states, and of the users without one the dates of their erasure."""
+        """The stored states, and the dates of erasure of the users that have no state."""
         if self.store is None or not users:
             return {}, {}
         self.store.refresh()
@@ -170,6 +171,7 @@ class UserStates:
         return states, self.store.erased([user for user in users if user not in states])
 
     def _resume(self, state: UserState) -> Any:
+        """The evidence behind a stored state. Raises `DataError` if another inferrer wrote it or it cannot be read."""
         where, own = self.store.where if self.store is not None else None, self.stateful.name
         if state.method != own:
             problem = f"the state of user {state.user_id!r} was written by {state.method!r}, not {own!r}"
@@ -196,6 +198,7 @@ class UserStates:
         return UserState(method, user, payload, n_items, version, tuple(evidence[-NAMED:]), status, known)
 
     def _unknown(self, user: str | None, status: UserStatus) -> UserState:
+        """The population prior as the state of an unknown user."""
         return self._state(user, self.space.neutral, self._prior, status=status, known=False)
 
     def _given(self, user: str, prompt: str) -> UserState:
@@ -232,11 +235,13 @@ class UserStates:
 
     @cached_property
     def _prior(self) -> Probabilities:
-        """The population's probabilities; neutral for an inferrer that has learned none."""
+        """The probabilities of the population prior. They are certainly neutral if the inferrer keeps no states,
+        and empty without an inferrer."""
         if self._stateful is not None:
             return self._stateful.of(self._stateful.empty()).probabilities
         return _certain(self.space.neutral) if self.inferrer is not None else ()
 
 
 def _certain(directions: Directions) -> Probabilities:
+    """Probability 1 for each given direction."""
     return tuple((float(d == -1), float(d == 0), float(d == 1)) for d in directions)

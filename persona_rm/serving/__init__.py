@@ -1,2 +1,1 @@
-"""Rewards while a job trains: Ray actors that hold the bundle, a client for the plugins, and the launch that ties
-them."""
+"""Serving of rewards while a job trains: Ray actors that hold the bundle, a client for the plugins, an HTTP API."""

@@ -1,11 +1,11 @@
 """Reward actors, and the inference actor, on a cluster that already runs, for jobs that are submitted to it.
 
-    python -m persona_rm.serving start BUNDLE --actors 2 --gpus 0.25     before the job takes the machines
+    python -m persona_rm.serving start BUNDLE --actors 2 --gpus 0.25     before the job reserves its GPUs
     python -m persona_rm.serving info | health | stop
 
-It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors stay until they are stopped. A
-supervisor restarts those that hang, and adds some while many rows wait, up to `--max-actors`. The inference actor
-starts if the bundle names a profile store; `--inference` starts it for any bundle.
+It connects as Ray does (RAY_ADDRESS, or the cluster of this machine). The actors run until they are stopped. A
+supervisor restarts actors that hang, and adds actors while many rows wait, up to `--max-actors`. The inference actor
+is started if the bundle names a profile store; `--inference` starts it for any bundle.
 """
 
 import argparse
@@ -25,21 +25,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     start = verbs.add_parser("start", help="create the actors and wait until each has scored a sentence")
     start.add_argument("bundle", type=Path, help="PERSONA_RM_BUNDLE of the job")
     start.add_argument("--actors", type=int, default=1)
-    start.add_argument("--min-actors", type=int, help="an idle pool shrinks to so many; default --actors")
-    start.add_argument("--max-actors", type=int, help="a busy pool grows to so many; default --actors")
+    start.add_argument("--min-actors", type=int, help="size to which an idle pool shrinks; default --actors")
+    start.add_argument("--max-actors", type=int, help="size to which a busy pool grows; default --actors")
     start.add_argument(
         "--stuck-after",
         type=float,
         default=Policy().stuck_after,
         metavar="SECONDS",
-        help="an actor that scores one batch for so long is started again",
+        help="timeout of one batch, after which its actor is restarted",
     )
-    start.add_argument("--cpus", type=float, default=1, help="of each actor")
-    start.add_argument("--gpus", type=float, default=0, help="of each actor, a share is fine")
-    start.add_argument("--inference", action="store_true", default=None, help="the inference actor too")
+    start.add_argument("--cpus", type=float, default=1, help="CPUs of each actor")
+    start.add_argument("--gpus", type=float, default=0, help="GPUs of each actor; may be a fraction")
+    start.add_argument("--inference", action="store_true", default=None, help="start the inference actor too")
     start.add_argument("--run", type=Path, help="folder for the log of scored samples")
     verbs.add_parser("info", help="what the actors serve, and their counters")
-    verbs.add_parser("health", help="which actors are ready, and what the supervisor did")
+    verbs.add_parser("health", help="the ready actors, and what the supervisor did")
     verbs.add_parser("stop", help="end the actors")
     return parser.parse_args(argv)
 

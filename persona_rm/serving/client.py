@@ -1,9 +1,9 @@
 """What a plugin calls: it returns a reward or raises an error, and never invents a number.
 
 Every user is routed to one actor (`routing`). If that actor does not answer, or has no room, the next one in the
-user's order is asked at once; when all were asked, all are retried with growing pauses until the deadline. Actors that
-died are restarted meanwhile. An error of the method itself (a response too long, NaN) is not retried: it would occur
-again.
+user's order is asked at once; after the last one, all are retried with growing pauses until the deadline. Actors
+that died are restarted meanwhile. An error of the method itself (a response too long, NaN) is not retried, because it
+would occur again.
 """
 
 import logging
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 RETRIED: tuple[ErrorKind, ...] = ("busy", "down")
-"""Kinds of errors that say something about an actor and nothing about the request: another may answer it."""
+"""Kinds of errors that concern an actor and not the request, so another actor may answer it."""
 
 
 class Unreachable(Exception):
@@ -88,7 +88,7 @@ class RayTransport:
             return ray.get(ref, timeout=timeout)
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, ScoreError) else ScoreError("")
-            raise ScoreError(f"{name} could not {method}: {_told(error)}", cause.rows, cause.kind) from error
+            raise ScoreError(f"{name} could not {method}: {_message_of(error)}", cause.rows, cause.kind) from error
         except (RayError, GetTimeoutError, ValueError) as error:
             self._handles.pop(name, None)
             if isinstance(error, GetTimeoutError) and ref is not None:
@@ -203,8 +203,10 @@ class RewardClient:
         return results
 
     def profile(self, user: str | None, prompt: str) -> Profile:
-        """What this user prefers, and the prompt that tells the policy so. The inference actor answers if one runs,
-        else the reward actors."""
+        """What this user prefers, and the prompt with it that the policy reads.
+
+        The inference actor answers if one runs, else a reward actor.
+        """
         profile: Profile | None = self._call("profile", (user, prompt), user or prompt, self._inference_names())
         if profile is None:
             raise ScoreError(f"asked for the profile of user {user!r}, the actor answered nothing")
@@ -218,7 +220,7 @@ class RewardClient:
         return states
 
     def _inference_names(self) -> list[str]:
-        """The inference actor, looked up once, so that all users are answered by the same kind of actor."""
+        """The inference actor, which is looked up once, so that the same kind of actor answers for all users."""
         if self._inference is None:
             name = self.transport.inference()
             self._inference = [name] if name else []
@@ -250,7 +252,7 @@ class RewardClient:
     def _try_all(self, method: str, args: tuple[Any, ...], names: Sequence[str], end: float) -> Any:
         """The first answer. Raises what the last actor raised.
 
-        While others are left to ask, an actor gets half of the remaining time: it may hang. An actor without room
+        While other actors remain, one gets only half of the remaining time, because it may hang. An actor without room
         answers at once, and stays first in the order of its users.
         """
         for others, name in zip(reversed(range(len(names))), names, strict=True):
@@ -281,14 +283,14 @@ def _check_finite(results: Sequence[Any] | None, requests: Sequence[RewardReques
     for i, (result, request) in enumerate(zip(results, requests, strict=True)):
         reward, row = getattr(result, "reward", None), (i,) if len(requests) > 1 else ()
         if not isinstance(reward, Real):
-            raise ScoreError(f"the reward of user {request.user!r} is {reward}, and no number", row)
+            raise ScoreError(f"the reward of user {request.user!r} is {reward}, which is not a number", row)
         if not math.isfinite(reward):
             raise ScoreError(f"the reward of user {request.user!r} is {reward}", row, "not_finite")
 
 
-def _told(error: Any) -> str:
-    """What an actor's error says. An error of another library may carry a user's text, so only its type and place are
-    given; the whole error is in the exception chain."""
+def _message_of(error: Any) -> str:
+    """The message of an actor's error. An error of another library may hold a user's text, so only its type and place
+    are given; the whole error is in the exception chain."""
     if isinstance(error.cause, PersonaRMError):
         return str(error.cause)
     places = re.findall(r'^\s+File "[^"\n]*?([\w.]+\.py)", line (\d+)', str(error), re.M)

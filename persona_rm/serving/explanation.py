@@ -179,8 +179,7 @@ def _method_lines(explanation: Explanation) -> list[str]:
     trace, bundle = explanation.result.trace, explanation.bundle
     name = f"The method {bundle.file.method['name']!r}" if bundle is not None else "The method"
     if not trace.parts:
-        told = [f"{name} gives {trace.raw:.4g}, without parts."]
-        return [*told, *_direction_lines(explanation)]
+        return [f"{name} gives {trace.raw:.4g}, without parts.", *_direction_lines(explanation)]
     lines = [f"{name} gives {trace.raw:.4g}, the sum of:"]
     for part, value in sorted(trace.parts.items(), key=lambda item: -abs(item[1])):
         if value:

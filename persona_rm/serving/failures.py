@@ -45,8 +45,8 @@ class Failures:
     """Counts failures, and turns an error into what the policy says.
 
     Each client counts its own. A host has one client per rollout engine, so one engine with more than 10 failures
-    among its last 100 rewards ends the job, whatever the others saw. With k engines up to 10 k failures can pass
-    before the first window is full. `about` is what was asked, that is, user and prompt: its samples count once,
+    among its last 100 rewards ends the job, whatever the others report. With k engines up to 10 k failures can pass
+    before the first window is full. `about` identifies the request, that is, user and prompt: its samples count once,
     because one bad prompt of 16 samples would otherwise look like 16 failures. Without `about` each call counts.
     """
 
@@ -66,11 +66,11 @@ class Failures:
         with self._lock:
             self._count(about, True)
             self.total += 1
-            bad, asked = sum(self._recent.values()), len(self._recent)
+            bad, counted = sum(self._recent.values()), len(self._recent)
         if self.policy == "stop":
             return error
         if bad > ALLOWED:
-            many = f"{bad} of the last {asked} rewards failed; skip_group allows {ALLOWED}"
+            many = f"{bad} of the last {counted} rewards failed; skip_group allows {ALLOWED}"
             return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind)
         return SkipGroup(error.problem, error.rows, error.kind)
 

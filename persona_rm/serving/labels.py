@@ -1,4 +1,4 @@
-"""The user that a sample is for. The host carries one JSON value per row, `label`; this file says what it may be.
+"""The user of a sample. A host passes one JSON value per row, `label`, through to the reward. It may be:
 
     "u17"                              a user id
     {"user": "u17"}                    the same; other keys may stand beside it (a team's answer key, say)
@@ -26,7 +26,7 @@ VARIABLE = "PERSONA_RM_LABELS"
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, read. `bad` says what was wrong with it without a word of it, and is None for a good one."""
+    """A parsed label. `bad` says what is wrong with the label without quoting it, and is None for a good one."""
 
     user: str | None = None
     prompt: str | None = None
@@ -34,7 +34,7 @@ class Label:
 
 
 def read_label(value: Any) -> Label:
-    """Never raises: `LabelPolicy` decides what to do about `bad`."""
+    """Parse a label. It never raises: `LabelPolicy` decides what to do about `bad`."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
         try:
             value = json.loads(value)
@@ -55,16 +55,16 @@ def read_label(value: Any) -> Label:
 
 
 class LabelError(DataError):
-    """The label of a sample is refused. `reason` says why without the label, for callers who may not see it."""
+    """The label of a sample is rejected. `reason` says why without the label, for callers that may not see it."""
 
-    def __init__(self, reason: str, found: str) -> None:
-        super().__init__(f"{VARIABLE}=strict, and {reason}: {found}")
+    def __init__(self, reason: str, value: str) -> None:
+        super().__init__(f"{VARIABLE}=strict, and {reason}: {value}")
         self.reason = f"{VARIABLE}=strict, and {reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelPolicy:
-    """What happens to a sample whose label names no user that the bundle knows: every host asks this one policy."""
+    """What happens to a sample whose label names no user that the bundle knows. All hosts use this policy."""
 
     strict: bool = False
 

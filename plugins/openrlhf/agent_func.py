@@ -49,24 +49,24 @@ class AgentExecutor(SingleTurnAgentExecutor):
 
     async def _sample(self, prompt, label, generate, tokenizer):
         """`generate(prompt)` is the host's own output: generated, without a reward."""
-        asked, output = self.labels.request(label, prompt, ""), None
+        unanswered, output = self.labels.request(label, prompt, ""), None
         try:
-            profile = await self._profile(asked)
+            profile = await self._profile(unanswered)
             output = await generate(profile.prompt)
             (start, end) = output["action_ranges"][0]
             text = tokenizer.decode(output["observation_tokens"][start:end], skip_special_tokens=True)
-            request = replace(asked, response=text, finished=not output["truncated"])
+            request = replace(unanswered, response=text, finished=not output["truncated"])
             result = await self._call(self.client.reward, request)
         except SkipGroup as error:  # a NaN score makes the host's dynamic filtering drop the whole group
-            self.client.failures.leave_out(error, asked.user)
+            self.client.failures.leave_out(error, unanswered.user)
             return (output or await generate(prompt)) | {"reward": None, "scores": math.nan, "extra_logs": {}}
         whole = len(tokenizer(text=profile.prompt, add_special_tokens=False)["input_ids"])
         logs = {**extra_logs(result), **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < whole)}
         return output | {"reward": result.reward, "scores": sigmoid(result.reward), "extra_logs": logs}
 
     async def _profile(self, request):
-        """What the policy is told about the user. Without it there is no prompt and no reward, so the same policy on
-        failures applies."""
+        """The profile of the user that the policy reads. Without it there is no prompt and no reward, so the
+        same policy on failures applies."""
         try:
             profile = await self._call(self.client.profile, request.user, request.prompt)
         except ScoreError as error:

@@ -166,7 +166,7 @@ def test_who_was_asked_for_longest_ago_leaves_first(space, inferrer):
     find(people, "u0", "u1")
     find(people, "u0")
     find(people, "u2")
-    assert [user for user, _ in people._seen] == ["u0", "u2"]
+    assert [user for user, _ in people._cache] == ["u0", "u2"]
     assert [known.directions for known in find(people, *users)] == [votes(space, i) for i in range(4)]
     assert len(people) == 2
 

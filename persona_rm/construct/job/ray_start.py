@@ -1,15 +1,15 @@
-"""A Ray cluster of this machine that only processes of this user can reach.
+"""A Ray cluster of this machine that only processes of this system user can reach.
 
-By default Ray listens on every address of the machine and answers whoever connects, so another process could read the
-users' preferences or run code. A cluster that is started here is closed in two ways:
+By default Ray listens on every address of the machine and answers every connection, so another process could read the
+users' preferences or run code. A cluster that is started here is protected in two ways:
 
 - Its node address is 127.0.0.1, and then every server of Ray (GCS, raylet, object manager, workers, agents, metrics)
-  binds to the loopback interface. Ray replaces a loopback address by the machine's outer one unless it is told that
-  this machine has no cluster of several nodes; the switch is named after Windows and OSX but works everywhere.
-- Ray's token authentication is on. The token is random, belongs to one cluster, and lies in a file that only the user
-  can read. The environment holds the path of that file, never the token.
+  binds to the loopback interface. Ray replaces a loopback address by the machine's outer one unless a switch says
+  that this machine has no cluster of several nodes; the switch is named after Windows and OSX but works everywhere.
+- Ray's token authentication is on. The token is random, belongs to one cluster, and is in a file that only this system
+  user can read. The environment holds the path of that file, never the token.
 
-What remains: Ray's Prometheus exporters and its agents' health pages answer without the token, on loopback only. They
+Ray's Prometheus exporters and the health pages of its agents still answer without the token, on loopback only. They
 hold measurements of the machine and of Ray, and no text of users. Sockets that a job opens beside Ray (the trainer's
 process groups of torch and NCCL) are the trainer's; torch's rendezvous store listens on every address.
 
@@ -75,8 +75,8 @@ def local_ray(
 
 
 def connect(tries: int = 3, **options: Any) -> None:
-    """`ray.init`, quietly. Ray gives its first process a fixed 30 seconds, which a busy machine can miss: hence
-    several tries. Raises `HostError` if Ray does not start or the cluster does not answer."""
+    """Call `ray.init` without its messages. Ray gives its first process a fixed 30 seconds, which a busy machine can
+    miss, so several tries are made. Raises `HostError` if Ray does not start or the cluster does not answer."""
     with extra_needed("a Ray cluster"):
         import ray
 
@@ -122,8 +122,9 @@ def _access(token: Path) -> dict[str, str]:
 
 @contextmanager
 def _closed_mode() -> Iterator[None]:
-    """Ray reads its switches once per process, perhaps before this module was asked: it reads them again here, and
-    `local_ray` does so at its end, so that a later connection to another cluster is not affected."""
+    """Switch off clusters of several nodes. Ray reads its switches once per process, perhaps before this block, so it
+    is made to read them again here. `local_ray` does the same at its end, so that a later connection to another
+    cluster is not affected."""
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER
@@ -136,6 +137,7 @@ def _closed_mode() -> Iterator[None]:
 
 
 def _read_again() -> None:
+    """Make Ray read its switches and its token again."""
     import ray
 
     compiled: Any = ray._raylet

@@ -28,5 +28,5 @@ def where(host: str, part: PluginPart = "reward", *, package: Path | None = None
         path = root / host / _PARTS[part]
         if path.exists():
             return path
-    have = ", ".join(hosts(package)) or "none: the package was installed without its plugins"
-    raise HostError(f"no {part} plugin for host {host!r}; hosts with plugins: {have}")
+    names = ", ".join(hosts(package)) or "none: the package was installed without its plugins"
+    raise HostError(f"no {part} plugin for host {host!r}; hosts with plugins: {names}")

@@ -1,7 +1,7 @@
-"""Rows that wait to be scored, in fair order. This module only keeps the order: `batcher` waits and scores.
+"""The queue of rows that wait to be scored, fair between callers. Nothing here waits or scores: `batcher` does.
 
-Every caller has a queue and the callers take turns, so a caller with 10,000 rows delays the others by one row each. A
-row can be in the queues of several callers, because equal requests are one row.
+Every caller has a queue of its own, and the queues are served in turn (round robin), so a caller that sends 10,000
+rows delays each other caller by one row at a time. Equal requests are one row, which may stand in several queues.
 """
 
 import asyncio
@@ -16,35 +16,50 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False, slots=True)
 class QueueEntry(Generic[Item, Result]):
-    """One computation, and the calls that wait for it. `place`: the queues it waits in; None once it has begun."""
+    """One computation (a row) and the futures of all calls that wait for its result.
+
+    `arrived` is the time of the first call. `queues` is where the row waits; it is None once scoring has begun.
+    """
 
     item: Item
-    since: float
+    arrived: float
     cost: int
     key: Hashable
     group: Hashable
     callers: dict[str, None] = field(default_factory=dict)
-    answers: "dict[asyncio.Future[Result], None]" = field(default_factory=dict)
-    place: "CallerQueues[Item, Result] | None" = None
+    futures: "dict[asyncio.Future[Result], None]" = field(default_factory=dict)
+    queues: "CallerQueues[Item, Result] | None" = None
 
     @property
     def wanted(self) -> bool:
-        """False if all calls were cancelled. A cancelled future is seen before its caller wakes up."""
-        return any(not answer.done() for answer in self.answers)
+        """False if every call was cancelled or timed out. A cancelled future is seen before its caller wakes up."""
+        return any(not future.done() for future in self.futures)
 
     def join(self, caller: str) -> None:
-        """One more caller waits for it: it is taken at the first turn of any of them."""
+        """Add a caller of an equal request. The row is scored when it is the turn of any of its callers."""
         self.callers[caller] = None
-        if self.place is not None:
-            self.place.enqueue(self, caller)
+        if self.queues is not None:
+            self.queues.enqueue(self, caller)
+
+    def settle(self, result: Result | None, error: Exception | None) -> None:
+        """Give the result or the error to every call that still waits."""
+        for future in self.futures:
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # None only beside an error
+        self.futures.clear()
 
 
 class CallerQueues(Generic[Item, Result]):
-    """Rows that wait: a queue for each caller, one for each group, and all rows in the order of their arrival."""
+    """The rows that wait, in one queue per caller, in one queue per group, and all together by their arrival."""
 
     def __init__(self) -> None:
         self.rows: dict[QueueEntry[Item, Result], None] = {}
         self.cost = 0
+        # The order of the keys is the round robin: the caller that is served next comes first.
         self._by_caller: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
         self._by_group: dict[Hashable, dict[QueueEntry[Item, Result], None]] = {}
 
@@ -53,26 +68,26 @@ class CallerQueues(Generic[Item, Result]):
 
     @property
     def oldest(self) -> float:
-        """When the first of all rows arrived; infinite without rows."""
-        return next(iter(self.rows)).since if self.rows else math.inf
+        """The arrival time of the oldest row; infinite if there is none."""
+        return next(iter(self.rows)).arrived if self.rows else math.inf
 
     def add(self, row: QueueEntry[Item, Result]) -> None:
-        """Append to the queues of its callers and of its group."""
+        """Append the row to the queues of its callers and of its group."""
         if row.group is not None:
             self._by_group.setdefault(row.group, {})[row] = None
         for caller in row.callers:
             self.enqueue(row, caller)
-        self.rows[row], row.place = None, self
+        self.rows[row], row.queues = None, self
         self.cost += row.cost
 
     def enqueue(self, row: QueueEntry[Item, Result], caller: str) -> None:
-        """Append to the queue of one more caller."""
+        """Append the row to the queue of this caller."""
         self._by_caller.setdefault(caller, {})[row] = None
 
     def remove(self, row: QueueEntry[Item, Result]) -> None:
-        """Remove from all queues."""
+        """Remove the row from all queues. A queue that becomes empty is deleted."""
         del self.rows[row]
-        row.place = None
+        row.queues = None
         self.cost -= row.cost
         for queues, keys in ((self._by_caller, row.callers), (self._by_group, (row.group,))):
             for key in keys:
@@ -82,12 +97,15 @@ class CallerQueues(Generic[Item, Result]):
                         del queues[key]
 
     def first(self, group: Hashable = None) -> QueueEntry[Item, Result] | None:
-        """The first of this group, else the first of the caller whose turn it is."""
+        """The first row of this group; if the group has none, the first row of the caller that is served next."""
         queue = self._by_group.get(group) or next(iter(self._by_caller.values()), {})
         return next(iter(queue), None)
 
     def take(self, row: QueueEntry[Item, Result]) -> None:
-        """Remove the row. If it was the first of the caller whose turn it is, the turn goes to the next caller."""
+        """Remove the row. If it was the first row of the caller that is served next, that caller is served last now.
+
+        A row that was taken for its group does not use up the turn of a caller.
+        """
         caller, queue = next(iter(self._by_caller.items()))
         served = next(iter(queue)) is row
         self.remove(row)

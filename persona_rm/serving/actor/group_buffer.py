@@ -1,9 +1,9 @@
-"""Rewards of all samples of a prompt together: single calls wait for one another and are scored as a group.
+"""Rewards of all samples of a prompt together: single calls wait for each other and are scored as a group.
 
-Some rewards exist only in a group: win rates of methods without a scalar, and whatever is normalised over the samples
-of a prompt. The host asks for one sample at a time, so the buffer holds each call until its group is whole, or until
-the time limit, after which the configured fallback applies. All calls of a group must reach the same buffer and wait
-at the same time: a host that has fewer calls open than a group has samples never completes one.
+Some rewards exist only in a group: win rates of methods without a scalar reward, and rewards that are normalised over
+the samples of a prompt. The host asks for one sample at a time, so the buffer holds each call until its group is
+complete, or until a timeout, after which the configured fallback applies. All calls of a group must reach the same
+buffer and wait at the same time: a host with fewer open calls than a group has samples never completes a group.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LOGS = f"{PREFIX}group/"
 
 @dataclass(frozen=True, slots=True)
 class Grouped(Generic[Result]):
-    """One item's result, and how it came about: `n` items were scored together."""
+    """The result of one item. `n` items were scored together; `how` says whether they were a whole group."""
 
     result: Result
     how: How
@@ -31,7 +31,8 @@ class Grouped(Generic[Result]):
 
     @property
     def logs(self) -> dict[str, float]:
-        """The same keys for every sample; the host's mean of the first two is the share of the fallback."""
+        """Metrics with the same keys for every sample. The host's means of the first two are the shares of samples to
+        which a fallback applied."""
         return {
             LOGS + "partial": float(self.how == "partial"),
             LOGS + "single": float(self.how == "single"),
@@ -55,11 +56,11 @@ class _Group(Generic[Item, Result]):
 
 
 class GroupBuffer(Generic[Item, Result]):
-    """`await submit(key, size, item)` gives that item's result once `size` items of the key are there.
+    """`await submit(key, size, item)` returns the result of this item once `size` items of the key have arrived.
 
     `score_group` is called once with the items of a group, in the order of their arrival, and returns as many results
-    in that order; every caller of the group gets what it raises. A caller that is cancelled while it waits leaves the
-    group. One event loop at a time.
+    in the same order. If it raises an error, every caller of the group gets that error. A caller that is cancelled
+    while it waits leaves the group. A buffer serves one event loop at a time.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class GroupBuffer(Generic[Item, Result]):
         max_groups: int = 1024,
         least: int = 1,
     ) -> None:
-        """`wait`: seconds from the first item of a group. `max_groups`: groups that wait or are scored. `least`: a
-        partial group of fewer items fails."""
+        """`wait`: timeout of a group in seconds, from its first item. `max_groups`: maximum number of groups that wait
+        or are being scored. `least`: minimum size of a partial group; a smaller one fails."""
         self.score_group, self.wait, self.fallback = score_group, wait, fallback
         self.max_groups, self.least = max_groups, least
         self._open: dict[Hashable, _Group[Item, Result]] = {}
@@ -87,12 +88,12 @@ class GroupBuffer(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """Groups that wait for members."""
+        """The number of groups that wait for samples."""
         return len(self._open)
 
     @property
     def scoring(self) -> int:
-        """Groups that are scored now."""
+        """The number of groups that are being scored."""
         return len(self._scoring)
 
     async def submit(self, key: Hashable, size: int, item: Item) -> Grouped[Result]:
@@ -131,36 +132,36 @@ class GroupBuffer(Generic[Item, Result]):
             raise ScoreError("this group buffer is closed: make another", kind="down")
         group = self._open.get(key)
         if group is not None and group.size != size:
-            raise ScoreError(f"a sample of a group of {size} came while a group of {group.size} waits under its key")
+            raise ScoreError(f"a sample of a group of {size} came while one of {group.size} waits under the same key")
         if group is not None:
             return group
         if size < 1:
             raise ScoreError(f"a group has at least one sample, not {size}")
         if len(self._open) + len(self._scoring) >= self.max_groups:
-            many = f"{len(self._open)} groups wait and {len(self._scoring)} are scored"
-            raise Full(f"{many}, and max_groups is {self.max_groups}: raise it, or ask for fewer at once")
+            state = f"{len(self._open)} groups wait and {len(self._scoring)} are scored"
+            raise Full(f"{state}, and max_groups is {self.max_groups}: raise it, or send fewer groups at once")
         group = self._open[key] = _Group(size)
         group.timer = asyncio.get_running_loop().call_later(self.wait, self._expire, key, group)
         return group
 
     def _close(self, key: Hashable, group: _Group[Item, Result]) -> None:
-        """No item joins this group any more."""
+        """Let no further item join this group."""
         del self._open[key]
         if group.timer is not None:
             group.timer.cancel()
 
     def _expire(self, key: Hashable, group: _Group[Item, Result]) -> None:
-        """The timeout of a group: the fallback applies to the calls that still wait."""
-        came = group.prune()
+        """Apply the fallback to the calls that still wait, at the timeout of their group."""
+        arrived = group.prune()
         self._close(key, group)
         if self.fallback == "single":
             for member in group.members:
                 self._start(_Group(1, [member]), "single")
-        elif self.fallback == "partial" and came >= self.least:
+        elif self.fallback == "partial" and arrived >= self.least:
             self._start(group, "partial")
         else:
-            after = f"{came} of {group.size} samples of a group came within {self.wait:g} s"
-            late = ScoreError(f"{after}; the fallback is {self.fallback!r}", kind="group")
+            state = f"{arrived} of {group.size} samples of a group arrived within {self.wait:g} s"
+            late = ScoreError(f"{state}; the fallback is {self.fallback!r}", kind="group")
             _fail([future for _, future in group.members], late)
 
     def _start(self, group: _Group[Item, Result], how: How) -> None:

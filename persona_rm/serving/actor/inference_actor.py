@@ -1,9 +1,9 @@
-"""What runs inside the inference actor: the users of a bundle, with the profile store behind them.
+"""The inference actor: it holds the users of a bundle and the profile store.
 
-It answers what a user prefers, and it alone writes the store. Reads that arrive together are one look-up and one
-computation (`batcher`). Writes are done one after the other, each from the state that is stored at that moment, so a
-restarted actor continues where the last one stopped; a write that fails changes nothing. A call may be repeated after
-the actor died: evidence that is known already makes no new version.
+It answers what a user prefers, and it is the only writer of the store. Reads that arrive together are answered by one
+look-up and one computation (`batcher`). Writes are done one after the other, each from the state that is stored at
+that moment, so a restarted actor continues where the last one stopped. A write that fails changes nothing. A call may
+be repeated after the actor died, because evidence that is already known makes no new version.
 """
 
 import asyncio
@@ -40,11 +40,13 @@ class InferenceActor:
         )
         self.counts: Counter[str] = Counter()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._alone = Lock()
+        self._bundle_lock = Lock()
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
-        """The user's directions in words and `prompt` as the policy reads it. Raises `DataError` for a state
-        that cannot be read."""
+        """The user's directions in words and `prompt` in the form that the policy reads.
+
+        Raises `DataError` for a state that cannot be read.
+        """
         (state,) = await self.batcher.submit([(user, prompt)])
         self._count("profiles", [state])
         return profile_of(self.bundle, state, prompt)
@@ -67,10 +69,10 @@ class InferenceActor:
         return await self._write("observed", user, lambda tally: _add(tally, checked), readmit)
 
     async def answer(self, user: str, question_id: str, difference: Sequence[int], grade: int) -> int:
-        """Keep the answer to a question (`inferrers.ask.Question`), -2 .. 2; the last one counts. Returns the
-        version."""
+        """Keep the answer, -2 .. 2, to a question (`inferrers.ask.Question`). The last answer to a question counts.
+        Returns the version."""
         if not is_grade(grade):
-            raise DataError(f"an answer is one of {sorted(GRADES)}, found {grade!r}; nothing was written")
+            raise DataError(f"an answer is one of {sorted(GRADES)}, not {grade!r}; nothing was written")
         return await self._write("answered", user, lambda tally: tally.hear(question_id, difference, grade))
 
     async def forget(self, user: str, ids: Sequence[str]) -> int:
@@ -80,19 +82,19 @@ class InferenceActor:
     async def erase(self, user: str) -> bool:
         """Remove the user's state for good; from now on the user is unknown, whatever users.jsonl says.
 
-        Returns True if there was a state. The line in users.jsonl stays: its author has to remove it.
+        Returns True if there was a state. The line in users.jsonl stays until its author removes it.
         """
-        return await self._alone_in_thread(lambda: self._erase(user))
+        return await self._run_exclusively(lambda: self._erase(user))
 
     async def export(self, user: str) -> dict[str, Any]:
         """Everything that is held about a user, for the user: state, line of users.jsonl, and the directions.
 
         Raises `DataError` for an unknown user.
         """
-        return await self._alone_in_thread(lambda: self._export(user))
+        return await self._run_exclusively(lambda: self._export(user))
 
     async def info(self) -> dict[str, Any]:
-        """What is served, and the counters since this process started."""
+        """What the actor serves, and its counters since this process started."""
         sizes, inferrer, store = self.batcher.sizes, self.bundle.inferrer, self.bundle.store
         return {
             "name": self.name,
@@ -114,11 +116,11 @@ class InferenceActor:
     async def close(self) -> None:
         """Fail every call that waits, and close the store after the writes that were requested before."""
         self.batcher.close()
-        await self._alone_in_thread(self.bundle.close)
+        await self._run_exclusively(self.bundle.close)
 
     def _find(self, calls: Sequence[Sequence[ProfileKey]]) -> list[list[UserState]]:
-        """The states that each call asked for, in one look-up."""
-        with self._alone:
+        """The states that each call asks for, in one look-up."""
+        with self._bundle_lock:
             states = iter(self.bundle.user_states.find([key for keys in calls for key in keys]))
         return [[next(states) for _ in keys] for keys in calls]
 
@@ -129,15 +131,15 @@ class InferenceActor:
                 self.counts[state.status] += 1
 
     async def _write(self, what: str, user: str, change: Change, readmit: bool = False) -> int:
-        version = await self._alone_in_thread(lambda: self._changed(user, change, readmit))
+        version = await self._run_exclusively(lambda: self._changed(user, change, readmit))
         self.counts[what] += 1
         return version
 
-    async def _alone_in_thread(self, work: Callable[[], T]) -> T:
-        """Run off the event loop, one call after the other, and not while reads are computed."""
+    async def _run_exclusively(self, work: Callable[[], T]) -> T:
+        """Run `work` in the writer thread, one call after the other, and not while reads are computed."""
 
         def run() -> T:
-            with self._alone:
+            with self._bundle_lock:
                 return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)

@@ -1,7 +1,7 @@
-"""What runs inside a reward actor: the bundle, a micro-batcher in front of it, post-processing, and the log.
+"""The reward actor: it holds the bundle, a micro-batcher in front of it, post-processing, and the reward log.
 
-If no inference actor runs, it also says what a user prefers (`profile`): it holds the same users, and reads the same
-store.
+If no inference actor runs, the reward actor also answers what a user prefers (`profile`), because it holds the same
+users and reads the same store.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ SAVE_SECONDS = 60.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing waits for the batch that is being scored."""
 OUTCOMES = ("scored", "shared", "late", "left", "full", "failed")
-"""What became of the requests. Shared: computed once with an equal request, and counted as scored too. Left: cancelled
-by the caller. Full: there was no room."""
-_LOST: Mapping[ErrorKind, str] = {"late": "late", "group": "late", "busy": "full"}
+"""The outcomes of requests. Shared: computed together with an equal request, and counted as scored too. Left:
+cancelled by the caller. Full: rejected because there was no room."""
+_OUTCOME_OF_ERROR: Mapping[ErrorKind, str] = {"late": "late", "group": "late", "busy": "full"}
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper bounds of the histogram of batch sizes; larger batches are counted as "more"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the policy is told about a user: directions in words ("" for an unknown user) and the whole prompt."""
+    """The user as the policy reads it: directions in words ("" for an unknown user), and the whole prompt."""
 
     text: str
     prompt: str
@@ -79,11 +79,11 @@ class RewardActor:
             GroupBuffer.of(config, self._group) if config else None
         )
         self.finder: MicroBatcher[tuple[str | None, str], UserState] = MicroBatcher(self._find, max_rows, max_wait)
-        self._alone, self._closed = Lock(), False
+        self._bundle_lock, self._closed = Lock(), False
         self._comparison_began: float | None = None
         self.counts: Counter[str] = Counter()
         self.sizes = dict.fromkeys([*map(str, SIZES), "more", "rows"], 0)
-        """Calls of the method by how many rows each had, and their rows in all."""
+        """The histogram of the calls of the method by their rows, and the sum of their rows."""
         self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
         self._statistics = Path(run_dir) / STATISTICS / f"{name}.json" if run_dir else None
         self._saved = time.monotonic()
@@ -95,8 +95,8 @@ class RewardActor:
     async def score(self, request: RewardRequest, *, caller: str = "", deadline: float | None = None) -> RewardResult:
         """One reward. Raises what the method raised for this request; other requests of its batch are not affected.
 
-        If the bundle has groups, it waits for the other samples of this user's prompt. `caller`: who asks, so that one
-        caller with many requests does not starve the others. After `deadline` seconds it raises `Late`.
+        If the bundle has groups, it waits for the other samples of this user's prompt. `caller` names the caller, so
+        that one caller with many requests does not starve the others. After `deadline` seconds it raises `Late`.
         """
         started, request = time.perf_counter(), with_id(request)
         try:
@@ -106,7 +106,9 @@ class RewardActor:
             self.counts["left"] += 1
             raise
         except Exception as error:
-            self.counts[_LOST.get(error.kind, "failed") if isinstance(error, ScoreError) else "failed"] += 1
+            self.counts[
+                _OUTCOME_OF_ERROR.get(error.kind, "failed") if isinstance(error, ScoreError) else "failed"
+            ] += 1
             raise
         self._record(request, result, time.perf_counter() - started)
         return result
@@ -114,26 +116,28 @@ class RewardActor:
     async def score_batch(self, requests: Sequence[RewardRequest], *, caller: str = "") -> list[RewardResult]:
         """All rewards of a batch. Raises the `ScoreError` of the first request that failed, with the positions of all
         that did."""
-        results, failed, first = [], [], None
+        results, failed, first_error = [], [], None
         calls = [self.score(request, caller=caller) for request in requests]
         for i, result in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
             if isinstance(result, RewardResult):
                 results.append(result)
             else:
                 failed.append(i)
-                first = first or result
-        if first is None:
+                first_error = first_error or result
+        if first_error is None:
             return results
-        raise first.at(*failed) if isinstance(first, ScoreError) and len(requests) > 1 else first
+        if isinstance(first_error, ScoreError) and len(requests) > 1:
+            raise first_error.at(*failed)
+        raise first_error
 
     async def profile(self, user: str | None, prompt: str) -> Profile:
-        """The user's directions in words and `prompt` as the policy reads it."""
+        """The user's directions in words and `prompt` in the form that the policy reads."""
         inferred = await self.finder.submit((user, prompt))
         self.counts["profiles"] += 1
         return profile_of(self.bundle, inferred, prompt)
 
     async def info(self) -> dict[str, Any]:
-        """What is served, and the counters since this process started."""
+        """What the actor serves, and its counters since this process started."""
         sizes = self.batcher.sizes
         return {
             "name": self.name,
@@ -177,12 +181,12 @@ class RewardActor:
     def _close_bundle(self) -> None:
         """Close after the batch that is being scored, or during it if that takes too long: it may hang."""
         self._closed = True
-        alone = self._alone.acquire(timeout=CLOSE_TIMEOUT)
+        locked = self._bundle_lock.acquire(timeout=CLOSE_TIMEOUT)
         try:
             self.bundle.close()
         finally:
-            if alone:
-                self._alone.release()
+            if locked:
+                self._bundle_lock.release()
 
     async def _scored(
         self, request: RewardRequest, caller: str, deadline: float | None
@@ -241,9 +245,11 @@ class RewardActor:
 
     @contextmanager
     def _one_thread(self, rows: int = 0) -> Iterator[None]:
-        """One thread at a time uses the bundle, and none once the actor is closed: it would start an engine again.
-        `rows`: rows of a call of the method, which are counted."""
-        with self._alone:
+        """Only one thread uses the bundle at a time, and none after the actor closed: it would start an engine again.
+
+        `rows`: the number of rows of a call of the method, which is counted.
+        """
+        with self._bundle_lock:
             if self._closed:
                 raise ScoreError("this reward actor is closed", kind="down")
             if rows:

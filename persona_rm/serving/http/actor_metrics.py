@@ -28,8 +28,8 @@ class ActorMetrics(Collector):
         """The `info` of each reward actor that answers."""
         for info in infos:
             name, process = str(info.get("name")), info.get("pid")
-            was, counted = self._now.get(name, (process, Counter()))
-            if was != process:
+            process_before, counted = self._now.get(name, (process, Counter()))
+            if process_before != process:
                 self._before.update(counted)
             parts = ((part, key, info.get(part, {}).get(key, 0)) for part, keys in FAMILIES.items() for key in keys)
             self._now[name] = process, Counter({(part, key): int(value) for part, key, value in parts})
@@ -46,8 +46,10 @@ class ActorMetrics(Collector):
         )
 
 
-def _counter(name: str, said: str, label: str, part: str, sums: Mapping[tuple[str, str], int]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, said, labels=[label])
+def _counter(
+    name: str, description: str, label: str, part: str, sums: Mapping[tuple[str, str], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, description, labels=[label])
     for key in FAMILIES[part]:
         family.add_metric([key], sums[part, key])
     return family

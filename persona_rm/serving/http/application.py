@@ -23,14 +23,14 @@ from persona_rm.serving.request_ids import with_id
 from persona_rm.types import RewardRequest, RewardResult
 
 ROUTES = frozenset({"/score", "/v1/score", "/health", "/ready", "/metrics", "/info", "/openapi.json"})
-_SAID = {
+_DESCRIPTIONS = {
     400: "The body is no JSON.", 401: "The token is missing or wrong.", 408: "The body came too slowly.",
     413: "Too many bytes or rows.", 415: "The body is not declared as JSON.",
     422: "The body is not what the schema says, or a row cannot be scored.", 500: "The service failed.",
     503: "Loading, full, down or late; see Retry-After.",
 }  # fmt: skip
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": said} for status, said in _SAID.items()
+    status: {"model": Problem, "description": text} for status, text in _DESCRIPTIONS.items()
 }
 _GUARDED: dict[int | str, dict[str, Any]] = {401: ERRORS[401]}
 

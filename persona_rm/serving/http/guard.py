@@ -1,7 +1,7 @@
-"""Checks before a call reaches a route: the token, the content type, the size. After it: how long it took.
+"""Checks token, content type and size before a call reaches a route, and measures how long the call took.
 
 The body is read here, within its limits of size and time, so that no route ever holds more. An exception that a route
-does not handle becomes an answer here, without the message of the exception, which may hold a user's text.
+does not handle becomes an error response here, without the message of the exception, which may hold a user's text.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Guard:
 
     async def _within(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if scope["path"] not in OPEN and not self._may(headers.get("authorization", "")):
+        if scope["path"] not in OPEN and not self._authorised(headers.get("authorization", "")):
             raise RequestError("unauthorized", "this service asks for its token: Authorization: Bearer TOKEN")
         if scope["method"] != "POST":
             await self.app(scope, receive, send)
@@ -81,8 +81,8 @@ class Guard:
         finally:
             self.held -= len(body)
 
-    def _may(self, given: str) -> bool:
-        """Compared in constant time; without a token every caller may."""
+    def _authorised(self, given: str) -> bool:
+        """True if the token is right, compared in constant time. Every caller is authorised if no token is set."""
         if self.settings.token is None:
             return True
         return hmac.compare_digest(_token(given).encode(), self.settings.token.encode())

@@ -23,7 +23,7 @@ KINDS: Mapping[str, int] = {
     "late": 503,
     "not_ready": 503,
 }
-"""What programs and metrics read; the message beside it is for people."""
+"""Kind -> HTTP status. Programs and metrics read the kind; the message beside it is for readers."""
 RETRY_AFTER: Mapping[str, int] = {"busy": 1, "down": 5, "late": 5, "not_ready": 5}
 """Seconds after which a retry makes sense."""
 
@@ -61,7 +61,8 @@ _ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
 
 
 def request_error_of(error: BaseException) -> RequestError:
-    """What a caller is told about an error. The error's own message stays here: it may name a user or a folder."""
+    """The error that a caller gets. The message of the original error is withheld, because it may name a user or a
+    folder."""
     if isinstance(error, RequestError):
         return error
     kind = "late" if isinstance(error, TimeoutError) else error.kind if isinstance(error, ScoreError) else "failed"

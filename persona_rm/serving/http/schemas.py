@@ -118,7 +118,7 @@ class ScoreOut(BaseModel):
 
 
 class Problem(BaseModel):
-    """No reward: `error` for people, `kind` for programs."""
+    """There is no reward. `error` is a message for readers, `kind` is for programs."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"error": "row 0: the prompt is too long", "kind": "unscorable"}]}
@@ -128,7 +128,7 @@ class Problem(BaseModel):
 
 
 class State(BaseModel):
-    """Of the probes."""
+    """The answer of a probe."""
 
     status: str
     reason: str = ""

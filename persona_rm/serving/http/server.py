@@ -43,9 +43,9 @@ class Server(uvicorn.Server):
 
 
 def run_server(
-    service: Service, settings: Settings, told: Callable[[str], None], routes: Sequence[HostRoute] = ()
+    service: Service, settings: Settings, on_ready: Callable[[str], None], routes: Sequence[HostRoute] = ()
 ) -> None:
-    """Serve until a signal; `told` is called with the address when rewards are available.
+    """Serve until a signal; `on_ready` is called with the address when rewards are available.
 
     The probes answer while the service loads. Raises `RecipeError` if the port is taken, and what opening the
     service raises: a set-up that cannot score ends at once.
@@ -56,14 +56,14 @@ def run_server(
         server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     with listening:
-        asyncio.run(_serve(Server(config), service, listening, lambda: told(url_of(listening))))
+        asyncio.run(_serve(Server(config), service, listening, lambda: on_ready(url_of(listening))))
 
 
-async def _serve(server: Server, service: Service, listening: socket.socket, told: Callable[[], None]) -> None:
+async def _serve(server: Server, service: Service, listening: socket.socket, on_ready: Callable[[], None]) -> None:
     async def opened() -> None:
         try:
             await service.open()
-            told()
+            on_ready()
         except BaseException:
             server.should_exit = True
             raise

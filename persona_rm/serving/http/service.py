@@ -1,4 +1,4 @@
-"""What the HTTP API asks for rewards: one reward actor in this process, or the pool of the cluster."""
+"""The source of rewards for the HTTP API: one reward actor in this process, or the pool of the cluster."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from persona_rm.types import RewardRequest, RewardResult
 
 logger = logging.getLogger(__name__)
 THREADS = 128
-"""Calls to the pool in progress at once."""
+"""Maximum number of concurrent calls to the pool."""
 GRACE = 1.0
 """Seconds after the deadline in which a row may still report its own reason for being late."""
 
@@ -79,7 +79,7 @@ class RequestFlow:
             self.waiting -= 1
 
 
-class _Watched:
+class _BaseService:
     """What both services share: the flow, and whether they were opened."""
 
     def __init__(self, limit: int, stuck_timeout: float) -> None:
@@ -119,7 +119,7 @@ class _Watched:
         raise RequestError("failed", "this service has no scorer")
 
 
-class ActorService(_Watched):
+class ActorService(_BaseService):
     """One reward actor in this process. `make` builds it in a thread: a bundle of many users takes a while."""
 
     def __init__(self, make: Callable[[], RewardActor], limit: int = 4096, stuck_timeout: float = 60.0) -> None:
@@ -148,7 +148,7 @@ class ActorService(_Watched):
         return await self._actor.score(request, caller=caller, deadline=deadline)
 
 
-class PoolService(_Watched):
+class PoolService(_BaseService):
     """The reward actors of a cluster, through the client that the plugins use: it routes by user and retries.
 
     Each row waits in a thread of its own, which ends with the deadline: rows of one HTTP call fail, are counted and

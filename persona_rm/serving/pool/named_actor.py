@@ -1,4 +1,4 @@
-"""One named, detached actor in a Ray cluster: made with its share of the machines reserved, found, ended."""
+"""Create, look up and end named, detached actors in a Ray cluster. Each one has its own reserved resources."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,8 @@ CLOSING = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What makes a reward actor, so that a supervisor can make one more. `options` go to the actor's constructor."""
+    """All that is needed to create a reward actor, so that a supervisor can create another one. `options` go to the
+    actor's constructor."""
 
     namespace: str
     bundle: str
@@ -29,13 +30,13 @@ class Spec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def need(self, n: int) -> Need:
-        """What `n` of them take."""
+        """The resources of `n` such actors."""
         return Need("reward actors", n, self.num_cpus, self.num_gpus)
 
     def create(self, name: str) -> Any:
-        """The handle of a new reward actor. Raises `HostError` if its share cannot be reserved.
+        """Create a reward actor and return its handle. Raises `HostError` if its resources cannot be reserved.
 
-        Its calls are not repeated by Ray: a client that hears of a death at once can ask another actor meanwhile.
+        Ray does not retry its calls: a client that learns at once that the actor died can call another one meanwhile.
         """
         from persona_rm.serving.actor.reward_actor import RewardActor
 
@@ -53,23 +54,23 @@ class Spec:
 def create(
     cls: type, args: Sequence[Any], kwargs: Mapping[str, Any], *, namespace: str, name: str, need: Need, retries: int
 ) -> Any:
-    """A detached actor that outlives its maker and its own deaths, on what is reserved for it."""
+    """Create a detached actor on reserved resources. It outlives its creator, and Ray restarts it if it dies."""
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    group = reserve(share(namespace, name), need.bundle)
+    group = reserve(reservation_name(namespace, name), need.bundle)
     placed = {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, 0)} if group is not None else {}
     lasting = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": retries, "max_concurrency": 512}
     options = {"num_cpus": need.cpus, "num_gpus": need.gpus, **lasting, **placed}
-    with _without_warning():
+    with _without_group_warning():
         return ray.remote(cls).options(name=name, namespace=namespace, **options).remote(*args, **kwargs)
 
 
 def end(namespace: str, *names: str) -> None:
-    """End the actors of these names for good, if they live, and give back their shares.
+    """End the actors of these names for good and release their resources. Names without an actor are ignored.
 
-    `ray.kill` does not let an actor finish, so the `close` of those that have one is called before, all at once. An
-    actor that does not get to it is killed too.
+    `ray.kill` ends a process without warning, so the actors that have a `close` method close first, all at the same
+    time. An actor that does not close within `CLOSING` seconds is killed all the same.
     """
     import ray
 
@@ -82,34 +83,34 @@ def end(namespace: str, *names: str) -> None:
         ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
     for handle in handles:
         ray.kill(handle, no_restart=True)
-    release(*[share(namespace, name) for name in names])
+    release(*[reservation_name(namespace, name) for name in names])
 
 
-def share(namespace: str, name: str) -> str:
-    """The name under which an actor's share is reserved."""
+def reservation_name(namespace: str, name: str) -> str:
+    """The name of the placement group that reserves an actor's resources."""
     return f"{namespace}/{name}"
 
 
 def named(namespace: str) -> list[str]:
-    """Every actor that lives in a namespace, starting ones too."""
+    """The names of all living actors of a namespace, including those that are starting."""
     import ray
 
-    found = ray.util.list_named_actors(all_namespaces=True)
-    return [one["name"] for one in found if one["namespace"] == namespace]
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    return [actor["name"] for actor in actors if actor["namespace"] == namespace]
 
 
 def pool_names(namespace: str = NAMESPACE) -> list[str]:
-    """The names of the reward actors that live in a namespace, in order."""
+    """The names of the living reward actors of a namespace, in order."""
     return in_order(name for name in named(namespace) if name.startswith(PREFIX))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """reward-2 before reward-10."""
+    """The names sorted by number: reward-2 comes before reward-10."""
     return sorted(names, key=lambda name: (len(name), name))
 
 
 def ready_names(namespace: str, timeout: float = 2.0) -> list[str]:
-    """The reward actors that can score now according to the supervisor; none without a supervisor."""
+    """The reward actors that can score now, according to the supervisor. Empty if no supervisor answers."""
     import ray
 
     try:
@@ -120,15 +121,15 @@ def ready_names(namespace: str, timeout: float = 2.0) -> list[str]:
 
 
 def refuse_taken(names: Sequence[str], namespace: str) -> None:
-    """Raises `HostError` if an actor of one of these names lives already."""
+    """Raises `HostError` if an actor with one of these names is already running."""
     living = named(namespace)
     if taken := [name for name in names if name in living]:
         raise HostError(f"actors {taken} already run in namespace {namespace!r}: stop them, or take another namespace")
 
 
 @contextmanager
-def _without_warning() -> Iterator[None]:
-    """Hide Ray's warning that a detached actor ends with its placement group. That is intended: `end` removes both."""
+def _without_group_warning() -> Iterator[None]:
+    """Suppress Ray's warning that a detached actor ends with its placement group, because `end` removes both."""
 
     def keep(record: logging.LogRecord) -> bool:
         return "detached actor with a placement group" not in record.getMessage()

@@ -1,7 +1,9 @@
-"""Reward actors and the inference actor: named, detached, restarted by Ray, created before the host reserves machines.
+"""A pool of reward actors, with a supervisor and, if needed, the inference actor.
 
-The host takes its GPUs in placement groups. Actors that come later wait for ever if those took everything, so the
-order is: cluster, pool, host. The actors outlive the job that made them; `Pool.stop` ends them.
+The actors are named and detached, and Ray restarts them. They are created before the host starts: the host reserves
+its GPUs in placement groups, and if those take everything, an actor that is created later waits for ever. The order is
+therefore cluster, pool, host. The actors outlive the job that created them, and
+`Pool.stop` ends them.
 """
 
 import logging
@@ -26,7 +28,7 @@ from persona_rm.serving.pool.named_actor import (
     named,
     pool_names,
     refuse_taken,
-    share,
+    reservation_name,
 )
 from persona_rm.serving.pool.resources import Need, release, require_room, reserved
 from persona_rm.serving.pool.scaling import Policy
@@ -53,41 +55,41 @@ INFERENCE_CPUS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Running actors of one namespace."""
+    """The running actors of one namespace."""
 
     namespace: str
     names: tuple[str, ...]
-    """The reward actors it was started with; a supervisor may have added some and ended others since."""
+    """The reward actors at the start. The supervisor may have added some and ended others since."""
     inference: str | None = None
-    """The name of the inference actor, if there is one."""
+    """The inference actor, if there is one."""
 
     @property
     def every(self) -> tuple[str, ...]:
-        """Reward actors, then the inference actor."""
+        """The names of the reward actors, then of the inference actor."""
         return (*self.names, *([self.inference] if self.inference else []))
 
     def now(self) -> "Pool":
-        """The same with the reward actors that live at this moment."""
+        """The same pool with the reward actors that are alive at this moment."""
         return Pool(self.namespace, tuple(pool_names(self.namespace)) if self.names else (), self.inference)
 
     def handles(self) -> list[Any]:
-        """Ray handles of those that live now, in the order of `every`."""
+        """The Ray handles of the living actors, in the order of `every`."""
         import ray
 
         return [ray.get_actor(name, namespace=self.namespace) for name in self.now().every]
 
     def info(self, timeout: float = 60) -> list[dict[str, Any]]:
-        """`info` of each that lives now. Raises `HostError` if one does not answer."""
+        """The `info` of each living actor. Raises `HostError` if one does not answer."""
         import ray
 
         try:
             return list(ray.get([handle.info.remote() for handle in self.handles()], timeout=timeout))
         except (ray.exceptions.RayError, ValueError) as error:
-            problem = f"asked the actors of namespace {self.namespace!r} what they serve; one did not answer"
-            raise HostError(f"{problem} ({type(error).__name__}): it may be starting again, try later") from error
+            problem = f"an actor of namespace {self.namespace!r} did not say what it serves ({type(error).__name__})"
+            raise HostError(f"{problem}: it may be restarting, try again later") from error
 
     def health(self, timeout: float = 10) -> dict[str, Any]:
-        """What the supervisor knows: ready actors, target, what it did. Raises `HostError` if it does not answer."""
+        """The supervisor's view: ready actors, target, actions so far. Raises `HostError` if it does not answer."""
         import ray
 
         try:
@@ -95,10 +97,10 @@ class Pool:
             return dict(ray.get(supervisor.info.remote(), timeout=timeout))
         except (ray.exceptions.RayError, ValueError) as error:
             problem = f"no supervisor answers in namespace {self.namespace!r} ({type(error).__name__})"
-            raise HostError(f"{problem}: pools are started with python -m persona_rm.serving start BUNDLE") from error
+            raise HostError(f"{problem}: start a pool with python -m persona_rm.serving start BUNDLE") from error
 
     def stop(self, timeout: float = 10) -> None:
-        """End the actors for good, their supervisor first, and give back what was reserved for them."""
+        """End the actors for good, the supervisor first, and release their reserved resources."""
         if self.names:
             end(self.namespace, SUPERVISOR)
         until = time.monotonic() + timeout
@@ -106,12 +108,12 @@ class Pool:
             end(self.namespace, *living)
             time.sleep(0.05)
         if living:
-            logger.warning("persona_rm: %s were ended, and are still listed after %g s", living, timeout)
-        rewards = reserved(share(self.namespace, PREFIX)) if self.names else []
-        release(*rewards, *[share(self.namespace, name) for name in self.every])
+            logger.warning("persona_rm: %s were ended, and Ray still lists them after %g s", living, timeout)
+        rewards = reserved(reservation_name(self.namespace, PREFIX)) if self.names else []
+        release(*rewards, *[reservation_name(self.namespace, name) for name in self.every])
 
     def _living(self) -> list[str]:
-        """Actors of this pool that Ray still lists: their names are free a moment after they were killed."""
+        """The actors of this pool that Ray still lists. It frees a name a moment after the actor was killed."""
         mine = [*self.now().every, *([SUPERVISOR] if self.names else [])]
         return [name for name in named(self.namespace) if name in mine]
 
@@ -132,9 +134,10 @@ def start_pool(
 ) -> Pool:
     """Create `n` reward actors and their supervisor in the connected cluster; wait until each has scored a sentence.
 
-    `inference`: the inference actor too; None: if the bundle names a profile store. `policy`: the bounds of the
-    pool and the supervisor's limits; None: `n` actors, always. Raises `HostError` if the names are taken, the
-    cluster has no room (within seconds), or a bundle cannot score: then nothing is left behind.
+    `num_cpus` and `num_gpus` are those of each actor. `inference`: whether to create the inference actor too; None: if
+    the bundle names a profile store. `policy`: the bounds of the pool and the limits of the supervisor; None: always
+    `n` actors. Raises `HostError` if the names are taken, the cluster has no room (after a few seconds) or the bundle
+    cannot score; nothing is left running then.
     """
     policy = policy or Policy(n, n)
     names = tuple(f"{PREFIX}{i}" for i in range(n))
@@ -167,7 +170,7 @@ def start_inference(
     max_wait: float = 0.002,
     timeout: float = 300,
 ) -> Pool:
-    """Create the inference actor alone, for data jobs. Raises `HostError` as `start_pool` does."""
+    """Create only the inference actor, for data jobs. Raises `HostError` for the same reasons as `start_pool`."""
     refuse_taken([INFERENCE], namespace)
     need = _inference_need(num_cpus)
     require_room([need])
@@ -182,18 +185,23 @@ def start_inference(
 
 
 def wants_inference(bundle: str | Path) -> bool:
-    """True if the bundle names a profile store, which the inference actor writes. Raises `DataError` for no bundle."""
+    """True if the bundle names a profile store, which only the inference actor writes.
+
+    Raises `DataError` if there is no bundle.
+    """
     return read_file(bundle).profiles is not None
 
 
 def running(namespace: str = NAMESPACE) -> Pool:
-    """The actors that live in a namespace, and those that are gone while their share waits for a replacement."""
-    kept = [name.removeprefix(share(namespace, "")) for name in reserved(share(namespace, PREFIX))]
+    """The living actors of a namespace, and the dead ones whose resources are still reserved for a replacement."""
+    kept = [
+        name.removeprefix(reservation_name(namespace, "")) for name in reserved(reservation_name(namespace, PREFIX))
+    ]
     return Pool(namespace, tuple(in_order({*pool_names(namespace), *kept})), inference_name(namespace))
 
 
 def inference_name(namespace: str = NAMESPACE) -> str | None:
-    """The name of the inference actor that lives in a namespace."""
+    """The name of the inference actor of a namespace; None if it is not alive."""
     return INFERENCE if INFERENCE in named(namespace) else None
 
 
@@ -201,7 +209,7 @@ def _check_bounds(n: int, policy: Policy) -> None:
     low, high = policy.min_actors, policy.max_actors
     if not 1 <= low <= n <= high:
         problem = f"asked for {n} reward actors, at least {low}, at most {high}"
-        raise HostError(f"{problem}: it must hold that 1 <= min actors <= actors <= max actors")
+        raise HostError(f"{problem}; choose 1 <= min actors <= actors <= max actors")
 
 
 def _inference_need(cpus: float) -> Need:
@@ -209,7 +217,7 @@ def _inference_need(cpus: float) -> Need:
 
 
 def _supervise(spec: Spec, policy: Policy, timeout: float) -> None:
-    """Start the supervisor and wait until it knows which actors are ready."""
+    """Start the supervisor and wait until it reports enough ready actors."""
     import ray
 
     nothing = Need("supervisors", 1, 0)
@@ -226,7 +234,7 @@ def _supervise(spec: Spec, policy: Policy, timeout: float) -> None:
 
 
 def _wait(handles: Sequence[Any], problem: str, timeout: float) -> None:
-    """Wait until all are warm. Raises `HostError` if one fails."""
+    """Wait until all actors are warm. Raises `HostError` if one fails to start."""
     import ray
 
     try:

@@ -1,8 +1,9 @@
-"""What actors take of a cluster: checked before anything is created, then reserved.
+"""The resources that actors need: they are checked before anything is created, and then reserved.
 
-Each actor gets a placement group of its own, with one bundle. A bare detached actor would hold its share only while it
-lives: what it frees by dying goes to another actor that waits, and its replacement waits for ever. The group keeps the
-share through deaths, until `release`. An actor cannot be split, so the check is per node.
+Each actor gets a placement group of its own, with one bundle. A detached actor without a group would hold its
+resources only while it lives: when it dies, another waiting process may take them, and the replacement waits for ever.
+The group keeps the resources reserved across restarts, until `release`. An actor cannot be split over nodes, so the
+check is made per node.
 """
 
 import time
@@ -18,7 +19,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What `n` actors of one sort take, each; `who` in the plural names them in errors."""
+    """`n` actors of one kind, with the resources of each. `who`, a plural, names them in errors."""
 
     who: str
     n: int
@@ -27,8 +28,8 @@ class Need:
 
     @property
     def bundle(self) -> dict[str, float]:
-        """As Ray writes it; empty for an actor that takes nothing."""
-        return {kind: float(much) for kind, much in zip(KINDS, (self.cpus, self.gpus), strict=True) if much}
+        """The resources of one actor as Ray writes them; empty if it needs none."""
+        return {kind: float(amount) for kind, amount in zip(KINDS, (self.cpus, self.gpus), strict=True) if amount}
 
     def __str__(self) -> str:
         return f"{self.n} {self.who} of {self.cpus:g} CPU and {self.gpus:g} GPU each"
@@ -60,29 +61,32 @@ def cluster_nodes() -> list[ClusterNode]:
 
 
 def fitting(needs: Sequence[Need], rooms: Sequence[Mapping[str, float]]) -> int:
-    """How many of the wanted actors find a node: the largest first, each on the first node with room."""
+    """How many of the needed actors fit on nodes with these free resources: first fit, the largest actors first."""
     left = [dict(room) for room in rooms]
-    every = [need.bundle for need in needs for _ in range(need.n)]
-    return sum(_put(bundle, left) for bundle in sorted(every, key=_size, reverse=True))
+    bundles = [need.bundle for need in needs for _ in range(need.n)]
+    return sum(_place(bundle, left) for bundle in sorted(bundles, key=_size, reverse=True))
 
 
 def _size(bundle: Mapping[str, float]) -> tuple[float, float]:
     return bundle.get("GPU", 0), bundle.get("CPU", 0)
 
 
-def _put(bundle: Mapping[str, float], left: Sequence[dict[str, float]]) -> bool:
+def _place(bundle: Mapping[str, float], left: Sequence[dict[str, float]]) -> bool:
+    """Take the bundle from the first node with room for it; False if there is none."""
     for room in left:
-        if all(room.get(kind, 0) + EPSILON >= much for kind, much in bundle.items()):
-            for kind, much in bundle.items():
-                room[kind] -= much
+        if all(room.get(kind, 0) + EPSILON >= amount for kind, amount in bundle.items()):
+            for kind, amount in bundle.items():
+                room[kind] -= amount
             return True
     return False
 
 
 def require_room(needs: Sequence[Need], timeout: float = 5.0) -> None:
-    """Raises `HostError` if the cluster has no room for these actors: at once if even the empty cluster is too
-    small, after `timeout` seconds if others hold it (actors that were just ended free their share a moment
-    later)."""
+    """Raises `HostError` if the cluster has no room for these actors.
+
+    It is raised at once if even the empty cluster would be too small. If other processes hold the resources, it is
+    raised after `timeout` seconds, because actors that were just ended free theirs a moment later.
+    """
     end = time.monotonic() + timeout
     while True:
         nodes, wanted = cluster_nodes(), sum(need.n for need in needs)
@@ -96,20 +100,20 @@ def require_room(needs: Sequence[Need], timeout: float = 5.0) -> None:
 
 
 def no_room(needs: Sequence[Need], nodes: Sequence[ClusterNode], fit: int, *, possible: bool) -> str:
-    """What was asked, what each node has, what to do."""
+    """The message: what was asked for, what each node has free, and what to do."""
     asked = " and ".join(str(need) for need in needs if need.n)
-    found = "; ".join(map(str, nodes)) or "it has no node"
+    free = "; ".join(map(str, nodes)) or "it has no node"
     why = "others hold the rest: start the actors before the host, or end what holds it" if possible else "too small"
     return (
         f"asked for {asked}; an actor must fit on one node, and this Ray cluster has room for {fit} of them ({why}). "
-        f"{found}. Ask for fewer actors (--actors), for less each (--cpus, --gpus), or use a larger cluster"
+        f"{free}. Ask for fewer actors (--actors), for less each (--cpus, --gpus), or use a larger cluster"
     )
 
 
 def reserve(name: str, bundle: Mapping[str, float], timeout: float = 10.0) -> Any:
-    """The placement group of this name, made if there is none; None for an empty bundle.
+    """The placement group of this name, which is created if there is none; None for an empty bundle.
 
-    Raises `HostError` if it is not ready in time: then nothing stays reserved.
+    Raises `HostError` if it is not ready within the timeout; nothing stays reserved then.
     """
     from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -119,12 +123,12 @@ def reserve(name: str, bundle: Mapping[str, float], timeout: float = 10.0) -> An
     if group.wait(timeout):
         return group
     remove_placement_group(group)
-    found = "; ".join(map(str, cluster_nodes()))
-    raise HostError(f"{dict(bundle)} for {name} could not be reserved within {timeout:g} s. {found}")
+    free = "; ".join(map(str, cluster_nodes()))
+    raise HostError(f"{dict(bundle)} for {name} could not be reserved within {timeout:g} s. {free}")
 
 
 def release(*names: str) -> None:
-    """Give back what is reserved under these names."""
+    """Remove the placement groups of these names, and so free their resources."""
     from ray.util.placement_group import remove_placement_group
 
     groups = _groups()
@@ -134,12 +138,12 @@ def release(*names: str) -> None:
 
 
 def reserved(prefix: str) -> list[str]:
-    """Names of the reservations that begin so."""
+    """The names of the placement groups that begin with `prefix`, sorted."""
     return sorted(name for name in _groups() if name.startswith(prefix))
 
 
 def _groups() -> dict[str, Any]:
-    """By name, of all namespaces: Ray's own look-up sees the caller's only."""
+    """The placement groups of all namespaces, by name. Ray's own look-up sees only the namespace of the caller."""
     from ray import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, placement_group_table
 

@@ -1,9 +1,10 @@
-"""Which reward actor serves a user, and which actors exist, as one client sees them.
+"""Which reward actor serves a user, and which actors exist, from the view of one client.
 
-Rendezvous hashing (Thaler and Ravishankar, 1998): every actor gets a weight for every user, and the actor with the
-largest weight serves the user. When an actor ends only its users move, evenly to the others; when it comes back they
-return. So the prefixes and states that actors cache stay warm through deaths and scaling. All samples of a prompt go
-to one actor, as a group buffer needs; calls are therefore not moved by load. Load adds actors (`scaling`).
+This is rendezvous hashing (Thaler and Ravishankar, 1998): every actor gets a weight for every user, and the user is
+served by the actor with the largest weight. If an actor disappears, only its users move, evenly to the other actors,
+and they return when it comes back. The prefix caches and user states of the actors therefore stay warm through
+restarts and scaling. All samples of a prompt go to one actor, as a group buffer needs it. So calls are never moved to
+another actor because of load; under load the pool grows instead (`scaling`).
 """
 
 import time
@@ -13,7 +14,7 @@ from threading import Lock
 
 
 def ranked(key: str, names: Iterable[str]) -> list[str]:
-    """The actors in this user's order, the one that serves the user first; the same in every process."""
+    """The actors in the order of this user; the first one serves the user. The order is the same in every process."""
     return sorted(names, key=lambda name: (_weight(name, key), name), reverse=True)
 
 
@@ -22,9 +23,11 @@ def _weight(name: str, key: str) -> bytes:
 
 
 class Roster:
-    """Names of the living actors, looked up again every few seconds. Thread-safe: one thread looks, the others go on.
+    """The names of the living actors, refreshed every few seconds. Thread-safe: one thread refreshes while the others
+    use the names so far.
 
-    An actor that did not answer comes last for `cooldown` seconds: a call to a dead one costs a second or two.
+    An actor that did not answer comes last for `cooldown` seconds, because a call to a dead actor takes a second or
+    two.
     """
 
     def __init__(
@@ -36,40 +39,42 @@ class Roster:
         cooldown: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`look` returns the names of the living actors. `every`: seconds between two refreshes. `least`: the same
+        after a failure or while no actor is known."""
         self.look, self.every, self.least, self.cooldown, self.clock = look, every, least, cooldown, clock
         self._names: list[str] = []
-        self._cooling: dict[str, float] = {}
-        self._looked = float("-inf")
-        self._troubled = False
+        self._cooldown_until: dict[str, float] = {}
+        self._refreshed_at = float("-inf")
+        self._failure_noted = False
         self._lock = Lock()
 
     def names(self) -> list[str]:
-        """The actors of the last look-up, which is repeated if it is due or if none is known."""
-        due = self.least if self._troubled or not self._names else self.every
-        if self.clock() - self._looked >= due and self._lock.acquire(blocking=not self._names):
+        """The names as of the last refresh; refreshed now if that is due or no actor is known."""
+        due = self.least if self._failure_noted or not self._names else self.every
+        if self.clock() - self._refreshed_at >= due and self._lock.acquire(blocking=not self._names):
             try:
-                if self.clock() - self._looked >= due:
+                if self.clock() - self._refreshed_at >= due:
                     self._refresh()
             finally:
                 self._lock.release()
         return self._names
 
     def order(self, key: str) -> list[str]:
-        """The actors to ask for this user, first to last."""
+        """The actors to call for this user, in order of preference."""
         now, names = self.clock(), self.names()
-        return sorted(ranked(key, names), key=lambda name: self._cooling.get(name, now) > now)
+        return sorted(ranked(key, names), key=lambda name: self._cooldown_until.get(name, now) > now)
 
     def failed(self, name: str) -> None:
-        """The actor did not answer: ask others first during the cooldown, and look up the living ones soon."""
-        self._cooling[name] = self.clock() + self.cooldown
-        self._troubled = True
+        """Note that an actor did not answer. Others come first during its cooldown, and names are refreshed soon."""
+        self._cooldown_until[name] = self.clock() + self.cooldown
+        self._failure_noted = True
 
     def answered(self, name: str) -> None:
-        """The actor answered, which ends its cooldown."""
-        self._cooling.pop(name, None)
+        """Note that an actor answered, which ends its cooldown."""
+        self._cooldown_until.pop(name, None)
 
     def _refresh(self) -> None:
-        """If no actor is found, those known before stay: they may be restarting."""
-        living: Sequence[str] = self.look()
-        self._names = list(living) or self._names
-        self._looked, self._troubled = self.clock(), False
+        """Look the names up. If there are none, the earlier names stay, because those actors may be restarting."""
+        names: Sequence[str] = self.look()
+        self._names = list(names) or self._names
+        self._refreshed_at, self._failure_noted = self.clock(), False

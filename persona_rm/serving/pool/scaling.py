@@ -1,6 +1,6 @@
-"""The decisions of a supervisor: which actors to restart, and whether to add or to end one.
+"""The decisions of a supervisor: which actors to restart, and whether to add an actor or to end one.
 
-Pure functions: (policy, trend so far, status of the actors) -> (plan, new trend).
+The functions are pure: (policy, state of the last check, status of each actor now) -> (plan, new state).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,34 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Bounds and limits. Seconds, and rows that wait in front of an actor."""
+    """The bounds of the pool and the limits of the supervisor. Times are in seconds."""
 
     min_actors: int = 1
     max_actors: int = 1
     stuck_after: float = 100.0
-    """Limit of one call of the method. A third of the client's deadline leaves time to ask another actor."""
+    """Timeout of one call of the method. A third of the client's deadline, so that time is left for another actor."""
     silent_after: float = 60.0
-    """Limit of the time without an answer of an actor."""
+    """Timeout of a ready actor that does not answer."""
     start_after: float = 300.0
-    """Limit from the start of an actor until it has scored a sentence: models are loaded meanwhile."""
+    """Timeout of a starting actor, which loads its models, until it has scored a sentence."""
     busy_rows: float = 64.0
-    """If more rows than this wait on average at `busy_checks` consecutive looks, an actor is added."""
+    """One actor is added if on average more rows than this wait per actor in `busy_checks` consecutive checks."""
     busy_checks: int = 5
     idle_seconds: float = 600.0
-    """After so long without work an actor is ended. A PPO step without rollouts takes minutes."""
+    """One actor is ended after all have been idle for this time. A PPO step without rollouts takes minutes."""
     drain_seconds: float = 15.0
-    """From the moment an actor gets no new calls until it ends: clients look up the actors every 5 s."""
+    """Drain time, from the moment an actor is no longer listed until it ends: clients refresh their list every 5 s."""
     every: float = 2.0
+    """The time between two checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActorStatus:
-    """One look at one actor. `silent`: seconds since it last answered, or, while it starts, since it began to."""
+    """The status of one actor at one check.
+
+    `waiting`: rows in its queue. `stuck`: seconds since its running call of the method began. `silent`: seconds since
+    its last answer, or since the beginning of its start while it starts; 0 if it answered this check.
+    """
 
     name: str
     state: Literal["ready", "starting"] = "ready"
@@ -42,13 +47,17 @@ class ActorStatus:
 
     @property
     def idle(self) -> bool:
-        """It answers, nothing waits and nothing runs."""
+        """True if the actor answers, no row waits and no call is running."""
         return self.state == "ready" and self.silent == 0 and self.waiting == 0 and self.stuck == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What is remembered between looks. `retiring`: actors that get no new calls, and since when."""
+    """The state that is kept from check to check.
+
+    `target`: the wanted number of actors. `busy`: consecutive checks at which too many rows waited. `idle_since`: when
+    all actors became idle. `retiring`: actor -> since when it is drained, that is, no longer listed for clients.
+    """
 
     target: int
     busy: int = 0
@@ -58,41 +67,48 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do: restart these, create so many, end these for good."""
+    """The actions: actors to restart, the number of actors to create, and actors to end for good."""
 
     restart: tuple[str, ...] = ()
     create: int = 0
     end: tuple[str, ...] = ()
 
 
-def decide(policy: Policy, trend: Trend, sights: Sequence[ActorStatus], now: float) -> tuple[Plan, Trend]:
-    """One step. The target moves by one at a time, inside the bounds; an actor that died for good is created again."""
-    trend = _forget_gone(trend, sights)
-    working = [sight for sight in sights if sight.name not in trend.retiring]
+def decide(policy: Policy, trend: Trend, statuses: Sequence[ActorStatus], now: float) -> tuple[Plan, Trend]:
+    """One check. The target changes by at most one, inside the bounds. An actor that died for good is replaced."""
+    trend = _forget_gone(trend, statuses)
+    working = [status for status in statuses if status.name not in trend.retiring]
     trend = _grown(policy, trend, working)
     trend = _shrunk(policy, trend, working, now)
     drained = [name for name, since in trend.retiring.items() if now - since >= policy.drain_seconds]
-    end = tuple(sight.name for sight in sights if sight.name in drained and sight.idle)
-    restart = tuple(sight.name for sight in sights if _lost(policy, sight))
-    staying = [sight for sight in sights if sight.name not in trend.retiring]
+    end = tuple(status.name for status in statuses if status.name in drained and status.idle)
+    restart = tuple(status.name for status in statuses if _hangs(policy, status))
+    staying = [status for status in statuses if status.name not in trend.retiring]
     return Plan(restart, max(trend.target - len(staying), 0), end), trend
 
 
-def _forget_gone(trend: Trend, sights: Sequence[ActorStatus]) -> Trend:
-    living = {sight.name for sight in sights}
+def _forget_gone(trend: Trend, statuses: Sequence[ActorStatus]) -> Trend:
+    """The state without the retiring actors that have ended."""
+    living = {status.name for status in statuses}
     return replace(trend, retiring={name: since for name, since in trend.retiring.items() if name in living})
 
 
-def _lost(policy: Policy, sight: ActorStatus) -> bool:
-    limit = policy.silent_after if sight.state == "ready" else policy.start_after
-    return sight.silent > limit or sight.stuck > (policy.stuck_after if sight.state == "ready" else policy.start_after)
+def _hangs(policy: Policy, status: ActorStatus) -> bool:
+    """True if an actor exceeds a timeout, so that it must be restarted."""
+    if status.state == "starting":
+        return max(status.silent, status.stuck) > policy.start_after
+    return status.silent > policy.silent_after or status.stuck > policy.stuck_after
 
 
 def _grown(policy: Policy, trend: Trend, working: Sequence[ActorStatus]) -> Trend:
-    """Add one if rows pile up; an actor that drains is kept first. Nothing while an actor starts: it may be enough."""
-    if any(sight.state == "starting" for sight in working) or not working:
+    """Raise the target if rows pile up. The actor that was retired last is kept instead of creating a new one.
+
+    Nothing changes while an actor starts, because that actor may be enough.
+    """
+    if any(status.state == "starting" for status in working) or not working:
         return trend
-    busy = trend.busy + 1 if sum(s.waiting for s in working) / len(working) > policy.busy_rows else 0
+    mean_waiting = sum(status.waiting for status in working) / len(working)
+    busy = trend.busy + 1 if mean_waiting > policy.busy_rows else 0
     if busy < policy.busy_checks or trend.target >= policy.max_actors:
         return replace(trend, busy=busy)
     kept = dict(list(trend.retiring.items())[:-1])
@@ -100,8 +116,8 @@ def _grown(policy: Policy, trend: Trend, working: Sequence[ActorStatus]) -> Tren
 
 
 def _shrunk(policy: Policy, trend: Trend, working: Sequence[ActorStatus], now: float) -> Trend:
-    """End one after a long idle time, the last of the list."""
-    if not working or not all(sight.idle for sight in working):
+    """Lower the target if all actors were idle for long enough, and retire the last one of the list."""
+    if not working or not all(status.idle for status in working):
         return replace(trend, idle_since=None)
     since = trend.idle_since if trend.idle_since is not None else now
     if now - since < policy.idle_seconds or trend.target <= policy.min_actors:

@@ -1,8 +1,10 @@
-"""The supervisor of a pool: an actor that checks the others every few seconds and carries out `scaling.decide`.
+"""The supervisor of a pool: an actor that checks the reward actors every few seconds and does what `scaling.decide`
+says.
 
-It restarts an actor that is stuck or silent, creates one again that died for good, and adds or ends actors inside the
-bounds. It also says which actors are ready: a starting actor gets no calls until it has scored a sentence, so a
-restart costs its users a cold prefix and not the loading of a model. If it dies Ray restarts it, and it checks again.
+It restarts an actor that is stuck or silent, replaces an actor that died for good, and adds or ends actors inside the
+bounds. It also lists the ready actors: clients send no request to a starting actor before it has scored a sentence, so
+a restart costs its users a cold prefix cache and not the time in which a model is loaded. If the supervisor itself
+dies, Ray restarts it, and it learns the state of the pool from the actors.
 """
 
 import logging
@@ -17,14 +19,15 @@ from persona_rm.serving.pool.named_actor import PREFIX, Spec, end, pool_names
 from persona_rm.serving.pool.scaling import ActorStatus, Plan, Policy, Trend, decide
 
 logger = logging.getLogger(__name__)
-LOOK = 5.0
-"""Seconds that one check waits for answers."""
+CHECK_TIMEOUT = 5.0
+"""Seconds to wait for the answers of the actors at one check."""
 NO_ROOM_PAUSE = 60.0
+"""Seconds until the next attempt to create an actor after the cluster had no room for one."""
 
 
 @dataclass
 class _Record:
-    """What is known about one actor. `since`: the time of its last answer, or of its start."""
+    """What is known about one actor. `since`: the time of its last answer, or of the beginning of its start."""
 
     handle: Any
     since: float
@@ -34,7 +37,7 @@ class _Record:
 
 
 class Supervisor:
-    """A plain class; `pool.start_pool` makes a Ray actor of it. `start=False`: the caller calls `check`."""
+    """A plain class; `pool.start_pool` makes a Ray actor of it. With `start=False` no thread runs; call `check`."""
 
     def __init__(self, spec: Spec, policy: Policy, *, start: bool = True) -> None:
         self.spec, self.policy = spec, policy
@@ -44,57 +47,60 @@ class Supervisor:
         self._trend: Trend | None = None
         self._no_room_until = 0.0
         if start:
-            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            threading.Thread(target=self._run, name="supervise", daemon=True).start()
 
     def names(self) -> list[str]:
-        """The actors that can score now and are not about to end."""
+        """The actors that can score now and are not about to end or restart."""
         return list(self._serving)
 
     def info(self) -> dict[str, Any]:
-        """Which actors are ready, their target number, and what was done since this process started."""
+        """The ready actors, the target number, the policy, and what was done since this process started."""
         target = self._trend.target if self._trend else None
         bounds = asdict(self.policy)
         return {"ready": self.names(), "target": target, "policy": bounds, "counts": dict(self.counts)}
 
     def check(self) -> Plan:
         """Check all actors once, and carry out the plan that follows."""
-        sights, now = self._look(), time.monotonic()
+        statuses, now = self._statuses(), time.monotonic()
         if self._trend is None:
-            bounds = self.policy.min_actors, self.policy.max_actors
-            self._trend = Trend(min(max(bounds[0], len(sights)), bounds[1]))
-        plan, self._trend = decide(self.policy, self._trend, sights, now)
-        going = {*self._trend.retiring, *plan.restart}
-        self._serving = tuple(s.name for s in sights if s.state == "ready" and s.name not in going)
-        self._do(plan)
+            target = min(max(self.policy.min_actors, len(statuses)), self.policy.max_actors)
+            self._trend = Trend(target)
+        plan, self._trend = decide(self.policy, self._trend, statuses, now)
+        leaving = {*self._trend.retiring, *plan.restart}
+        self._serving = tuple(s.name for s in statuses if s.state == "ready" and s.name not in leaving)
+        self._carry_out(plan)
         return plan
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         while True:
             try:
                 self.check()
-            except Exception:  # one failed check is no reason to stop checking
-                logger.exception("persona_rm: a look at the reward actors failed")
+            except Exception:  # one failed check must not end the supervision
+                logger.exception("persona_rm: a check of the reward actors failed")
             time.sleep(self.policy.every)
 
-    def _look(self) -> list[ActorStatus]:
+    def _statuses(self) -> list[ActorStatus]:
+        """Ask every actor for its `info`, all at the same time, and return the status of each."""
         import ray
 
         names = pool_names(self.spec.namespace)
         self._records = {name: self._records.get(name) or self._record(name) for name in names}
-        asked = {name: record.handle.info.remote() for name, record in self._records.items()}
-        done = ray.wait(list(asked.values()), num_returns=len(asked), timeout=LOOK)[0] if asked else []
-        for name, ref in asked.items():
+        requests = {name: record.handle.info.remote() for name, record in self._records.items()}
+        done = (
+            ray.wait(list(requests.values()), num_returns=len(requests), timeout=CHECK_TIMEOUT)[0] if requests else []
+        )
+        for name, ref in requests.items():
             if ref in done:
-                self._hear(self._records[name], ref)
-        return [self._sight(name, record, asked[name], done) for name, record in self._records.items()]
+                self._update(self._records[name], ref)
+        return [self._status(name, record, requests[name], done) for name, record in self._records.items()]
 
     def _record(self, name: str) -> _Record:
         import ray
 
         return _Record(ray.get_actor(name, namespace=self.spec.namespace), time.monotonic())
 
-    def _hear(self, record: _Record, ref: Any) -> None:
-        """Read the answer of an actor, or notice its death."""
+    def _update(self, record: _Record, ref: Any) -> None:
+        """Update the record by an answer, or by the error of an actor that died."""
         import ray
 
         try:
@@ -102,23 +108,23 @@ class Supervisor:
         except ray.exceptions.RayError:
             if record.ready:
                 self.counts["deaths"] += 1
-                self._starts(record)
+                self._mark_starting(record)
             record.warming = None
             return
         if record.ready and pid != record.pid:
             self.counts["deaths"] += 1
-            self._starts(record)
+            self._mark_starting(record)
         record.pid = pid
         if record.ready:
             record.since = time.monotonic()
         else:
             self._warm(record)
 
-    def _starts(self, record: _Record) -> None:
+    def _mark_starting(self, record: _Record) -> None:
         record.ready, record.since, record.warming = False, time.monotonic(), None
 
     def _warm(self, record: _Record) -> None:
-        """An actor is ready once it has scored a sentence."""
+        """Mark the actor as ready once it has scored a sentence."""
         import ray
 
         if record.warming is None:
@@ -134,7 +140,7 @@ class Supervisor:
             return
         record.ready, record.since = True, time.monotonic()
 
-    def _sight(self, name: str, record: _Record, ref: Any, done: list[Any]) -> ActorStatus:
+    def _status(self, name: str, record: _Record, ref: Any, done: list[Any]) -> ActorStatus:
         import ray
 
         silent = time.monotonic() - record.since
@@ -145,13 +151,13 @@ class Supervisor:
         info = ray.get(ref)
         return ActorStatus(name, waiting=int(info.get("waiting", 0)), stuck=float(info.get("stuck", 0)))
 
-    def _do(self, plan: Plan) -> None:
+    def _carry_out(self, plan: Plan) -> None:
         import ray
 
         for name in plan.restart:
-            logger.error("persona_rm: %s is stuck or silent, and is restarted", name)
+            logger.error("persona_rm: %s is stuck or silent, so it is restarted", name)
             ray.kill(self._records[name].handle, no_restart=False)
-            self._starts(self._records[name])
+            self._mark_starting(self._records[name])
             self.counts["restarted"] += 1
         if plan.end:
             end(self.spec.namespace, *plan.end)
@@ -160,7 +166,7 @@ class Supervisor:
             self._create(plan.create)
 
     def _create(self, n: int) -> None:
-        """Create actors under the first free names. Without room for one, the next try is a minute later."""
+        """Create `n` actors under the first free names. Without room in the cluster, pause for `NO_ROOM_PAUSE` s."""
         free = (name for i in range(10**6) if (name := f"{PREFIX}{i}") not in self._records)
         for name, _ in zip(free, range(n), strict=False):
             try:

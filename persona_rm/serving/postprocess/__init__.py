@@ -1,4 +1,4 @@
-"""Reward post-processing: what lies between a method's reward and the reward that trains.
+"""Reward post-processing: the steps from a method's reward to the reward that the host trains on.
 
 The order is fixed. Every step that is on appears in the trace of a sample, and logs by how much it changed the reward;
 `raw` and these numbers add up to the reward that is given:

@@ -46,7 +46,7 @@ class Postprocessor:
         if an option lacks its input or a number is not finite.
         """
         given, trace = result.reward, result.trace
-        self._refuse(given, trace)
+        self._check(given, trace)
         if not self.config.on:
             return result
         reward, logs, steps = given, {"raw": given}, list(trace.steps)
@@ -112,7 +112,7 @@ class Postprocessor:
         except DataError as error:
             raise DataError(f"{error.problem}; remove the file to start anew", file=path, key=error.key) from error
 
-    def _refuse(self, reward: float, trace: RewardTrace) -> None:
+    def _check(self, reward: float, trace: RewardTrace) -> None:
         """Everything that can go wrong is checked before anything is counted."""
         numbers: Mapping[str, float | None] = {"reward": reward, "std": trace.std, **trace.inputs}
         for name, value in numbers.items():
@@ -209,7 +209,7 @@ def _user(trace: RewardTrace) -> str | None:
 
 
 def _given(trace: RewardTrace, name: str) -> float:
-    """An input whose presence `_refuse` has checked."""
+    """An input whose presence `_check` has checked."""
     if name not in trace.inputs:
         raise ScoreError(f"post-processing: the input {name} of a step is missing")
     return trace.inputs[name]

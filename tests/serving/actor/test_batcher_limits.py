@@ -96,7 +96,7 @@ def test_a_late_row_is_not_scored_and_says_how_long_and_how_many():
 
     found = run(main())
     assert all(isinstance(error, Late) for error in found)
-    assert str(found[0]) == "no result within 0.02 s, which ended before it was scored; 3 rows were waiting"
+    assert str(found[0]) == "no result within 0.02 s: the deadline passed before it was scored; 3 rows were waiting"
     assert gate.calls == [[1]]
     assert batcher.counts["late"] == 3
 

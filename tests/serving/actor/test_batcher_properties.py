@@ -198,7 +198,13 @@ def test_every_call_ends_once_with_its_own_result_or_error(setup, requests):
     assert [request for request in requests if not fits(request, setup.bad)] == []
     limits = [r for r in requests if r.deadline is not None]
     assert all(r.ended <= r.at + r.deadline for r in limits)
-    assert (batcher.waiting, batcher.outside, batcher._again, batcher._running, batcher._keys) == (0, 0, [], [], {})
+    assert (batcher.waiting, batcher.outside, batcher._retries, batcher._running, batcher._by_key) == (
+        0,
+        0,
+        [],
+        [],
+        {},
+    )
 
 
 @CALM

@@ -9,12 +9,12 @@ SUPPORTED = ("0.11.2",)
 def check(_module: ModuleType) -> None:
     """Runs when `openrlhf` is imported. Raises `ImportError` for a version that the patches were not made for."""
     try:
-        found = version("openrlhf")
+        installed = version("openrlhf")
     except PackageNotFoundError:
-        found = "unknown (imported from a source tree without metadata)"
-    if found not in SUPPORTED:
+        installed = "unknown (imported from a source tree without metadata)"
+    if installed not in SUPPORTED:
         raise ImportError(
-            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {found}. On another "
+            f"the CPU rehearsal patches functions of openrlhf {', '.join(SUPPORTED)}; found {installed}. On another "
             "version a patch can miss, and training then goes on with wrong weights and exit code 0. "
             f"Do: pip install --no-deps openrlhf=={SUPPORTED[-1]}, or leave the rehearsal folder off PYTHONPATH."
         )
