@@ -4,6 +4,7 @@ import pytest
 
 from persona_rm.errors import RecipeError
 from persona_rm.hosts.openrlhf.commands import flags
+from persona_rm.pipeline.members import source_of
 from persona_rm.recipe import load_recipe, save_recipe
 
 
@@ -113,3 +114,52 @@ def test_methods_without_training_are_evaluated_by_name(written):
         load_recipe(path, ["eval.untrained.linear=pba"])
     with pytest.raises(RecipeError, match=r"untrained\.twice\.scal"):
         load_recipe(path, ["eval.untrained.twice.scal=3"])
+
+
+MY_SOURCE = """
+from typing import ClassVar
+
+from persona_rm import Config, Source
+
+
+class MyConfig(Config):
+    size: int = 3
+
+
+class MySource(Source):
+    name: ClassVar[str] = "mine"
+    Config = MyConfig
+
+    def threads(self, on_bad):
+        yield from ()
+"""
+
+
+def test_a_member_in_a_file_is_relative_to_the_recipe_and_an_override_to_the_working_directory(
+    written, tmp_path, monkeypatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "mine.py").write_text(MY_SOURCE)
+    (elsewhere / "other.py").write_text(MY_SOURCE)
+    monkeypatch.chdir(elsewhere)
+    path = written("name: a\nsource: {name: ./mine.py:MySource, size: 5}")
+    recipe = load_recipe(path)
+    assert recipe.source == {"name": f"{tmp_path}/mine.py:MySource", "size": 5}
+    assert source_of(recipe).config.size == 5
+    save_recipe(recipe, elsewhere / "deep" / "recipe.yaml")
+    assert load_recipe(elsewhere / "deep" / "recipe.yaml") == recipe, "the saved recipe means the same file"
+    assert load_recipe(path, ["source=./other.py:MySource"]).source == {"name": f"{elsewhere}/other.py:MySource"}
+    with pytest.raises(RecipeError, match=r"source\.sise: there is no such key; there is: size; did you mean 'size'"):
+        load_recipe(path, ["source.sise=5"])
+    with pytest.raises(RecipeError, match=r"source: there is no file .*/gone\.py"):
+        load_recipe(path, ["source=./gone.py:MySource"])
+
+
+def test_universal_sets_and_models_beside_the_method_are_members_too(written):
+    path = written("name: a\nbuild: {universal: [{name: ultrafeedbak, path: x}]}")
+    with pytest.raises(RecipeError, match=r"build\.universal: no 'ultrafeedbak' .*did you mean 'ultrafeedback'"):
+        load_recipe(path)
+    path = written("name: a\nppo: {p: {reward: contrast, safety: {method: bradley_tery}}}")
+    with pytest.raises(RecipeError, match=r"safety\.method: no 'bradley_tery' .*did you mean 'bradley_terry'"):
+        load_recipe(path)

@@ -25,13 +25,6 @@ PATTERN = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in BANNED), re.I
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 TEXT_TOKENS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 
-# Temporary: these folders are still being cleaned, so their findings do not count yet. Entries are only removed, and
-# the merge that ends the restructuring leaves the list empty.
-NOT_CLEAN_YET = (
-    "persona_rm/annotators", "persona_rm/inferrers",
-    "persona_rm/pipeline", "persona_rm/recipe.py", "persona_rm/sources",
-)  # fmt: skip
-
 
 class Text(NamedTuple):
     where: str
@@ -76,13 +69,8 @@ def findings() -> list[str]:
     return [f"{text.where}:{text.line}: {match[0]}" for text in texts() for match in PATTERN.finditer(text.text)]
 
 
-def is_in(finding: str, folder: str) -> bool:
-    return finding.startswith((f"{folder}/", f"{folder}:"))
-
-
 def test_documents_docstrings_and_messages_use_the_vocabulary():
-    bad = [one for one in findings() if not any(is_in(one, folder) for folder in NOT_CLEAN_YET)]
-    assert bad == [], f"write instead: {BANNED}"
+    assert findings() == [], f"write instead: {BANNED}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which question to ask next, so that somebody new is known after few answers.
+"""Which question to ask next, so that few answers of a new user are enough.
 
 Of a bank of pairs (built examples, and portraits made of the space's own descriptions) the next is the one whose
 answer is expected to say most about the user's directions: the mutual information between answer and directions,
@@ -68,7 +68,7 @@ def _portrait(space: PreferenceSpace, signs: Sequence[tuple[int, int]]) -> Quest
 def question_bank(examples: Sequence[Example], size: int, seed: int = 0) -> list[Question]:
     """At most `size` questions from built examples, in a seeded order; which text comes first is drawn.
 
-    A pair is one question whoever chose which of its texts.
+    A pair is one question, whichever of its texts a user chose.
     Raises `DataError` if no example says on which dimensions its texts differ.
     """
     pairs = dict(_pair(example) for example in examples if any(example.directions))

@@ -1,7 +1,7 @@
 """Free-text feedback on an answer ("too long, not my humour") as signed evidence on dimensions.
 
 Feedback is a wish, and its own style says the least about it: an annotator that reads "get to the point!" as a text
-sees a curt user. So a critique is cut into clauses, the cues of wish and refusal are taken out, and what is left is
+sees a curt user. So a critique is cut into clauses, the cues of wishing and rejecting are removed, and the rest is
 put into a statement of the user: "too long" is read as "I want answers that are long", and turned. The cues are data
 (`critique.yaml`), English, and simple: irony, praise in passing ("rude, which I liked") and a complaint without a cue
 ("that was hurtful") are misread. A language model, where there is one, can be asked for labels instead.

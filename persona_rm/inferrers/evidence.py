@@ -23,7 +23,7 @@ class Item:
     """What kind of evidence: "ugc", "pair", "demo", "critique", "summary", or the name of an import."""
     votes: Directions
     created: str | None = None
-    """ISO 8601; None if nobody knows when."""
+    """ISO 8601; None if the date is unknown."""
 
     @property
     def when(self) -> float | None:

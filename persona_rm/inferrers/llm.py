@@ -1,4 +1,4 @@
-"""`llm`: the paper's inference for text that nobody has annotated (AlignX, section 5): read every item, then vote."""
+"""`llm`: the paper's inference for text without annotations (AlignX, section 5): read every item, then vote."""
 
 from typing import ClassVar, Literal
 

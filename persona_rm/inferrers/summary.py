@@ -74,7 +74,7 @@ class Summary(Inferrer):
     """One profile per user, updated as items come.
 
     A generator gives its most probable answer, so a direction is said or not: nothing tells how sure it is. The
-    probabilities are the config's `confidence` and `silent`, settings that nobody measured; calibrate before use.
+    probabilities are the config's `confidence` and `silent`, settings that were not measured: calibrate before use.
     A user's `demo` is the profile to begin with. `unread` counts what was left out of profiles, by reason.
     """
 

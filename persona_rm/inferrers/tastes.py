@@ -57,7 +57,7 @@ class TastesConfig(Config):
 
 
 class Tastes(Inferrer):
-    """`infer` directions for a prompt; `mixture` says what tastes somebody has."""
+    """`infer` directions for a prompt; `mixture` gives the tastes of one user."""
 
     name: ClassVar[str] = "tastes"
     Config: ClassVar[type[Config]] = TastesConfig

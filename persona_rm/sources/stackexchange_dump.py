@@ -22,7 +22,7 @@ from persona_rm.types import Comment
 
 QUESTION, ANSWER = "1", "2"
 COMMUNITY = "-1"
-"""The user that owns what belongs to nobody."""
+"""The user that owns posts without an author."""
 
 
 class StackExchangeDumpConfig(FilesConfig, JoinConfig):

@@ -1,9 +1,9 @@
 """The PPO stage: a reward bundle and prompts for the host, its unmodified trainer, and a judgement by the truth.
 
-Each prompt belongs to a person and its answers are rewarded as that person would. In the control (`shuffled`) the
-policy still reads the prompt's own person, but somebody else rewards. In the embedded world the true utility of
-answers is known: people and posts that training never saw are answered before and after, and the paired difference is
-reported.
+Each prompt belongs to a user, and its answers get the reward of that user. In the control (`shuffled`) the policy
+still reads the prompt's own user, but the reward belongs to another one. With the simulator as the source, the true
+utility of answers is known: posts of users that training never saw are answered before and after training, and the
+paired difference is reported.
 """
 
 import json
@@ -44,13 +44,15 @@ LEARNED = "inferrer"
 """The folder of the fitted inferrer in a bundle."""
 LEARNED_METHOD = "method"
 """The folder of the fitted method in a bundle."""
+ALL_USERS = "all users"
+"""The group of `curve.jsonl` that holds every sample."""
 UserPost = tuple[str, str]
 """(user id, post)."""
 
 
 def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, str]) -> str:
-    """One PPO run in <run>/ppo/<name>: bundle, prompts, the host's log, curve.jsonl, and utility.json in the toy
-    world."""
+    """One PPO run in <run>/ppo/<name>: bundle, prompts, the host's log, curve.jsonl, and utility.json if the
+    source knows the truth."""
     if config.shuffled and config.agent:
         raise RecipeError(f"ppo.{name}: the agent takes prompt and reward from one user; shuffled needs agent: false")
     if config.groups and not config.agent:
@@ -174,10 +176,10 @@ def _prompts(
 
 
 def _curve(folder: Path, done: PpoJob, per_step: int) -> None:
-    """Mean reward per step and user group, and over everybody, from the actors' logs in order of time."""
+    """Mean reward per step and user group, and over all users, from the actors' logs in order of time."""
     sums: dict[tuple[int, str], list[float]] = defaultdict(list)
     for number, sample in enumerate(done.samples()):
-        for group in {"everybody", str(sample["group"])}:
+        for group in {ALL_USERS, str(sample["group"])}:
             sums[number // per_step + 1, group].append(float(sample["reward"]))
     rows = (
         {"step": step, "group": group, "reward_mean": sum(values) / len(values), "n": len(values)}
