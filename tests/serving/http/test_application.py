@@ -35,9 +35,10 @@ def test_the_trace_of_a_reward_is_returned_on_request(path, body):
     assert all(request.request_id for request in api.actor.requests)
     assert trace == {
         "user": "ann", "user_known": True, "group": "all", "status": "ok", "state_version": 3, "raw": 1.0,
-        "parts": {"tea": 1.0}, "std": None, "inputs": {"n_items": 1.0},
+        "parts": {"tea": 1.0}, "std": None, "inputs": {"n_items": 1},
         "steps": [{"name": "half", "before": 1.0, "after": 0.5}], "evidence": ["item"],
     }  # fmt: skip
+    assert str(trace["inputs"]) == "{'n_items': 1}", "a whole number, as in the reward log"
     assert api.post("/score", {**ASK, "trace": "loud"}).status_code == 422
     schema = api.call("GET", "/openapi.json").json()
     assert schema["components"]["schemas"]["TraceOut"]["examples"][0].keys() == first["trace"].keys() | {"request_id"}
