@@ -107,6 +107,7 @@ class BradleyTerry(Method):
         joined = [text if self.config.text == "response" else f"{text}\n\n{prompt}" for prompt, text in pairs]
         if not joined:
             return np.zeros((0, 0), np.float32)
+        # A response occurs in many comparisons and is embedded once.
         unique = list(dict.fromkeys(joined))
         place = {text: i for i, text in enumerate(unique)}
         return self.backends.need_encoder(self.name).encode(unique)[[place[text] for text in joined]]
@@ -133,6 +134,7 @@ def newton(differences: Floats, l2: float, steps: int, tolerance: float = 1e-9) 
 def _descend(differences: Floats, weights: Floats, step: Floats, l2: float) -> Floats:
     """The longest of the halved steps that does not raise the loss."""
     now = _loss(differences, weights, l2)
+    # After 60 halvings a step is below the precision of a float64, and the weights stay as they are.
     tried = (np.asarray(weights - step / 2**halvings) for halvings in range(60))
     return next((one for one in tried if _loss(differences, one, l2) <= now), weights)
 
