@@ -184,8 +184,8 @@ class Ukp(Benchmark):
         kept_back = self._kept_back(user, order)
         held = [vote for vote in order if self._debate(vote) in kept_back][: self.config.per_user]
         shown = [vote for vote in order if self._debate(vote) not in kept_back]
-        # One argument occurs in several pairs, and in several debates under other ids. What is held out must not be
-        # read in the history.
+        # An argument can occur in several pairs, and one text under several ids. What is held out must not be read
+        # in the history.
         texts = self._texts(held)
         return [vote for vote in shown if not texts & self._texts([vote])][: self.config.history], held
 

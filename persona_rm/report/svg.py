@@ -108,6 +108,7 @@ def dot_chart(
     left, right = gutter, WIDTH - RIGHT
 
     def at(value: float) -> float:
+        # Values outside the range are drawn at its border, and not over the labels.
         return left + (right - left) * (min(max(value, span[0]), span[1]) - span[0]) / (span[1] - span[0])
 
     parts = []
@@ -254,6 +255,7 @@ def heat_map(
     """Cells in -1..1, orange below zero and blue above. Whole numbers are printed as signs, and `groups` name equal
     spans of columns."""
     cell, high, top, left, gap = 92, 24, 48, 268, 18
+    # Columns of one group; `at` adds a gap after each group.
     per = len(columns) // max(1, len(groups))
 
     def at(j: int) -> float:

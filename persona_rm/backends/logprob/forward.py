@@ -106,8 +106,6 @@ class LogProbScorer:
             roots = grow(self.rows, share=False)
         with torch.inference_mode(), self.model.active():
             todo = list(self._batches([self._root(node) for node in roots]))
-            # A stack: batches below the latest one come first, so the segments of a subtree are freed before the next
-            # subtree.
             while todo:
                 todo.extend(self._batches(self._work(todo.pop())))
         return self._sums

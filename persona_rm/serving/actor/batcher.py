@@ -260,7 +260,7 @@ class MicroBatcher(Generic[Item, Result]):
         batch: list[QueueEntry[Item, Result]] = []
         cost, max_cost, group = 0, self.max_cost or math.inf, None
         while len(batch) < self.max_rows and (row := self._waiting.first(group)) is not None:
-            if not row.wanted:  # its calls have timed out, and none has woken up yet to withdraw it
+            if not row.wanted:  # its calls have ended, and none has woken up yet to withdraw it
                 self._withdraw(row)
             elif batch and cost + row.cost > max_cost:
                 break
