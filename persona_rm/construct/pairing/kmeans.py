@@ -146,8 +146,8 @@ def _product(hot: Singles) -> Product:
 
     def product(weights: Singles) -> Singles:
         flat = weights.reshape(posts, -1, n)
-        # The product is taken from the left, so the intermediate array is (B, S k, 3 D) and the (n, n) matrix, which
-        # this branch avoids, is never made.
+        # The second form is evaluated from the left: its intermediate array is (B, S k, 3 D), and the (n, n) matrix is
+        # never made.
         products = flat @ gram if gram is not None else flat @ hot @ across
         return products.astype(np.float32, copy=False).reshape(weights.shape)
 
