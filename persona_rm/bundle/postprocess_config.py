@@ -156,7 +156,7 @@ class GroupConfig(Config):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if self.fallback == "single" and (self.listwise or self.normalise != "none"):
-            raise ValueError("a single sample has no rank and no spread: with listwise or normalise, "
+            raise ValueError("a sample alone has no rank and no spread: with listwise or normalise, "
                              "fallback is partial or fail")  # fmt: skip
         return self
 

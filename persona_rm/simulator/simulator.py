@@ -209,6 +209,7 @@ class Simulator:
         """
         here = user.at(post.topic.name, created)
         rng = self._rng("choice", user.id, post.id, salt)
+        # A seed from the choice's own generator: every choice has authors of its own.
         drawn = draw_users(self.language, "independent", 6, rng.randrange(2**30), "stranger")
         others = [_in_thread_with(here, author, rng) for author in drawn]
         replies = [self.reply(other, post, split, f"{user.id}/{salt}", clauses=clauses) for other in others]
@@ -233,6 +234,8 @@ class Simulator:
         rng.shuffle(posts)
         ugc = [self._ugc(user, post, split, i) for i, post in enumerate(posts[:n_ugc])]
         pairs: list[Pair] = []
+        # Choices are made under other posts than the comments. A post whose replies the user likes equally gives none,
+        # so as many posts are tried as it takes.
         for post in posts[n_ugc:]:
             if len(pairs) == n_pairs:
                 break

@@ -49,6 +49,7 @@ def exact_groups(ids: Ids, hashes: npt.ArrayLike) -> RowNumbers:
     """The row that stands for each row: of those with the same hash, the one with the smallest id. (n,) -> (n,)."""
     order = _by_id(ids)
     keys = np.asarray(hashes, np.uint64)[order]
+    # Rows are in the order of their ids here, so the first row with a key is the one with the smallest id.
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     groups = np.empty(len(order), np.int64)
     groups[order] = order[first[inverse]]
@@ -81,6 +82,7 @@ def signature(text: str, config: CleanConfig) -> MinhashSignature:
     Raises MissingExtra if datasketch is not installed.
     """
     kind, permutations = _minhash(config.permutations)
+    # Shingles are hashes already, so datasketch's own hash function is replaced by `int`, which changes nothing.
     sketch = kind(num_perm=config.permutations, seed=SEED, hashfunc=int, permutations=permutations, scheme="affine32")
     hashes = shingles(text, config.shingle).tolist()
     for begin in range(0, len(hashes), CHUNK):
@@ -168,6 +170,7 @@ def _verified(
     kept: Signatures, left: RowNumbers, right: RowNumbers, parents: RowNumbers, threshold: float
 ) -> tuple[RowNumbers, RowNumbers]:
     """The pairs that are not joined yet and whose estimated similarity reaches the threshold."""
+    # Pairs inside a component cannot change it, and comparing signatures is the costly part.
     new = parents[left] != parents[right]
     left, right = left[new], right[new]
     least = threshold * kept.shape[1] - 1e-9  # against the rounding of the product

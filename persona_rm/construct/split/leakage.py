@@ -109,6 +109,8 @@ class _Matches:
         if number != self.last:
             self.last, self.train = number, self.train + 1
             self.ids.append(id_)
+            # Only the smallest ids are shown, and one that is not among the smallest now never will be: memory is
+            # bounded.
             if len(self.ids) > 100 * SHOWN:
                 self.ids = _smallest(self.ids)
 
@@ -180,6 +182,7 @@ def _keys(example: Example, min_chars: int) -> Iterator[tuple[TextTrace, int]]:
     """Traces with the hash of what they say, spaces and case aside; the same one of an example comes once."""
     seen: set[tuple[str, str, int]] = set()
     for trace in traces(example, min_chars):
+        # Texts are compared with case and spaces folded; ids of users and authors must be equal as they are.
         said = normalised(trace.text)
         key = key_of(trace.kind, said if trace.kind in NEAR else trace.text)
         if said and (trace.kind, trace.role, key) not in seen:
@@ -263,6 +266,7 @@ class _Near:
     def like(self, key: int, text: str) -> tuple[int, ...]:
         """Keys of test's texts that are near this one and not it; remembered, since histories repeat."""
         if key not in self.answers:
+            # The train side may be of any size: what is remembered of it is bounded.
             if len(self.answers) > 1 << 20:
                 self.answers.clear()
             self.answers[key] = tuple(self._like(key, self.sign(text)))
@@ -270,6 +274,7 @@ class _Near:
 
     def _like(self, key: int, sketch: TextSignature) -> Iterator[int]:
         for row in sorted({row for band in self._bands(sketch) for row in self.bands.get(band, ())}):
+            # An equal key is the same text, which is a finding of its own kind.
             if self.keys[row] != key and np.mean(self.signatures[row] == sketch) >= self.near:
                 yield self.keys[row]
 

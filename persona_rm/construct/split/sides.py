@@ -53,6 +53,7 @@ class SideRequest(NamedTuple):
 def key_of(kind: str, id_: str) -> int:
     """An 8-byte hash of an id, the same on every machine, never 0."""
     digest = hashlib.blake2b(f"{kind}\x1f{id_}".encode(), digest_size=8).digest()
+    # 0 stands for an unnamed asker in `_columns`.
     return int.from_bytes(digest, "little") or 1
 
 
@@ -61,10 +62,12 @@ def in_test(seed: int, keys: Keys, share: float) -> Flags:
 
     Keys and hashes are uint64, (n,); the hash is splitmix64's finaliser over key + seed.
     """
+    # Sums and products wrap modulo 2^64, as the hash is defined.
     z = keys + np.uint64(key_of("seed", str(seed)))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     z ^= z >> np.uint64(31)
+    # A float64 holds 53 bits exactly, so the fraction is below 1 and the same on every machine.
     return (z >> np.uint64(11)).astype(np.float64) / 2**53 < share
 
 
@@ -124,7 +127,10 @@ class Sides:
         named = askers != 0
         links = (_links(threads, number), _links(askers[named], number[named]))
         roots = _components(len(keys), *(np.concatenate(ends) for ends in zip(*links, strict=True)))
+        # `keys` are sorted and a root is the smallest node of its component, so keys[root] is the component's smallest
+        # key. It does not depend on the order of the records.
         flags = in_test(seed, keys, test)[roots]
+        # Without records the array would be empty, and `max` of it raises: hence `minlength`.
         sizes = np.bincount(roots, minlength=1)
         return cls(
             seed,

@@ -83,12 +83,14 @@ def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, st
 
 
 def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPost]]:
-    """The people whose rewards train the policy, and who asks what."""
+    """The users whose rewards train the policy, and the post that each of their prompts asks about."""
     rng, half = Random(f"{run.recipe.seed}/ppo"), config.items // 2
-    if world := truth_of(run.recipe):
-        people = world.users("train")[: config.users]
-        users = [User(_hidden(world.persona(p, "train", config.items - half, half)), p.group) for p in people]
-        posts = [post.text for post in world.posts("train")]
+    if simulator := truth_of(run.recipe):
+        users = []
+        for user in simulator.users("train")[: config.users]:
+            evidence = simulator.persona(user, "train", config.items - half, half)
+            users.append(User(_hidden(evidence), user.group))
+        posts = [post.text for post in simulator.posts("train")]
     else:
         examples = examples_of(run)
         first = examples[: config.users]
@@ -197,35 +199,39 @@ def _commands(run: RunFolder, folder: Path) -> None:
 
 
 def judge(run: RunFolder, config: PpoConfig, folder: Path) -> None:
-    """True utility of answers for test people under test posts, by the starting and the trained policy; paired.
+    """True utility of answers for test users under test posts, by the starting and the trained policy; paired.
 
-    The standard error treats a person's answers as one cluster: it is that of the mean over people.
+    The standard error treats a user's answers as one cluster: it is that of the mean over users.
     """
-    world = simulator_of(run.recipe)
-    people, posts = world.users("test"), world.posts("test")
-    rng = Random(f"{run.recipe.seed}/judged")
-    asked = [(people[i % len(people)], rng.choice(posts)) for i in range(config.judged)]
-    half = config.items // 2
-    seen = {p.id: User(_hidden(world.persona(p, "test", config.items - half, half)), p.group) for p, _ in asked}
+    simulator = simulator_of(run.recipe)
+    users, posts = simulator.users("test"), simulator.posts("test")
+    rng, half = Random(f"{run.recipe.seed}/judged"), config.items // 2
+    cases = [(users[i % len(users)], rng.choice(posts)) for i in range(config.judged)]
+    seen = {}
+    for user, _ in cases:
+        seen[user.id] = User(_hidden(simulator.persona(user, "test", config.items - half, half)), user.group)
     bundle = load_bundle(_judging_bundle(folder, list(seen.values())))
-    prompts = [bundle.render(person.id, post.text) for person, post in asked]
+    prompts = [bundle.render(user.id, post.text) for user, post in cases]
     tokens = load_host().answer_tokens(config.args) or 64
-    models = {"before": model_folder(run.recipe.model), "after": folder / MODEL}
-    texts = {k: answers(m, prompts, max_new_tokens=tokens, seed=run.recipe.seed) for k, m in models.items()}
-    read = world.language.read_levels
-    utility = {
-        k: np.array([world.utility(p, read(t), post) for (p, post), t in zip(asked, v, strict=True)])
-        for k, v in texts.items()
-    }
+    ids = [user.id for user, _ in cases]
+    texts: dict[str, list[str]] = {}
+    utility: dict[str, np.ndarray] = {}
+    # Both models answer with the same seed, so the difference of a pair is not one of the draws alone.
+    for name, model in {"before": model_folder(run.recipe.model), "after": folder / MODEL}.items():
+        texts[name] = answers(model, prompts, max_new_tokens=tokens, seed=run.recipe.seed)
+        levels = [simulator.language.read_levels(text) for text in texts[name]]
+        values = [simulator.utility(user, read, post) for (user, post), read in zip(cases, levels, strict=True)]
+        utility[name] = np.array(values)
     utility["difference"] = utility["after"] - utility["before"]
-    who = [person.id for person, _ in asked]
-    stats = {key: _stat(values, who) for key, values in utility.items()}
+    stats = {key: _stat(values, ids) for key, values in utility.items()}
     (folder / "utility.json").write_text(json.dumps(stats, indent=1) + "\n")
-    columns = (texts["before"], texts["after"], utility["before"].tolist(), utility["after"].tolist())
-    keys = ("user", "prompt", "before", "after", "utility_before", "utility_after")
-    said = [(person.id, post.text) for person, post in asked]
-    rows = (dict(zip(keys, (*who_what, *rest), strict=True)) for who_what, *rest in zip(said, *columns, strict=True))
-    write_rows(folder / "answers.jsonl", rows)
+    rows: list[dict[str, Any]] = []
+    for i, (user, post) in enumerate(cases):
+        row: dict[str, Any] = {"user": user.id, "prompt": post.text}
+        row |= {name: answered[i] for name, answered in texts.items()}
+        row |= {f"utility_{name}": float(utility[name][i]) for name in texts}
+        rows.append(row)
+    write_rows(folder / "answers.jsonl", iter(rows))
 
 
 def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
@@ -235,9 +241,10 @@ def _judging_bundle(folder: Path, users: Sequence[User]) -> Path:
     return write_bundle(folder / "judging", users, **kept)
 
 
-def _stat(values: np.ndarray, who: Sequence[str]) -> dict[str, float]:
-    by_person: dict[str, list[float]] = defaultdict(list)
-    for person, value in zip(who, values.tolist(), strict=True):
-        by_person[person].append(value)
-    means = np.array([np.mean(each) for each in by_person.values()])
+def _stat(values: np.ndarray, users: Sequence[str]) -> dict[str, float]:
+    """Mean over users of their mean, and its standard error."""
+    by_user: dict[str, list[float]] = defaultdict(list)
+    for user, value in zip(users, values.tolist(), strict=True):
+        by_user[user].append(value)
+    means = np.array([np.mean(each) for each in by_user.values()])
     return {"mean": float(means.mean()), "se": float(means.std(ddof=1) / np.sqrt(len(means))), "n": len(values)}

@@ -73,7 +73,7 @@ class InferenceActor:
         """Keep the answer, -2 .. 2, to a question (`inferrers.ask.Question`). The last answer to a question counts.
         Returns the version."""
         if not is_grade(grade):
-            raise DataError(f"an answer is one of {sorted(GRADES)}, not {grade!r}; nothing was written")
+            raise DataError(f"an answer is one of {sorted(GRADES)}, found {grade!r}; nothing was written")
         return await self._write("answered", user, lambda tally: tally.hear(question_id, difference, grade))
 
     async def forget(self, user: str, ids: Sequence[str]) -> int:

@@ -259,7 +259,7 @@ def test_closing_tells_who_waits_and_closes_the_actor(api):
     service, actor = api.service, api.service._actor
 
     async def main():
-        with actor._alone:
+        with actor._bundle_lock:
             ask = asyncio.create_task(service.score(RewardRequest("u0", "Hi", "Yes."), caller="", deadline=2))
             await asyncio.sleep(0.05)
             closing = asyncio.create_task(service.close())
