@@ -79,6 +79,7 @@ def _add_rewards(
 ) -> None:
     async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         metrics.rows.observe(len(requests))
+        # An actor in this process serves its callers in turn, so one address with many rows does not delay the others.
         caller = call.client.host if call.client else "unknown"
         return await unless_gone(call, results_of(service, requests, caller, settings))
 
@@ -141,6 +142,7 @@ async def unless_gone(request: Request, work: Awaitable[list[RewardResult]]) -> 
             return task.result()
         raise RequestError("gone", "the caller disconnected")
     finally:
+        # One of the two is done; the other must not outlive the call. To cancel a finished task does nothing.
         gone.cancel()
         task.cancel()
 
@@ -190,6 +192,7 @@ def _invalid(errors: Sequence[Mapping[str, Any]], fields: Collection[str]) -> Re
     first = errors[0]
     if first["type"] == "json_invalid":
         return RequestError("malformed", "the body is no JSON")
+    # Only names of the schema are repeated: a key that the caller invented may hold a text.
     where = [str(part) for part in first["loc"][1:] if isinstance(part, int) or part in fields]
     words = (
         "there is no such key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
