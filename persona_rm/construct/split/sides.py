@@ -186,8 +186,8 @@ def _none() -> Keys:
 
 def _links(keys: Keys, groups: Ints) -> tuple[Ints, Ints]:
     """Edges between the groups under equal keys: each with the next, so that their number stays linear."""
-    # Equal keys are neighbours once sorted. A chain through m groups has m - 1 edges and connects them as all m (m -
-    # 1) / 2 pairs would.
+    # Equal keys are neighbours once sorted. A chain through m groups has m - 1 edges and connects them as
+    # all of their pairs would.
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     return groups[order[:-1][same]], groups[order[1:][same]]
