@@ -126,6 +126,7 @@ def _of_low_rank(language: Language, loadings: Loadings, name: str, rng: Random)
 
 def _plural(language: Language, name: str, rng: Random) -> SimulatedUser:
     """Two independent sets of directions; the second one holds under half of the topics."""
+    # The first draw is that of the independent user of this number, so the two populations have the same main views.
     first, second = (_draw_user(language, "independent", [], name, rng) for _ in range(2))
     names = [topic.name for topic in language.topics]
     topics = frozenset(rng.sample(names, len(names) // 2))
@@ -145,6 +146,7 @@ def _drifting(language: Language, name: str, rng: Random) -> SimulatedUser:
 def _turned(language: Language, old: SimulatedUser, rng: Random) -> dict[int, int]:
     """The old views, about half of them replaced: turned round, or given up for a view on something else."""
     views = {dim: old.directions[dim] for dim in old.held}
+    # Dimensions without an old view, so that a view given up never comes back as a new one.
     fresh = rng.sample([dim for dim in language.active if dim not in views], len(views))
     for dim in rng.sample(old.held, round(len(old.held) / 2)):
         sign = views.pop(dim)

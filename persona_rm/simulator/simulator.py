@@ -130,6 +130,7 @@ class Simulator:
 
     def _draw_posts(self, side: Side) -> tuple[SimulatedPost, ...]:
         language, rng = self.language, self._rng("posts", side)
+        # No question is on both sides, so no text of a post is.
         known = slice(N_TRAIN_QUESTIONS) if side == "train" else slice(N_TRAIN_QUESTIONS, None)
         tones = ("", *language.tones)
         every = [
@@ -254,6 +255,8 @@ class Simulator:
         if choice is None:
             return None
         chosen, rejected = choice.chosen, choice.rejected
+        # Half of the choices without an attitude turn out as the user's own would: a choice that carries no
+        # information is a fair coin.
         coin = self._rng("coin", user.id, post.id)
         if self._non_attitude(user, post) and coin.random() < 0.5:
             chosen, rejected = rejected, chosen

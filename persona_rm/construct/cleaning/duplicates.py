@@ -150,6 +150,8 @@ def _mix(columns: npt.NDArray[np.uint32]) -> Keys:
 
 def _pairs(keys: Keys) -> tuple[RowNumbers, RowNumbers]:
     """Rows to compare: within each run of equal keys, each row with those shortly before it and with the first."""
+    # Rows come in the order of their ids, and the stable sort keeps it inside a bucket: "before" and "first" refer to
+    # ids.
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(keys) else np.empty(0, np.int64)
@@ -192,6 +194,7 @@ def _join(parents: RowNumbers, left: RowNumbers, right: RowNumbers) -> RowNumber
         low, high = np.minimum(parents[left], parents[right]), np.maximum(parents[left], parents[right])
         if (low == high).all():
             return parents
+        # `minimum.at`, because a row may stand in several pairs: plain indexing would keep one of their values only.
         np.minimum.at(parents, high, low)
         while not np.array_equal(shorter := parents[parents], parents):
             parents = shorter

@@ -121,5 +121,6 @@ def _greedy(rows: _Rows, n: int) -> Curated:
         for cell in cells:
             counts[cell] += 1
             steps[cell] = _step(counts[cell])
+    # Back from the cell's number, 2 * dimension + (way > 0).
     cells_of = {(cell // 2, 1 if cell % 2 else -1): count for cell, count in enumerate(counts) if count}
     return Curated(tuple(id_ for id_, _ in chosen), tuple(gain for _, gain in chosen), cells_of)

@@ -195,6 +195,7 @@ class _Index:
 
     def __init__(self, near: float | None, sign: Sign | None) -> None:
         self.ids: list[str] = []
+        # (kind, role) -> key -> the numbers of the test examples that have it.
         self.at: dict[tuple[str, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         self.matches: dict[tuple[str, str], _Matches] = defaultdict(_Matches)
         self.near = {kind: _Near(near, sign) for kind in NEAR} if near is not None and sign is not None else {}
@@ -223,6 +224,7 @@ class _Index:
     def findings(self) -> Iterator[Finding]:
         """All kinds and parts in order; kinds that were not requested are left out."""
         for kind, parts in KINDS.items():
+            # A near-duplicate is looked up under the kind of its text, "post" or "text".
             base = next((name for name, near in NEAR.items() if near == kind), kind)
             if base == kind or self.near:
                 yield from (self._finding(kind, base, part) for part in parts)
@@ -232,6 +234,7 @@ class _Index:
         matches = self.matches.get((kind, part))
         if matches is None:
             return Finding(kind, part, len(at))
+        # Several shared keys may lead to one test example: it counts once.
         touched = {number for key in matches.keys for number in at[key]}
         test_ids = _smallest(self.ids[number] for number in touched)
         counts = (len(at), len(matches.keys), matches.train, len(touched))

@@ -91,6 +91,7 @@ class SideTable:
         """(known, in test) of each key; an unknown key is not in test."""
         if not len(self.keys):
             return np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
+        # A key above all others would be looked up behind the end.
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         known: Flags = self.keys[places] == keys
         return known, known & self.test[places]
@@ -185,6 +186,8 @@ def _none() -> Keys:
 
 def _links(keys: Keys, groups: Ints) -> tuple[Ints, Ints]:
     """Edges between the groups under equal keys: each with the next, so that their number stays linear."""
+    # Equal keys are neighbours once sorted. A chain through m groups has m - 1 edges and connects them as
+    # all of their pairs would.
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     return groups[order[:-1][same]], groups[order[1:][same]]
@@ -202,6 +205,7 @@ def _components(n: int, left: Ints, right: Ints) -> Ints:
         low, high = np.minimum(labels[left], labels[right]), np.maximum(labels[left], labels[right])
         open_ = low != high
         left, right = left[open_], right[open_]
+        # `minimum.at`, because a root may stand in several edges: plain indexing would keep one of their values only.
         np.minimum.at(labels, high[open_], low[open_])
         while not (shorter := labels[labels] == labels).all():
             labels = np.where(shorter, labels, labels[labels])
@@ -220,6 +224,7 @@ def apply(thread: Thread, sides: Sides) -> tuple[Thread | None, list[Drop]]:
     """
     test = sides.thread(thread.id) == "test"
     authors = [comment.author if comment.author not in UNNAMED else None for comment in thread.comments]
+    # Places of the named authors, so that their sides are asked for in one call.
     named = [place for place, author in enumerate(authors) if author is not None]
     flags = sides.authors_in_test([author for author in authors if author is not None])
     away = {place for place, flag in zip(named, flags.tolist(), strict=True) if flag != test}

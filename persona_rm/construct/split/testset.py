@@ -93,6 +93,7 @@ class _Eligible:
 
 
 def _eligible(examples: Iterable[Example], config: TestConfig, dimensions: int) -> _Eligible:
+    # In the order of the space, which the table of the cells keeps.
     cells = {Cell(dimension, way): array("L") for dimension in range(dimensions) for way in (1, -1)}
     numbers: dict[str, int] = {}
     for example in examples:
