@@ -24,7 +24,6 @@ Floats = npt.NDArray[np.float64]
 Directed = Floats | Ints
 """A row of directions per case, (cases, D)."""
 FigureKind = Literal["best", "main", "control"]
-"""The level "cannot reflect"."""
 
 
 class CachedReader:
