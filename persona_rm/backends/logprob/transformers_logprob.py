@@ -114,7 +114,10 @@ class TransformersLogProb(RowLogProb):
             for model in self._models
         ]
         if self._cache:
+            # One call of the cache for both models: with a call each, the second could evict blocks that the first one
+            # counted on.
             self._cache.begin([prompt for scorer in scorers for prompt in scorer.prompts()])
+        # Both models read the same token ids, so they share one forest.
         roots = grow(rows, share=self.share_prompts)
         sums = [scorer.sums(roots) for scorer in scorers]
         self.counters.bytes = self._cache.bytes if self._cache else 0

@@ -82,6 +82,7 @@ def _add_rewards(
 ) -> None:
     async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         metrics.rows.observe(len(requests))
+        # An actor in this process serves its callers in turn, so one address with many rows does not delay the others.
         caller = call.client.host if call.client else "unknown"
         return await unless_gone(call, results_of(service, requests, caller, settings))
 
@@ -144,6 +145,7 @@ async def unless_gone(request: Request, work: Awaitable[list[RewardResult]]) -> 
             return task.result()
         raise RequestError("gone", "the caller disconnected")
     finally:
+        # One of the two is done; the other must not outlive the call. To cancel a finished task does nothing.
         gone.cancel()
         task.cancel()
 
@@ -208,6 +210,7 @@ def _invalid(errors: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Reques
 
 
 def _fault(error: Mapping[str, Any], keys: Sequence[str]) -> str:
+    # A place has names of the schema only: a key that the caller invented may hold a text.
     where = [str(part) for part in error["loc"][1:] if isinstance(part, int) or part in keys]
     if error["type"] != "extra_forbidden":
         return f"{'.'.join(where) or 'body'}: {error['msg'].removeprefix('Value error, ')}"
