@@ -161,7 +161,7 @@ class RewardClient:
 
         `deadline`: seconds for the whole batch; None: the client's. The requests of one actor travel in one call.
         Raises `ScoreError` with the positions that failed if a reward is missing or is not a finite number; it is
-        `SkipGroup` if the policy allows to train without these samples.
+        `SkipGroup` if the failure policy allows training without these samples.
         """
         requests = [with_id(request) for request in requests]
         seconds = self.deadline if deadline is None else deadline

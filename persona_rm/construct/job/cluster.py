@@ -19,7 +19,7 @@ def cluster() -> Iterator[Any]:
 
     A cluster that was started here is stopped here: later jobs (the reward actors) start their own.
     """
-    with extra_needed("construction"):
+    with extra_needed("construction", "data"):
         import ray
         import ray.data
 

@@ -11,7 +11,7 @@ from persona_rm.construct.stages.split_stage import KEPT
 from persona_rm.errors import DataError
 from persona_rm.extras import extra_needed
 
-with extra_needed("construction"):
+with extra_needed("construction", "data"):
     import pyarrow.parquet as pq
 
 SETS = ("train", "test", "alignx_test", "mirrored")

@@ -29,7 +29,7 @@ from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.extras import extra_needed
 from persona_rm.types import Drop
 
-with extra_needed("construction"):
+with extra_needed("construction", "data"):
     import pyarrow.parquet as pq
 
 DONE, KEY, LOCK, CHECKPOINT = "_done.json", "_key.json", "_lock", "_checkpoint"
