@@ -20,7 +20,7 @@ EXTRA_OF = {
     "prometheus_client": "serve",
     "py3langid": "data",
     "pyarrow": "data",
-    "ray": "data",
+    "ray": "train",
     "redis": "profiles",
     "scipy": "encoder",
     "sentence_transformers": "encoder",

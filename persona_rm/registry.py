@@ -158,7 +158,8 @@ def absolute_member(given: Mapping[str, Any], relative_to: Path | None = None) -
 def _module_of(path: Path) -> ModuleType:
     """The module of a file, imported once per content: an edited file is another module."""
     if not path.is_file():
-        raise MemberError(f"there is no file {path}; the path of FILE.py:CLASS is relative to the file that names it")
+        where = "the file that names it; given in Python, to the working directory or to `relative_to`"
+        raise MemberError(f"there is no file {path}; the path of FILE.py:CLASS is relative to {where}")
     digest = hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes()).hexdigest()[:16]
     name = f"persona_rm_member_{digest}"
     if name in sys.modules:

@@ -148,7 +148,8 @@ class UserState:
     """What a method or an inferrer knows about one user: versioned, serialisable, deletable. `payload` is plain JSON.
 
     An inferrer's state as a bundle hands it out holds `directions` and `probabilities`; a method's state holds what
-    the method needs for scoring. The last three fields are never stored: a bundle derives them at each look-up.
+    the method needs for scoring. `evidence`, `status` and `known` are never stored: a bundle derives them at each
+    look-up.
     """
 
     method: str
@@ -245,9 +246,9 @@ class RewardTrace:
     std: float | None = None
     """The method's standard deviation of `raw`, on the same scale, if it gives one."""
     inputs: Mapping[str, float] = field(default_factory=dict)
-    """What post-processing read beside `raw` and `std`: n_items (items of evidence behind the user state) and, if an
-    option needs them, prior (the method's reward of the response for an unknown user), universal, safety and
-    length."""
+    """What post-processing read beside `raw` and `std`: `n_items` (the number of items of evidence behind the user
+    state) and, if an option needs them, `prior` (the method's reward of the response for an unknown user),
+    `universal`, `safety`, and `length`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Finite numbers for the host's logs; the same keys for every sample of a bundle. They are not in `to_row`."""
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import persona_rm
-from persona_rm.errors import MissingExtra
-from persona_rm.extras import EXTRA_OF, extra_needed, require
+from persona_rm.extras import EXTRA_OF
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("numpy", "pydantic", "pyarrow", "ray", "torch", "transformers", "vllm", "yaml")
@@ -85,13 +84,46 @@ def test_without_optional_packages_every_module_imports_or_names_the_extra():
     assert not public & refused, "the public interface needs no optional package"
 
 
-def test_a_missing_package_names_its_extra_and_others_pass_through(monkeypatch):
-    for name in ("pyarrow", "pyarrow.parquet"):
-        monkeypatch.setitem(sys.modules, name, None)
-    command = r"pip install persona_rm\[data\]$"
-    with pytest.raises(MissingExtra, match=rf"^reading needs pyarrow, which .*: {command}"):
-        require("reading", "json", "pyarrow")
-    with pytest.raises(MissingExtra, match=r"pip install persona_rm\[profiles\]$"), extra_needed("x", "profiles"):
-        importlib.import_module("pyarrow.parquet")
-    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
-        require("reading", "no_such_package", extra="data")
+def told_without(blocked: list[str], code: str) -> str:
+    """The error that the code prints in a process of its own, in which these packages are not installed."""
+    lines = [f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))", "try:"]
+    lines += [f"    {line}" for line in code.splitlines()]
+    return run("\n".join([*lines, "except Exception as error:\n    print(type(error).__name__, error)"])).strip()
+
+
+REQUIRE = "from persona_rm.extras import extra_needed, require\n"
+LOGPROB = "from persona_rm.backends.logprob import transformers_logprob\ntransformers_logprob._transformers()"
+
+
+@pytest.mark.parametrize(
+    ("blocked", "code", "says"),
+    [
+        (["pyarrow"], REQUIRE + "require('reading', 'json', 'pyarrow')", "reading needs pyarrow|data"),
+        (
+            ["pyarrow.parquet"],
+            REQUIRE + "with extra_needed('x', 'profiles'):\n    import pyarrow.parquet",
+            "x needs pyarrow|profiles",
+        ),
+        (["torch"], LOGPROB, "the log-prob backend needs torch|train"),
+        (["transformers"], LOGPROB, "the log-prob backend needs transformers|train"),
+        (
+            ["ray"],
+            "from persona_rm.construct.job.ray_start import ray_address\nray_address()",
+            "a Ray cluster needs ray|train",
+        ),
+        (
+            ["ray"],
+            "from persona_rm.serving.client import RayTransport\nRayTransport().inference()",
+            "asking reward actors needs ray|train",
+        ),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(blocked, code, says):
+    who, _, extra = says.partition("|")
+    said = f"MissingExtra {who}, which is not installed: pip install persona_rm[{extra}]"
+    assert told_without(blocked, code) == said
+
+
+def test_a_missing_package_of_no_extra_passes_through():
+    said = told_without([], REQUIRE + "require('reading', 'no_such_package', extra='data')")
+    assert said == "ModuleNotFoundError No module named 'no_such_package'"

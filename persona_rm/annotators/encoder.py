@@ -152,6 +152,9 @@ def read_margins(
     mean, spread, zero, width = fitted
     relevance = (products(vectors, axes.relevance) - mean) / spread
     contrast = (products(vectors, axes.contrast) - zero) / width
+    # The level is 1 or 3 if two excesses are above 0: relevance over the gate, and contrast over the band. It changes
+    # when the smaller excess is used up. Level 2 changes only when the larger deficit is made up. Either distance is
+    # the absolute value of the minimum.
     signs = (contrast > band).astype(np.int64) - (contrast < -band)
     return 2 + (relevance > gate) * signs, np.abs(np.minimum(relevance - gate, np.abs(contrast) - band))
 

@@ -132,6 +132,7 @@ def _weights(
         aucs = {id: _auc_of(statements, contrast, fitting, space, id) for id in known}
         for kind, scores_of_kind in scores.items():
             scores_of_kind.append(float(np.mean([aucs[id] for id in known if kinds[id] == kind])))
+    # Rounded, so that of weights that do equally well the smallest is taken.
     return {kind: WEIGHTS[int(np.argmax(np.round(scores_of_kind, 3)))] for kind, scores_of_kind in scores.items()}
 
 
@@ -157,6 +158,8 @@ def _thresholds(
     gate = float(np.quantile((relevance - middle) / spread, 1 - pass_rate))
     centre, width = np.median(contrast, 0), _spread(contrast)
     zeros = _zeros(statements, vectors, fitting, space, directions)
+    # A dimension without statements gets its zero where those with statements have theirs on average, in spreads from
+    # the median of real comments.
     shift = float(np.mean([(zero - centre[i]) / width[i] for i, zero in zeros.items()])) if zeros else 0.0
     zero = np.array([zeros.get(i, centre[i] + shift * width[i]) for i in range(len(space))])
     table = np.stack([middle, spread, width, zero], 1)
@@ -232,6 +235,8 @@ def _checks(
 def auc(scores: Vectors, positive: Bools) -> float:
     """P(score of a positive > score of a negative), ties one half."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    # Equal scores share their mean rank. The sum of the positives' ranks, less its smallest possible value, counts the
+    # pairs that a positive wins (Mann-Whitney).
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     n, m = int(positive.sum()), int((~positive).sum())
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")

@@ -79,6 +79,7 @@ def _matrices(value: Any) -> tuple[ErrorMatrix, ...]:
 def _uniform(seed: str, id: str, dimension: str) -> float:
     """A number in [0, 1) that depends on nothing but its arguments."""
     digest = hashlib.blake2b(f"{seed}\x1f{id}\x1f{dimension}".encode(), digest_size=8).digest()
+    # 53 bits are a float64 without rounding, so the draw is below 1 and the same on every machine.
     return float(Fraction(int.from_bytes(digest) >> 11, 1 << 53))
 
 

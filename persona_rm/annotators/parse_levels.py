@@ -80,6 +80,7 @@ def _json_entries(said: Any) -> list[tuple[int, str]]:
 
 
 def _compact_entries(said: Any) -> list[tuple[int, str]]:
+    # `type`, because a bool is an int and `LevelPairs`, which an object becomes, is a list.
     if type(said) is not list or not all(type(number) is int for number in said):
         raise ValueError("not a list of numbers")
     return [(abs(number), "-" if number < 0 else "+") for number in said]

@@ -87,6 +87,8 @@ def calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int
     sure, hit = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if not len(sure):
         return float("nan")
+    # A confidence of 1 belongs to the last bin. The sum of (right - confidence) over a bin is its number of cases
+    # times the gap, so the weights of the mean are in it already.
     place = np.minimum((sure * bins).astype(np.int64), bins - 1)
     return float(np.abs(np.bincount(place, hit - sure, minlength=bins)).sum() / len(sure))
 

@@ -57,6 +57,8 @@ class MiniLM:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (len(texts), 384), float32. Raises `MissingExtra` if a package is missing."""
+        # All keys have 16 bytes, so that a shard stores them as one array. Lone surrogates, which UTF-8 refuses, are
+        # replaced.
         keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
         vectors = self._recall(keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
@@ -112,6 +114,7 @@ class MiniLM:
             batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
             with torch.inference_mode():
                 hidden = model(**batch).last_hidden_state.float()
+                # The mean is over the text's own tokens; padding would make a vector depend on its batch.
                 mask = batch["attention_mask"].unsqueeze(-1).float()
                 pooled = (hidden * mask).sum(1) / mask.sum(1)
                 out[rows] = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()

@@ -128,6 +128,7 @@ class HttpGenerator:
         connector = aiohttp.TCPConnector(limit=self.config.concurrency)
         timeout = aiohttp.ClientTimeout(total=self.config.timeout)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
+            # If one row raises (the circuit breaker), the others are stopped and awaited before the session closes.
             tasks = [asyncio.create_task(self._row(session, gate, i, body, ends)) for i, body in enumerate(bodies)]
             try:
                 return list(await asyncio.gather(*tasks))
@@ -140,7 +141,9 @@ class HttpGenerator:
         self, session: Any, gate: asyncio.Semaphore, number: int, body: dict[str, Any], ends: float
     ) -> Generation:
         try:
+            # The wait for a free slot counts towards the deadline.
             async with asyncio.timeout_at(ends), gate:
+                # Each row draws its own jitter, which does not depend on the order of the answers.
                 answer = await self._tries(session, Random(f"{self.config.seed}/{number}"), body)
         except TimeoutError:
             answer = Generation(error="no answer within the deadline of the call")

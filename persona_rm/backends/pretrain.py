@@ -139,6 +139,7 @@ def _read(
             done.tokens += sum(len(row) for _, row in rows)
             if done.steps % 20 == 0 or done.steps == config.steps:
                 progress(done.steps, f"loss {done.losses[-1]:.3f}, {done.tokens / 1e6:.1f} M tokens")
+        # After the whole pool: a checkpoint inside it could not say which of its documents were read.
         done.chunk, done.too_long, done.seconds = pool.end, done.too_long + pool.too_long, time.time() - started
         if done.steps - saved >= config.save_every or done.steps == config.steps:
             learner.save(state, done)
@@ -219,6 +220,7 @@ class _Learner:
         import torch
 
         self.model, self.config, self.device = model, config, device
+        # Muon is for matrices of hidden layers. The embedding, which is tied to the output, and vectors go to AdamW.
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
         self.optimizers = [
@@ -286,6 +288,7 @@ class _Learner:
             i, j, name = key.split("/")
             states[int(i)][int(j)][name] = tensor
         for number, optimizer in enumerate(self.optimizers):
+            # Only tensors are in the file. Rates and options of the groups follow from the config, which is the same.
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": dict(states[number]), "param_groups": groups})
         return done

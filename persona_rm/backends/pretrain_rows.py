@@ -75,6 +75,7 @@ def _chunks(
     """Like `Pool.imap`, but at most `ahead` chunks in advance, because the corpus is endless."""
     waiting = [workers.apply_async(work, (first + i,)) for i in range(ahead)]
     for number in count(first):
+        # In the order of the chunks, whichever worker is faster: the same seed gives the same weights.
         yield number, waiting.pop(0).get()
         waiting.append(workers.apply_async(work, (number + ahead,)))
 
@@ -86,5 +87,7 @@ def _bucket(rows: list[TrainingRow], batch_tokens: int) -> list[list[TrainingRow
         if batches[-1] and (len(batches[-1]) + 1) * len(row[1]) > batch_tokens:
             batches.append([])
         batches[-1].append(row)
+    # Batches of similar lengths would follow one another. The shuffle depends on the pool alone, so a run that
+    # continues repeats it.
     Random(len(rows)).shuffle(batches)
     return batches

@@ -26,12 +26,14 @@ def token_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) 
     """The ids and the border of each row. Raises `RecipeError` if the tokenizer has no EOS token."""
     if tokenizer.eos_token is None:
         raise RecipeError("the policy's tokenizer has no EOS token; DPO ends every response with one")
+    # The border is the length of the prompt encoded alone, and each distinct prompt is encoded once.
     starts = {prompt: len(ids) for prompt, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
     texts = [
         prompt + ended(response, tokenizer.eos_token) for prompt, response in zip(prompts, responses, strict=True)
     ]
     rows = []
     for prompt, (_, ids) in zip(prompts, _encode(tokenizer, texts), strict=True):
+        # The last token is set to EOS, whatever ids the tokenizer gives its text at the end of a response.
         rows.append(((*ids[:-1], tokenizer.eos_token_id), starts[prompt]))
     return rows
 

@@ -81,6 +81,7 @@ class VllmGenerator:
         limit = int(self._engine.model_config.max_model_len)
         rows = [_refusal(ids, max_tokens, limit) or ids for ids in self._encode(prompts)]
         asked = [{"prompt_token_ids": row} for row in rows if not isinstance(row, Generation)]
+        # One output for each accepted row, in order. Rows with an error keep their places.
         outputs = iter(self._run(asked, sampling) if asked else ())
         return [row if isinstance(row, Generation) else read_output(next(outputs)) for row in rows]
 
@@ -115,6 +116,7 @@ class VllmGenerator:
         templated = self.config.chat == "auto" and bool(getattr(tokenizer, "chat_template", None))
         texts = [prompt.encode(errors="replace").decode() for prompt in prompts]  # lone surrogates are not UTF-8
         texts = [self._turn(tokenizer, text) for text in texts] if templated else texts
+        # A chat template writes the special tokens itself.
         return [list(ids) for ids in tokenizer(texts, add_special_tokens=not templated)["input_ids"]]
 
     def _turn(self, tokenizer: Any, prompt: str) -> str:

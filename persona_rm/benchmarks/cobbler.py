@@ -84,6 +84,7 @@ class Cobbler(Benchmark):
         """
         order = drawn(self._rankings.values(), lambda ranking: ranking.id, self.config.seed)
         shown = min(self.config.history, len(order) // 2)
+        # The split is by prompt, so no prompt is both in a history and held out.
         history = self._dealt(order[:shown], "history")
         held = self._dealt(order[shown:], "per_user")
         return [case for user in self._users for case in self._cases(user, history, held)]
@@ -126,6 +127,7 @@ class Cobbler(Benchmark):
     def _dealt(self, rankings: Sequence[Ranking], key: str) -> list[Duel]:
         """As many pairs as the config says at `key`: one of every prompt, then a second of every prompt, and so on."""
         asked: int = getattr(self.config, key)
+        # Prompts have different numbers of pairs; the shorter ones are filled with None.
         rounds = zip_longest(*(self._duels(ranking) for ranking in rankings))
         duels = [duel for group in rounds for duel in group if duel]
         if len(duels) < asked:

@@ -38,6 +38,7 @@ def shuffled_personas(cases: Sequence[Case], seed: int = 0) -> list[Case]:
     out = []
     for case in cases:
         user = case.example.persona.user_id
+        # The donor may have fewer cases, so they are used in a cycle.
         donors = by_user[donor[user]]
         out.append(case.with_persona(donors[seen[user] % len(donors)].example.persona))
         seen[user] += 1

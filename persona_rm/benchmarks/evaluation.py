@@ -61,6 +61,7 @@ def evaluate(
             for row in rows:
                 persona = cases[row].example.persona
                 try:
+                    # Cases with equal evidence share one state, so a user is adapted once.
                     if persona not in states:
                         states[persona] = method.adapt(persona)
                 except ScoreError as error:
@@ -101,6 +102,7 @@ def _score(
         bad = {rows[i // 2] for i in error.rows if i < len(requests)} or (set(rows) if len(rows) == 1 else set())
         failures.update(dict.fromkeys(bad, str(error)))
         rest = [row for row in rows if row not in bad]
+        # This ends: a group without the named cases is smaller, and a single case is always counted as failed.
         for group in [rest] if bad else [[row] for row in rest]:
             _score(method, {row: pairs[row] for row in group}, values, failures)
 
@@ -155,6 +157,7 @@ class Evaluation:
     def flip_of(self, name: str, base: str, after: Rewards) -> Figure:
         """Flip success from given rewards under the other persona (P-SOUPS: the histories swapped)."""
         before = self._rewards(base)
+        # A case counts if it was scored under both personas; the others are reported as failed.
         ok = before.ok & after.ok
         turned = flips(before.margins[ok], after.margins[ok])
         return self._keep(self._mean(name, turned, before.units[ok], int((~ok).sum())))

@@ -70,6 +70,7 @@ def unit_index(units: Sequence[str]) -> tuple[npt.NDArray[np.int64], int]:
 
 def draw_weights(k: int, resamples: int, rng: np.random.Generator) -> Floats:
     """Multinomial weights, shape (resamples, k): how often each of k units is drawn in each resample of size k."""
+    # Every resample counts in a range of bins of its own, so that one `bincount` serves all of them.
     drawn = rng.integers(k, size=(resamples, k)) + k * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * k).reshape(resamples, k).astype(np.float64)
 

@@ -184,6 +184,8 @@ class Ukp(Benchmark):
         kept_back = self._kept_back(user, order)
         held = [vote for vote in order if self._debate(vote) in kept_back][: self.config.per_user]
         shown = [vote for vote in order if self._debate(vote) not in kept_back]
+        # An argument can occur in several pairs, and one text under several ids. What is held out must not be read
+        # in the history.
         texts = self._texts(held)
         return [vote for vote in shown if not texts & self._texts([vote])][: self.config.history], held
 
@@ -193,6 +195,7 @@ class Ukp(Benchmark):
         history, held = self.config.history, self.config.per_user
         aim, n, kept = max(held, len(votes) * held // (held + history)), 0, set()
         for debate in drawn(sizes, str, self.config.seed, user):
+            # Whole debates are taken, so the aim is reached only roughly; what is left must still fill a history.
             if n < aim and len(votes) - n - sizes[debate] >= history:
                 kept.add(debate)
                 n += sizes[debate]

@@ -131,6 +131,7 @@ class Bundle:
 
     def close(self) -> None:
         """Close what was opened so far: engines with their processes, and the store. What was not opened stays so."""
+        # Read through `vars`: the cached properties themselves would open what is only to be closed.
         backends: Backends = vars(self).get("_backends", Backends())
         held = (backends.encoder, backends.logprob, backends.reader, backends.generator, vars(self).get("store"))
         for resource in held:
@@ -212,6 +213,7 @@ class Bundle:
         All requests are of one user and one prompt. `inputs["prior"]` is the same share by the method's prior, if
         post-processing needs it. Raises `ScoreError`.
         """
+        # One user and one prompt have one state, and the method compares all responses under it.
         (inferred,) = self._inferred(requests[:1])
         states = self._states([inferred], requests[:1])
         if self.file.postprocess.needs_prior:
@@ -257,6 +259,8 @@ class Bundle:
         before, state = self._states_kept.get(key, (None, None))
         if before is None or state is None or before.directions != inferred.directions:
             state = self.method.adapt(self.persona_of(inferred))
+        # A state that was looked up again and has the same directions need not be adapted again; only its version,
+        # evidence and status are new.
         if before is not inferred:
             state = replace(
                 state, version=inferred.version, evidence=inferred.evidence, status=inferred.status, known=True

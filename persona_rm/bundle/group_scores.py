@@ -28,6 +28,8 @@ def ranked(rewards: Sequence[float]) -> list[float]:
     mean rank. A single reward becomes 0."""
     _check_finite(rewards)
     most = max(len(rewards) - 1, 1)
+    # Lower rewards minus higher ones, from -(n - 1) to n - 1. Equal rewards count on neither side, which is their mean
+    # rank.
     below = [sum(other < reward for other in rewards) - sum(other > reward for other in rewards) for reward in rewards]
     return [difference / most for difference in below]
 
@@ -56,6 +58,7 @@ def win_rates(matrix: Sequence[Sequence[float]]) -> list[float]:
                 raise ScoreError(f"P({i} beats {j}) is {there} and P({j} beats {i}) is {back}: they add up to 1")
     if n == 1:
         return [0.5]
+    # `fsum` rounds once, so that the order of the samples does not change a reward.
     return [math.fsum(p for j, p in enumerate(row) if j != i) / (n - 1) for i, row in enumerate(matrix)]
 
 

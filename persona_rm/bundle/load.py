@@ -12,11 +12,11 @@ from persona_rm.bundle.bundle import Bundle
 from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, members_of, with_paths
 from persona_rm.config import absolute_in, relative_in
 from persona_rm.errors import DataError, MemberError
-from persona_rm.io.json_rows import open_atomic
+from persona_rm.io.json_rows import JsonRow, open_atomic
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.space import load_space
 from persona_rm.types import Persona
-from persona_rm.users.users_file import User, read_users, user_row
+from persona_rm.users.users_file import User, checked_users, read_users, user_row
 
 
 def read_file(folder: str | Path) -> BundleFile:
@@ -47,6 +47,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder, file = Path(folder).resolve(), read_file(folder)
     bundle = Bundle(folder, file, {})
     _check_members(bundle, folder / YAML)
+    _ = bundle.store
     bundle.users = {user.persona.user_id: user for user in users_in(folder, file)}
     return bundle
 
@@ -64,24 +65,45 @@ def write_bundle(
     """Write a bundle of these users; `keys` are those of `BundleFile`. Returns the folder. The inverse of
     `load_bundle`.
 
-    Relative paths in `keys` are relative to `relative_to`, or to the folder of the bundle without it. What is in the
-    folder is written relative to it, so that the folder can be moved; other paths are written as absolute ones.
+    Relative paths in `keys`, those of "FILE.py:Class" too, are relative to `relative_to`, or to the working directory
+    without it. What is in the folder is written relative to it, so that the folder can be moved; other paths are
+    written as absolute ones.
+
+    Raises `DataError`, as `load_bundle` would, if a key or a user is wrong; then nothing is written. The profile store
+    is opened by `load_bundle` only.
     """
     folder = Path(folder)
-    base = folder if relative_to is None else relative_to
+    base = (Path.cwd() if relative_to is None else relative_to).resolve()
     try:
-        file = BundleFile(**with_paths(BundleFile(**keys), absolute_in(base.resolve()), base))
+        file = BundleFile(**with_paths(BundleFile(**keys), absolute_in(base), base))
         content = with_paths(file, relative_in(folder), folder)
     except ValidationError as error:
         raise invalid(error, folder / YAML) from error
     except MemberError as error:
         raise DataError(error.problem, file=folder / YAML, key=error.key) from error
-    with open_atomic(folder / content.get("users", file.users)) as stream:
-        for user in users:
-            stream.write((json.dumps(user_row(user), ensure_ascii=False) + "\n").encode())
+    bundle = Bundle(folder, file, {})
+    _check_members(bundle, folder / YAML)
+    _write_users(folder / content.get("users", file.users), users, bundle)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     (folder / YAML).write_text(text, encoding="utf-8")
     return folder
+
+
+def _write_users(path: Path, users: Iterable[User | Persona], bundle: Bundle) -> None:
+    """Write the users file, whole or not at all. Raises `DataError` for a user that `read_users` would refuse."""
+
+    def rows() -> Iterator[JsonRow]:
+        for number, user in enumerate(users, start=1):
+            # Through JSON, because the checks are those of a file: tuples become lists.
+            yield JsonRow(json.loads(json.dumps(user_row(user))), str(path), number)
+
+    empty = True
+    with open_atomic(path) as stream:
+        for user in checked_users(rows(), bundle.space):
+            stream.write((json.dumps(user_row(user), ensure_ascii=False) + "\n").encode())
+            empty = False
+        if empty and bundle.file.profiles is None:
+            raise DataError("no users were given, and the bundle names no profile store", file=path)
 
 
 def _check_members(bundle: Bundle, path: Path) -> None:
@@ -106,7 +128,7 @@ def _check_members(bundle: Bundle, path: Path) -> None:
 
 
 def _check_profiles(bundle: Bundle, path: Path) -> None:
-    """Check the folder of the inferrer, and the store of its states."""
+    """Check that the inferrer can use its folder and a store of states."""
     file, inferrer = bundle.file, bundle.inferrer
     if file.inferrer_dir is not None and inferrer is None:
         raise DataError("inferrer is null, so this folder is not used", file=path, key="inferrer_dir")
@@ -114,4 +136,3 @@ def _check_profiles(bundle: Bundle, path: Path) -> None:
         found = repr(inferrer.name) if inferrer is not None else "null"
         problem = f"a store needs an inferrer with states, such as 'posterior', this bundle's is {found}: name one"
         raise DataError(problem, file=path, key="profiles")
-    _ = bundle.store

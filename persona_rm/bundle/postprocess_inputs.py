@@ -48,11 +48,13 @@ class PostprocessInputs:
 
     def _priors(self, requests: Sequence[RewardRequest], results: Sequence[RewardResult]) -> list[float]:
         """The method's reward of each response with its prior state, which an unknown user's reward already is."""
+        # Only the rows of known users are scored again.
         priors = [result.reward for result in results]
         known = [i for i, result in enumerate(results) if result.trace.user_known]
         try:
             rewards = _prior_rewards(self.bundle.method, [requests[i] for i in known])
         except ScoreError as error:
+            # The error counts among the known users; the caller needs positions in its own batch.
             raise error.at(*(known[i] for i in error.rows)) from error
         for i, reward in zip(known, rewards, strict=True):
             priors[i] = reward
@@ -75,6 +77,7 @@ def _prior_rewards(method: Method | None, requests: Sequence[RewardRequest]) -> 
     """
     if method is None:
         raise ScoreError("post-processing needs a model that the bundle does not name")
+    # The prior does not depend on the user, so equal texts of different users are one row.
     distinct = {(request.prompt, request.response): request for request in requests}
     try:
         results = method.score([method.prior()] * len(distinct), list(distinct.values()))

@@ -50,6 +50,7 @@ class UserStates:
     ) -> None:
         self.space, self.users, self.inferrer, self.store = space, users, inferrer, store
         self._stateful = inferrer.stateful() if inferrer is not None else None
+        # Without a store there is nothing to look up again.
         self.refresh, self.capacity, self.clock = refresh if store is not None else inf, capacity, clock
         self.computed = 0
         """The number of posteriors computed since the start."""
@@ -72,6 +73,7 @@ class UserStates:
         if missing := [key for key in dict.fromkeys(keys) if key not in current]:
             current |= {key: (now, state) for key, state in self._fresh(missing).items()}
         self._store_in_cache(current)
+        # Not from the cache: it may be smaller than this batch and have dropped some of these states already.
         return [current[key][1] for key in keys]
 
     def key(self, user: str | None, prompt: str) -> UserPrompt:
@@ -156,6 +158,7 @@ class UserStates:
                 counted[key] = self._resume(stored[user]), stored[user].version
             elif user is None or user in dates or user not in self.users:
                 states[key] = self._unknown(user, "erased" if user in dates else "cold")
+            # Tallies are collected here and computed together below.
             elif self.users[user].persona.directions is None and self._stateful is not None:
                 counted[key] = self._stateful.tally(self.users[user].persona), 0
             else:

@@ -43,8 +43,23 @@ def explain(
             found = explain_request(bundle, RewardRequest(user, prompt, response))
         else:
             usage = "a bundle with --prompt and --response (and --user), or --request ID with --run RUN"
-            raise RecipeError(f"say what to explain: {usage}")
+            live = {"--user": user, "--prompt": prompt, "--response": response}
+            raise RecipeError(f"say what to explain: {usage}; {_mistake(bundle, live, request, run)}")
         if as_json:
             typer.echo(json.dumps(found.to_row(), ensure_ascii=False, indent=1))
         else:
             typer.echo("\n".join(lines_of(found)))
+
+
+def _mistake(bundle: Path | None, live: dict[str, str | None], request: str | None, run: Path | None) -> str:
+    """What is missing, or which options exclude each other. `live`: the options that describe a reward to compute."""
+    given = [name for name, value in live.items() if value is not None]
+    logged = {"--request": request, "--run": run}
+    of_log = [name for name, value in logged.items() if value is not None]
+    if given and of_log:
+        return f"both were given: {', '.join(given)} and {', '.join(of_log)}"
+    needed = (
+        logged if of_log else {"the bundle": bundle, "--prompt": live["--prompt"], "--response": live["--response"]}
+    )
+    missing = [name for name, value in needed.items() if value is None]
+    return f"missing: {', '.join(missing)}"

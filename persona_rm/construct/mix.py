@@ -65,6 +65,7 @@ class MixConfig(Config):
             return float("inf")
         if others is None:
             raise RecipeError("mix.share needs the number of the other examples: pass `others`, or set mix.limit")
+        # u of u + others is at most the share if u <= share / (1 - share) * others; the rest is against rounding down.
         return self.share / (1 - self.share) * others + 1e-9
 
 
@@ -109,6 +110,7 @@ class ValueMix:
             pair = self.pairs[self.pools[kind].numbers[place]]
             if any(made[name] >= self.config.limit[name] for name in limits):
                 yield Drop("pair", pair.id, OVER_LIMIT)
+            # "" counts all universal examples of the side, whatever their source and dimension.
             elif made[""] + 1 > most:
                 yield Drop("pair", pair.id, OVER_SHARE)
             else:
@@ -142,7 +144,10 @@ class ValueMix:
         """Up to `n_pairs` drawn per (seed, pair), each under a prompt of its own, none under the pair's."""
         pool, random = self.pools[kind], Random(f"{self.seed}/mix/{name}")
         total, numbers = len(pool.numbers), list[int]()
+        # If too many rows of the first draw share a prompt, all rows are drawn.
         for size in (min(total, SPARE * self.config.n_pairs), total):
+            # Filled from the back, so that of rows with one prompt the first that was drawn stays; turned again below,
+            # so that the items are in the order of the draw.
             first = {pool.prompts[drawn]: pool.numbers[drawn] for drawn in random.sample(range(total), size)[::-1]}
             first.pop(pool.prompts[place], None)
             numbers = list(first.values())[::-1][: self.config.n_pairs]
@@ -163,6 +168,7 @@ def _pools(pairs: Sequence[MixPair], space: PreferenceSpace, seed: int, test: fl
         rows[kind].append((pair.id, number, key_of("prompt", prompt)))
     pools = {}
     for kind in list(rows):
+        # Popped, so that the ids of one kind are freed while the pools of the others are made.
         ordered = sorted(rows.pop(kind))
         pools[kind] = _Pool(array("L", (row[1] for row in ordered)), array("Q", (row[2] for row in ordered)))
     return pools

@@ -20,6 +20,8 @@ from persona_rm.inferrers.stored_answers import Belief, Perception, hear
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Example, content_id
 
+# The nodes of the weight function exp(-x^2 / 2). With weights that add up to 1, a weighted sum is the mean under a
+# standard normal distribution.
 NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -50,6 +52,7 @@ def portraits(space: PreferenceSpace, size: int, seed: int = 0) -> list[Question
     while len(drawn) < size and n > 1:
         dims = sorted(rng.sample(range(n), min(rng.choice((2, 3)), n)))
         drawn.append(tuple((dim, rng.choice((-1, 1))) for dim in dims))
+    # Drawn combinations can repeat. Equal questions are kept once, so the result may be shorter than `size`.
     return list({one.id: one for one in (_portrait(space, signs) for signs in drawn[:size])}.values())
 
 
@@ -61,6 +64,7 @@ def _portrait(space: PreferenceSpace, signs: Sequence[tuple[int, int]]) -> Quest
     )
     difference = [0] * len(space)
     for dim, sign in signs:
+        # Opposite poles are the levels 1 and 3.
         difference[dim] = 2 * sign
     return Question(content_id("portrait", first, second), PORTRAIT, first, second, tuple(difference), True)
 
@@ -74,6 +78,7 @@ def question_bank(examples: Sequence[Example], size: int, seed: int = 0) -> list
     pairs = dict(_pair(example) for example in examples if any(example.directions))
     if not pairs:
         raise DataError("no example has directions of its pair: a question bank needs annotated pairs (build one)")
+    # Sorted, so that the draw does not depend on the order of the examples.
     chosen = Random(f"{seed}/bank").sample(sorted(pairs), min(size, len(pairs)))
     return [_question(pair, pairs[pair], Random(f"{seed}/side/{i}").random() < 0.5) for i, pair in enumerate(chosen)]
 
@@ -112,6 +117,7 @@ class QuestionChooser:
         if not len(open_):
             raise DataError(f"all {len(self.questions)} questions of the bank have been asked")
         spread = self._spread(belief, open_)
+        # A stable sort, so that of equal questions the earlier one in the bank is taken.
         few = open_[np.argsort(-spread, kind="stable")[: self.shortlist]]
         told = self.information(belief, few)
         best = int(told.argmax())
@@ -121,6 +127,8 @@ class QuestionChooser:
         """Expected information of the answers to these questions about the directions, in nats, (len(rows),)."""
         x = self.differences[rows].astype(float)
         mean, variance = belief.moments()
+        # center, width (questions, classes): mean and standard deviation of the difference. points (questions,
+        # classes, nodes). Given a point the difference is certain, so its variance is 0.
         center, width = x @ mean.T, np.sqrt((x**2) @ variance.T)
         points = center[..., None] + width[..., None] * NODES
         grades = self.how.grades(points, np.zeros_like(points))

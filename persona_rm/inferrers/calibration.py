@@ -38,6 +38,7 @@ class Calibration:
 
 def fit_calibration(kind: CalibrationKind, probabilities: Floats, labels: npt.NDArray[np.int64]) -> Calibration:
     """From P(direction) (n, D, 3) and the true directions (n, D) of users who were held out."""
+    # Users and dimensions are pooled, one calibration for all. Directions -1, 0, 1 become the classes 0, 1, 2.
     flat, classes = np.maximum(probabilities.reshape(-1, 3), TINY), labels.reshape(-1) + 1
     if kind == "temperature":
         return Calibration(temperature=_temperature(flat, classes))
@@ -55,6 +56,7 @@ def _temperature(probabilities: Floats, classes: npt.NDArray[np.int64]) -> float
         tempered = Calibration(temperature=float(np.exp(log_temperature)))(probabilities)
         return float(log_loss(classes, tempered, labels=[0, 1, 2]))
 
+    # The search runs over log T, so T lies between 0.14 and 7.4.
     return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
 
 
@@ -62,6 +64,7 @@ def _curve(scores: Floats, right: npt.NDArray[np.bool_]) -> Floats:
     with extra_needed("calibration"):
         from sklearn.isotonic import IsotonicRegression
 
+    # Never 0: if the curves of all three classes gave 0, the row could not be normalised.
     fitted = IsotonicRegression(y_min=TINY, y_max=1 - TINY, out_of_bounds="clip").fit(scores, right)
     return np.stack([fitted.X_thresholds_, fitted.y_thresholds_]).astype(np.float64)
 
@@ -78,6 +81,7 @@ def reliability(
     """(mean probability, share right, how many) of each bin that is not empty, classes pooled, by probability."""
     scores = probabilities.reshape(-1)
     right = (labels[..., None] == np.array([-1, 0, 1])).reshape(-1)
+    # A probability of exactly 1 belongs to the last bin.
     index = np.minimum((scores * bins).astype(np.int64), bins - 1)
     n, p, y = (np.bincount(index, w, minlength=bins) for w in (np.ones_like(scores), scores, right.astype(float)))
     return [(float(p[b] / n[b]), float(y[b] / n[b]), int(n[b])) for b in range(bins) if n[b]]

@@ -159,6 +159,7 @@ def clauses(text: str, wording: CritiqueWording) -> list[Clause]:
     for sentence in re.split(f"{MARKS}|{_any(wording.ends)}", text.replace("\u2019", "'"), flags=re.I):
         sign = 1
         for part in re.split(_any(wording.joins), sentence, flags=re.I):
+            # A part without a cue keeps the sign of the part before it in the same sentence.
             rest, own = _read(part, wording)
             sign = sign if own is None else own
             if LETTER.search(rest):
@@ -170,6 +171,7 @@ def _read(part: str, wording: CritiqueWording) -> tuple[str, int | None]:
     """(the words without cues, the sign that the cues give; None without a cue)."""
     rest, wished = _without(part, wording.wished, wording.turned)
     rest, turned = _without(rest, wording.turned, ())
+    # Two cues that turn the meaning cancel each other.
     sign = None if not wished + turned else (-1) ** turned
     return " ".join(rest.split()), sign
 
@@ -177,6 +179,7 @@ def _read(part: str, wording: CritiqueWording) -> tuple[str, int | None]:
 def _without(text: str, cues: Sequence[str], longer: Sequence[str]) -> tuple[str, int]:
     """(`text` without these cues, how many there were); one that is part of a cue among `longer` stays."""
     count = 0
+    # Longer cues come first, because a shorter one may be a part of them.
     for cue in sorted(cues, key=len, reverse=True):
         guarded = [other for other in longer if cue in other and cue != other]
         if any(re.search(_pattern(other), text, re.I) for other in guarded):
@@ -187,12 +190,14 @@ def _without(text: str, cues: Sequence[str], longer: Sequence[str]) -> tuple[str
 
 
 def _any(words: Sequence[str]) -> str:
+    # Without words, an empty alternative would match everywhere; (?!) matches nowhere.
     return "|".join(_pattern(word) for word in words) or r"(?!)"
 
 
 @cache
 def _pattern(cue: str) -> str:
     """A cue as whole words; what lies between its parts is a group."""
+    # An apostrophe belongs to its word here, which \b alone would split.
     inside = r"\b(.+?)\b".join(re.escape(part.strip()) for part in cue.split(BETWEEN))
     return rf"(?<![\w'])(?:{inside})(?![\w'])"
 
@@ -203,6 +208,7 @@ def _read_file(path: Path, _changed: int) -> CritiqueWording:
 
 
 def _wording(path: str | None) -> CritiqueWording:
+    # The time of the last change is a part of the cache's key, so that an edited file is read again.
     file = Path(path) if path else PACKAGED
     return _read_file(file, file.stat().st_mtime_ns if file.is_file() else 0)
 

@@ -41,6 +41,7 @@ def fit_model(
     """The model of these users. `labels` (n, D) of -1, 0 and 1 are known directions."""
     known = None if labels is None else np.stack([labels == way for way in (-1, 0, 1)], -1).astype(float)
     directions = known if known is not None else _start(counts)
+    # Random, because classes that begin equal would stay equal in every step.
     members = np.random.default_rng(config.seed).dirichlet(np.ones(config.classes), len(counts))
     model = _maximise(sources, counts, directions, members, config)
     for _ in range(config.iterations):
@@ -65,6 +66,7 @@ def choose_model(
     Also the mean log P(votes) of a held-out user by number of classes, in nats.
     """
     order = np.random.default_rng(config.seed).permutation(len(counts))
+    # Drawn once, so that all numbers of classes are compared on the same users.
     held, rest = np.sort(order[: len(order) // 5]), np.sort(order[len(order) // 5 :])
     tried = {size: replace(config, classes=size) for size in sizes}
     each = {}
@@ -73,7 +75,9 @@ def choose_model(
         each[size] = model.log_evidence(counts.of(held))
     best = max(sizes, key=lambda size: each[size].mean())
     behind = {size: each[best] - each[size] for size in sizes}
+    # The difference of `best` to itself is 0, so at least one size remains.
     few = min(size for size, lost in behind.items() if lost.mean() <= lost.std() / np.sqrt(len(held)))
+    # The chosen number of classes is fitted once more, on the held-out users too.
     return fit_model(sources, counts, tried[few], labels), {size: float(e.mean()) for size, e in each.items()}
 
 
@@ -81,6 +85,7 @@ def _start(counts: EvidenceCounts) -> Floats:
     """Directions from the net votes of all sources, in standard deviations of votes that are drawn evenly."""
     negative, positive = counts.votes.sum(1)[..., 0], counts.votes.sum(1)[..., 1]
     z = (positive - negative) / np.sqrt(np.maximum(counts.totals.sum(1), 1.0))[:, None]
+    # Weights before normalisation: a pole outweighs neutral from |z| = 1.5 on, and no direction is excluded.
     start = np.stack([np.clip(-z - 1, 0.02, 1), np.full_like(z, 0.5), np.clip(z - 1, 0.02, 1)], -1)
     return np.asarray(start / start.sum(-1, keepdims=True))
 
@@ -88,10 +93,13 @@ def _start(counts: EvidenceCounts) -> Floats:
 def _expect(model: PreferenceModel, counts: EvidenceCounts, known: Floats | None) -> tuple[Floats, Floats]:
     """P(class) (n, K) and P(class, direction) summed to P(direction) (n, D, 3) of every user."""
     if known is not None:
+        # With known directions only the class is latent: log P(class) plus the logs of the class's probabilities of
+        # them.
         logs = np.log(model.shares) + np.einsum("ndt,kdt->nk", known, np.log(model.classes))
         members = np.exp(logs - logs.max(-1, keepdims=True))
         return members / members.sum(-1, keepdims=True), known
     members, given = model.posterior(model.evidence(counts))
+    # (n, K, D, 3), joint with the class: `_maximise` needs the sums by class as well.
     return members, members[..., None, None] * given
 
 
@@ -101,18 +109,24 @@ def _maximise(
     """`directions` (n, D, 3), or (n, K, D, 3) jointly with the class."""
     joint = directions.ndim == 4
     each = directions.sum(1) if joint else directions
+    # (D, 3): the population's share of each direction, drawn towards the share over all dimensions.
     pooled = (each.sum(0) + each.sum((0, 1)) / each.sum() * config.pull) / (len(counts) + config.pull)
     by_class = directions.sum(0) if joint else np.einsum("nk,ndt->kdt", members, directions)
     classes = (by_class + config.pull * pooled) / (members.sum(0)[:, None, None] + config.pull)
+    # One more user for each class: an empty class keeps a share above 0, and its logarithm stays finite.
     shares = (members.sum(0) + 1) / (len(counts) + members.shape[1])
     return PreferenceModel(sources, _tables(counts, each, config.strength), _floored(classes), shares)
 
 
 def _tables(counts: EvidenceCounts, directions: Floats, strength: float) -> Floats:
     """P(vote | direction) by source and dimension."""
+    # told (S, D, direction, 2): weighted votes for negative and positive. every (S, D, direction): weighted items;
+    # those without a vote are what `told` leaves of them.
     told = np.einsum("nsdv,ndt->sdtv", counts.votes, directions)
     every = np.einsum("ns,ndt->sdt", counts.totals, directions)
     full = np.stack([told[..., 0], every - told.sum(-1), told[..., 1]], -1)
+    # Reversing both axes maps a direction and its vote to the opposite ones, so both poles share one estimate, (S, 3,
+    # 3).
     common = full.sum(1) + full.sum(1)[:, ::-1, ::-1] + DOUBT * GENERIC
     common /= common.sum(-1, keepdims=True)
     smoothed = full + strength * common[:, None]

@@ -159,6 +159,8 @@ def read_labels(answer: str, space: PreferenceSpace) -> tuple[Directions, Counte
     if said and not poles:
         raise DataError(f"none of the {len(said)} labels in the model's answer is one of space {space.name}")
     left_out[BOTH_POLES] += sum(len(signs) > 1 for signs in poles.values())
+    # Signs of both poles add up to 0, and those of no label as well. The unary plus drops reasons that occurred 0
+    # times.
     return tuple(sum(poles.get(d, ())) for d in range(len(space))), +left_out
 
 

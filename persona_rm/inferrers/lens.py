@@ -49,16 +49,19 @@ def fit_lens(
     parts = _components(every - centre, min(pieces, len(every) // ITEMS))
     rng = np.random.default_rng(seed)
     seen = [(rows - centre) @ parts for rows in contexts]
+    # Rows are permuted within a user: the sizes of the tastes stay, their relation to the contexts is lost.
     dealt = [one[rng.permutation(len(one))] for one in responsibilities]
     worth, axes = _discriminants(seen, responsibilities)
     better = worth - _discriminants(seen, dealt)[0].max(initial=0.0) > 0
     if not better.any():
         return None
+    # Scaled by the root of lambda, so that a direction counts in a cosine by how well it separates tastes.
     return Lens(centre, np.ascontiguousarray(parts @ (axes[:, better] * np.sqrt(worth[better]))))
 
 
 def _components(centred: Floats, k: int) -> Floats:
     """The k principal directions, (dim, k)."""
+    # `eigh` sorts in ascending order.
     return np.asarray(np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :k])
 
 
@@ -67,6 +70,8 @@ def _discriminants(seen: Sequence[Floats], responsibilities: Sequence[Floats]) -
     k = seen[0].shape[1]
     between, within = np.zeros((k, k)), np.zeros((k, k))
     for rows, parts in zip(seen, responsibilities, strict=True):
+        # sizes (M,), centres (M, k) and off (M, k): the weighted means of the tastes, and their distance from the
+        # user's mean.
         sizes = np.maximum(parts.sum(0), 1e-9)
         centres = (parts.T @ rows) / sizes[:, None]
         off = centres - rows.mean(0)
@@ -75,6 +80,8 @@ def _discriminants(seen: Sequence[Floats], responsibilities: Sequence[Floats]) -
             apart = rows - centres[m]
             within += (apart * parts[:, m : m + 1]).T @ apart
     ridge = RIDGE * np.trace(within) / k + 1e-9
+    # Whitened by the Cholesky factor of `within`, the generalised problem is an ordinary symmetric one. `root.T` maps
+    # its directions back.
     root = np.linalg.inv(np.linalg.cholesky(within + ridge * np.eye(k)))
     worth, axes = np.linalg.eigh(root @ between @ root.T)
     return worth[::-1], np.asarray((root.T @ axes)[:, ::-1])

@@ -39,12 +39,14 @@ class Gate:
 
     def attention(self, cosines: Floats) -> Floats:
         """Weights of items, rows of `cosines` (q, n); -inf is never looked at. A row without any is all zeros."""
+        # A row of -inf alone would give -inf - -inf = NaN; no cosine is below -1.
         most = np.maximum(cosines.max(-1, keepdims=True, initial=-1.0), -1.0)
         weights = np.exp((cosines - most) / self.temperature)
         return np.asarray(weights / np.maximum(weights.sum(-1, keepdims=True), TINY))
 
     def share(self, attention: Floats, responsibilities: Floats, shares: Floats) -> Floats:
         """P(taste | prompt), (q, M)."""
+        # Attention adds up to 1, or to 0 in a row without any: then the shares decide alone.
         sure = (1 - self.doubt) * attention.sum(-1, keepdims=True)
         return np.asarray((1 - self.doubt) * attention @ responsibilities + (1 - sure) * shares)
 
@@ -64,6 +66,7 @@ class Mixture:
     def shares(self) -> Floats:
         """(M,): of the user's items."""
         n, m = self.responsibilities.shape
+        # One more item for each taste, so that an empty taste keeps a share above 0.
         return np.asarray((self.responsibilities.sum(0) + 1) / (n + m))
 
     def weights(self, context: Floats | None, gate: Gate) -> Floats:
@@ -97,6 +100,7 @@ def choose_mixture(
     n = len(items)
     best = single(model, items, contexts)
     for size in range(2, min(most, n // 2) + 1):
+        # Greedy: larger sizes than the first that does not pay are not tried. A size costs one run of EM per start.
         larger = split(model, items, contexts, gate, size, iterations)
         if larger.bound - penalty * np.log(n) <= best.bound:
             break
@@ -114,6 +118,7 @@ def split(
     model: PreferenceModel, items: EvidenceCounts, contexts: Floats, gate: Gate, size: int, iterations: int
 ) -> Mixture:
     """`size` tastes: EM from a start by contexts and one by votes; the better of the two."""
+    # (n, D): the votes of each item, positive minus negative, over all sources.
     net = (items.votes[..., 1] - items.votes[..., 0]).sum(1)
     starts = [_start(features, size) for features in (contexts, net) if features.any()]
     splits = [_climb(model, items, contexts, gate, start, iterations) for start in starts or [_start(net, size)]]
@@ -126,6 +131,7 @@ def _climb(
     said = model.evidence(items)
     cosines = np.where(contexts.any(-1), contexts @ contexts.T, -np.inf)
     cosines[~contexts.any(-1)] = -np.inf
+    # No item looks at itself, or it would vote for where it is put.
     np.fill_diagonal(cosines, -np.inf)
     attention = gate.attention(cosines)
     now = Mixture(contexts, start, 0.0)
@@ -137,6 +143,7 @@ def _climb(
         now = Mixture(contexts, likelihoods / likelihoods.sum(-1, keepdims=True), 0.0)
     r = now.responsibilities
     gates = gate.share(attention, r, now.shares)
+    # The evidence of each taste's votes, plus the expected log gate and the entropy of the responsibilities r.
     bound = model.log_evidence(now.counts(items)).sum() + (r * np.log((gates + TINY) / (r + TINY))).sum()
     return Mixture(contexts, r, float(bound))
 
@@ -144,8 +151,11 @@ def _climb(
 def _predicted(model: PreferenceModel, said: Floats, responsibilities: Floats) -> Floats:
     """log P(votes of item | directions of taste, told by the other items), (n, M), from `said` (n, D, 3)."""
     n, m = responsibilities.shape
+    # (n, M, D, 3): what each taste was heard to say, less the item's own part.
     others = np.tensordot(responsibilities.T, said, 1)[None] - responsibilities[..., None, None] * said[:, None]
     given = model.marginals(others.reshape(n * m, *said.shape[1:])).reshape(others.shape)
+    # Per dimension the sum over directions of P(direction | other items) P(vote | direction), then the sum of the
+    # logs.
     return np.asarray(np.log((given * np.exp(said)[:, None]).sum(-1) + 1e-300).sum(-1))
 
 

@@ -79,6 +79,7 @@ class PreferenceModel:
     def evidence_of(self, source: int, counts: EvidenceCounts) -> Floats:
         """log P(votes of one source | direction) per user and dimension, (n, D, 3)."""
         negative, silent, positive = self._logs[source]
+        # The last line adds the evidence as if every item were silent; each vote takes the place of one silent item.
         votes = counts.votes[:, source]
         told = votes[..., 0] * (negative - silent)
         told += votes[..., 1] * (positive - silent)
@@ -96,6 +97,8 @@ class PreferenceModel:
 
     def posterior(self, evidence: Floats) -> tuple[Floats, Floats]:
         """P(class | evidence) (n, K) and P(direction | class, evidence) (n, K, D, 3)."""
+        # The largest likelihood of a dimension becomes 1. The factor is the same for all classes, so it cancels in
+        # both results.
         likelihood = np.exp(evidence - evidence.max(-1, keepdims=True))
         joint = likelihood[:, None] * self.classes
         sums = joint.sum(-1)
@@ -105,13 +108,18 @@ class PreferenceModel:
 
     def marginals(self, evidence: Floats) -> Floats:
         """P(direction | evidence), (n, D, 3); `posterior` summed over classes, without its large table."""
+        # Dimension first, so that the products over directions are matrix products: likelihood (D, n, 3), classes (D,
+        # 3, K), sums (D, n, K).
         likelihood = np.exp(evidence - evidence.max(-1, keepdims=True)).transpose(1, 0, 2)
         classes = self.classes.transpose(1, 2, 0)
         sums = likelihood @ classes
+        # A sum is at least the smallest probability of a class (1e-4 after `em`), so a product of eight does not
+        # underflow.
         logs = [np.log(sums[d : d + 8].prod(0)) for d in range(0, len(sums), 8)]  # a logarithm costs eight products
         weights = np.log(self.shares) + np.sum(logs, axis=0)
         weights = np.exp(weights - weights.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
+        # P(t) = likelihood_t * sum_k P(k) class_kt / sums_k: one product instead of a table (n, K, D, 3).
         joint = likelihood * ((weights / sums) @ classes.transpose(0, 2, 1))
         return np.ascontiguousarray(joint.transpose(1, 0, 2))
 
@@ -122,4 +130,5 @@ class PreferenceModel:
         sums = np.exp(evidence - most)[:, None] * self.classes
         each = np.log(self.shares) + np.log(sums.sum(-1)).sum(-1)
         top = each.max(-1)
+        # Both shifts are added back, because these values are compared between models.
         return np.asarray(top + np.log(np.exp(each - top[:, None]).sum(-1)) + most.sum((-1, -2)))

@@ -98,8 +98,11 @@ class PosteriorInferrer(ModelInferrer):
             check_votes(neutral if p.directions is None else p.directions, f"user {p.user_id!r}, the user", size)
             for p in personas
         )
+        # (users, D). Users without known directions get neutral as a placeholder: these rows are neither fitted with
+        # labels nor calibrated on.
         labels = np.array(list(known), np.int64)
         held = self._held_out(labelled)
+        # Users to calibrate on stay out of the fit: on its own users a model is more certain than it is right.
         use = ~held & (labelled if self.config.labels else True)
         if use.sum() < 10:
             raise DataError(f"posterior: {int(use.sum())} users are left to learn from, after those to calibrate on")
@@ -109,6 +112,7 @@ class PosteriorInferrer(ModelInferrer):
         self.model, scores = choose_model(self.sources, counts.of(rows), config, self.config.classes, given)
         self.calibration = Calibration()
         if held.any():
+            # Raw, because the calibration was just reset to none.
             raw = self.probabilities(counts.of(np.flatnonzero(held)))
             self.calibration = fit_calibration(self.config.calibrate, raw, labels[held])
         self.fitted = {
@@ -129,11 +133,13 @@ class PosteriorInferrer(ModelInferrer):
         """P(direction) of many users, (n, D, 3), calibrated."""
         if len(counts) <= CHUNK:
             return self.calibration(self.model.marginals(self.evidence(counts)))
+        # Each part has at most CHUNK users, so the recursion is one level deep.
         parts = np.array_split(np.arange(len(counts)), len(counts) // CHUNK + 1)
         return np.concatenate([self.probabilities(counts.of(part)) for part in parts])
 
     def evidence(self, counts: EvidenceCounts) -> Floats:
         """log P(votes | direction), (n, D, 3): each source weighted, and no louder than `ceiling`."""
+        # In memory as (3, n, D), like what `evidence_of` returns, so that the sums below run over long rows.
         out = np.zeros((3, len(counts), self.model.size)).transpose(1, 2, 0)
         heard = np.asarray(counts.totals.any(0))
         for s, source in enumerate(self.sources):
@@ -160,6 +166,8 @@ class PosteriorInferrer(ModelInferrer):
         """
         tally = evidence
         if tally.answers:
+            # An answer couples dimensions, so it needs the posterior by class; items alone need only the marginals,
+            # which are cheaper.
             probabilities = self.calibration(self.belief(tally).marginals)
         else:
             probabilities = self.probabilities(tally.counts)[0]
@@ -172,6 +180,7 @@ class PosteriorInferrer(ModelInferrer):
         """What is known by class, after the items and, in the order of their ids, the answers."""
         weights, directions = self.model.posterior(self.evidence(tally.counts))
         belief = Belief(weights[0], directions[0])
+        # Assumed-density filtering depends on the order, so the order is fixed: equal evidence gives equal directions.
         for _, answer in sorted(tally.answers.items()):
             difference = np.zeros(len(self.space), np.int64)
             difference[list(answer.dims)] = answer.by
@@ -191,6 +200,8 @@ class PosteriorInferrer(ModelInferrer):
 
     def _behind(self, tally: Tally, dim: int, direction: int) -> tuple[str, ...]:
         """Ids of the items that vote for this direction, and by that for it rather than for neutral."""
+        # (S, 3): log P(this vote | direction). `told` (S,) is how much one such item of each source favours the
+        # direction over neutral.
         logs = np.log(self.model.tables[:, dim, :, direction + 1])
         told = logs[:, direction + 1] - logs[:, 1]
         worth = told * [self.config.weights.get(source, 1.0) for source in self.sources]
@@ -247,4 +258,6 @@ def _bounded(evidence: Floats, ceiling: float) -> Floats:
     """The same evidence, no direction more than `ceiling` nats below the best."""
     below = evidence - evidence.max(-1, keepdims=True)
     worst = -below.min(-1, keepdims=True)
+    # Scaled and not clipped, so that the order of the directions and the ratios of their distances stay. Without any
+    # evidence `worst` is 0.
     return np.asarray(below * np.minimum(1.0, ceiling / np.maximum(worst, 1e-12)))

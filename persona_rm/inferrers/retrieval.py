@@ -88,12 +88,14 @@ class Retrieval(Inferrer):
         encoder = self.backends.need_encoder(self.name) if self.config.similarity else None
         order = rank(items, persona, prompt, self.config, encoder)[: self.config.items]
         posterior = self.rule.read(order, persona, prompt)
+        # The ids of the rule itself are replaced: only items that were recalled can stand behind a direction.
         spoken = {dim: direction for dim, direction in enumerate(posterior.directions) if direction}
         behind = {dim: tuple(i.id for i in order if i.votes[dim] == way) for dim, way in spoken.items()}
         return replace(posterior, evidence=behind)
 
     def save(self, folder: Path) -> None:
         """config.json, and what the rule learned."""
+        # The rule is saved first: both write config.json, and the one of this class must remain.
         self.rule.save(folder)
         super().save(folder)
 
@@ -130,6 +132,7 @@ def rank(
         contexts = contexts_of(once, texts_of(persona, replies=config.ugc == "reply"), encoder)
         alike = (contexts @ encoder.encode([prompt])[0]).tolist() if contexts.any() else [0.0] * len(once)
         scores = [config.similarity * a + config.recency * r for a, r in zip(alike, scores, strict=True)]
+    # The id decides between equal scores, so the result does not depend on the order of the items.
     order = sorted(range(len(once)), key=lambda row: (-scores[row], once[row].id))
     return [once[row] for row in order]
 

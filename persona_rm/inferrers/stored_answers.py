@@ -82,6 +82,8 @@ def hear(belief: Belief, difference: npt.NDArray[np.int64], grade: int, how: Per
     touched = np.flatnonzero(difference)
     x = difference[touched].astype(float)
     mean, variance = (each[:, touched] for each in belief.moments())
+    # Shapes: total, spread (K,) of the whole difference; rest, noise (K, touched) without one dimension; if_so (K,
+    # touched, 3) with that dimension at each direction.
     total, spread = mean @ x, variance @ x**2
     rest, noise = total[:, None] - mean * x, np.maximum(spread[:, None] - variance * x**2, 0)
     if_so = rest[..., None] + x[:, None] * SIGNS
@@ -90,6 +92,8 @@ def hear(belief: Belief, difference: npt.NDArray[np.int64], grade: int, how: Per
     joint = directions[:, touched] * likelihood
     sums = joint.sum(-1)
     directions[:, touched] = joint / sums[..., None]
+    # P(answer | class). With one dimension the sum over its directions is exact; with more, the whole difference is
+    # taken as normal.
     told = sums[:, 0] if len(touched) == 1 else how.grades(total, spread)[:, grade + 2]
     weights = belief.weights * told
     return Belief(weights / weights.sum(), directions)

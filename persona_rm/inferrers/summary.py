@@ -114,6 +114,8 @@ class Summary(Inferrer):
     def write_many(self, personas: Sequence[Persona]) -> list[str]:
         """`write` for each, one call of the generator per round of chunks."""
         said = [self._shorten(persona.demo.strip()) for persona in personas]
+        # Round k holds the k-th chunk of every user. A profile is updated chunk by chunk, so only users can be asked
+        # about together.
         rounds = zip_longest(*(self._chunks(persona) for persona in personas))
         for chunks in rounds:
             open_ = [(i, chunk) for i, chunk in enumerate(chunks) if chunk]
@@ -142,6 +144,7 @@ class Summary(Inferrer):
     def _parse(self, summaries: Sequence[tuple[str, str]]) -> list[Posterior]:
         asked = [(self._labels_question(text), who) for text, who in summaries if text.strip()]
         schema = labels_schema(self.space, self.config.labels)
+        # Empty profiles are not asked about, so answers are matched to the other ones in order.
         answers = iter(self._ask(asked, "labels", max_tokens=self.config.max_label_tokens, schema=schema))
         nothing = self._posterior(self.space.neutral, 0)
         return [self._posterior(self._said(next(answers), who), 1) if t.strip() else nothing for t, who in summaries]
@@ -161,6 +164,7 @@ class Summary(Inferrer):
 
     def _profiles(self, asked: Sequence[tuple[str, str]]) -> list[str]:
         answers = self._ask(asked, "profile", max_tokens=self.config.max_tokens)
+        # An answer that took all its tokens was cut by the limit.
         self.unread[CUT] += sum(answer.output_tokens >= self.config.max_tokens for answer in answers)
         return [answer.text.strip() for answer in answers]
 

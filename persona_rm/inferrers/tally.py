@@ -89,6 +89,7 @@ class Tally:
                 self._count(entry)
             elif entry.when is not None and (known.when is None or entry.when > known.when):
                 self.entries[item.id] = entry
+                # The weight at the old date is part of the sums, so everything is counted anew.
                 self.__post_init__()
         return len(self.entries) - before
 
@@ -108,6 +109,7 @@ class Tally:
         gone = set(ids)
         self.entries = {id_: entry for id_, entry in self.entries.items() if id_ not in gone}
         self.answers = {id_: answer for id_, answer in self.answers.items() if id_ not in gone}
+        # Subtracting would leave rounding errors of weights that faded in steps.
         self.__post_init__()
 
     def joined(self, before: Self) -> Self:
@@ -145,6 +147,7 @@ class Tally:
         return Entry(source, item.when, negative, positive)
 
     def _count(self, entry: Entry) -> None:
+        # `_aged` comes before `weight`: it may set `newest`, which the weight refers to.
         votes, totals = (self.undated, self.undated_totals) if entry.when is None else self._aged(entry.when)
         weight = self.weight(entry)
         votes[entry.source, entry.negative, 0] += weight
@@ -155,6 +158,8 @@ class Tally:
         """The dated counts, as of `when` where that is the newest."""
         if self.newest is None or when > self.newest:
             if self.newest is not None and self.half_life is not None:
+                # All dated items lose the same factor when a newer one arrives, so the sums are scaled and no item is
+                # visited.
                 faded = 0.5 ** ((when - self.newest) / DAY / self.half_life)
                 self.dated *= faded
                 self.dated_totals *= faded
@@ -194,6 +199,7 @@ def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life:
 def _answered(kept: Any, size: int, where: str) -> Answered:
     """Raises `DataError` naming `where` for what is no answer about `size` dimensions."""
     match kept:
+        # The type itself is compared, because True passes `isinstance(..., int)`.
         case [grade, [*dims], [*by]] if is_grade(grade) and all(type(x) is int for x in (*dims, *by)):
             if {*dims} <= {*range(size)} and {*by} <= {*STEPS} and len({*dims}) == len(dims) == len(by):
                 return Answered(grade, tuple(dims), tuple(by))

@@ -85,6 +85,7 @@ class Tastes(Inferrer):
             items = _in_order(self.items(persona))
             vectors = self._raw(items, persona)
             if len(items) >= 4 and vectors.any(-1).all():
+                # Contexts of zeros hide the texts from the split, or the lens would learn from what it is to predict.
                 blind = np.zeros((len(items), 1))
                 halves = split(self.posterior.model, self._rows(items), blind, self.gate, 2, self.config.iterations)
                 contexts.append(vectors)
@@ -96,10 +97,12 @@ class Tastes(Inferrer):
         once = _in_order(items)
         mixture = self._split(once, persona)
         weights = self._weights(mixture, prompt)
+        # Below `sure` no taste is the obvious one for this prompt, so the posterior of the whole user answers.
         if mixture.responsibilities.shape[1] == 1 or (prompt and weights.max() < self.config.sure):
             return self.posterior.read(items, persona, prompt)
         probabilities = np.asarray(np.tensordot(weights, self._directions(once, mixture), 1), np.float64)
         directions = self.posterior.decide(probabilities)
+        # An item counts as evidence by its share in the tastes that this prompt calls for.
         worth = list(zip(once, (mixture.responsibilities @ weights).tolist(), strict=True))
         named = {
             int(d): behind(((item.id, item.votes[d], strength) for item, strength in worth), int(directions[d]))
@@ -144,6 +147,7 @@ class Tastes(Inferrer):
         base = self.posterior
         tally = Tally(len(self.space), base.sources, base.config.half_life)
         tally.add(items)
+        # votes (n, S, D, 2) and totals (n, S): each item is a row of its own, as if it were a user.
         votes, totals = np.zeros((len(items), *tally.dated.shape)), np.zeros((len(items), len(base.sources)))
         for row, item in enumerate(items):
             entry = tally.entries[item.id]
@@ -158,8 +162,10 @@ class Tastes(Inferrer):
         """config.json, and the posterior's model and the lens in safetensors."""
         from safetensors.numpy import save_file
 
+        # The posterior is saved first: both write config.json, and the one of this class must remain.
         self.posterior.save(folder)
         super().save(folder)
+        # The folder may hold the lens of an earlier fit, which `load_learned` would take.
         (folder / LENS).unlink(missing_ok=True)
         if self.lens is not None:
             save_file({"centre": self.lens.centre, "view": self.lens.view}, folder / LENS)

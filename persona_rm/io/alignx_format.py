@@ -234,6 +234,7 @@ def _own_columns(example: Example, space: PreferenceSpace) -> Mapping[str, Any]:
         "group": (example.group, content_id(example.prompt)),
     }
     row = {key: value for key, (value, derived) in columns.items() if value != derived}
+    # A column that was read as a number is written as one, unless the record got another value since.
     row |= {key: extra[key] for key in columns if key in extra and str(extra[key]) == columns[key][0]}
     return _profile_column(example, space) | row
 
@@ -242,6 +243,7 @@ def _profile_column(example: Example, space: PreferenceSpace) -> dict[str, Any]:
     directions, text = example.persona.directions, example.extra.get("profile")
     if directions is None:
         return {}
+    # The text of the file counts only as long as it says what the record says, which may have been changed.
     kept = text is not None and space.parse(text) == directions
     return {"profile": text if kept else space.describe(directions)}
 

@@ -53,6 +53,7 @@ class JsonRow:
         if key not in self.data:
             return None
         value = self.data[key]
+        # A bool is an int in Python, but true is no number in JSON.
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.error(f"must be {KINDS[kind]}, found {value!r}"[:200], key)
         if isinstance(value, str) and not _encodable(value):
@@ -247,6 +248,8 @@ def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Jso
         try:
             value, end = decoder.raw_decode(text)
         except (ValueError, RecursionError) as error:
+            # Decoding starts again at the element's first character, so the text at least doubles: the work stays
+            # linear.
             more = pieces.read(max(CHUNK, len(text)))
             if not more:
                 report(DataError(f"not JSON: {error} (is the array cut?)", file=file, row=number), on_bad)
@@ -307,6 +310,7 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        # `mkstemp` lets only this user read the file.
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:

@@ -83,6 +83,7 @@ def _type(pyarrow: Any, column: str, batch: list[dict[str, Any]]) -> Any:
     if column not in ITEMS:
         return pyarrow.array(values).type
     items = [item for value in values for item in value]
+    # Without an item in the first rows nothing tells what later ones hold: directions are allowed for them.
     used = {key for item in items for key in item} or {DIRECTIONS}
     texts = [key for key in (*ITEMS[column], "created") if key in ITEMS[column] or key in used]
     fields = [(key, pyarrow.string()) for key in texts]

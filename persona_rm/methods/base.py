@@ -80,7 +80,8 @@ class Method(ABC):
     def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """One result per request, in the same order. Every reward is finite.
 
-        Raises `ScoreError` naming the requests if a state belongs to another method, or if a reward is not finite.
+        Raises `ScoreError` naming the requests if a state belongs to another method, a reward is not a finite number,
+        or the parts of a reward do not add up to it.
         """
         if not requests:
             return []
@@ -89,11 +90,23 @@ class Method(ABC):
         if foreign := tuple(i for i, state in enumerate(states) if state.method != self.name):
             raise ScoreError(f"a state of {states[foreign[0]].method!r} was given to {self.name!r}", foreign)
         results = self.rewards(states, requests)
+        if not isinstance(results, list) or not all(isinstance(result, RewardResult) for result in results):
+            raise ScoreError(f"{self.name}.rewards must return a list of RewardResult, made by self.result(...)")
         if len(results) != len(requests):
             raise ScoreError(f"{self.name} returned {len(results)} results for {len(requests)} requests")
+        self._check(results)
+        return results
+
+    def _check(self, results: Sequence[RewardResult]) -> None:
+        """Raises `ScoreError` for rewards that are no numbers or not finite, and for parts that are not the summands
+        of the reward: an explanation that does not add up is worse than none."""
+        if bad := tuple(i for i, result in enumerate(results) if type(result.reward) not in (float, int)):
+            found = type(results[bad[0]].reward).__name__
+            raise ScoreError(f"{self.name} gave a reward that is no float: {found}", bad)
         if bad := tuple(i for i, result in enumerate(results) if not math.isfinite(result.reward)):
             raise ScoreError(f"{self.name} gave a reward that is not finite", bad, "not_finite")
-        return results
+        if bad := tuple(i for i, result in enumerate(results) if not _adds_up(result)):
+            raise ScoreError(f"{self.name} gave parts that do not add up to the reward", bad)
 
     def compare(self, states: Sequence[UserState], groups: Sequence[Sequence[RewardRequest]]) -> list[Matrix]:
         """P(response i beats response j) among the responses of each group, one state per group.
@@ -117,9 +130,17 @@ class Method(ABC):
         parts: Mapping[str, float] | None = None,
         std: float | None = None,
     ) -> RewardResult:
-        """The result of one request: its trace names the state's version, its evidence and the status."""
+        """The result of one request: its trace names the state's version, its evidence and the status.
+
+        `parts` are the summands of `reward`, if the method can split it. Numbers of numpy and torch become floats.
+        Raises `ScoreError` if one of them is no number.
+        """
+        try:
+            reward, parts = float(reward), {name: float(value) for name, value in (parts or {}).items()}
+        except (TypeError, ValueError) as error:
+            raise ScoreError(f"{self.name} gave a reward or a part that is no number: {error}") from error
         trace = RewardTrace(
-            raw=reward, parts=parts or {}, status="cold" if state.cold else "ok", state_version=state.version,
+            raw=reward, parts=parts, status="cold" if state.cold else "ok", state_version=state.version,
             evidence=state.evidence, std=std, request_id=request.request_id,
         )  # fmt: skip
         return RewardResult(reward, trace)
@@ -140,6 +161,15 @@ class Method(ABC):
         if saved.get("method") != cls.name:
             raise DataError(f"this was saved by {saved.get('method')!r}, not {cls.name!r}", file=path, key="method")
         return cls(cls.Config(**saved["config"]), space, backends)
+
+
+def _adds_up(result: RewardResult) -> bool:
+    """True if the result has no parts, or if they sum to its reward but for rounding."""
+    parts = result.trace.parts
+    if not parts:
+        return True
+    size = math.fsum(abs(value) for value in parts.values())
+    return abs(math.fsum(parts.values()) - result.reward) <= 1e-6 * max(1.0, size)  # False for NaN
 
 
 class PromptedMethod(Method):

@@ -107,6 +107,7 @@ class BradleyTerry(Method):
         joined = [text if self.config.text == "response" else f"{text}\n\n{prompt}" for prompt, text in pairs]
         if not joined:
             return np.zeros((0, 0), np.float32)
+        # A text can occur in many pairs and is embedded once.
         unique = list(dict.fromkeys(joined))
         place = {text: i for i, text in enumerate(unique)}
         return self.backends.need_encoder(self.name).encode(unique)[[place[text] for text in joined]]
@@ -125,6 +126,8 @@ def newton(differences: Floats, l2: float, steps: int, tolerance: float = 1e-9) 
         gradient = l2 * weights - differences.T @ lost / n
         if np.abs(gradient).max() <= tolerance:
             return weights
+        # The penalty adds l2 to the diagonal, so the system can be solved even if differences do not span all
+        # dimensions.
         hessian = (differences.T * (lost * (1 - lost) / n)) @ differences + l2 * np.eye(size)
         weights = _descend(differences, weights, np.linalg.solve(hessian, gradient), l2)
     raise ScoreError(f"the fit did not converge in {steps} steps: raise steps or l2 (now {l2})")
@@ -133,9 +136,11 @@ def newton(differences: Floats, l2: float, steps: int, tolerance: float = 1e-9) 
 def _descend(differences: Floats, weights: Floats, step: Floats, l2: float) -> Floats:
     """The longest of the halved steps that does not raise the loss."""
     now = _loss(differences, weights, l2)
+    # After 60 halvings a step is below the precision of a float64, and the weights stay as they are.
     tried = (np.asarray(weights - step / 2**halvings) for halvings in range(60))
     return next((one for one in tried if _loss(differences, one, l2) <= now), weights)
 
 
 def _loss(differences: Floats, weights: Floats, l2: float) -> float:
+    # log(1 + exp(-d . w)) without overflow for large margins.
     return float(np.logaddexp(0, -differences @ weights).mean() + l2 / 2 * weights @ weights)

@@ -16,8 +16,6 @@ from persona_rm.methods.base import Control, Method, Need, Reads
 from persona_rm.methods.states import directions_of, directions_state, neutral_payload
 from persona_rm.types import MIDDLE, Levels, Persona, RewardRequest, RewardResult, UserState
 
-"""The level "cannot reflect"."""
-
 
 class PBALinearConfig(Config):
     """`weights` by dimension id (default 1 each); `scale` multiplies the reward; `persona` "none" is the control."""
@@ -63,7 +61,8 @@ class PBALinear(Method):
         for state, request in zip(states, requests, strict=True):
             read = levels[request.prompt, request.response]
             parts = {
-                self.space.ids[d]: weights[d] * direction * (read[d] - MIDDLE)
+                # Adding 0.0 turns the -0.0 of a negative direction into 0.0.
+                self.space.ids[d]: weights[d] * direction * (read[d] - MIDDLE) + 0.0
                 for d, direction in enumerate(directions_of(state, self.space))
                 if direction
             }

@@ -97,6 +97,7 @@ def directions_state(
         raise DataError(f"{method}: user {persona.user_id!r} has no directions; run an inferrer first (vote, golden)")
     payload = {"directions": list(persona.directions)}
     directions = directions_of(UserState(method, persona.user_id, payload), space)
+    # Directions may come without items. They are evidence, and 0 items would mark the state as cold.
     n_items = max(1, persona.n_items) if any(directions) else 0
     return UserState(method, persona.user_id, payload, n_items, version)
 
@@ -118,4 +119,5 @@ def directions_of(state: UserState, space: PreferenceSpace) -> Directions:
 
 
 def _keep(items: list[Mapping[str, str]], n: int, keep: str) -> list[Mapping[str, str]]:
+    # `items[-n:]` would give all items for n = 0.
     return items[:n] if keep == "first" else items[len(items) - min(n, len(items)) :]

@@ -52,6 +52,7 @@ class RunFolder:
         again = " (goes on after an interruption)" if done.get("key") == key else ""
         print_head(self.console, name, again)
         save_recipe(self.recipe, folder / "recipe.yaml")
+        # Recorded before the work begins: after an interruption the key tells that the folder may be continued.
         self._write(folder, key, "running", 0, inputs)
         started = time.monotonic()
         try:
@@ -84,6 +85,7 @@ def file_hash(path: Path) -> str:
     """A hash of a file's bytes, or of all files of a folder by name."""
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        # Names without folders, so that a model or a data set can be moved and keeps its hash.
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

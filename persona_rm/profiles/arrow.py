@@ -114,6 +114,7 @@ class ArrowSnapshot(ProfileStore):
     def _dead(self) -> Mapping[str, str]:
         """Tombstones. An open snapshot only adds to them: the state of a readmitted user is in the next file."""
         now = self.tombstones.dates()
+        # `dates` returns the same mapping until the file changes.
         if now is not self._looked:
             self._looked, self._gone = now, {**now, **self._gone}
         return self._gone
@@ -161,6 +162,8 @@ def write_snapshot(
     refused = gone if readmit else {**stones.dates(), **gone}
     rows = sorted(_once(states, refused), key=lambda row: row.user_id)
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Tombstones are added before the new file stands, and lifted after it: if writing fails in between, a user who was
+    # erased stays erased.
     stones.add(gone)
     with atomic(target) as temporary:
         _save(pyarrow, temporary, rows)
@@ -206,6 +209,7 @@ def _content(rows: Iterable[tuple[bytes, bytes]]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         for part in row:
+            # With their lengths, so that other parts never make the same bytes.
             digest.update(len(part).to_bytes(8) + part)
     return digest.hexdigest()
 

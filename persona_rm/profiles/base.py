@@ -191,6 +191,8 @@ def _written(state: UserState) -> bytes | None:
     """None if the state is not JSON. The caller raises, because Python's own errors would quote the text."""
     try:
         text = state.to_json()
+        # A text of the payload may hold these words, too, so the JSON is parsed to tell, but only if one of them
+        # occurs.
         if "NaN" in text or "Infinity" in text:
             json.loads(text, parse_constant=_no_number)
         return text.encode()

@@ -76,6 +76,8 @@ class RedisStore(ProfileStore):
             client = _client(self._url)
             layout = self._ask(lambda: client.get(self._schema))
             if layout is None:
+                # Two clients may open a new namespace at once: the first one to write the layout wins, and both read
+                # it.
                 self._ask(lambda: client.set(self._schema, SCHEMA, nx=True))
                 layout = self._ask(lambda: client.get(self._schema))
             check_schema(layout.decode(errors="replace"), self.where)
@@ -121,6 +123,7 @@ class RedisStore(ProfileStore):
         pipe.hdel(self._states, *wanted)
         pipe.hdel(self._versions, *wanted)
         for sha256 in wanted.values():
+            # Set only if there is none: an older tombstone keeps its date.
             pipe.hsetnx(self._erased, sha256, date)
         return int(self._ask(pipe.execute)[0])
 
@@ -143,6 +146,8 @@ class RedisStore(ProfileStore):
 
     def _ask(self, work: Callable[[], T]) -> T:
         """The server's answer. Its errors become `DataError` without their text, which may quote what was sent."""
+        # The `DataError` is raised outside of the `except` block: there it would carry Redis's error as its context,
+        # and a log of the traceback would show its text.
         failures = _package().RedisError
         try:
             return work()

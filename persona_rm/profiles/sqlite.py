@@ -78,6 +78,7 @@ class SqliteStore(ProfileStore):
 
     def ids(self) -> Iterator[str]:
         """In sorted order."""
+        # In pages, so that no read stays open while the caller works: it would keep `erase` from emptying the log.
         sql, after = f"SELECT id FROM states WHERE id > ? ORDER BY id LIMIT {PAGE}", b""
         while True:
             with self._step("") as db:
@@ -98,6 +99,8 @@ class SqliteStore(ProfileStore):
     def _write(self, rows: Sequence[Record], readmit: bool) -> None:
         hashes = [row.sha256 for row in rows]
         with self._step("BEGIN IMMEDIATE") as db:
+            # The write lock is held from the first read on, so that no other process writes between the check of the
+            # versions and the write.
             stored: dict[bytes, int] = dict(
                 _among(db, "id, version FROM states WHERE id", [row.user_id for row in rows])
             )
@@ -134,6 +137,7 @@ class SqliteStore(ProfileStore):
             if not _rebuilt(db):
                 problem = "the states are erased, but their bytes are still in the file, which other processes use"
                 raise DataError(f"{problem}. Erase the same users again to finish", file=self.path)
+            # Only those that were pending before the file was rebuilt: another process may have erased more meanwhile.
             db.executemany("UPDATE erased SET pending = 0 WHERE sha256 = ?", [(row[0].decode(),) for row in pending])
 
     @contextmanager
@@ -191,6 +195,7 @@ def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
         raise DataError("a folder; the store is one file", file=path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
+        # Transactions begin where `_step` says so, and its lock lets one thread at a time use the connection.
         db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         undo.callback(db.close)
         db.text_factory = bytes

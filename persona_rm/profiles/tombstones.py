@@ -31,6 +31,7 @@ class Tombstones:
 
     def dates(self) -> Mapping[str, str]:
         """The ISO date by sha256 of users who are erased now. Raises `DataError` if the file is broken."""
+        # Taken before the file is read: a change during the reading is seen at the next call.
         changed = self._changed()
         if changed != self._seen:
             self._dates = self._read() if changed != NEVER else {}
@@ -60,6 +61,7 @@ class Tombstones:
         for number, line in enumerate(text.splitlines(), start=1):
             sha256, what, when = self._line(line, number)
             if what == ERASED:
+                # Two writers may add the same user; the first date counts.
                 dates.setdefault(sha256, when)
             else:
                 dates.pop(sha256, None)
@@ -77,6 +79,7 @@ class Tombstones:
         text = "".join(json.dumps({"sha256": key, what: when}) + "\n" for key, when in entries.items())
         with self.path.open("a+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
+            # A writer that was killed may have left a line without its end, which the next line must not join.
             if stream.seek(0, os.SEEK_END) and stream.seek(-1, os.SEEK_END) and stream.read() != b"\n":
                 stream.write(b"\n")
             stream.write(text.encode())

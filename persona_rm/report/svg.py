@@ -59,6 +59,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / about
     power = 10 ** math.floor(math.log10(raw))
+    # The factors leave room for rounding: a bound that is itself a round number gets a tick.
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
@@ -67,6 +68,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
     """A range around the values with some space on both sides; never empty."""
     low, high = min(values), max(values)
+    # A single value has no range of its own: its size decides, and a fixed space if it is 0.
     air = (high - low) * share or abs(high) * share or 0.5
     return low - air, high + air
 
@@ -106,6 +108,7 @@ def dot_chart(
     left, right = gutter, WIDTH - RIGHT
 
     def at(value: float) -> float:
+        # Values outside the range are drawn at its border, and not over the labels.
         return left + (right - left) * (min(max(value, span[0]), span[1]) - span[0]) / (span[1] - span[0])
 
     parts = []
@@ -184,6 +187,7 @@ def _series(series: Line, at_x: Axis, at_y: Axis) -> list[str]:
     dash = " dashed" if series.dashed else ""
     parts = [f'<g class="series c{series.color}{dash}"><title>{escape(series.label)}</title>']
     if series.lows:
+        # One outline: along the upper edge, then back along the lower one.
         edge = [f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(series.xs, series.highs, strict=True)]
         back = [f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(series.xs, series.lows, strict=True)][::-1]
         parts.append(f'<polygon class="band" points="{" ".join(edge + back)}"/>')
@@ -227,7 +231,9 @@ def _cloud(cloud: Cloud, at_x: Axis, at_y: Axis, most: float) -> list[str]:
     if cloud.joined:
         points = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y, *_ in cloud.points)
         parts.append(f'<polyline points="{points}"/>')
+    # SVG draws in order, so the large points come first and the small ones stay visible on top of them.
     for x, y, weight, tip in sorted(cloud.points, key=lambda point: -point[2]):
+        # The area, and not the radius, is proportional to the weight.
         radius = max(3.0, 11 * math.sqrt(weight / most))
         shape = f'cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="{radius:.1f}"'
         parts.append(f"<circle {shape}><title>{escape(tip)}</title></circle>")
@@ -249,6 +255,7 @@ def heat_map(
     """Cells in -1..1, orange below zero and blue above. Whole numbers are printed as signs, and `groups` name equal
     spans of columns."""
     cell, high, top, left, gap = 92, 24, 48, 268, 18
+    # Columns of one group; `at` adds a gap after each group.
     per = len(columns) // max(1, len(groups))
 
     def at(j: int) -> float:

@@ -116,7 +116,7 @@ def user_in_words(
             if direction
         )
         return _of_state(state, given, space)
-    note = f"A state of {state.method!r} holds no preference directions. Use --json to see all of it."
+    note = f"A state of {state.method!r} holds no preference directions; `persona-rm profile --json` prints all of it."
     return _of_state(state, (), space, note)
 
 

@@ -87,9 +87,12 @@ class RayTransport:
             ref = getattr(self._handles[name], method).remote(*args)
             return ray.get(ref, timeout=timeout)
         except RayTaskError as error:
+            # RayTaskError is a RayError too, so this clause comes first: the actor lives, and its method raised.
             cause = error.cause if isinstance(error.cause, ScoreError) else ScoreError("")
             raise ScoreError(f"{name} could not {method}: {_message_of(error)}", cause.rows, cause.kind) from error
         except (RayError, GetTimeoutError, ValueError) as error:
+            # `ray.get_actor` raises ValueError for a name without an actor. The handle may be that of an actor that
+            # ended for good, so the name is looked up again by the next call.
             self._handles.pop(name, None)
             if isinstance(error, GetTimeoutError) and ref is not None:
                 with suppress(RayError, ValueError):
@@ -158,7 +161,7 @@ class RewardClient:
 
         `deadline`: seconds for the whole batch; None: the client's. The requests of one actor travel in one call.
         Raises `ScoreError` with the positions that failed if a reward is missing or is not a finite number; it is
-        `SkipGroup` if the policy allows to train without these samples.
+        `SkipGroup` if the failure policy allows training without these samples.
         """
         requests = [with_id(request) for request in requests]
         seconds = self.deadline if deadline is None else deadline
@@ -187,9 +190,13 @@ class RewardClient:
             results: list[RewardResult] = self._call("score_batch", (part,), _key(part[0]), seconds=seconds)
             _check_finite(results, part)
         except ScoreError as error:
+            # An error that names no rows concerns all of them. Its positions are those of the part; the caller needs
+            # those of its batch.
             failed = set(error.rows) or set(range(len(part)))
             placed = error if len(requests) == 1 else error.at(*(rows[i] for i in sorted(failed)))
             reason = placed
+            # The other rows were scored, so they count as passed, although the error hides their rewards from the
+            # caller.
             for i, request in enumerate(part):
                 if i in failed:
                     reason = self.failures.failed(placed, (request.user, request.prompt))
@@ -234,6 +241,7 @@ class RewardClient:
         seconds = self.deadline if seconds is None else seconds
         end = time.monotonic() + seconds
         attempt, last, kind = 0, "no actor is named", Unreachable.kind
+        # There is at least one attempt, however short the deadline is.
         while attempt == 0 or time.monotonic() < end:
             if names := list(among) or self.roster.order(key):
                 try:
@@ -242,6 +250,7 @@ class RewardClient:
                     if error.kind not in RETRIED:
                         raise
                     last, kind = str(error), error.kind
+            # 0.1 s, doubled up to 5 s; the last pause ends at the deadline.
             pause = max(min(0.1 * 2 ** min(attempt, 6), 5.0, end - time.monotonic()), 0.0)
             logger.warning("persona_rm: %s; retry %d of %s in %.1f s", last, attempt + 1, method, pause)
             self.wait(pause)

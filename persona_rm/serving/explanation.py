@@ -91,7 +91,7 @@ def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Ex
 
 
 def find_logged(run: Path, request_id: str) -> tuple[Path, dict[str, Any]]:
-    """The log and the line of a request. Raises `DataError` if there is no log, or no such line."""
+    """The log and the line of a request. Raises `DataError` if there is no log, no such line, or if it is cut off."""
     if not run.is_dir():
         raise DataError("there is no such run folder", file=run)
     logs = sorted(run.rglob(f"{LOG_FOLDER}/*.jsonl"))
@@ -101,9 +101,16 @@ def find_logged(run: Path, request_id: str) -> tuple[Path, dict[str, Any]]:
         )
     written = json.dumps(request_id, ensure_ascii=False)
     for log in logs:
-        with log.open(encoding="utf-8") as lines:
-            for line in lines:
-                if written in line and (row := json.loads(line)).get("request_id") == request_id:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, start=1):
+                if written not in line:
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    problem = "this line is incomplete: the actor that wrote it ended in the middle of it"
+                    raise DataError(problem, file=log, row=number) from error
+                if row.get("request_id") == request_id:
                     return log, row
     raise DataError(
         f"none of the {len(logs)} reward logs here has a reward with the request id {request_id!r}", file=run
@@ -123,9 +130,12 @@ def lines_of(explanation: Explanation) -> list[str]:
 def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
     inferred = bundle.inferred(request.user, request.prompt)
     if request.user is not None and not inferred.known:
-        why = "was erased" if inferred.status == "erased" else "is unknown to this bundle"
-        problem = f"user {request.user!r} {why}, so the population prior answers. Leave the user out to see its reward"
-        raise DataError(problem, file=bundle.folder)
+        why = "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
+        raise DataError(
+            f"user {request.user!r} {why}. Rewards for unknown users come from the population prior. To see those, "
+            "leave out --user",
+            file=bundle.folder,
+        )
     inputs, remarks, groups = PostprocessInputs(bundle), [], bundle.file.groups
     inputs.check()
     if groups is not None and groups.listwise:
@@ -180,13 +190,22 @@ def _method_lines(explanation: Explanation) -> list[str]:
     name = f"The method {bundle.file.method['name']!r}" if bundle is not None else "The method"
     if not trace.parts:
         return [f"{name} gives {trace.raw:.4g}, without parts.", *_direction_lines(explanation)]
+    if not any(trace.parts.values()):
+        return [f"{name} gives {trace.raw:.4g}, because the response says nothing about {_parts(len(trace.parts))}."]
     lines = [f"{name} gives {trace.raw:.4g}, the sum of:"]
     for part, value in sorted(trace.parts.items(), key=lambda item: -abs(item[1])):
         if value:
             lines += _part_lines(explanation, part, value)
     if zeros := sum(not value for value in trace.parts.values()):
-        lines.append(f"  and {zeros} parts of 0, on which the response says nothing.")
+        lines.append(f"  and 0 for {_parts(zeros, other=True)}, about which the response says nothing.")
     return lines
+
+
+def _parts(n: int, *, other: bool = False) -> str:
+    """The number of parts of a reward, in words: each stands for a preference or a feature that the method reads."""
+    if n == 1:
+        return f"the {'other' if other else 'only'} part that the method reads"
+    return f"{'the other' if other else 'any of the'} {n} parts that the method reads"
 
 
 def _part_lines(explanation: Explanation, part: str, value: float) -> list[str]:

@@ -92,7 +92,10 @@ class Failures:
 
     def _count(self, about: Hashable, bad: bool) -> None:
         """One failed sample makes its prompt a failure."""
+        # Only a hash of user and prompt is kept, not their texts.
         key = object() if about is None else hash(about)
+        # `pop` moves the prompt to the end of the window; one that failed stays a failure if another sample of it
+        # passes.
         self._recent[key] = self._recent.pop(key, False) or bad
         if len(self._recent) > WINDOW:
             self._recent.popitem(last=False)

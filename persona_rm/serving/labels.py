@@ -5,9 +5,11 @@
     {"user": "u17", "prompt": "..."}   with the bare prompt, if the dataset's prompt already carries the persona
     '{"user": "u17"}'                  either of these as JSON text
 
-By default (PERSONA_RM_LABELS=prior) the population prior answers for a missing or unknown user, and for a label that
-is none of these (a list, a number, broken JSON, a user that is no text). Each case is counted: `persona_rm/cold` and
-`persona_rm/bad_label`. With PERSONA_RM_LABELS=strict all of them are errors.
+A sample names no user if its label is absent, null, "", an empty object, or has the user null or "". A label that is
+none of these (a list, a number, broken JSON, a user that is no text, an object with other keys but no key `user`) is
+bad. By default (PERSONA_RM_LABELS=prior) the population prior answers for a missing or unknown user, and for a bad
+label. Each case is counted: `persona_rm/cold` and `persona_rm/bad_label`. With PERSONA_RM_LABELS=strict all of them
+are errors.
 """
 
 import json
@@ -46,6 +48,8 @@ def read_label(value: Any) -> Label:
         return Label(user=value)
     if not isinstance(value, dict):
         return Label(bad=f"a label is a user id or an object with a user, found {type(value).__name__}")
+    if value and "user" not in value:
+        return Label(bad="a label that is an object names its user under the key 'user', and this one lacks that key")
     user, prompt = value.get("user"), value.get("prompt")
     if user is not None and not isinstance(user, str):
         return Label(bad=f"the user of a label is a text, found {type(user).__name__}")

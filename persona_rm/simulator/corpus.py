@@ -138,6 +138,7 @@ def lean(
 
     def say(way: int = 1) -> str:
         dims = rng.sample(user.held, rng.randint(1, min(3, len(user.held))))
+        # The document asks for no view that the history does not show.
         shown.update(dims)
         clauses = [rng.choice(language.wordings[dim, way * user.directions[dim]]) for dim in dims]
         clauses += rng.sample(language.fillers, rng.randint(0, 1))

@@ -97,6 +97,7 @@ def load_language(space: PreferenceSpace) -> Language:
     raw = yaml.safe_load((files("persona_rm.simulator") / "lexicon.yaml").read_text(encoding="utf-8"))
     wordings = {_pole(space, label): tuple(clauses) for label, clauses in raw["poles"].items()}
     poles = {clause: pole for pole, clauses in wordings.items() for clause in clauses}
+    # The longest first: an alternation takes the first that fits, which could be the beginning of a longer wording.
     alternatives = "|".join(sorted(map(re.escape, poles), key=len, reverse=True))
     topics = (Topic(name, tuple(t["nouns"]), _dims(space, t["dims"])) for name, t in raw["topics"].items())
     lists = {key: tuple(raw[key]) for key in ("tones", "questions", "fillers", "openers")}

@@ -100,6 +100,7 @@ def _draw_user(
         views = {dim: sign for dim, sign in shared[which].items() if rng.random() < FOLLOWS}
         group = f"cluster {which}"
     elif kind == "conflict":
+        # Camp A is the majority; the views of camp B are the opposite on every dimension of the conflict.
         which = int(rng.random() >= MAJORITY)
         views, group = dict(shared[which]), f"camp {'AB'[which]}"
     _fill(language, views, rng.randint(max(6, len(views)), 12), rng)
@@ -117,12 +118,15 @@ def _of_low_rank(language: Language, loadings: Loadings, name: str, rng: Random)
     scores = {dim: sum(a * b for a, b in zip(loading, z, strict=True)) for dim, loading in loadings.items()}
     held = sorted(scores, key=lambda dim: -abs(scores[dim]))[: rng.randint(6, 12)]
     views = {dim: 1 if scores[dim] > 0 else -1 for dim in held}
+    # The group is the direction of z in the plane of the two factors. Rounding may give a full turn, hence the last
+    # modulo.
     sector = int(math.atan2(z[1], z[0]) % math.tau / math.tau * N_SECTORS) % N_SECTORS
     return SimulatedUser(name, _directions(language, views), f"sector {sector}")
 
 
 def _plural(language: Language, name: str, rng: Random) -> SimulatedUser:
     """Two independent sets of directions; the second one holds under half of the topics."""
+    # The first draw is that of the independent user of this number, so the two populations have the same main views.
     first, second = (_draw_user(language, "independent", [], name, rng) for _ in range(2))
     names = [topic.name for topic in language.topics]
     topics = frozenset(rng.sample(names, len(names) // 2))
@@ -142,6 +146,7 @@ def _drifting(language: Language, name: str, rng: Random) -> SimulatedUser:
 def _turned(language: Language, old: SimulatedUser, rng: Random) -> dict[int, int]:
     """The old views, about half of them replaced: turned round, or given up for a view on something else."""
     views = {dim: old.directions[dim] for dim in old.held}
+    # Dimensions without an old view, so that a view given up never comes back as a new one.
     fresh = rng.sample([dim for dim in language.active if dim not in views], len(views))
     for dim in rng.sample(old.held, round(len(old.held) / 2)):
         sign = views.pop(dim)

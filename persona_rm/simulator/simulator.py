@@ -130,6 +130,7 @@ class Simulator:
 
     def _draw_posts(self, side: Side) -> tuple[SimulatedPost, ...]:
         language, rng = self.language, self._rng("posts", side)
+        # No question is on both sides, so no text of a post is.
         known = slice(N_TRAIN_QUESTIONS) if side == "train" else slice(N_TRAIN_QUESTIONS, None)
         tones = ("", *language.tones)
         every = [
@@ -209,6 +210,7 @@ class Simulator:
         """
         here = user.at(post.topic.name, created)
         rng = self._rng("choice", user.id, post.id, salt)
+        # A seed from the choice's own generator: every choice has authors of its own.
         drawn = draw_users(self.language, "independent", 6, rng.randrange(2**30), "stranger")
         others = [_in_thread_with(here, author, rng) for author in drawn]
         replies = [self.reply(other, post, split, f"{user.id}/{salt}", clauses=clauses) for other in others]
@@ -233,6 +235,8 @@ class Simulator:
         rng.shuffle(posts)
         ugc = [self._ugc(user, post, split, i) for i, post in enumerate(posts[:n_ugc])]
         pairs: list[Pair] = []
+        # Choices are made under other posts than the comments. A post whose replies the user likes equally gives none,
+        # so as many posts are tried as it takes.
         for post in posts[n_ugc:]:
             if len(pairs) == n_pairs:
                 break
@@ -251,6 +255,8 @@ class Simulator:
         if choice is None:
             return None
         chosen, rejected = choice.chosen, choice.rejected
+        # Half of the choices without an attitude turn out as the user's own would: a choice that carries no
+        # information is a fair coin.
         coin = self._rng("coin", user.id, post.id)
         if self._non_attitude(user, post) and coin.random() < 0.5:
             chosen, rejected = rejected, chosen

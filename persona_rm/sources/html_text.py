@@ -98,6 +98,7 @@ class _Parser(HTMLParser):
         if not text.strip(f" \t\r\n{BREAK}"):
             return
         margin, marker = "".join(self.margins), self.marker
+        # An item's margin ends in spaces as wide as its marker, which takes their place in the first line.
         first = margin[: len(margin) - len(marker)] + marker
         lines = body.split("\n")
         joint = "\n" if marker and self.numbers else "\n\n"

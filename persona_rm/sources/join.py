@@ -81,6 +81,8 @@ class Buckets:
         file = self.files.setdefault(row.file, len(self.files))
         text = ENCODER.encode([placed.kind, file, row.number, placed.data])
         line = f"{hashed}{text}\n".encode("utf-8", "surrogatepass")
+        # A bucket is a range of hashes, which a modulo would not give: then the order of groups would depend on
+        # `count`.
         self.waiting.setdefault(int(hashed, 16) * self.count >> (8 * HASH_BYTES), []).append(line)
         self.size += len(line)
         if self.size > BUFFER:
@@ -108,6 +110,7 @@ class Buckets:
                 yield from self._of_bucket(lines)
 
     def _of_bucket(self, lines: list[bytes]) -> Iterator[Group]:
+        # The sort is stable, so the rows of a key stay in the order of the input.
         lines.sort(key=_hash)
         files = list(self.files)
         for _, same in groupby(lines, key=_hash):

@@ -80,4 +80,5 @@ def _author(row: JsonRow) -> str | None:
 
 def _plain(text: str) -> str:
     """Reddit's interface escapes three characters, and nothing else."""
+    # The ampersand comes last: "&amp;lt;" is "&lt;" as it was typed, and not "<".
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

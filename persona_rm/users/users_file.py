@@ -1,6 +1,6 @@
 """users.jsonl: one user per line, with the evidence about them and the group whose curve they count in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,13 @@ class User:
 
 def read_users(path: Path, space: PreferenceSpace) -> Iterator[User]:
     """The users of a users file. Raises `DataError` at the first row that is not one, or comes twice."""
+    return checked_users(read_rows(path), space)
+
+
+def checked_users(rows: Iterable[JsonRow], space: PreferenceSpace) -> Iterator[User]:
+    """The users of these rows. Raises `DataError` at the first row that is not one, or comes twice."""
     seen: dict[str, int] = {}
-    for row in read_rows(path):
+    for row in rows:
         user = _user(row, space)
         first = seen.setdefault(user.persona.user_id, row.number)
         if first != row.number:

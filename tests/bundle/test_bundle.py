@@ -297,7 +297,7 @@ def test_directions_that_depend_on_the_prompt_are_kept_by_prompt(folder, space):
 
 
 def test_the_users_file_may_be_empty_where_a_store_has_the_people(tmp_path):
-    folder = write_bundle(tmp_path / "bundle", [], method={"name": "pba"}, profiles="sqlite:p.sqlite")
+    folder = write_bundle(tmp_path / "bundle", [], method="pba", profiles=f"sqlite:{tmp_path}/bundle/p.sqlite")
     assert load_bundle(folder).users == {}
     with pytest.raises(DataError, match="the file is empty"):
         load_bundle(edit(folder, profiles=None))

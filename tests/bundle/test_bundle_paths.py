@@ -66,7 +66,7 @@ def full(tmp_path, space):
         space=str(folder / "my_space.yaml"), prompts=str(folder / "my_prompts.yaml"),
         inferrer_dir=str(folder / "learned"), profiles=f"sqlite:{folder}/users.sqlite",
         annotator={"name": "encoder", "thresholds": str(folder / "thresholds.yaml")},
-        universal={"method": {"name": f"{folder}/length.py:Length", "weights": "weights.json"}},
+        universal={"method": {"name": f"{folder}/length.py:Length", "weights": "weights.json"}}, relative_to=folder,
     )  # fmt: skip
     return folder
 
@@ -177,9 +177,51 @@ def test_the_policy_reads_the_user_as_the_method_renders(tmp_path, space):
 
 
 def test_a_method_without_a_prompt_cannot_render_the_policys(tmp_path):
-    folder = write_bundle(tmp_path / "b", [Persona("a")], method="pba_linear", policy_prompt="method")
-    with pytest.raises(DataError, match="key 'policy_prompt': pba_linear renders no prompt; name the form"):
+    folder = write_bundle(tmp_path / "b", [Persona("a")], method="pba_linear")
+    says = "key 'policy_prompt': pba_linear renders no prompt; name the form"
+    with pytest.raises(DataError, match=says):
+        write_bundle(tmp_path / "c", [Persona("a")], method="pba_linear", policy_prompt="method")
+    with (folder / "bundle.yaml").open("a") as stream:
+        stream.write("policy_prompt: method\n")
+    with pytest.raises(DataError, match=says):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("users", "method", "says"),
+    [
+        (["ann"], {"name": "pba", "betta": 0.1}, r"bundle\.yaml, key 'method\.betta': there is no such key"),
+        (["ann", "bob", "ann"], "pba", r"users\.jsonl, row 3, key 'user_id': user 'ann' is already in row 1"),
+        ([], "pba", r"users\.jsonl: no users were given, and the bundle names no profile store"),
+        ([5], "pba", r"users\.jsonl, row 1, key 'user_id': must be text"),
+    ],
+)
+def test_what_cannot_be_read_is_not_written(tmp_path, users, method, says):
+    with pytest.raises(DataError, match=says):
+        write_bundle(tmp_path / "b", [Persona(user) for user in users], method=method)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_directions_that_cannot_be_read_leave_the_bundle_as_it_was(tmp_path, space):
+    folder = write_bundle(tmp_path / "b", [Persona("ann")], method="pba")
+    with pytest.raises(DataError, match="row 1, key 'directions': a direction is -1, 0 or 1, found 5"):
+        write_bundle(folder, [Persona("bob", directions=(5,) * len(space))], method="contrast")
+    bundle = load_bundle(folder)
+    assert (list(bundle.users), bundle.method.name) == (["ann"], "pba")
+
+
+def test_a_file_that_python_names_is_relative_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "length.py").write_text(METHOD)
+    (tmp_path / "weights.json").write_text('{"weight": 0.5}')
+    monkeypatch.chdir(tmp_path)
+    method = {"name": "./length.py:Length", "weights": "weights.json"}
+    assert scored_alone(write_bundle("b", [Persona("ann")], method=method)) == 2.0
+    with pytest.raises(DataError, match=r"no file .*b/length\.py; .* in Python, to the working directory or to `rel"):
+        write_bundle("b", [Persona("ann")], method=method, relative_to=tmp_path / "b")
+
+
+def scored_alone(folder):
+    return load_bundle(folder).score([RewardRequest("ann", "p", "four")])[0].reward
 
 
 def test_rows_of_the_users_file_stay_as_they_are(full):

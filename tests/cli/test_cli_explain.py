@@ -29,6 +29,8 @@ def test_a_reward_is_explained_in_words_and_as_json(folder):
     code, said = run(*asked)
     assert code == 0, said
     assert said.startswith("The reward is 0 for user 'ann' of group 'all': the user is known.")
+    silent = "gives 0, because the response says nothing about the only part that the method reads."
+    assert f"The method 'pba_linear' {silent}\n" in said
     assert "Post-processing changes nothing in this bundle." in said
     code, said = run(*asked, "--json")
     assert (code, json.loads(said)["user"], json.loads(said)["reward"]) == (0, "ann", 0.0)
@@ -48,16 +50,24 @@ def test_a_logged_reward_is_found_in_the_run(folder):
 def test_an_unknown_user_is_an_error(folder):
     code, said = run(folder, "--user", "zoe", "--prompt", "Hello?", "--response", "Yes.")
     assert code == 1
-    assert "'zoe' is unknown to this bundle, so the population prior answers" in said
+    assert "user 'zoe' is not in this bundle. Rewards for unknown users come from the population prior. " in said
+    assert said.endswith("To see those, leave out --user\n")
 
 
 @pytest.mark.parametrize(
-    "args",
-    [[], ["bundle"], ["bundle", "--prompt", "a"], ["--request", "r1"], ["bundle", "--request", "r1", "--prompt", "a"]],
+    ("args", "mistake"),
+    [
+        ([], "missing: the bundle, --prompt, --response"),
+        (["bundle"], "missing: --prompt, --response"),
+        (["bundle", "--prompt", "a"], "missing: --response"),
+        (["--request", "r1"], "missing: --run"),
+        (["bundle", "--request", "r1", "--prompt", "a"], "both were given: --prompt and --request"),
+    ],
 )
-def test_other_combinations_of_options_are_refused(args):
+def test_other_combinations_of_options_are_refused_and_the_mistake_is_named(args, mistake):
     code, said = run(*args)
     assert code == 1
     assert (
-        "say what to explain: a bundle with --prompt and --response (and --user), or --request ID with --run" in said
+        "say what to explain: a bundle with --prompt and --response (and --user), or --request ID with --run RUN; "
+        f"{mistake}\n" in said
     )

@@ -114,7 +114,7 @@ def test_a_state_of_a_method_shows_its_directions(tmp_path, space):
     assert "Older: negative pole of age (Age group)" in run(url, "bob")[1]
     code, said = run(url, "eve")
     assert code == 0
-    assert "A state of 'ica' holds no preference directions. Use --json" in said
+    assert "A state of 'ica' holds no preference directions; `persona-rm profile --json` prints all of it." in said
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,10 @@ def test_weights_name_dimensions(space: PreferenceSpace) -> None:
 def test_directions_are_needed(space: PreferenceSpace) -> None:
     with pytest.raises(DataError, match="run an inferrer"):
         make("pba_linear", space).adapt(Persona("ann"))
+
+
+def test_a_neutral_level_gives_zero_without_a_sign(space: PreferenceSpace) -> None:
+    method = make("pba_linear", space, Backends(reader=Told((2,) * len(space))))
+    state = method.adapt(Persona("ann", directions=(-1,) * len(space)))
+    [[result]] = score(method, ask(state, "says nothing"))
+    assert {str(value) for value in (result.reward, *result.trace.parts.values())} == {"0.0"}

@@ -22,7 +22,7 @@ USERS, ITEMS, CALLERS = 256, 32, 64
 
 def make(folder: Path) -> Path:
     """A bundle whose users are in a profile store."""
-    bundle = write_bundle(folder, [], method={"name": "contrast"}, profiles="sqlite:users.sqlite", refresh=0)
+    bundle = write_bundle(folder, [], method="contrast", profiles=f"sqlite:{folder}/users.sqlite", refresh=0)
     loaded = load_bundle(bundle)
     posterior = loaded.inferrer.stateful() if loaded.inferrer is not None else None
     assert posterior is not None

@@ -64,8 +64,8 @@ def test_a_password_opens_and_is_never_shown(locked_port):
         store._client.set(store._states + "x", 1)
     wrong = told(lambda: open_store(f"redis://:{PASSWORD}x@127.0.0.1:{locked_port}/0"))
     missing = told(lambda: open_store(f"redis://127.0.0.1:{locked_port}/0"))
-    assert f"redis://127.0.0.1:{locked_port}/0: the Redis server did not do it: Authentication" in wrong
-    assert "the Redis server did not do it" in missing
+    assert f"redis://127.0.0.1:{locked_port}/0: the Redis server failed: Authentication" in wrong
+    assert "the Redis server failed" in missing
     assert PASSWORD not in wrong + missing
 
 
@@ -100,7 +100,7 @@ def test_a_server_that_is_not_there(start_redis):
         store.ids().__next__,
     ):
         said = told(call)
-        assert f"redis://127.0.0.1:{port}/0: the Redis server did not do it: ConnectionError" in said
+        assert f"redis://127.0.0.1:{port}/0: the Redis server failed: ConnectionError" in said
         assert PASSWORD not in said
 
 
@@ -126,7 +126,7 @@ def test_another_use_of_the_keys_is_told_without_what_was_sent(redis_case):
     store = redis_case.fill([])
     store._client.set(store._versions, "text")
     said = told(lambda: store.put([state("a", text="my sister")]))
-    assert "the Redis server did not do it: ResponseError" in said
+    assert "the Redis server failed: ResponseError" in said
     assert "sister" not in said
     assert store._client.exists(store._states) == 0
 

@@ -26,4 +26,5 @@ def users_bundle(folder, space, n=2, **keys):
     """u0, u1, ... who like dimensions 0, 1, ...; and "given", whose direction on dimension 5 is not inferred."""
     people = [user(space, f"u{i}", i % len(space), ("cats", "dogs")[i % 2]) for i in range(n)]
     given = User(Persona("given", directions=votes(space, 5)))
-    return write_bundle(folder, [*people, given], **{"method": {"name": "contrast"}, "profiles": STORE, **keys})
+    keys = {"method": {"name": "contrast"}, "profiles": STORE, **keys}
+    return write_bundle(folder, [*people, given], relative_to=folder, **keys)

@@ -39,7 +39,7 @@ def make(run, space, **keys):
     posts = tuple(Ugc(f"question {i}", f"this worries me {i}", votes(space, LIKED, 1)) for i in range(4))
     choices = tuple(Pair(f"ask {i}", "stay in", "go out", votes(space, DISLIKED, -1)) for i in range(5))
     ann = User(Persona("ann", posts, choices), "cats")
-    return write_bundle(run / "bundle", [ann], **{**ANNOTATED, **keys})
+    return write_bundle(run / "bundle", [ann], relative_to=run / "bundle", **{**ANNOTATED, **keys})
 
 
 def logged(run, *requests):
@@ -129,11 +129,11 @@ def test_a_state_that_changed_since_the_reward_is_pointed_out(run, space, respon
 
 def test_a_user_that_the_bundle_does_not_know_is_an_error_that_names_the_prior(run, space):
     folder = make(run, space, profiles="sqlite:p.sqlite")
-    with pytest.raises(DataError, match="'zoe' is unknown to this bundle, so the population prior answers"):
+    with pytest.raises(DataError, match=r"'zoe' is not in this bundle\. Rewards for unknown users come from"):
         explain_request(folder, RewardRequest("zoe", "a", "b"))
     with open_store(f"sqlite:{folder / 'p.sqlite'}") as store:
         store.erase(["ann"])
-    with pytest.raises(DataError, match="'ann' was erased, so the population prior answers"):
+    with pytest.raises(DataError, match=r"'ann' was erased from this bundle\. Rewards for unknown"):
         explain_request(folder, RewardRequest("ann", "a", "b"))
     lines = lines_of(explain_request(folder, RewardRequest(None, "a", "b")))
     assert lines[0].endswith(
@@ -153,6 +153,17 @@ def test_a_missing_run_and_an_unknown_id_are_errors(run, space, response):
     (run / "rewards" / "old.jsonl").write_text('{"request_id": "r3", "reward": 1.0, "dims": {}}\n')
     with pytest.raises(DataError, match="the line of request 'r3' was written by another version"):
         explain_logged(run, "r3")
+
+
+def test_a_log_line_that_is_cut_off_is_named_with_its_row(run, space, response):
+    make(run, space)
+    logged(run, RewardRequest("ann", "What?", response, request_id="r1"))
+    (log,) = (run / "rewards").glob("*.jsonl")
+    with log.open("a") as lines:
+        lines.write('{"request_id": "r2", "reward": 1.0, "par')
+    assert explain_logged(run, "r1").result.trace.request_id == "r1"
+    with pytest.raises(DataError, match=rf"{log.name}, row 2: this line is incomplete"):
+        explain_logged(run, "r2")
 
 
 def test_groups_are_said_and_a_method_that_only_compares_cannot_be_explained_alone(run, space, response):

@@ -20,7 +20,7 @@ from persona_rm.serving.labels import Label, LabelError, LabelPolicy, read_label
         ({}, Label()),
         ({"user": None}, Label()),
         ({"user": ""}, Label()),
-        ({"answer": 42}, Label()),
+        ({"user": None, "answer": 42}, Label()),
         ("{}", Label()),
     ],
 )
@@ -30,6 +30,7 @@ def test_what_a_label_may_be(value, label):
 
 JUNK = [
     *(["u1"], 3, 1.5, True),
+    *({"usr": "u1"}, {"answer": 42}, {"prompt": "Hi"}, '{"usr": "u1"}'),
     *({"user": 3}, {"user": ["u1"]}, {"user": {"id": 1}}, {"user": "u", "prompt": 3}),
     *('{"user": ', "[1, 2]", '"broken', "{'user': 'u1'}"),
 ]
@@ -44,7 +45,13 @@ def test_junk_is_nobody_and_says_what_was_found(value):
 
 
 def test_a_bad_label_is_told_without_a_word_of_it():
-    for value in ('{"user": "secret', ["secret"], {"user": ["secret"]}, {"user": "u", "prompt": {"secret": 1}}):
+    for value in (
+        '{"user": "secret',
+        ["secret"],
+        {"secret": "secret"},
+        {"user": ["secret"]},
+        {"user": "u", "prompt": {"secret": 1}},
+    ):
         assert "secret" not in read_label(value).bad
 
 

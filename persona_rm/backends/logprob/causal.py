@@ -51,6 +51,7 @@ def inspect(net: Any) -> Model:
     with torch.inference_mode():
         states = net.base_model(input_ids=ids, use_cache=False)[0]
         plain = head is not None and net.base_model is not net
+        # Exactly equal: the same projection of the same states. A soft cap or a scale would change the values.
         plain = plain and torch.equal(head(states), net(input_ids=ids, use_cache=False).logits)
         why = _cannot_share(net, ids, states) if plain else "its head does more than project"
     if why:
@@ -72,6 +73,7 @@ def _cannot_share(net: Any, ids: Any, expected: Any) -> str:
     except PlainOnlyError as error:
         why = str(error)
     if why:
+        # A network that cannot share prefixes is scored with its own attention.
         net.set_attn_implementation(before)
     return why
 
@@ -82,6 +84,8 @@ def _in_two_parts(net: Any, ids: Any, expected: Any) -> bool:
     import torch
 
     half, whole = ids.shape[1] // 2, ids.shape[1]
+    # Rows of the second pass: the other half, which sees the first one as a segment, and a quarter that begins at 0
+    # and does not see it.
     first, past = run(net, [ids[0, :half]], [0], keep=True)
     second, _ = run(net, [ids[0, half:], ids[0, : half // 2]], [half, 0], [(past[0], [0])])
     states = torch.cat([first, second[: whole - half], second[whole - half :]])
@@ -102,6 +106,7 @@ def run(
     ids = torch.cat(list(rows)).to(net.device)
     positions = torch.cat([torch.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)]).to(net.device)
     with seeing(packing(lengths, shared, net.device)):
+        # A batch of one: all rows in one sequence. Only `packing` and the positions say where a row begins.
         output = net.base_model(input_ids=ids[None], position_ids=positions[None], use_cache=keep)
     return output[0][0], _segments(_plain_layers(output), lengths) if keep else []
 

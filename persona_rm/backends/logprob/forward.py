@@ -86,6 +86,7 @@ class LogProbScorer:
     ) -> None:
         self.model, self.rows, self.budget, self.counters = model, rows, budget, counters or ForwardCounters()
         self.cache = cache if model.shares else None
+        # Without the last prompt token: its state predicts the response and is computed in the leaf, never read.
         self._keys = [keys_of(model.role, ids[: start - 1]) for ids, start in rows] if self.cache else []
         self._sums = [float("nan")] * len(rows)
 
@@ -196,6 +197,7 @@ class LogProbScorer:
         import torch
 
         none = torch.empty(0, dtype=torch.long)
+        # An inner node has no response: it begins at its end, and the range is empty.
         begins = [self.rows[job.row][1] - job.start if not job.node.children else job.own for job in jobs]
         columns = [torch.arange(begin, job.own) for begin, job in zip(begins, jobs, strict=True)]
         rows = [torch.full_like(one, i) for i, one in enumerate(columns)]
@@ -232,6 +234,7 @@ def _plain(model: Model, rows: Sequence[Any], row: Any, column: Any) -> Any:
     # Logits of the last positions only, if the network offers that: those of whole prompts would fill the memory.
     if "logits_to_keep" in inspect.signature(model.net.forward).parameters:
         inputs["logits_to_keep"] = ids.shape[1] - int(column.min())
+    # The logits that are kept are the last ones, so columns are counted from the first of them.
     logits = model.net(**inputs).logits
     return logits[row, column - (ids.shape[1] - logits.shape[1])]
 

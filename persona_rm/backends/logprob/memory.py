@@ -28,6 +28,7 @@ def in_halves(work: Callable[[Sequence[Encoded]], Sums], rows: Sequence[Encoded]
         return sums
     release()
     if len(rows) == 1:
+        # Once more with empty caches, before the row is given up.
         if (sums := _tried(work, rows)) is None:
             raise NoRoom(rows[0])
         return sums

@@ -26,6 +26,7 @@ def keys_of(role: str, ids: Sequence[int]) -> list[Key]:
     keys: list[Key] = []
     name = role.encode()
     for at in range(BLOCK, len(ids) + 1, BLOCK):
+        # The key before it is a part of the hash, so a key stands for everything from the first token on.
         name = blake2b(name + array("q", ids[at - BLOCK : at]).tobytes(), digest_size=16).digest()
         keys.append(name)
     return keys
@@ -84,6 +85,7 @@ class PrefixCache:
         Values that are not finite are never stored. A full cache first drops blocks of older calls.
         """
         for i in self.wants(keys):
+            # A block is useless without those before it, so the first one that cannot be stored ends the loop.
             block = joined(chain, i * BLOCK, (i + 1) * BLOCK)
             if not bool(block.isfinite().all()) or not self._room(block.nbytes):
                 break
@@ -94,6 +96,7 @@ class PrefixCache:
     def _room(self, size: int) -> bool:
         """Evicts blocks of older calls until `size` bytes fit. False if that is not enough."""
         while self._blocks and self.bytes + size > self.capacity:
+            # The first block is the least recently used. If it belongs to this call, all others do.
             name, (block, call) = next(iter(self._blocks.items()))
             if call == self._call:
                 break

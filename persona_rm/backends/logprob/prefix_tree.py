@@ -48,6 +48,8 @@ def grow(rows: Sequence[Encoded], *, share: bool = True) -> list[PrefixNode]:
             node = PrefixNode(order[low:high], shared)
             siblings.append(node)
             depth, siblings = shared, node.children
+        # Neighbours that share no more than the prefix are parted here, and inside a part they share more. So the work
+        # ends.
         cuts = [low, *(i + 1 for i in range(low, high - 1) if common[i] == shared), high]
         todo.extend((a, b, depth, siblings) for a, b in pairwise(cuts))
     return roots
@@ -60,5 +62,7 @@ def worth(tokens: int, rows: int) -> bool:
 
 def _common(one: Encoded, other: Encoded) -> int:
     """Length of the common prefix, at most up to the last prompt token, whose state predicts the response."""
+    # Whether two prefixes differ is monotone in their length, so a bisection finds the first difference. It compares
+    # slices, which needs no loop over tokens in Python.
     (a, start), (b, other_start) = one, other
     return bisect_left(range(min(start, other_start) - 1), True, key=lambda i: a[: i + 1] != b[: i + 1])

@@ -61,6 +61,7 @@ class RowLogProb(ABC):
         if not rows:
             return []
         rows = self._ready(rows)
+        # After `_ready`, because rows that were shortened can be equal.
         unique = list(dict.fromkeys(rows))
         try:
             policy, *reference = in_halves(self._sums, unique, self._release)
@@ -71,6 +72,7 @@ class RowLogProb(ABC):
         both = zip(policy, reference[0] if reference else [None] * len(unique), sizes, strict=True)
         by_row = {row: SequenceLogProb(*sums) for row, sums in zip(unique, both, strict=True)}
         results = [by_row[row] for row in rows]
+        # The sum is finite only if both values are: infinities of opposite signs give NaN.
         if bad := tuple(i for i, r in enumerate(results) if not math.isfinite(r.policy + (r.reference or 0.0))):
             raise ScoreError("the model gave a log-probability that is not finite", bad, "not_finite")
         return results

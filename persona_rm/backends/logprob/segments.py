@@ -95,6 +95,7 @@ def attend(
     Raises `PlainOnlyError` for an argument that would change the result and is not implemented here, and outside of
     `seeing`. An ignored argument would give wrong log-probabilities without an error.
     """
+    # Networks are in evaluation mode, where dropout does nothing.
     other.pop("dropout", None)
     if odd := sorted(k for k, v in other.items() if v is not None and v is not False and k not in HARMLESS):
         raise PlainOnlyError(f"its attention takes {', '.join(odd)}")
@@ -146,6 +147,7 @@ def _fold(query: Any, key: Any, value: Any, scale: float | None) -> tuple[Any, A
     segment's keys are read once. Every query sees the whole segment, so nothing is causal here.
     """
     _, heads, tokens, width = query.shape
+    # Query heads that share a key head are neighbours, so a reshape puts them into one sequence.
     out, norm = _part(query.reshape(1, key.shape[1], -1, width), key, value, scale, causal=False)
     return out.reshape(1, heads, tokens, width), norm.reshape(1, heads, tokens)
 

@@ -21,7 +21,7 @@ from persona_rm.backends.logprob.row_logprob import RowLogProb, check_rows, mode
 from persona_rm.backends.pretrained import from_folder
 from persona_rm.backends.tokens import Encoded
 from persona_rm.config import Config
-from persona_rm.errors import MissingExtra
+from persona_rm.extras import require
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 Truncate = Literal["refuse", "left"]
@@ -114,7 +114,10 @@ class TransformersLogProb(RowLogProb):
             for model in self._models
         ]
         if self._cache:
+            # One call of the cache for both models: with a call each, the second could evict blocks that the first one
+            # counted on.
             self._cache.begin([prompt for scorer in scorers for prompt in scorer.prompts()])
+        # Both models read the same token ids, so they share one forest.
         roots = grow(rows, share=self.share_prompts)
         sums = [scorer.sums(roots) for scorer in scorers]
         self.counters.bytes = self._cache.bytes if self._cache else 0
@@ -145,10 +148,10 @@ class TransformersLogProb(RowLogProb):
         return replace(inspect(self._net(folder)), role=role)
 
     def _net(self, folder: str) -> Any:
+        auto = _transformers().AutoModelForCausalLM
         import torch
 
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        auto = _transformers().AutoModelForCausalLM
         return from_folder(auto, folder, dtype=getattr(torch, self.dtype)).to(device).eval()
 
 
@@ -166,10 +169,9 @@ def shortened(row: Encoded, limit: int) -> Encoded:
 
 
 def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtra("the log-prob backend needs transformers: pip install torch transformers") from error
+    require("the log-prob backend", "torch", "transformers")
+    import transformers
+
     return transformers
 
 

@@ -205,6 +205,8 @@ def tail_sum(output: Any, row: Encoded, missing: int = 0) -> float | None:
     """
     ids, start = row[0], row[1] + missing
     entries, cached = output.prompt_logprobs, output.num_cached_tokens
+    # The entry at `start` comes from the token before it, which must have been computed and not read: cached <= start
+    # - 1.
     if entries is None or cached is None or cached >= start:
         return None
     begin = len(entries.token_ids) - (len(ids) - start)  # negative if entries are missing

@@ -76,6 +76,7 @@ def _dihedral() -> tuple[list[list[int]], list[list[int]]]:
     product = [
         [(i + j) % 5 + 5 * (j // 5) if i < 5 else (i - j) % 5 + 5 * (1 - j // 5) for j in range(10)] for i in range(10)
     ]
+    # Each row applies the permutation once more. Its order is 8, so eight rows serve all places.
     rows = [list(range(10)), [1, 5, 7, 6, 2, 8, 3, 0, 9, 4]]
     while len(rows) < 8:
         rows.append([rows[-1][place] for place in rows[1]])
@@ -108,6 +109,7 @@ def cpf(digits: str) -> bool:
     """The Brazilian number: two digits modulo 11."""
     first = weighted(digits, tuple(range(10, 1, -1))) * 10 % 11 % 10
     second = weighted(digits, tuple(range(11, 1, -1))) * 10 % 11 % 10
+    # Eleven equal digits satisfy both sums and are refused.
     return digits[9:] == f"{first}{second}" and len(set(digits)) > 1
 
 

@@ -80,6 +80,7 @@ class Cleaner:
         plain = name.strip().removeprefix("/").removeprefix("u/")
         if not self.config.hash_authors:
             return plain
+        # BLAKE2b refuses keys of more than 64 bytes. A longer salt is hashed, not cut, so that all of it counts.
         key = self.salt if len(self.salt) <= hashlib.blake2b.MAX_KEY_SIZE else hashlib.blake2b(self.salt).digest()
         return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES, key=key).hexdigest()
 
@@ -101,9 +102,12 @@ class Cleaner:
         if reason := self._length_reason(comment.text) or self._content_reason(comment, seen):
             return Drop("response", comment.id, reason)
         text, replaced = self._scrub(comment.text)
+        # Texts that differ in nothing but what marks replace are duplicates after scrubbing, so both forms are
+        # remembered. The form as it came was compared before, in `_content_reason`, which spares the scrubbing.
         keys = {exact_hash(comment.text), exact_hash(text)} if replaced else {exact_hash(text)}
         if seen & keys:
             return Drop("response", comment.id, "duplicate in its thread")
+        # A mark may be shorter than what it stands for, so a text that was long enough may be too short now.
         if len(text) < self.config.min_chars:
             return Drop("response", comment.id, "too short")
         seen |= keys

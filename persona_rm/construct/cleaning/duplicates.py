@@ -49,6 +49,7 @@ def exact_groups(ids: Ids, hashes: npt.ArrayLike) -> RowNumbers:
     """The row that stands for each row: of those with the same hash, the one with the smallest id. (n,) -> (n,)."""
     order = _by_id(ids)
     keys = np.asarray(hashes, np.uint64)[order]
+    # Rows are in the order of their ids here, so the first row with a key is the one with the smallest id.
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     groups = np.empty(len(order), np.int64)
     groups[order] = order[first[inverse]]
@@ -81,6 +82,7 @@ def signature(text: str, config: CleanConfig) -> MinhashSignature:
     Raises MissingExtra if datasketch is not installed.
     """
     kind, permutations = _minhash(config.permutations)
+    # Shingles are hashes already, so datasketch's own hash function is replaced by `int`, which changes nothing.
     sketch = kind(num_perm=config.permutations, seed=SEED, hashfunc=int, permutations=permutations, scheme="affine32")
     hashes = shingles(text, config.shingle).tolist()
     for begin in range(0, len(hashes), CHUNK):
@@ -148,6 +150,8 @@ def _mix(columns: npt.NDArray[np.uint32]) -> Keys:
 
 def _pairs(keys: Keys) -> tuple[RowNumbers, RowNumbers]:
     """Rows to compare: within each run of equal keys, each row with those shortly before it and with the first."""
+    # Rows come in the order of their ids, and the stable sort keeps it inside a bucket: "before" and "first" refer to
+    # ids.
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     begins = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(keys) else np.empty(0, np.int64)
@@ -168,6 +172,7 @@ def _verified(
     kept: Signatures, left: RowNumbers, right: RowNumbers, parents: RowNumbers, threshold: float
 ) -> tuple[RowNumbers, RowNumbers]:
     """The pairs that are not joined yet and whose estimated similarity reaches the threshold."""
+    # Pairs inside a component cannot change it, and comparing signatures is the costly part.
     new = parents[left] != parents[right]
     left, right = left[new], right[new]
     least = threshold * kept.shape[1] - 1e-9  # against the rounding of the product
@@ -189,6 +194,7 @@ def _join(parents: RowNumbers, left: RowNumbers, right: RowNumbers) -> RowNumber
         low, high = np.minimum(parents[left], parents[right]), np.maximum(parents[left], parents[right])
         if (low == high).all():
             return parents
+        # `minimum.at`, because a row may stand in several pairs: plain indexing would keep one of their values only.
         np.minimum.at(parents, high, low)
         while not np.array_equal(shorter := parents[parents], parents):
             parents = shorter

@@ -54,6 +54,7 @@ def _nino(text: str) -> bool:
 
 def _dni(text: str) -> bool:
     code = plain(text)
+    # The letter of a foreigner's number (NIE) counts as its first digit.
     number = code[:-1].translate(str.maketrans("xyz", "012"))
     return DNI[int(number) % 23] == code[-1]
 
@@ -64,6 +65,7 @@ def _date(digits: str) -> bool:
 
 
 def _pesel(text: str) -> bool:
+    # The century is added to the month, in steps of 20.
     month = int(text[2:4]) % 20
     sum_ = checksums.weighted(text, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1))
     return 1 <= month <= 12 and 1 <= int(text[4:6]) <= 31 and sum_ % 10 == 0
@@ -162,6 +164,8 @@ def identifiers(view: View, start: int, end: int) -> Iterator[IdentifierMatch]:
 
 
 def _at(view: View, start: int) -> IdentifierMatch | None:
+    # Most words are no identifier, and one match of all patterns joined tells so. The joined pattern would stop at the
+    # first that fits, so each is tried for itself if one of them does: its validator may refuse it.
     if not _ANY.match(view.text, start):
         return None
     for pattern, row in _EACH:

@@ -42,6 +42,7 @@ class Languages:
 
         ("", 0) where there is too little text to tell.
         """
+        # Cut to twice the sample first, so that the substitution is bounded and usually leaves a full sample.
         sample = NOISE.sub(" ", text[: 2 * SAMPLE])[:SAMPLE]
         if sum(map(str.isalpha, sample)) < self.min_chars:
             return "", 0.0

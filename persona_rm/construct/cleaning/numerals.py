@@ -64,6 +64,8 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[IdentifierMat
     lettered = text[start - 1 : start].isalpha() or text[end : end + 1].isalpha()
     if size < 6 and not lettered:
         return []
+    # The order in which kinds are added below is their rank: of matches that overlap, `_apart` keeps the mark of the
+    # kind that was added first. So telephone numbers with a + come before cards, and those with 00 after them.
     low = max(floor, start - LETTERS)
     matches: list[IdentifierMatch] = list(accounts(view, low, end))
     if size >= 6:
@@ -98,6 +100,7 @@ def _apart(matches: list[IdentifierMatch]) -> list[IdentifierMatch]:
 
 
 def _addresses(text: str, start: int, end: int) -> Iterator[IdentifierMatch]:
+    # A run holds no colon, so a port lies behind its end; the lookahead needs one more character.
     for match in IPV4.finditer(text, start, end + len(":65535") + 1):
         parts = match.group().partition(":")[0].split(".")
         plain = all(part == str(int(part)) and int(part) < 256 for part in parts)
@@ -106,6 +109,7 @@ def _addresses(text: str, start: int, end: int) -> Iterator[IdentifierMatch]:
 
 
 def _cards(text: str, start: int, end: int) -> Iterator[IdentifierMatch]:
+    # One more character than the run, for the lookahead.
     for match in CARD.finditer(text, start, end + 1):
         if checksums.card(digits_of(match.group())):
             yield IdentifierMatch(*match.span(), "CARD")

@@ -141,6 +141,8 @@ def _search(copy: View) -> list[IdentifierMatch]:
     while pattern and (match := pattern.search(text, place)):
         here = _judge(copy, match, matches[-1].end if matches else 0)
         matches += here
+        # A match that was judged to be nothing is passed over whole, so that no part of an ordinary link is searched.
+        # A run of digits may hold a match that ends behind it, such as an address with its port.
         place = max(match.end(), here[-1].end if here else 0)
     return matches
 

@@ -35,7 +35,9 @@ class Presidio:
         """The text with Presidio's findings replaced by marks, and how many of each kind."""
         results = [one for one in self._analyzer.analyze(text, LANGUAGE) if one.entity_type not in SKIPPED]
         spans: list[tuple[int, int, str]] = []
+        # Of results that begin together the longest comes first, and those that overlap it are left out.
         for one in sorted(results, key=lambda one: (one.start, -one.end)):
+            # What begins behind a bracket is a mark of the first pass and must not be marked again.
             marked = text[one.start - 1 : one.start] == "["
             if one.score >= LEAST and not marked and (not spans or one.start >= spans[-1][1]):
                 spans.append((one.start, one.end, MARKS.get(one.entity_type, "NATIONAL_ID")))

@@ -37,6 +37,8 @@ def view(text: str) -> View:
     if text.isascii():
         return View(text.lower(), text)
     table, odd = _table()
+    # `offsets` hold only if all later steps keep the number of characters: the table maps one to one, and so does
+    # `lower` once U+0130, the only character whose lower case is two, is in the table.
     offsets = None
     if INVISIBLE.search(text):
         invisible = {match.group() for match in INVISIBLE.finditer(text)}

@@ -54,6 +54,7 @@ class Map:
     def __call__(self, batch: ArrowTable) -> ArrowTable:
         """The outcomes of a batch, in its order."""
         ids, bodies = batch.column("id").to_pylist(), batch.column("record").to_pylist()
+        # Rows that were dropped go through every stage, so that each stage has as many rows as the one before.
         outcomes = self.function([None if body is None else json.loads(body) for body in bodies])
         tell(self.told, len(ids))
         return table(list(zip(ids, outcomes, strict=True)))

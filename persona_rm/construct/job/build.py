@@ -45,8 +45,10 @@ def build(job: BuildJob) -> BuildResult:
     stages = Stages(job.out / STAGES, job.resume)
     with stages.locked():
         keys = keys_of(job)
+        # The source is read on the driver, before Ray starts: a source that gives no thread fails at once.
         read = partial(read_source, job.source, job.config, job.seed)
         stages.run("raw", keys["raw"], read)
+        # Without a test side stage `sides` does not run and is never done.
         with _cluster_if_needed(stages, {n: k for n, k in keys.items() if n != "sides" or job.config.split.test}):
             _Run(job, stages, keys).all()
         return finish(job, stages, round(time.monotonic() - started, 1))
@@ -93,6 +95,7 @@ class _Run:
         plan = self.stages.folder / "_unique"
         plan.mkdir(exist_ok=True)
         rows = self.stages.rows("clean", "record", "prints")
+        # The rule needs a pass over all rows, so it is made only if the stage will run.
         rule = None if self._done("unique") else unique_rule(rows, self.job.config, plan)
         self.stages.mapped("clean", "unique", self.keys["unique"], each(rule or _never))
         for signatures in plan.glob("*.bin"):  # half a kilobyte per text, of no use once the rule is made
@@ -124,6 +127,8 @@ class _Run:
 
     def _few_errors(self) -> None:
         failed, done, reasons = 0.0, 0.0, set[str]()
+        # `max_errors` is not part of the stage's key, so the share is checked in every build, also if the stage was
+        # done before: allowing more errors does not annotate again.
         for drops, counts in self.stages.notes("annotate"):
             wrong = [drop.reason for drop in drops if drop.what == "response"]
             reasons.update(wrong)

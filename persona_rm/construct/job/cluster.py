@@ -19,19 +19,21 @@ def cluster() -> Iterator[Any]:
 
     A cluster that was started here is stopped here: later jobs (the reward actors) start their own.
     """
-    with extra_needed("construction"):
+    with extra_needed("construction", "data"):
         import ray
         import ray.data
 
     with nullcontext() if ray.is_initialized() else _started():
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        # `own` looks for the library's errors, so a stage's exception must come through as it is.
         context.raise_original_map_exception = True
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield ray
 
 
 def _started() -> AbstractContextManager[Any]:
+    # Workers import the package from the driver's folder, which need not be installed, and load models from disk only.
     environment = {"env_vars": {"PYTHONPATH": str(PACKAGE), "HF_HUB_OFFLINE": "1"}}
     options: dict[str, Any] = {"logging_level": logging.ERROR, "runtime_env": environment}
     return local_ray(**options) if ray_address() is None else _joined(options)

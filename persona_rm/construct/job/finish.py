@@ -70,6 +70,7 @@ def finish(job: BuildJob, stages: Stages, seconds: float) -> BuildResult:
             temporary.write_text(text, encoding="utf-8")
     (job.out / "figures").mkdir(exist_ok=True)
     (job.out / "figures" / "correlation.csv").write_text(tally.correlation_csv(job.space.ids))
+    # The card is written before these checks raise, because it says where the rows went.
     card.balance(made.rows, made.drops, made.flows)
     need_examples(job.out)
     bad = made.errors or any(source.quarantined_rows or source.quarantined_files for source in made.sources)
@@ -200,6 +201,7 @@ def _levels(job: BuildJob, stages: Stages) -> tuple[LevelTally, Any, tuple[int, 
             batch = []
     if batch:
         tally.add(batch)
+    # Sorted, because rows come in no particular order and the card draws pairs of them by their place.
     return tally, np.array(sorted(shown), np.int8), (posts, tally.n)
 
 

@@ -105,6 +105,7 @@ def _leads(source: bytes, package: str) -> tuple[tuple[str, str], ...]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DATA_FILE.fullmatch(node.value):
             leads.append(("", node.value))
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            # The branch for type checkers does not run, the other one does.
             waiting += node.orelse
         else:
             waiting += ast.iter_child_nodes(node)

@@ -50,6 +50,7 @@ class BuildJob:
         path = self.out / STAGES / "_salt"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # The file has its permissions before the secret is in it.
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(16) + "\n")
         return path.read_text().strip().encode()

@@ -49,6 +49,7 @@ def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> 
     threads, read, asked, exact = list[Thread](), 0, 0, True
     started = time.monotonic()
     for thread in source.threads(bad.append):
+        # Even a slow source gives `FIRST` threads: the shares below are those of the threads that were cleaned.
         if time.monotonic() - started > SECONDS and read >= FIRST:
             exact = False
             break
@@ -59,12 +60,14 @@ def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> 
         raise DataError(f"source {source.name!r} gave no thread; {len(bad)} rows could not be read")
     reading = (time.monotonic() - started) / read
     began = time.monotonic()
+    # The hashed authors are thrown away, so any salt will do.
     cleaner = Cleaner(config.clean, b"estimate")
     cleaned = [done.thread for done in map(cleaner.clean, threads) if done.thread is not None]
     cleaning = (time.monotonic() - began) / len(threads)
     total = read if exact else len(threads) * _scale(source.files(), threads)
     total = min(total * config.sample, config.max_threads or total)
     responses = [(thread.prompt, comment) for thread in cleaned for comment in thread.comments]
+    # Spread over the sample, because neighbours are responses to one post.
     some = responses[:: max(1, len(responses) // ANNOTATED)][:ANNOTATED]
     usable = round(len(responses) / len(threads) * total)
     return BuildEstimate(

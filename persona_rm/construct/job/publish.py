@@ -11,7 +11,7 @@ from persona_rm.construct.stages.split_stage import KEPT
 from persona_rm.errors import DataError
 from persona_rm.extras import extra_needed
 
-with extra_needed("construction"):
+with extra_needed("construction", "data"):
     import pyarrow.parquet as pq
 
 SETS = ("train", "test", "alignx_test", "mirrored")
@@ -42,8 +42,11 @@ def _publish(out: Path, emitted: Path) -> None:
     """Links data/train-00000-of-00003.parquet and so on to the stage's files, or copies them if links fail."""
     for name in SETS:
         target = out / ("mirrored" if name == "mirrored" else "data")
+        # Names hold the number of files, so those of an earlier build would not be overwritten but stand beside the
+        # new ones.
         for old in target.glob(f"{name}-*.parquet"):
             old.unlink()
+        # Curation may leave nothing of a file.
         files = [file for file in sorted((emitted / name).glob("*.parquet")) if pq.read_metadata(file).num_rows]
         for number, file in enumerate(files):
             target.mkdir(exist_ok=True)

@@ -62,6 +62,7 @@ def local_ray(
     access = _access(folder / "token")
     started = {"address": "local", "_node_ip_address": LOOPBACK, "_temp_dir": str(folder), **options}
     try:
+        # Two environments: this process keeps its own for the whole block, and the cluster is started under `environ`.
         with environment({**os.environ, **access}), _closed_mode():
             try:
                 with environment({**(os.environ if environ is None else environ), **access}):

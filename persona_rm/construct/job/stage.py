@@ -29,7 +29,7 @@ from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.extras import extra_needed
 from persona_rm.types import Drop
 
-with extra_needed("construction"):
+with extra_needed("construction", "data"):
     import pyarrow.parquet as pq
 
 DONE, KEY, LOCK, CHECKPOINT = "_done.json", "_key.json", "_lock", "_checkpoint"
@@ -48,6 +48,7 @@ class Stages:
     def locked(self) -> Iterator[None]:
         """Holds the folder. Raises DataError if another build works in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Mode a+ makes the file and does not empty it: another build reads there who holds the lock.
         with (self.folder / LOCK).open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,6 +90,7 @@ class Stages:
             work(folder)
         self.seconds[name] = round(time.monotonic() - started, 1)
         _write(folder / DONE, {"key": key, "seconds": self.seconds[name]})
+        # Removed only now: before `_done.json` is written, a killed stage still needs it.
         for checkpoint in folder.rglob(CHECKPOINT):
             shutil.rmtree(checkpoint, ignore_errors=True)
         rows = f"{count:,} rows in " if (count := self.count(name)) else ""
@@ -127,6 +129,7 @@ class Stages:
             function = rows if isinstance(rows, type) else Map(told, rows)
             with shown(name, told, self.count(before) - _written(folder / CHECKPOINT / key), console):
                 self.written(before, folder, key, function, **options)
+            # Ray drops rows silently if a checkpoint names them and the output lacks them. Only the counts tell.
             rows_in, rows_out = self.count(before), self.count(name)
             if rows_in != rows_out:
                 problem = f"stage {name} was given {rows_in} rows and wrote {rows_out}; build --no-resume"
@@ -152,6 +155,7 @@ class Stages:
         except Exception as error:
             raise own(error) or error from error
         finally:
+            # The context is that of the process: the next read of Ray Data must not use this checkpoint.
             context.checkpoint_config = None
 
 
@@ -185,6 +189,7 @@ def _key_in(path: Path) -> str:
 
 
 def _write(path: Path, content: object) -> None:
+    # Renamed when complete: a process that is killed here leaves no half of a key.
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(content) + "\n")
     temporary.replace(path)

@@ -93,6 +93,7 @@ def settings_of(job: BuildJob, name: str) -> dict[str, Any]:
     if name == "mix":
         settings |= {"sets": [source.fingerprint() for source in universal_sources(job)]}
     if name == "clean":
+        # Stage clean also makes the signatures of posts, if the split looks for near-duplicates.
         settings |= {"salt": hash_of(job.salt().hex()), "posts": job.config.split.near_duplicates}
     if name in ("annotate", "demo"):
         spec = asdict(job.spec) | {"encoder": job.spec.encoder.model_dump()}

@@ -24,6 +24,7 @@ def tell(path: Path, rows: int) -> None:
 @contextmanager
 def shown(name: str, path: Path, total: int, console: Console) -> Iterator[None]:
     """A bar that follows `path` while the work inside goes on. Rows that Ray had to do twice do not pass the total."""
+    # A resumed stage finds the lines of the run that was killed: its rows are not part of this total.
     path.write_text("")
     ended = Event()
     with progress_bar(console, name, total) as update:

@@ -72,6 +72,8 @@ def clusters(posts: Sequence[Sequence[Levels]], k: int, seed: int, row_ids: Sequ
 
 def _batches(group: list[int], n: int, dimensions: int) -> Iterator[list[int]]:
     """Posts of n responses, as many at once as the bound of memory allows."""
+    # The largest array of a post is its one-hot rows (n, 3 D) or its Gram matrix (n, n), which is made up to `GRAM`
+    # responses only.
     size = max(1, CELLS // (n * max(LEVELS * dimensions, min(n, GRAM))))
     return (group[begin : begin + size] for begin in range(0, len(group), size))
 
@@ -93,6 +95,8 @@ def _best_partitions(rows: LevelRows, k: int) -> Ints:
     labels, weights = _partitions(n, k)
     hot = _hot(rows)
     gram = hot @ hot.transpose(0, 2, 1)
+    # (B, pairs of responses) @ (pairs, P) scores all P partitions of all posts. On a tie `argmax` takes the first of
+    # them.
     left, right = np.triu_indices(n, 1)
     best: Ints = labels[(gram[:, left, right] @ weights).argmax(1)]
     return best
@@ -142,6 +146,8 @@ def _product(hot: Singles) -> Product:
 
     def product(weights: Singles) -> Singles:
         flat = weights.reshape(posts, -1, n)
+        # The second form is evaluated from the left: its intermediate array is (B, S k, 3 D), and the (n, n) matrix is
+        # never made.
         products = flat @ gram if gram is not None else flat @ hot @ across
         return products.astype(np.float32, copy=False).reshape(weights.shape)
 
@@ -153,6 +159,9 @@ def _starts(product: Product, uniform: Floats, n: int, dimensions: int) -> Singl
     posts, starts, k = uniform.shape
     # The squared distance of one-hot vectors is 2 (D - matches), so D - matches is proportional to it: the weight with
     # which k-means++ draws the next centre. `drawn` inverts the cumulative distribution at the uniform number.
+    # A centre is held as its weights over the points, here a single 1, so that `product` serves points and means
+    # alike. All chances are equal at first, so the first centre is drawn uniformly. There are at most as many clusters
+    # as distinct responses, so a point with a chance above zero is left at every draw.
     centres = np.zeros((posts, starts, k, n), np.float32)
     chances = np.full((posts, starts, n), float(dimensions))
     for c in range(k):
@@ -167,6 +176,7 @@ def _descend(product: Product, members: Singles) -> tuple[Ints, Floats]:
     """Lloyd from given members (B, S, k, n): labels (B, S, n), and what the inertia lacks to n D, (B, S)."""
     # A centre is the mean of its members, so with inner products G only: |x - c|^2 = |x|^2 - 2 <x, c> + |c|^2, where
     # <x, c> = inside / size, |c|^2 = norms / size, and |x|^2 = D is left out because it is equal for all centres.
+    # No cluster is -1, so the first round cannot end the loop.
     labels = np.full((*members.shape[:2], members.shape[3]), -1)
     for _ in range(ROUNDS):
         inside, sizes = product(members).astype(np.float64), members.sum(3, dtype=np.float64)
@@ -174,6 +184,7 @@ def _descend(product: Product, members: Singles) -> tuple[Ints, Floats]:
         distances = (norms / sizes)[..., None] - 2 * inside / sizes[..., None]
         fresh = distances.argmin(2)
         members = _members(fresh, members.shape[2])
+        # A cluster without members would divide by zero in the next round.
         if len(empty := np.argwhere(members.sum(3) == 0)):
             for post, start, _ in empty:
                 _fill(fresh[post, start], distances[post, start])
@@ -193,5 +204,6 @@ def _fill(labels: Ints, distances: Floats) -> None:
     """Gives each empty cluster, in place, the point farthest from its centre that is not alone in its cluster."""
     k, n = distances.shape
     for empty in np.flatnonzero(np.bincount(labels, minlength=k) == 0):
+        # Counted anew for each empty cluster: the point that filled the last one may have left another point alone.
         alone = np.bincount(labels, minlength=k)[labels] == 1
         labels[np.where(alone, -np.inf, distances[labels, np.arange(n)]).argmax()] = empty

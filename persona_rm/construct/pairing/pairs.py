@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMPARED = 64
 """`pick: margin` compares so many responses of a post, drawn by a seed where there are more."""
+# A post may have fewer different pairs than `pairs_per_post` asks for, so the draws are bounded.
 TRIES = 8
 
 
@@ -60,6 +61,7 @@ def _uniform(
     for _ in range(TRIES * config.pairs_per_post):
         drawn = random.choice(sorted(set(labels)), 2, replace=False)
         chosen, rejected = (int(random.choice(np.flatnonzero(np.equal(labels, cluster)))) for cluster in drawn)
+        # The same two responses in the other order are the same pair: the first draw decides which one is chosen.
         made.setdefault(frozenset((chosen, rejected)), (chosen, rejected))
         if len(made) == config.pairs_per_post:
             break
@@ -74,6 +76,7 @@ def _by_margin(
     some = sorted(random.permutation(len(levels))[:COMPARED].tolist())
     table = np.asarray(levels)
     across = [(a, b) for a, b in combinations(some, 2) if labels[a] != labels[b]]
+    # The pairs are shuffled, and the stable sort keeps this order among equals: that is how ties are drawn.
     order = random.permutation(len(across))
     apart = np.array([(table[a] != table[b]).sum() for a, b in across])
     best = order[np.argsort(-apart[order], kind="stable")][: config.pairs_per_post]

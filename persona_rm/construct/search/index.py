@@ -60,6 +60,8 @@ class Index:
         return texts, prompts
 
     def _text(self, row: int) -> dict[str, Any]:
+        # A text holds the number of its post, because a post's text is stored once for all its responses. Every batch
+        # but the last has `BATCH` rows, so a division finds the batch of a row.
         record: dict[str, Any] = self._files[0].get_batch(row // BATCH).slice(row % BATCH, 1).to_pylist()[0]
         prompt = self._prompt(record["prompt"])["prompt"]
         return record | {"prompt": prompt, "levels": tuple(map(int, record["levels"]))}
@@ -86,6 +88,8 @@ class Index:
 
     def owned(self, author: str, pairs: bool = False) -> Ints:
         """Rows of an author's responses, or of the pairs whose chosen response is theirs."""
+        # `starts` has one entry more than `names` (see `_save_authors`), so that the last author needs no case of its
+        # own.
         names, starts, rows = self._owners["pair_" if pairs else ""]
         place = _place_of(names, hashed(author))
         owned: Ints = np.asarray(rows[starts[place] : starts[place + 1]] if place >= 0 else [], np.int64)

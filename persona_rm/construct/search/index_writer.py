@@ -94,20 +94,28 @@ def build_index(
     for post in posts:
         thread = post.thread
         number, name = prompts.add(thread.prompt, thread.created), hashed(seed, post_name(post))
+        # `hashed` is never negative, so -1 cannot be an author.
         askers.add(hashed(thread.author) if thread.author else -1)
         for comment in thread.comments:
             read = levels_of(comment)
             texts.add(comment.text, comment.created, number, "".join(map(str, read)))
             columns.add(hashed(comment.id), name, hashed(comment.author) if comment.author else -1)
             held.append(read)
+        # Levels as tuples of Python's integers are many times larger than packed rows, so few of them are held.
         if len(held) >= BATCH:
             packed, held = [*packed, _packed(held, space)], []
     texts.close()
     prompts.close()
     words = np.concatenate([*packed, _packed(held, space)])
+    # A post's name is a hash of seed and post: sorting by it makes the rows of a post neighbours and puts the posts
+    # into the seeded order.
     order = np.lexsort((columns["id"], columns["post"]))
     _save(folder, words=transposed(words[order]), order=order, posts=_numbers(columns["post"][order]))
+    # `unique` sorts as `order` does, so the place of a name in names.npy is the number that `_numbers` gave to its
+    # rows.
     _save(folder, names=np.unique(columns["post"]))
+    # What an author asked are rows of prompts.arrow, which keep their order; what an author wrote are rows of the
+    # corpus, which `order` has moved.
     _save_authors(folder, "asker_", askers["author"])
     _save_authors(folder, "", columns["author"][order])
     _pair_arrays(pairs, folder, seed, columns["id"], words)
@@ -132,6 +140,8 @@ def _save(folder: Path, **arrays: npt.NDArray[Any]) -> None:
 
 def _save_authors(folder: Path, kind: str, authors: Ints) -> None:
     """Rows by author: `authors` is the hash of each corpus row's, -1 for an unknown author."""
+    # The stable sort leaves each author's rows in rising order. `starts` gets one more entry, the end of the last
+    # author's rows, so that every author's rows are `starts[i]` to `starts[i + 1]`.
     rows = np.argsort(authors, kind="stable")
     rows = rows[authors[rows] >= 0]
     names, starts = np.unique(authors[rows], return_index=True)
@@ -147,6 +157,8 @@ def _pair_arrays(
         for pair in entry.pairs:
             author = hashed(pair.chosen.author) if pair.chosen.author else -1
             columns.add(hashed(pair.chosen.id), hashed(pair.rejected.id), name, author)
+    # Pairs name their responses by id. `sides` holds, for each pair in the order in which it came, the rows of these
+    # responses in `words` and in texts.arrow, which are in one order.
     sorter = np.argsort(ids)
     sides = [sorter[_places(ids[sorter], columns[side])] for side in ("chosen", "rejected")]
     order = np.lexsort((columns["rejected"], columns["chosen"], columns["post"]))

@@ -66,9 +66,11 @@ def _near(numba: Any) -> Any:
                 rest = c[i] ^ z
                 count = popcount((a[i] ^ x) | (b[i] ^ y)) + popcount((rest | (rest >> FOUR)) & HALVES)
                 away[i] = count
+                # The comparison is added as 0 or 1 and is no branch, like everything in this loop.
                 hits += count <= most
             return hits
         # Any other number of words: pairs of words are summed in `away`, then a last unpaired word, if there is one.
+        # The buffer still holds the counts of the block before: the path above overwrites them, this one adds to them.
         away[:n] = 0
         for word in range(0, len(words) - 1, 2):
             a, b, x, y = words[word, begin:end], words[word + 1, begin:end], query[word], query[word + 1]
@@ -88,6 +90,7 @@ def _near(numba: Any) -> Any:
 
 def _tally(near: Any) -> Any:
     def tally(words: Any, query: Any, most: int) -> int:
+        # A count never ends early, so all blocks have the full size.
         away, total, hits = np.empty(BLOCK, np.int64), words.shape[1], 0
         for begin in range(0, total, BLOCK):
             hits += near(words, begin, min(begin + BLOCK, total), query, most, away)
@@ -120,6 +123,8 @@ def _find(near: Any, mask: Any, pick: Any, best_of: Any) -> Any:
         # A post offers one row, the best of all its rows, so a scan never starts inside a post.
         while first and posts[first - 1] == posts[start]:
             first -= 1
+        # Once round is two ranges. `first` is where a post begins, so neither range cuts a post. `size` goes on
+        # growing in the second one, since a scan that comes so far has not ended early.
         for low, high in ((first, len(posts)), (0, first)):
             begin = low
             while begin < high:
@@ -156,6 +161,7 @@ def _mask(numba: Any) -> Any:
 
     @numba.njit(nogil=True, inline="always")  # type: ignore[untyped-decorator]
     def level(low: Any, low_bit: int, high: Any, high_bit: int) -> Any:
+        # Levels are packed as the numbers 1 to 3, so the two bits are the level itself, without an offset.
         return np.int64((low >> np.uint64(low_bit)) & ONE) + 2 * np.int64((high >> np.uint64(high_bit)) & ONE)
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -165,6 +171,8 @@ def _mask(numba: Any) -> Any:
         paired = len(others) > 0
         if paired:
             sides = others
+        # Without a second side (UGC) `others` has no words to slice. Then these views alias the first side, which the
+        # loop does not read through them: such a row is compared with the middle level.
         other_low, other_high = sides[one, begin:end], sides[two, begin:end]
         for row in range(end - begin):
             against = level(other_low[row], i, other_high[row], j) if paired else MIDDLE
@@ -185,6 +193,7 @@ def _pick(numba: Any) -> Any:
     def pick(away: Any, n: int, most: int, picked: Any) -> None:
         hits = 0
         for i in range(n):
+            # `hits` is at most `i`, so the write stays inside the buffer, which is as long as a block.
             picked[hits] = i  # overwritten by the next place unless this one counts
             hits += away[i] <= most
 
@@ -200,10 +209,13 @@ def _best_of(numba: Any, apart: Any) -> Any:
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
     def best_of(words: Any, others: Any, posts: Any, query: Any, other: Any, row: int, most: int, away: Any) -> Any:
         post, best, fewest = posts[row], row, most + 1
+        # Rows of the post before `row` may have failed at the anchor alone and still be the most similar ones.
         while row and posts[row - 1] == post:
             row -= 1
         while row < len(posts) and posts[row] == post:
             count = apart(words, row, query)
+            # The strict comparison keeps the first row on a tie. `fewest` begins at `most + 1`, so a row that is out
+            # of reach never wins, and its second side is not read.
             if count < fewest and (not len(others) or apart(others, row, other) <= most):
                 best, fewest = row, count
             row += 1
@@ -220,6 +232,7 @@ def _apart(numba: Any) -> Any:
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
     def apart(words: Any, row: int, query: Any) -> int:
+        # The layout is that of `near`, for one row: `best_of` walks over the few rows of a post.
         count, width = 0, len(words)
         for word in range(0, width - 1, 2):
             count += popcount((words[word, row] ^ query[word]) | (words[word + 1, row] ^ query[word + 1]))

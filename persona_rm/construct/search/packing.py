@@ -24,6 +24,7 @@ def place(dimension: int, words: int) -> tuple[int, int, int, int]:
     first, bit = 2 * (dimension // PER_TWO), dimension % PER_TWO
     if first + 1 < words:
         return first, bit, first + 1, bit
+    # The last, single word: a byte holds the low bits of four dimensions at 0 to 3 and their high bits at 4 to 7.
     low = bit // 4 * 8 + bit % 4
     return first, low, first, low + 4
 
@@ -34,6 +35,8 @@ def pack(levels: npt.ArrayLike) -> Packed:
     n, dimensions = array.shape
     words = -(-dimensions // PER_WORD)
     places = np.array([place(d, words) for d in range(dimensions)]).reshape(dimensions, 4)
+    # One byte per bit until they are packed: 192 bytes per row of 90 dimensions, so callers pack in batches. Bits that
+    # no dimension uses stay zero in every row and in every query, so they never count as mismatches.
     bits = np.zeros((n, 64 * words), np.uint8)
     bits[:, 64 * places[:, 0] + places[:, 1]] = array & 1
     bits[:, 64 * places[:, 2] + places[:, 3]] = array >> 1

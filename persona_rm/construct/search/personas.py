@@ -63,6 +63,8 @@ class Personas:
         for kind, n in ((False, self.config.n_ugc), (True, self.config.n_pairs)):
             corpus = self.index.pairs if kind else self.index.ugc
             own = self.index.owned(pair.chosen.author, kind)
+            # The post of the pair is left out: its responses hold the choice that the persona is to explain. A post
+            # that has no row in this corpus has the number -1, which equals none.
             others = own[np.asarray(corpus.posts)[own] != self.index.post_number(post, self.seed, kind)]
             rows.append(self._sample(others, n, random))
         matches = PersonaMatches("author", *rows)
@@ -89,6 +91,7 @@ class Personas:
         start = int(random.integers(1 << 31))
         chosen, rejected = self._packed(levels_of(pair.chosen)), self._packed(levels_of(pair.rejected))
         rows = []
+        # UGC comes first: both components draw from one generator, so the order decides what a seed gives.
         for kind, n, other in ((False, self.config.n_ugc, None), (True, self.config.n_pairs, rejected)):
             corpus = self.index.pairs if kind else self.index.ugc
             number = self.index.post_number(post, self.seed, kind)
@@ -115,6 +118,7 @@ class Personas:
             return self._sample(pointing, n, random)
         # A majority of k items needs more than k / 2 that point the way: with m such items, at most 2 m - 1 in all.
         some = self._sample(pointing, n // 2 + 1, random)
+        # Without the anchor, since the items beyond the majority may point any way there.
         rest = np.setdiff1d(search()[0], some) if some else np.empty(0, np.int64)
         return tuple(sorted({*some, *self._draw(rest, min(n, 2 * len(some) - 1) - len(some), random)}))
 
@@ -155,6 +159,7 @@ class Personas:
         if matches.of == "author" and not self.config.outputs_only:
             ugc += tuple(self._asked(author, pair))
         pairs = tuple(self.index.pair_item(row) for row in matches.pairs)
+        # Look-alikes are items of many authors, so such a persona is a user of its own, one per example.
         user = f"author-{author}" if matches.of == "author" else f"lookalike-{id_}"
         extra = {"author": author} if author else {}
         texts = (post.thread.prompt, pair.chosen.text, pair.rejected.text)

@@ -27,6 +27,8 @@ searches of a build of that size take less."""
 
 def min_matches(dimensions: int, threshold: float) -> int:
     """The fewest matching dimensions whose share is strictly larger than `threshold`: 55 of 90 for 0.6."""
+    # The text of the float is the decimal that a recipe says. The float 0.6 itself is a little below 3/5, and of 90
+    # dimensions it would ask for 54.
     return int(Fraction(str(threshold)) * dimensions) + 1
 
 
@@ -89,10 +91,12 @@ class Corpus:
         if not len(self.posts) or limit < 1:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         words, posts, query = np.asarray(self.words), np.asarray(self.posts), np.ascontiguousarray(query)
+        # The compiled scan has one signature, so a side that is missing is an array without words and not None.
         others = words[:0] if self.others is None else np.asarray(self.others)
         second = query[:0] if other is None else np.ascontiguousarray(other)
         compiled = self._compiled()
         scan = compiled.find if compiled else scan_numpy
+        # The kernel allocates `limit` results at once, and a row can be a result only once.
         bounds = (start % len(posts), self.dimensions, least, min(limit, len(posts)))
         return scan(words, others, posts, query, second, post, *bounds, dimension, way)
 
@@ -150,6 +154,8 @@ def scan_numpy(
             if len(other):
                 similar &= matches(other, others[:, begin:end].T, dimensions) >= least
             passing = np.flatnonzero(similar)
+            # The anchor is tested after a post's best row was chosen, as in the kernel: a post whose most similar row
+            # points the other way offers no row.
             best = _most_similar(passing, same[passing], posts[begin + passing])
             if way:
                 best = best[_points(words[:, begin + best], others[:, begin + best], dimension, way)]
@@ -160,6 +166,8 @@ def scan_numpy(
 
 def _most_similar(rows: Ints, counts: Ints, posts: Ints) -> Ints:
     """Of each post the row with the largest count, the first on a tie, in the order of posts."""
+    # The last key of `lexsort` is the first to sort by: posts, then falling counts, then rows. `unique` gives the
+    # first place of each post, which is its best row.
     order = np.lexsort((rows, -counts, posts))
     best: Ints = rows[order[np.unique(posts[order], return_index=True)[1]]]
     return best

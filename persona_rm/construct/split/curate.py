@@ -62,6 +62,7 @@ class _Rows:
     def __init__(self, config: CurateConfig) -> None:
         self.config = config
         self.numbers: dict[str, int] = {}
+        # "H" holds cells up to 65,535, so 32,767 dimensions.
         self.starts, self.cells, self.own = array("Q", [0]), array("H"), array("Q")
 
     def add(self, example: Example) -> None:
@@ -102,6 +103,8 @@ def _greedy(rows: _Rows, n: int) -> Curated:
     order = [rows.numbers[id_] for id_ in ids]
     counts = [0] * (max(rows.cells, default=0) + 1)
     steps = [_step(0)] * len(counts)
+    # The first example of a cell adds `UNIT`, and no later one adds more, so these are upper bounds. The rank follows
+    # the sorted ids, so of equal gains the smaller id is on top.
     heap = [(-rows.own[row] - len(rows.of(row)) * UNIT, rank) for rank, row in enumerate(order)]
     heapq.heapify(heap)
     chosen: list[tuple[str, float]] = []
@@ -109,6 +112,7 @@ def _greedy(rows: _Rows, n: int) -> Curated:
         bound, rank = heap[0]
         cells = rows.of(order[rank])
         gain = rows.own[order[rank]] + sum(map(steps.__getitem__, cells))
+        # A gain never grows. If that of the top is still what the heap says, no other one can be larger.
         if -gain > bound:
             heapq.heapreplace(heap, (-gain, rank))
             continue
@@ -117,5 +121,6 @@ def _greedy(rows: _Rows, n: int) -> Curated:
         for cell in cells:
             counts[cell] += 1
             steps[cell] = _step(counts[cell])
+    # Back from the cell's number, 2 * dimension + (way > 0).
     cells_of = {(cell // 2, 1 if cell % 2 else -1): count for cell, count in enumerate(counts) if count}
     return Curated(tuple(id_ for id_, _ in chosen), tuple(gain for _, gain in chosen), cells_of)

@@ -109,6 +109,8 @@ class _Matches:
         if number != self.last:
             self.last, self.train = number, self.train + 1
             self.ids.append(id_)
+            # Only the smallest ids are shown, and one that is not among the smallest now never will be: memory is
+            # bounded.
             if len(self.ids) > 100 * SHOWN:
                 self.ids = _smallest(self.ids)
 
@@ -180,6 +182,7 @@ def _keys(example: Example, min_chars: int) -> Iterator[tuple[TextTrace, int]]:
     """Traces with the hash of what they say, spaces and case aside; the same one of an example comes once."""
     seen: set[tuple[str, str, int]] = set()
     for trace in traces(example, min_chars):
+        # Texts are compared with case and spaces folded; ids of users and authors must be equal as they are.
         said = normalised(trace.text)
         key = key_of(trace.kind, said if trace.kind in NEAR else trace.text)
         if said and (trace.kind, trace.role, key) not in seen:
@@ -192,6 +195,7 @@ class _Index:
 
     def __init__(self, near: float | None, sign: Sign | None) -> None:
         self.ids: list[str] = []
+        # (kind, role) -> key -> the numbers of the test examples that have it.
         self.at: dict[tuple[str, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         self.matches: dict[tuple[str, str], _Matches] = defaultdict(_Matches)
         self.near = {kind: _Near(near, sign) for kind in NEAR} if near is not None and sign is not None else {}
@@ -220,6 +224,7 @@ class _Index:
     def findings(self) -> Iterator[Finding]:
         """All kinds and parts in order; kinds that were not requested are left out."""
         for kind, parts in KINDS.items():
+            # A near-duplicate is looked up under the kind of its text, "post" or "text".
             base = next((name for name, near in NEAR.items() if near == kind), kind)
             if base == kind or self.near:
                 yield from (self._finding(kind, base, part) for part in parts)
@@ -229,6 +234,7 @@ class _Index:
         matches = self.matches.get((kind, part))
         if matches is None:
             return Finding(kind, part, len(at))
+        # Several shared keys may lead to one test example: it counts once.
         touched = {number for key in matches.keys for number in at[key]}
         test_ids = _smallest(self.ids[number] for number in touched)
         counts = (len(at), len(matches.keys), matches.train, len(touched))
@@ -263,6 +269,7 @@ class _Near:
     def like(self, key: int, text: str) -> tuple[int, ...]:
         """Keys of test's texts that are near this one and not it; remembered, since histories repeat."""
         if key not in self.answers:
+            # The train side may be of any size: what is remembered of it is bounded.
             if len(self.answers) > 1 << 20:
                 self.answers.clear()
             self.answers[key] = tuple(self._like(key, self.sign(text)))
@@ -270,6 +277,7 @@ class _Near:
 
     def _like(self, key: int, sketch: TextSignature) -> Iterator[int]:
         for row in sorted({row for band in self._bands(sketch) for row in self.bands.get(band, ())}):
+            # An equal key is the same text, which is a finding of its own kind.
             if self.keys[row] != key and np.mean(self.signatures[row] == sketch) >= self.near:
                 yield self.keys[row]
 

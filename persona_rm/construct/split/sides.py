@@ -53,6 +53,7 @@ class SideRequest(NamedTuple):
 def key_of(kind: str, id_: str) -> int:
     """An 8-byte hash of an id, the same on every machine, never 0."""
     digest = hashlib.blake2b(f"{kind}\x1f{id_}".encode(), digest_size=8).digest()
+    # 0 stands for an unnamed asker in `_columns`.
     return int.from_bytes(digest, "little") or 1
 
 
@@ -61,10 +62,12 @@ def in_test(seed: int, keys: Keys, share: float) -> Flags:
 
     Keys and hashes are uint64, (n,); the hash is splitmix64's finaliser over key + seed.
     """
+    # Sums and products wrap modulo 2^64, as the hash is defined.
     z = keys + np.uint64(key_of("seed", str(seed)))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     z ^= z >> np.uint64(31)
+    # A float64 holds 53 bits exactly, so the fraction is below 1 and the same on every machine.
     return (z >> np.uint64(11)).astype(np.float64) / 2**53 < share
 
 
@@ -88,6 +91,7 @@ class SideTable:
         """(known, in test) of each key; an unknown key is not in test."""
         if not len(self.keys):
             return np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
+        # A key above all others would be looked up behind the end.
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         known: Flags = self.keys[places] == keys
         return known, known & self.test[places]
@@ -124,7 +128,10 @@ class Sides:
         named = askers != 0
         links = (_links(threads, number), _links(askers[named], number[named]))
         roots = _components(len(keys), *(np.concatenate(ends) for ends in zip(*links, strict=True)))
+        # `keys` are sorted and a root is the smallest node of its component, so keys[root] is the component's smallest
+        # key. It does not depend on the order of the records.
         flags = in_test(seed, keys, test)[roots]
+        # Without records the array would be empty, and `max` of it raises: hence `minlength`.
         sizes = np.bincount(roots, minlength=1)
         return cls(
             seed,
@@ -179,6 +186,8 @@ def _none() -> Keys:
 
 def _links(keys: Keys, groups: Ints) -> tuple[Ints, Ints]:
     """Edges between the groups under equal keys: each with the next, so that their number stays linear."""
+    # Equal keys are neighbours once sorted. A chain through m groups has m - 1 edges and connects them as
+    # all of their pairs would.
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     return groups[order[:-1][same]], groups[order[1:][same]]
@@ -196,6 +205,7 @@ def _components(n: int, left: Ints, right: Ints) -> Ints:
         low, high = np.minimum(labels[left], labels[right]), np.maximum(labels[left], labels[right])
         open_ = low != high
         left, right = left[open_], right[open_]
+        # `minimum.at`, because a root may stand in several edges: plain indexing would keep one of their values only.
         np.minimum.at(labels, high[open_], low[open_])
         while not (shorter := labels[labels] == labels).all():
             labels = np.where(shorter, labels, labels[labels])
@@ -214,6 +224,7 @@ def apply(thread: Thread, sides: Sides) -> tuple[Thread | None, list[Drop]]:
     """
     test = sides.thread(thread.id) == "test"
     authors = [comment.author if comment.author not in UNNAMED else None for comment in thread.comments]
+    # Places of the named authors, so that their sides are asked for in one call.
     named = [place for place, author in enumerate(authors) if author is not None]
     flags = sides.authors_in_test([author for author in authors if author is not None])
     away = {place for place, flag in zip(named, flags.tolist(), strict=True) if flag != test}

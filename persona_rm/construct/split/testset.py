@@ -77,6 +77,7 @@ def build(read: Callable[[], Iterable[Example]], config: TestConfig, space: Pref
     chosen = _choose(eligible, config.per_cell, seed)
     left, cases = dict(chosen), {}
     for example in read():
+        # Popped, so that a second example of the same id is not taken.
         if cell := left.pop(example.id, None):
             cases[example.id] = trimmed(example, cell, config, space, seed)
     ordered = sorted(chosen, key=lambda id_: (chosen[id_].dimension, -chosen[id_].way, id_))
@@ -92,6 +93,7 @@ class _Eligible:
 
 
 def _eligible(examples: Iterable[Example], config: TestConfig, dimensions: int) -> _Eligible:
+    # In the order of the space, which the table of the cells keeps.
     cells = {Cell(dimension, way): array("L") for dimension in range(dimensions) for way in (1, -1)}
     numbers: dict[str, int] = {}
     for example in examples:
@@ -123,6 +125,7 @@ def _votes(items: Sequence[Ugc | Pair], dimensions: int) -> list[tuple[int, int]
 
 def _enough(votes: tuple[int, int], way: int, size: int, least: int) -> bool:
     """At least `least` point this way, and they are the majority: more than the opposite and than the neutral."""
+    # What is left of `size` are neutral items and items without directions: neither supports the cell.
     agree, oppose = votes if way > 0 else votes[::-1]
     return agree >= least and (not least or agree > max(oppose, size - agree - oppose))
 
@@ -142,6 +145,7 @@ def trimmed(example: Example, cell: Cell, config: TestConfig, space: PreferenceS
     """The case: `n_ugc` and `n_pairs` items that point the cell's way, drawn per (seed, example id, cell)."""
     name = space.ids[cell.dimension]
     random = Random(f"{seed}/test set/{example.id}/{name}/{cell.way}")
+    # `cells_of` made sure that enough items point this way; `sample` would raise for too few.
     ugc = random.sample([item for item in example.persona.ugc if _points(item.directions, cell)], config.n_ugc)
     pairs = random.sample([item for item in example.persona.pairs if _points(item.directions, cell)], config.n_pairs)
     persona: Persona = replace(example.persona, ugc=tuple(ugc), pairs=tuple(pairs))

@@ -58,6 +58,8 @@ class Annotate:
         """The levels with enough confidence that a second reading confirms; all others become level 2 (neutral)."""
         levels = []
         for level, other, confidence in zip(first.levels, second.levels, first.confidence, strict=True):
+            # Without a re-test `second` is `first`, and nothing is unstable. A level that is both counts as unstable
+            # only, so that the two counts add up to the levels that were made neutral.
             unstable, unsure = level != other, confidence < self.config.min_confidence
             counts["unstable"] += unstable
             counts["unsure"] += unsure and not unstable

@@ -64,6 +64,7 @@ def _universal(
     counts: Counter[str],
 ) -> Iterator[tuple[str, Example | Drop]]:
     """(side, example or the reason why there is none) for every pair of the universal sets, scrubbed like threads."""
+    # A copy: `counts` grows with every universal example, and their share is measured against the others alone.
     pairs, others = [], Counter(counts)
 
     def bad(error: DataError) -> None:

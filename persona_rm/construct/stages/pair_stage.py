@@ -30,5 +30,6 @@ def pair_rows(config: ConstructConfig, seed: int) -> RowsToOutcomes:
 def _outcome(post: PostRecord, result: tuple[LabelledPair, ...] | Drop) -> Outcome:
     if isinstance(result, Drop):
         return Outcome(None, [result])
+    # The pairs carry the responses that the next stages need; the others would only make the rows larger.
     bare = replace(post, thread=replace(post.thread, comments=()))
     return Outcome(records.from_pairs(PostPairs(bare, result)))

@@ -34,6 +34,7 @@ class Search:
         for kind in ("example", "mirrored") if self.config.mirror else ("example",):
             results = [self._find(row, pair, kind) for pair in records.to_pairs(row).pairs]
             drops += [result for result in results if isinstance(result, Drop)]
+            # One entry per pair, None for a drop: `examples` matches them with the pairs by place.
             matches[kind] = [None if isinstance(r, Drop) else [r.of, r.ugc, r.pairs] for r in results]
         if not any(any(results) for results in matches.values()):
             return Outcome(None, drops)

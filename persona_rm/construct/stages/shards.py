@@ -40,6 +40,7 @@ class Shards:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         arrays = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), ROWS, strict=True)]
+        # Six digits, so that sorting by name is the order of writing, which `read_shards` promises.
         path = folder / f"{len(list(folder.glob('*.parquet'))):06d}.parquet"
         pq.write_table(pa.table(arrays, schema=ROWS), path, compression="zstd")
 

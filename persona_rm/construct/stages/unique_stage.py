@@ -50,6 +50,7 @@ class Unique:
                 kept.append(comment)
         if not kept:
             return Outcome(None, [*drops, Drop("post", post.thread.id, "no usable response")])
+        # Every post that stage clean let through is in `threads`, so the place is that of an equal name.
         group = f"{self.groups[np.searchsorted(self.threads, hashed(post.thread.id))]:016x}"
         thread = replace(post.thread, comments=tuple(kept))
         return Outcome(records.from_post(replace(post, thread=thread, group=group)), drops)
@@ -87,6 +88,7 @@ def _collect(rows: Iterable[dict[str, Any]], config: ConstructConfig, folder: Pa
             posts.append(len(names))
             names += [hashed(record["id"]), *(hashed(comment["id"]) for comment in record["comments"])]
             count = 1 + len(record["comments"])
+            # As `Clean._prints` writes them: 8 bytes for each text, then the signatures, the post's first.
             exact.append(np.frombuffer(row["prints"], np.uint64, count))
             signed = memoryview(row["prints"])[8 * count :]
             first.write(signed[:size])
@@ -96,6 +98,7 @@ def _collect(rows: Iterable[dict[str, Any]], config: ConstructConfig, folder: Pa
 
 
 def _mapped(path: Path, width: int) -> npt.NDArray[np.uint32] | None:
+    # An empty file cannot be mapped.
     return np.memmap(path, np.uint32, "r").reshape(-1, width) if path.stat().st_size else None
 
 
@@ -133,6 +136,7 @@ def _post_groups(prints: _Prints, config: ConstructConfig) -> tuple[Ints, Ints]:
     names = prints.names[prints.posts]
     representatives = exact_groups(names, prints.exact[prints.posts])
     if config.split.near_duplicates is not None and prints.of_posts is not None:
+        # Posts of the same text have equal signatures, so these groups contain the exact ones.
         representatives = groups(names, prints.of_posts, config.split.near_duplicates)
     order = np.argsort(names)
     return names[order], names[representatives][order]

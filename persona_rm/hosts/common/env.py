@@ -68,6 +68,7 @@ def host_environment(
         env.update(_single_process(env))
     env.update(extra or {})
     if job == "ppo":
+        # Last, because the variables of `extra` must reach the actors too.
         env["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps(job_config(env))
     return env
 

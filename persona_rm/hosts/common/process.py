@@ -118,7 +118,9 @@ def _stream(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A host may write bytes that are no UTF-8, and its log must not end the job.
         errors="replace",
+        # A process group of its own, so that `_end` reaches the host's children and nothing else.
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -133,6 +135,7 @@ def _stream(
                     view.show(tail)
                     if hidden := silent_failure(line, silent):
                         break
+        # After a hidden failure the process is not awaited: it may go on for minutes, and is ended below.
         return (0 if hidden else process.wait()), tail, hidden
     finally:
         _end(process)

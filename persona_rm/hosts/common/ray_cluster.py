@@ -58,6 +58,7 @@ def end_leftovers(tag: str, timeout: float = 10.0) -> list[int]:
     """
     leftovers = _tagged(tag)
     for sign in (signal.SIGTERM, signal.SIGKILL):
+        # Looked up again before each signal, because the id of a process that ended may belong to another one by now.
         for pid in _tagged(tag):
             with suppress(ProcessLookupError):
                 os.kill(pid, sign)

@@ -49,6 +49,7 @@ def run_ppo(
     run_dir.mkdir(parents=True, exist_ok=True)
     flag = "reward.remote_url" if options.plugin == "reward" else "train.agent_func_path"
     plugin = str(where("openrlhf", options.plugin))
+    # The job's own flags come last, so they can replace both of these.
     args = {flag: plugin, "logger.tensorboard_dir": str(run_dir / "tensorboard"), **args}
     namespace = os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE)
     extra = {
@@ -65,6 +66,7 @@ def run_ppo(
     most = options.max_actors or options.n_actors
     policy = Policy(options.n_actors, most, stuck_after=max(options.deadline / 3, 10.0))
     with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as access:
+        # Before the trainer: the host reserves its GPUs in placement groups, so the actors take theirs first.
         pool = start_pool(
             bundle,
             options.n_actors,
@@ -133,6 +135,7 @@ def _check_rollouts(run: PpoJob) -> None:
     samples = run.samples()
     if not samples:
         raise HostError(f"the job exited with 0 but asked for no reward. Log: {run.log}")
+    # The first rollouts use the starting weights, which vLLM loaded itself, so only the second half can show it.
     late = samples[len(samples) // 2 :]
     if len(samples) >= 8 and all(row["empty"] for row in late):
         raise HostError(f"every answer of the second half is empty: did the weights reach vLLM? Log: {run.log}")

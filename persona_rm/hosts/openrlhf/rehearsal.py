@@ -177,6 +177,7 @@ def _fit_batches(args: dict[str, Any], changes: list[str], job: TrainerKind) -> 
 
 
 def _shrink(args: dict[str, Any], changes: list[str], key: str, whole: int) -> None:
+    # The host's default of a micro-batch is 8 for DPO and 1 for PPO.
     old = int(args.get(key) or (8 if key == "train.micro_batch_size" and "model.model_name_or_path" in args else 1))
     new = next(n for n in range(min(old, whole), 0, -1) if whole % n == 0)
     if new != old:

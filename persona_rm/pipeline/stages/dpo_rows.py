@@ -63,6 +63,7 @@ def dpo_rows(
     written = 0
     for turn in count():
         for example in Random(f"{recipe.seed}/rows/{turn}").sample(examples, len(examples)):
+            # A stream for each example and turn, so that the draws of a row do not depend on the rows before it.
             rng = Random(f"{recipe.seed}/row/{example.id}/{turn}")
             for row in _rows_of(example, opposites.get(example.id), method, rule, config, rng):
                 yield row

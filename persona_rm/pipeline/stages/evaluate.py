@@ -48,6 +48,7 @@ def cases_of(recipe: Recipe, config: EvalConfig) -> list[Case]:
     cases = benchmark.cases()
     if config.benchmark is None and not truth_of(recipe):
         own = cases if "test-*" in str(given["path"]) else [case for case in cases if held_out(case.example)]
+        # The order of rows in a file is arbitrary, and figures must not depend on it.
         cases = sorted(own, key=lambda case: case.example.id)
     return cases
 
@@ -71,6 +72,7 @@ def run_eval(run: RunFolder, config: EvalConfig) -> str:
         evaluate(run, config, sheet, cases, methods)
         sheet.write(folder / "metrics.json")
 
+    # The hash of a trained policy is an input, so the evaluation runs again when a policy was trained again.
     hashes = {one.name: [one.member, code_hash(one.member), one.policy and file_hash(one.policy)] for one in methods}
     inputs = {"config": config, "methods": hashes, "prompts": recipe.prompts, "seed": recipe.seed}
     key = run.stage("eval", {**inputs, "source": recipe.source}, work)

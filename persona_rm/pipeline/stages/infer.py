@@ -48,6 +48,7 @@ def population(
         return [simulator.persona(user, "train", items - half, half) for user in simulator.users("train")[:users]]
     hidden: dict[str, Persona] = {}
     for example in examples_of(run):
+        # A user has many examples. They are counted once, with the evidence of the last one.
         hidden[example.persona.user_id] = example.persona.with_directions(None)
     return annotated(list(hidden.values())[:users], backends_of(recipe))
 
@@ -157,6 +158,7 @@ def _store(
     with open_store(url) as store:
         known = store.get(list(new))
         joined: dict[str, Evidence] = {}
+        # Collected first and put in one call, so that the store receives all states or none.
         states: list[UserState] = []
         for user, evidence in new.items():
             before = known.get(user)

@@ -100,6 +100,7 @@ class MethodFigures:
             if not all(_has(case, n) for case in self.cases):
                 continue
             some = [prepare(truncate_history(case, n)) for case in self.cases[:HISTORY_CASES]]
+            # These cases were scored already, so their rewards are taken from there.
             if n == self.config.items:
                 self.sheet.given(f"{name}_h{n}", some, self.sheet.rewards[name].values[:HISTORY_CASES])
             else:

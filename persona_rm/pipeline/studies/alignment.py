@@ -71,6 +71,7 @@ def _closed(study: Study, golden: Figure, vote: Figure, posterior: Figure) -> St
     for name in ("golden", "vote", "posterior"):
         right[name] = accuracy(*study.sheet.rewards[f"{study.config.policy}_{name}"].values.T)
     gained, gap = right["posterior"] - right["vote"], right["golden"] - right["vote"]
+    # The ratio has no meaning then: its sign would follow the noise in the divisor.
     if gap.sum() <= 0:
         text = f"golden {golden.value:.3f}, vote {vote.value:.3f}: no gap to close, so no golden_gap_closed"
         study.run.console.print(text)

@@ -35,6 +35,8 @@ def calibration(study: Study) -> StudyResults:
     rows = []
     for name, (inferrer, figure) in inferrers.items():
         rows.append(_reliability(study, name, figure, study.inferred(inferrer, study.config.items)))
+    # Not through `study.inferred`: its memory goes by name and config, and would answer with the calibrated ones.
+    # Other parts of the study use this inferrer too, so its calibration is put back even after an error.
     fitted, study.posterior.calibration = study.posterior.calibration, Calibration()
     try:
         raw = study.posterior.infer_many(study.personas(study.config.items))
@@ -56,6 +58,7 @@ def _ece(study: Study, name: str, p: npt.NDArray[np.float64]) -> Figure:
     rng, draws = np.random.default_rng(study.seed), []
     for _ in range(ECE_RESAMPLES):
         drawn = np.concatenate([rows[unit] for unit in rng.integers(len(labels), size=len(labels))])
+        # The error is no mean over users, so it is computed anew for each resample.
         draws.append(expected_calibration_error(p[drawn], study.golden[drawn]))
     value = expected_calibration_error(p, study.golden)
     # A resample repeats users, which adds noise and so error: `value` itself may lie below the percentiles.

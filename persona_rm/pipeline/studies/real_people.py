@@ -81,6 +81,7 @@ def _posterior(study: RealStudy, personas: Sequence[Persona], folds: Sequence[In
             set(range(len(personas))) - {*fold.tolist()},
         )
         if outside:
+            # Never on the fold itself: its users are judged by a model that has not seen them.
             inferrer.fit([personas[i] for i in sorted(outside)])
         posteriors |= dict(zip(fold.tolist(), inferrer.infer_many([personas[i] for i in fold]), strict=True))
     return [posteriors[i] for i in range(len(personas))]
@@ -92,6 +93,7 @@ def _hard(told: Sequence[Posterior]) -> Floats:
 
 def _soft(told: Sequence[Posterior]) -> Floats:
     p = np.array([one.probabilities for one in told], np.float64)
+    # The expected direction, P(positive) - P(negative).
     return np.asarray(p[..., 2] - p[..., 0])
 
 

@@ -58,6 +58,7 @@ def swapped(cases: Sequence[Case], k: int) -> list[Ints]:
     for turn in range(k):
         donor = np.empty(len(cases), np.int64)
         for mine, theirs in (rows, rows[::-1]):
+            # `roll` sets the starting point, and `resize` repeats the donors if the other persona has fewer cases.
             donor[mine] = np.resize(np.roll(theirs, -(turn * len(theirs) // k)), len(mine))
         out.append(donor)
     return out

@@ -24,7 +24,6 @@ Floats = npt.NDArray[np.float64]
 Directed = Floats | Ints
 """A row of directions per case, (cases, D)."""
 FigureKind = Literal["best", "main", "control"]
-"""The level "cannot reflect"."""
 
 
 class CachedReader:
@@ -125,6 +124,7 @@ class RealStudy:
         """The control: the mean accuracy of others' directions, and own minus that, paired by case."""
         accuracies = np.mean([of.right(one) for one in others], axis=0)
         self.mean(of, f"{of.key}_{name}_{how}", accuracies, f"{label}: {how}", "control")
+        # Paired by case, so that the difficulty of a case cancels.
         gained = of.right(own) - accuracies
         self.mean(of, f"gap_{of.key}_{name}_minus_{how}", gained, f"{label}: own minus {how}")
 
@@ -154,6 +154,7 @@ def donors(folds: Sequence[Ints], k: int, seed: int) -> list[Ints]:
         cycle[fold] = fold[derangement(len(fold), rng)]
     out = [cycle]
     while len(out) < min(k, min(map(len, folds)) - 1):
+        # In a fold of n users the powers 1 to n - 1 of a cycle leave no user in place and differ everywhere.
         out.append(cycle[out[-1]])
     return out
 

@@ -96,6 +96,7 @@ def _grade(simulator: Simulator, user: SimulatedUser, question: Question, asker:
     # Logistic noise by inversion of a uniform draw, kept away from 0 and 1, where the logit is infinite.
     share = min(max(rng.random(), 1e-9), 1 - 1e-9)
     felt = difference + simulator.config.temperature * float(np.log(share / (1 - share)))
+    # Four cuts make five intervals, 0 to 4: the grades -2 to 2.
     return int(np.searchsorted(asker.how.cuts, felt)) - 2
 
 

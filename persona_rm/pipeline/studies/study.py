@@ -47,6 +47,7 @@ class Study:
         self.space, self.seed, self.results = space_of(run.recipe), run.recipe.seed, StudyResults()
         self.sheet = Evaluation(config.batch, run.recipe.seed, config.resamples, run.console)
         self.simulator = simulator_of(run.recipe)
+        # Cases are made once with the longest history that any part needs; each part cuts it.
         most = max(config.items, OBSERVED, *config.history)
         config_of_cases = SimulatorBenchmarkConfig(
             simulator=self.simulator.config, per_user=config.per_user, n_ugc=most - most // 2, n_pairs=most // 2
@@ -116,6 +117,8 @@ class Study:
 
     def inferred(self, inferrer: Inferrer, items: int) -> list[Posterior]:
         """What an inferrer reads in the first `items` items of each case, for the case's prompt."""
+        # The key does not say what an inferrer was fitted on: two fits with one name and config must not both be asked
+        # here.
         key = (f"{inferrer.name} {inferrer.config}", items)
         if key not in self._inferred:
             personas = self.personas(items)
@@ -129,6 +132,8 @@ class Study:
 
     def ordered(self, directions: Sequence[Directions] | Ints) -> npt.NDArray[np.float64]:
         """Per case 1, 0.5 (a tie) or 0: whether the sum of direction x level orders the pair as the user did."""
+        # The reward of `pba_linear` is linear in the levels, so the difference of levels gives the difference of both
+        # rewards.
         scores = (np.asarray(directions, np.int64) * self.differences).sum(1)
         return accuracy(scores, np.zeros(len(scores)))
 

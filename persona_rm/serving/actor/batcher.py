@@ -134,7 +134,7 @@ class MicroBatcher(Generic[Item, Result]):
         Must be called on the batcher's event loop.
         """
         self._closed = True
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown(wait=False)  # the event loop must not wait for the running call, which may hang
         rows = [*self._waiting.rows, *self._outside.rows, *self._running]
         rows += [row for part in self._retries for row in part]
         self._reset()
@@ -248,7 +248,7 @@ class MicroBatcher(Generic[Item, Result]):
         """A remaining part of a failed batch, without the rows for which no call waits any more."""
         rows: list[QueueEntry[Item, Result]] = []
         while self._retries and not rows:
-            for row in self._retries.pop():
+            for row in self._retries.pop():  # the part that was added last holds the earlier rows
                 if row.wanted:
                     rows.append(row)
                 else:
@@ -260,7 +260,7 @@ class MicroBatcher(Generic[Item, Result]):
         batch: list[QueueEntry[Item, Result]] = []
         cost, max_cost, group = 0, self.max_cost or math.inf, None
         while len(batch) < self.max_rows and (row := self._waiting.first(group)) is not None:
-            if not row.wanted:
+            if not row.wanted:  # its calls have ended, and none has woken up yet to withdraw it
                 self._withdraw(row)
             elif batch and cost + row.cost > max_cost:
                 break
@@ -303,7 +303,7 @@ class MicroBatcher(Generic[Item, Result]):
         self, rows: list[QueueEntry[Item, Result]], error: BaseException | None, results: Sequence[Result]
     ) -> None:
         """Settle the rows of a finished call, and schedule the next one."""
-        self._running = []
+        self._running = []  # first of all: `_schedule` sets no timer while a batch runs
         if error is not None:
             self._split_failed(rows, error)
         elif len(results) != len(rows):
@@ -325,7 +325,7 @@ class MicroBatcher(Generic[Item, Result]):
                 self._settle(rows[i], None, _error_for_caller(error))
             parts = [[row for i, row in enumerate(rows) if i not in named]]
         else:
-            parts = [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+            parts = [rows[len(rows) // 2 :], rows[: len(rows) // 2]]  # `_next_retry` takes the last part first
         self._retries += filter(None, parts)
 
     def _settle(

@@ -14,6 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+# Rows are keys of the dicts below, so they are hashed and compared by identity: two rows may hold equal items.
 @dataclass(eq=False, slots=True)
 class QueueEntry(Generic[Item, Result]):
     """One computation (a row) and the futures of all calls that wait for its result.
@@ -26,6 +27,7 @@ class QueueEntry(Generic[Item, Result]):
     cost: int
     key: Hashable
     group: Hashable
+    # Dicts with the value None are ordered sets here and below: a row leaves in constant time, and the order stays.
     callers: dict[str, None] = field(default_factory=dict)
     futures: "dict[asyncio.Future[Result], None]" = field(default_factory=dict)
     queues: "CallerQueues[Item, Result] | None" = None
@@ -44,6 +46,7 @@ class QueueEntry(Generic[Item, Result]):
     def settle(self, result: Result | None, error: Exception | None) -> None:
         """Give the result or the error to every call that still waits."""
         for future in self.futures:
+            # A call that was cancelled or timed out has its outcome already, and a future takes no second one.
             if future.done():
                 continue
             if error is not None:
@@ -89,10 +92,14 @@ class CallerQueues(Generic[Item, Result]):
         del self.rows[row]
         row.queues = None
         self.cost -= row.cost
+        # A row may stand in the queues of several callers. A row without a group has the key None, under which there
+        # is no queue.
         for queues, keys in ((self._by_caller, row.callers), (self._by_group, (row.group,))):
             for key in keys:
                 if (queue := queues.get(key)) is not None:
                     queue.pop(row, None)
+                    # An empty queue would keep its caller's turn, and `first` would find no row although other callers
+                    # wait.
                     if not queue:
                         del queues[key]
 
@@ -107,6 +114,7 @@ class CallerQueues(Generic[Item, Result]):
         A row that was taken for its group does not use up the turn of a caller.
         """
         caller, queue = next(iter(self._by_caller.items()))
+        # Read before the removal, which may delete this queue.
         served = next(iter(queue)) is row
         self.remove(row)
         if served and caller in self._by_caller:

@@ -40,6 +40,7 @@ class Grouped(Generic[Result]):
         }
 
 
+# Compared by identity: `submit` must tell its own group from a later one under the same key.
 @dataclass(eq=False, slots=True)
 class _Group(Generic[Item, Result]):
     """The calls that wait under one key."""
@@ -105,12 +106,15 @@ class GroupBuffer(Generic[Item, Result]):
         group = self._group(key, size)
         future: asyncio.Future[Grouped[Result]] = asyncio.get_running_loop().create_future()
         group.members.append((item, future))
+        # Cancelled members do not count, or a group would be scored as whole with fewer samples than its size.
         if group.prune() == group.size:
             self._close(key, group)
             self._start(group, "whole")
         try:
             return await future
         except asyncio.CancelledError:
+            # The last call has left. The group is dropped, so that it takes no room of `max_groups` until its timer
+            # fires.
             if self._open.get(key) is group and not group.prune():
                 self._close(key, group)
             raise
@@ -123,6 +127,8 @@ class GroupBuffer(Generic[Item, Result]):
         for key, group in list(self._open.items()):
             self._close(key, group)
         for task, futures in self._scoring.items():
+            # A task that has not started yet is cancelled before it reaches the `except` of `_score`, so its futures
+            # are failed here.
             waiting += futures
             task.cancel()
         _fail(waiting, ScoreError("the group buffer was closed before this was scored", kind="down"))
@@ -137,6 +143,7 @@ class GroupBuffer(Generic[Item, Result]):
             return group
         if size < 1:
             raise ScoreError(f"a group has at least one sample, not {size}")
+        # Groups that are being scored still hold their samples, so they count against the bound too.
         if len(self._open) + len(self._scoring) >= self.max_groups:
             state = f"{len(self._open)} groups wait and {len(self._scoring)} are scored"
             raise Full(f"{state}, and max_groups is {self.max_groups}: raise it, or send fewer groups at once")
@@ -156,6 +163,7 @@ class GroupBuffer(Generic[Item, Result]):
         self._close(key, group)
         if self.fallback == "single":
             for member in group.members:
+                # Each sample is scored as a group of its own, so the failure of one does not fail the others.
                 self._start(_Group(1, [member]), "single")
         elif self.fallback == "partial" and arrived >= self.least:
             self._start(group, "partial")
@@ -168,6 +176,7 @@ class GroupBuffer(Generic[Item, Result]):
         if not group.members:
             return
         task = asyncio.get_running_loop().create_task(self._score(list(group.members), how))
+        # The event loop keeps only weak references to tasks: this one keeps the task alive until it is done.
         self._scoring[task] = [future for _, future in group.members]
         task.add_done_callback(self._scoring.pop)
 
@@ -185,6 +194,7 @@ class GroupBuffer(Generic[Item, Result]):
             _fail(waiting, error)
             return
         for future, result in zip(waiting, results, strict=True):
+            # The caller may have been cancelled while its group was scored.
             if not future.done():
                 future.set_result(Grouped(result, how, len(members)))
 

@@ -39,6 +39,7 @@ class InferenceActor:
             self._find, max_rows, max_wait
         )
         self.counts: Counter[str] = Counter()
+        # One thread: two writes never read the same version, and they take effect in the order of the calls.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._bundle_lock = Lock()
 
@@ -121,6 +122,7 @@ class InferenceActor:
     def _find(self, calls: Sequence[Sequence[ProfileKey]]) -> list[list[UserState]]:
         """The states that each call asks for, in one look-up."""
         with self._bundle_lock:
+            # Flattened for one look-up, and dealt out again below by the length of each call.
             states = iter(self.bundle.user_states.find([key for keys in calls for key in keys]))
         return [[next(states) for _ in keys] for keys in calls]
 
@@ -149,6 +151,8 @@ class InferenceActor:
         read is never written."""
         users, inferrer, store = self.bundle.user_states, self.bundle.user_states.stateful, self._store()
         tally, version = users.tally(user)
+        # The tally is changed in place, so its content is kept to see whether anything changed: without a change there
+        # is no new version.
         before = tally.to_payload()
         change(tally)
         if before == tally.to_payload():
@@ -163,6 +167,7 @@ class InferenceActor:
         try:
             existed = store.erase([user]) > 0
         finally:
+            # Also after an error: the store may have erased the user before it failed.
             self.bundle.user_states.drop(user)
         self.counts["erasures"] += 1
         return existed

@@ -79,6 +79,7 @@ class RewardActor:
             GroupBuffer.of(config, self._group) if config else None
         )
         self.finder: MicroBatcher[tuple[str | None, str], UserState] = MicroBatcher(self._find, max_rows, max_wait)
+        # The batcher, the finder and the comparisons run in threads of their own, and a bundle is not thread-safe.
         self._bundle_lock, self._closed = Lock(), False
         self._comparison_began: float | None = None
         self.counts: Counter[str] = Counter()
@@ -102,6 +103,7 @@ class RewardActor:
         try:
             result, group_metrics = await self._scored(request, caller, deadline)
             result = self._finish(request, result, group_metrics)
+        # CancelledError is no Exception, so it needs a clause of its own to be counted.
         except asyncio.CancelledError:
             self.counts["left"] += 1
             raise
@@ -117,6 +119,7 @@ class RewardActor:
         """All rewards of a batch. Raises the `ScoreError` of the first request that failed, with the positions of all
         that did."""
         results, failed, first_error = [], [], None
+        # Every request is awaited even if one fails, so that the error names all positions that failed.
         calls = [self.score(request, caller=caller) for request in requests]
         for i, result in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
             if isinstance(result, RewardResult):
@@ -162,9 +165,11 @@ class RewardActor:
         training."""
         request = RewardRequest(None, "How are you? ", "I am well.")
         if self.bundle.file.groups is not None and self.bundle.file.groups.listwise:
+            # A comparison needs two responses.
             result = (await asyncio.to_thread(self._compare, [request, replace(request, response="Well.")]))[0]
         else:
             result = await self.batcher.submit(request)
+        # A new postprocessor is used and dropped: this sentence must not enter the running statistics.
         return Postprocessor(self.postprocess.config).apply(result).reward
 
     async def close(self) -> None:
@@ -181,6 +186,8 @@ class RewardActor:
     def _close_bundle(self) -> None:
         """Close after the batch that is being scored, or during it if that takes too long: it may hang."""
         self._closed = True
+        # `_closed` is set before the lock is taken, so a call that waits for the lock fails instead of using a closed
+        # bundle.
         locked = self._bundle_lock.acquire(timeout=CLOSE_TIMEOUT)
         try:
             self.bundle.close()
@@ -199,6 +206,7 @@ class RewardActor:
                 key = request.user, request.prompt, request.group
                 done = await self.together.submit(key, self.bundle.file.groups.size, request)
         except TimeoutError as error:
+            # A TimeoutError of the scoring itself is not the deadline of this call.
             if not timeout.expired():
                 raise
             raise Late(f"no reward of its group within {deadline} s") from error
@@ -217,6 +225,8 @@ class RewardActor:
             results = list(await asyncio.gather(*map(self.batcher.submit, requests)))
         scale = config.normalise if config is not None else "none"
         rewards = NORMALISE[scale]([result.reward for result in results])
+        # A prior is compared with the reward later, so both are put on the scale of the same samples. If one sample
+        # has no prior, all priors stay as they are.
         priors = [result.trace.inputs["prior"] for result in results if "prior" in result.trace.inputs]
         scaled_priors = NORMALISE[scale](priors) if len(priors) == len(results) else None
         normalised = []
@@ -269,6 +279,7 @@ class RewardActor:
         """The reward that is given: after post-processing, which counts this sample in its statistics."""
         trace = result.trace
         if trace.status == "erased" and trace.user is not None:
+            # An erasure covers the statistics as well: those from before it must not outlive it.
             self.postprocess.forget(trace.user)
         result = self.postprocess.apply(result)
         self._save_statistics()

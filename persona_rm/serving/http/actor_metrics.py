@@ -29,6 +29,7 @@ class ActorMetrics(Collector):
         for info in infos:
             name, process = str(info.get("name")), info.get("pid")
             process_before, counted = self._now.get(name, (process, Counter()))
+            # Prometheus counters must not fall, so the counts of the ended process are kept.
             if process_before != process:
                 self._before.update(counted)
             parts = ((part, key, info.get(part, {}).get(key, 0)) for part, keys in FAMILIES.items() for key in keys)
@@ -39,6 +40,7 @@ class ActorMetrics(Collector):
         sums = sum((counted for _, counted in self._now.values()), Counter(self._before))
         yield _counter("persona_rm_rows", "Requested rows by their outcome.", "outcome", "rows", sums)
         yield _counter("persona_rm_engine", "What the log-prob engines did.", "what", "engine", sums)
+        # Buckets of a Prometheus histogram are cumulative; the last key, `rows`, is the sum and no bucket.
         below = accumulate(sums["batches", key] for key in FAMILIES["batches"][:-1])
         buckets = list(zip([*(f"{size}.0" for size in SIZES), "+Inf"], below, strict=True))
         yield HistogramMetricFamily(

@@ -1,6 +1,7 @@
 """The routes."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, JsonValue
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from persona_rm import __version__
+from persona_rm.config import did_you_mean
 from persona_rm.serving.http.guard import OPEN, Guard
 from persona_rm.serving.http.http_errors import KINDS, RequestError
 from persona_rm.serving.http.metrics import HttpMetrics
@@ -67,9 +70,9 @@ def make_app(service: Service, settings: Settings, routes: Sequence[HostRoute] =
     _add_rewards(app, service, settings, metrics, routes)
     _add_probes(app, service)
     _add_figures(app, service, metrics)
-    bodies: list[type[BaseModel]] = [ScoreIn, *(route.body for route in routes)]
-    fields = {name for body in bodies for name in body.model_fields}
-    _add_errors(app, metrics, paths, fields)
+    bodies: dict[str, type[BaseModel]] = {"/score": ScoreIn, "/v1/score": ScoreIn}
+    bodies |= {route.path: route.body for route in routes}
+    _add_errors(app, metrics, paths, {path: tuple(body.model_fields) for path, body in bodies.items()})
     app.add_middleware(Guard, settings=settings, metrics=metrics, routes=paths)
     return app
 
@@ -79,6 +82,7 @@ def _add_rewards(
 ) -> None:
     async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         metrics.rows.observe(len(requests))
+        # An actor in this process serves its callers in turn, so one address with many rows does not delay the others.
         caller = call.client.host if call.client else "unknown"
         return await unless_gone(call, results_of(service, requests, caller, settings))
 
@@ -141,6 +145,7 @@ async def unless_gone(request: Request, work: Awaitable[list[RewardResult]]) -> 
             return task.result()
         raise RequestError("gone", "the caller disconnected")
     finally:
+        # One of the two is done; the other must not outlive the call. To cancel a finished task does nothing.
         gone.cancel()
         task.cancel()
 
@@ -150,7 +155,11 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _add_errors(app: FastAPI, metrics: HttpMetrics, paths: Collection[str], fields: Collection[str]) -> None:
+def _add_errors(
+    app: FastAPI, metrics: HttpMetrics, paths: Collection[str], keys_of: Mapping[str, Sequence[str]]
+) -> None:
+    """Answer every error with the JSON of `RequestError`. `keys_of`: the keys of a call's body, by path."""
+
     def answer(request: Request, refused: RequestError, headers: Mapping[str, str] | None = None) -> Response:
         if request.url.path not in OPEN:
             metrics.failures.labels(refused.kind).inc()
@@ -162,18 +171,18 @@ def _add_errors(app: FastAPI, metrics: HttpMetrics, paths: Collection[str], fiel
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer(request, _invalid(error.errors(), fields))
+        return answer(request, _invalid(error.errors(), keys_of.get(request.url.path, ())))
 
     async def other(request: Request, error: Exception) -> Response:
         """Errors of the framework: no such route, no such method, a body that is no JSON."""
         assert isinstance(error, HTTPException)
         kind = next((kind for kind, status in KINDS.items() if status == error.status_code), "malformed")
-        said = {"not_found": f"there is no such route; there is: {', '.join(sorted(paths))}"}
-        return answer(
-            request,
-            RequestError(kind, said.get(kind, _FRAMEWORK.get(kind, "the call could not be read"))),
-            error.headers,
-        )
+        said = {
+            "not_found": f"there is no such route; there is: {', '.join(sorted(paths))}",
+            "method": f"this route takes {Headers(error.headers).get('allow', 'another method')}",
+            "malformed": "the body is no JSON",
+        }
+        return answer(request, RequestError(kind, said.get(kind, "the call could not be read")), error.headers)
 
     handlers: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         RequestError: request_error, RequestValidationError: invalid, HTTPException: other
@@ -182,17 +191,29 @@ def _add_errors(app: FastAPI, metrics: HttpMetrics, paths: Collection[str], fiel
         app.add_exception_handler(kind, handler)
 
 
-_FRAMEWORK = {"method": "this route does not take that method", "malformed": "the body is no JSON"}
+FAULTS = 5
+"""The maximum number of faults of a body that an error lists."""
+PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
+"""An unknown key of this form is named in the error. Any other may be a user's text, which no answer holds."""
 
 
-def _invalid(errors: Sequence[Mapping[str, Any]], fields: Collection[str]) -> RequestError:
-    """The first fault: its place in the schema's names and what is wrong, without the value that was sent."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
+def _invalid(errors: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> RequestError:
+    """The faults of a body: the place of each in the schema's names and what is wrong, without the value that was
+    sent. Unknown keys come first, because a misspelt required key is also reported as missing."""
+    if errors[0]["type"] == "json_invalid":
         return RequestError("malformed", "the body is no JSON")
-    where = [str(part) for part in first["loc"][1:] if isinstance(part, int) or part in fields]
-    words = (
-        "there is no such key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    )
-    more = f" ({len(errors)} faults in all)" if len(errors) > 1 else ""
-    return RequestError("invalid", f"{'.'.join(where) or 'body'}: {words}{more}")
+    unknown_first = sorted(errors, key=lambda error: error["type"] != "extra_forbidden")
+    faults = [_fault(error, keys) for error in unknown_first[:FAULTS]]
+    if len(errors) > FAULTS:
+        faults.append(f"and {len(errors) - FAULTS} more faults")
+    return RequestError("invalid", "; ".join(faults))
+
+
+def _fault(error: Mapping[str, Any], keys: Sequence[str]) -> str:
+    # A place has names of the schema only: a key that the caller invented may hold a text.
+    where = [str(part) for part in error["loc"][1:] if isinstance(part, int) or part in keys]
+    if error["type"] != "extra_forbidden":
+        return f"{'.'.join(where) or 'body'}: {error['msg'].removeprefix('Value error, ')}"
+    key = str(error["loc"][-1])
+    named = f"{key}: there is no such key" if PLAIN_KEY.fullmatch(key) else "body: one of its keys is unknown"
+    return f"{named}; there is: {', '.join(keys)}{did_you_mean(key, keys)}"

@@ -52,8 +52,10 @@ class Guard:
             if not isinstance(error, RequestError):
                 logger.error("persona_rm: %s in %s", type(error).__name__, _place(error))
             self.metrics.failures.labels(refused.kind).inc()
+            # An answer that has begun cannot be replaced by an error.
             if not status:
                 await _answer(refused, sent)
+        # Unknown paths share one label, or a caller could create any number of time series.
         route = scope["path"] if scope["path"] in self.routes else "other"
         self.metrics.done(route, status, time.perf_counter() - started)
 
@@ -71,6 +73,7 @@ class Guard:
             async with asyncio.timeout(self.settings.body_seconds):
                 await self._read(headers, receive, body)
         except TimeoutError:
+            # `held` is shared by all calls, so what this call added is subtracted on every way out.
             self.held -= len(body)
             raise RequestError("slow", f"the body took longer than {self.settings.body_seconds:.0f} s") from None
         except BaseException:
@@ -92,6 +95,7 @@ class Guard:
         limit = self.settings.body_limit
         declared = headers.get("content-length", "")
         more = True
+        # Twenty digits exceed every limit, and `int` refuses texts of thousands of digits.
         if declared.isdecimal() and int(declared[:20]) > limit:
             raise _too_large(limit)
         while more:
@@ -99,6 +103,7 @@ class Guard:
             if message["type"] == "http.disconnect":
                 raise RequestError("gone", "the caller disconnected")
             chunk, more = message.get("body", b""), message.get("more_body", False)
+            # The declared length may be missing or wrong, so the bytes are counted as they arrive.
             if len(body) + len(chunk) > limit:
                 raise _too_large(limit)
             if self.held + len(chunk) > self.settings.memory:

@@ -86,7 +86,7 @@ class TraceOut(BaseModel):
     parts: dict[str, float]
     """Parts of `raw` by dimension or feature, without those that are 0; empty if the method cannot split it."""
     std: float | None
-    inputs: dict[str, float]
+    inputs: dict[str, int | float]
     """What post-processing read beside `raw`: n_items, and as needed prior, universal, safety, length."""
     steps: list[StepOut]
     evidence: list[str]

@@ -65,6 +65,7 @@ async def _serve(server: Server, service: Service, listening: socket.socket, on_
             await service.open()
             on_ready()
         except BaseException:
+            # Without this, the server would go on answering probes for a service that can never score.
             server.should_exit = True
             raise
 
@@ -72,6 +73,7 @@ async def _serve(server: Server, service: Service, listening: socket.socket, on_
     try:
         await server.serve(sockets=[listening])
     finally:
+        # Read before `cancel`, so that only the error of a finished opening is raised below.
         done = opening.done()
         opening.cancel()
         await service.close()

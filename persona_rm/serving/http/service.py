@@ -65,6 +65,7 @@ class RequestFlow:
             raise RequestError("busy", f"{self.waiting} rows wait already; try again")
         if self.stuck:
             raise RequestError("not_ready", f"nothing was scored for {self.timeout:.0f} s while rows wait")
+        # Time without requests is not time without answers.
         if not self.waiting:
             self._since = self.clock()
         self.waiting += 1
@@ -72,6 +73,7 @@ class RequestFlow:
             yield
             self._since = self.clock()
         except Exception as error:
+            # Any other error is an answer: the scorer works and has refused this row.
             if not isinstance(error, TimeoutError) and getattr(error, "kind", "failed") not in ("late", "down"):
                 self._since = self.clock()
             raise
@@ -172,6 +174,7 @@ class PoolService(_BaseService):
     async def close(self) -> None:
         """Cancel the calls that wait."""
         self.opened = False
+        # A thread that waits between two retries cannot be cancelled. Its next pause raises an error instead.
         self.client.wait = _closing
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -82,7 +82,9 @@ def end(namespace: str, *names: str) -> None:
     if closing:
         ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
     for handle in handles:
+        # Actors have no bound on their restarts, so without `no_restart` Ray would start it again.
         ray.kill(handle, no_restart=True)
+    # The resources come last: a detached actor ends with its placement group, and could not close its engines before.
     release(*[reservation_name(namespace, name) for name in names])
 
 

@@ -102,13 +102,17 @@ class Pool:
     def stop(self, timeout: float = 10) -> None:
         """End the actors for good, the supervisor first, and release their reserved resources."""
         if self.names:
+            # The supervisor ends first, or it would replace the actors that are ended next.
             end(self.namespace, SUPERVISOR)
         until = time.monotonic() + timeout
+        # The names are read again in every round: the supervisor may have created an actor just before it ended.
         while (living := self._living()) and time.monotonic() < until:
             end(self.namespace, *living)
             time.sleep(0.05)
         if living:
             logger.warning("persona_rm: %s were ended, and Ray still lists them after %g s", living, timeout)
+        # An actor that died keeps its reservation, so reservations are found by their names and not through living
+        # actors.
         rewards = reserved(reservation_name(self.namespace, PREFIX)) if self.names else []
         release(*rewards, *[reservation_name(self.namespace, name) for name in self.every])
 
@@ -155,6 +159,7 @@ def start_pool(
         handles = [spec.create(name) for name in names]
         _wait(handles, f"the reward actors did not start ({num_cpus} CPU, {num_gpus} GPU each)", timeout)
         _supervise(spec, policy, timeout)
+    # Also at an interrupt: detached actors would outlive this process and keep their resources.
     except BaseException:
         pool.stop()
         raise

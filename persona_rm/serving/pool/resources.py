@@ -64,6 +64,7 @@ def fitting(needs: Sequence[Need], rooms: Sequence[Mapping[str, float]]) -> int:
     """How many of the needed actors fit on nodes with these free resources: first fit, the largest actors first."""
     left = [dict(room) for room in rooms]
     bundles = [need.bundle for need in needs for _ in range(need.n)]
+    # The largest come first: a small actor that is placed early may block the only node on which a large one fits.
     return sum(_place(bundle, left) for bundle in sorted(bundles, key=_size, reverse=True))
 
 
@@ -74,6 +75,7 @@ def _size(bundle: Mapping[str, float]) -> tuple[float, float]:
 def _place(bundle: Mapping[str, float], left: Sequence[dict[str, float]]) -> bool:
     """Take the bundle from the first node with room for it; False if there is none."""
     for room in left:
+        # Free amounts are sums of fractions such as 0.25 CPU, and rounding must not refuse an exact fit.
         if all(room.get(kind, 0) + EPSILON >= amount for kind, amount in bundle.items()):
             for kind, amount in bundle.items():
                 room[kind] -= amount
@@ -119,6 +121,7 @@ def reserve(name: str, bundle: Mapping[str, float], timeout: float = 10.0) -> An
 
     if not bundle:
         return None
+    # A group of this name was left by an actor that died; its resources are kept for the replacement.
     group = _groups().get(name) or placement_group([dict(bundle)], name=name, lifetime="detached")
     if group.wait(timeout):
         return group

@@ -19,6 +19,8 @@ def ranked(key: str, names: Iterable[str]) -> list[str]:
 
 
 def _weight(name: str, key: str) -> bytes:
+    # The separator keeps pairs apart whose concatenations are equal. Ids may hold lone surrogates, which UTF-8
+    # refuses.
     return blake2b(f"{name}\x1f{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
@@ -51,8 +53,11 @@ class Roster:
     def names(self) -> list[str]:
         """The names as of the last refresh; refreshed now if that is due or no actor is known."""
         due = self.least if self._failure_noted or not self._names else self.every
+        # Without any name a caller has to wait for the refresh. With names it goes on with those while another thread
+        # refreshes.
         if self.clock() - self._refreshed_at >= due and self._lock.acquire(blocking=not self._names):
             try:
+                # Another thread may have refreshed while this one waited for the lock.
                 if self.clock() - self._refreshed_at >= due:
                     self._refresh()
             finally:
@@ -62,6 +67,7 @@ class Roster:
     def order(self, key: str) -> list[str]:
         """The actors to call for this user, in order of preference."""
         now, names = self.clock(), self.names()
+        # The sort is stable, so both parts, with and without a cooldown, keep the order of this user.
         return sorted(ranked(key, names), key=lambda name: self._cooldown_until.get(name, now) > now)
 
     def failed(self, name: str) -> None:

@@ -77,12 +77,15 @@ class Plan:
 def decide(policy: Policy, trend: Trend, statuses: Sequence[ActorStatus], now: float) -> tuple[Plan, Trend]:
     """One check. The target changes by at most one, inside the bounds. An actor that died for good is replaced."""
     trend = _forget_gone(trend, statuses)
+    # Retiring actors are not listed for clients any more, so their queues say nothing about the need for actors.
     working = [status for status in statuses if status.name not in trend.retiring]
     trend = _grown(policy, trend, working)
     trend = _shrunk(policy, trend, working, now)
     drained = [name for name, since in trend.retiring.items() if now - since >= policy.drain_seconds]
+    # A drained actor that still works is left to finish: a client with an older list may have called it.
     end = tuple(status.name for status in statuses if status.name in drained and status.idle)
     restart = tuple(status.name for status in statuses if _hangs(policy, status))
+    # `_grown` and `_shrunk` come first, because they may keep a retiring actor or retire another one.
     staying = [status for status in statuses if status.name not in trend.retiring]
     return Plan(restart, max(trend.target - len(staying), 0), end), trend
 
@@ -111,6 +114,7 @@ def _grown(policy: Policy, trend: Trend, working: Sequence[ActorStatus]) -> Tren
     busy = trend.busy + 1 if mean_waiting > policy.busy_rows else 0
     if busy < policy.busy_checks or trend.target >= policy.max_actors:
         return replace(trend, busy=busy)
+    # `busy` restarts at 0: the next actor needs `busy_checks` further checks, and none counts while this one starts.
     kept = dict(list(trend.retiring.items())[:-1])
     return replace(trend, target=trend.target + 1, busy=0, retiring=kept)
 
@@ -122,7 +126,9 @@ def _shrunk(policy: Policy, trend: Trend, working: Sequence[ActorStatus], now: f
     since = trend.idle_since if trend.idle_since is not None else now
     if now - since < policy.idle_seconds or trend.target <= policy.min_actors:
         return replace(trend, idle_since=since)
+    # An actor that is wanted and missing need not be retired: a lower target is enough.
     if len(working) < trend.target:
         return replace(trend, target=trend.target - 1, idle_since=now)
+    # The idle time starts anew as well, so that actors leave one at a time.
     retiring = {**trend.retiring, working[-1].name: now}
     return replace(trend, target=trend.target - 1, idle_since=now, retiring=retiring)

@@ -63,9 +63,13 @@ class Supervisor:
         """Check all actors once, and carry out the plan that follows."""
         statuses, now = self._statuses(), time.monotonic()
         if self._trend is None:
+            # The first check of this process. After a restart of the supervisor the living actors say how many were
+            # wanted.
             target = min(max(self.policy.min_actors, len(statuses)), self.policy.max_actors)
             self._trend = Trend(target)
         plan, self._trend = decide(self.policy, self._trend, statuses, now)
+        # The list for clients changes before the plan is carried out, so that no client is sent to an actor that is
+        # about to end.
         leaving = {*self._trend.retiring, *plan.restart}
         self._serving = tuple(s.name for s in statuses if s.state == "ready" and s.name not in leaving)
         self._carry_out(plan)
@@ -84,6 +88,8 @@ class Supervisor:
         import ray
 
         names = pool_names(self.spec.namespace)
+        # A record that stays keeps its times and its running `warm`; records of actors that Ray no longer lists are
+        # dropped.
         self._records = {name: self._records.get(name) or self._record(name) for name in names}
         requests = {name: record.handle.info.remote() for name, record in self._records.items()}
         done = (
@@ -111,6 +117,8 @@ class Supervisor:
                 self._mark_starting(record)
             record.warming = None
             return
+        # Ray has restarted the actor between two checks. The handle stays valid, only the process id tells; the new
+        # process has no models yet.
         if record.ready and pid != record.pid:
             self.counts["deaths"] += 1
             self._mark_starting(record)
@@ -127,6 +135,7 @@ class Supervisor:
         """Mark the actor as ready once it has scored a sentence."""
         import ray
 
+        # The call is kept across checks, because loading a model takes longer than one check may.
         if record.warming is None:
             record.warming = record.handle.warm.remote()
         if not ray.wait([record.warming], timeout=0.5)[0]:
@@ -156,6 +165,7 @@ class Supervisor:
 
         for name in plan.restart:
             logger.error("persona_rm: %s is stuck or silent, so it is restarted", name)
+            # Ray starts the actor again under its name, on the resources that are reserved for it.
             ray.kill(self._records[name].handle, no_restart=False)
             self._mark_starting(self._records[name])
             self.counts["restarted"] += 1

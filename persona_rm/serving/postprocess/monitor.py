@@ -30,6 +30,7 @@ class Drift:
     def seen(self, user: str | None, reward: float) -> float:
         """The user's drift, this sample included."""
         self.every = self.every.plus(reward, self.config.memory)
+        # For an unknown user `add` returns empty statistics, and a count of 0 gives a drift of 0.
         own = self.users.add(user, reward, self.config.memory)
         if own.count < self.config.minimum or not self.every.std:
             return 0.0

@@ -33,6 +33,8 @@ class Running:
     def plus(self, value: float, memory: int | None = None) -> "Running":
         """The statistics with one value more."""
         count = self.count + 1 if memory is None else min(self.count + 1, memory)
+        # One deviation is from the old mean and one from the new one. This makes the recursion exact while `count`
+        # grows, and it needs no sum of squares, in which digits would cancel.
         mean = self.mean + (value - self.mean) / count
         return Running(count, mean, self.var + ((value - self.mean) * (value - mean) - self.var) / count)
 
@@ -70,6 +72,7 @@ class Joint:
     def plus(self, x: float, y: float, memory: int | None = None) -> "Joint":
         """The statistics with one pair more."""
         new_x, new_y = self.x.plus(x, memory), self.y.plus(y, memory)
+        # As for a variance: x from its old mean, y from its new one.
         cov = self.cov + ((x - self.x.mean) * (y - new_y.mean) - self.cov) / new_x.count
         return Joint(new_x, new_y, cov)
 
@@ -79,6 +82,7 @@ class Joint:
         if not (self.x.std and self.y.std):
             return 0.0
         correlation = self.cov / self.x.std / self.y.std
+        # Rounding may give slightly more than 1.
         return min(correlation * correlation, 1.0)
 
     def to_json(self) -> list[Any]:

@@ -90,6 +90,7 @@ class Postprocessor:
         if saved["version"] != VERSION:
             raise DataError(f"statistics of version {saved['version']!r}, this reads {VERSION}", key="version")
         _same(part(saved["config"]), self.config.model_dump(mode="json"))
+        # All parts are read before any is assigned, so a damaged file changes nothing.
         every, universal = Running.from_json(saved["every"]), Running.from_json(saved["universal"])
         own, monitor = RunningTable.from_json(saved["own"], self.config.users), None
         if self.monitor is not None:
@@ -168,6 +169,8 @@ class Postprocessor:
         key = {"user": _user(trace), "group": trace.group}.get(config.standardise)
         own = self.own.get(key)
         ready, has_own = self.every.count >= config.minimum, own.count >= config.minimum
+        # A few samples give a noisy spread, so a user's own statistics are shrunk toward those of all samples, which
+        # weigh as much as `pooling` samples.
         by = own.toward(self.every, config.pooling) if has_own else self.every
         new = by.standardise(reward) if ready else reward
         self.every = self.every.plus(reward, config.memory)
@@ -177,6 +180,8 @@ class Postprocessor:
     def _mix(self, mix: Mix, reward: float, trace: RewardTrace) -> _Stepped:
         score = _given(trace, "universal")
         before, self.universal = self.universal, self.universal.plus(score, self.config.memory)
+        # The universal score is standardised by the scores before it, as a reward is, so that `weight` mixes two parts
+        # of one scale.
         if mix.standardise and before.count >= self.config.minimum:
             score = before.standardise(score)
         return (1 - mix.weight) * reward + mix.weight * score, {}
@@ -184,8 +189,10 @@ class Postprocessor:
 
 def _shrink(shrinkage: Shrinkage, reward: float, trace: RewardTrace) -> _Stepped:
     if shrinkage.by != "items" and trace.std is not None:
+        # A lower confidence bound: `c` standard deviations below the method's reward.
         return reward - shrinkage.c * trace.std, {"shrinkage_std": 1.0}
     prior, n = _given(trace, "prior"), _given(trace, "n_items")
+    # The weight of a posterior mean under a prior that counts as `k` items: without items, the population prior alone.
     return prior + (reward - prior) * n / (n + shrinkage.k), {"shrinkage_std": 0.0}
 
 

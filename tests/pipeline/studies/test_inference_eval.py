@@ -220,6 +220,6 @@ def test_the_recipe_made_tiny_runs_to_its_report(tmp_path):
     parts = ("table", "calibration", "dimensions", "errors", "by_items", "prior", "asking", "observed", "tastes")
     assert {*parts, "about", "alignment", "gap", "memory"} == set(found)
     report = (run / "report.html").read_text()
-    assert all(heading in report for heading in ("Inferred preferences", "Asking", "Several tastes in one person"))
+    assert all(heading in report for heading in ("Inferred preferences", "Asking", "Several tastes in one user"))
     stages = [(stage["name"], stage["status"]) for stage in json.loads((run / "stages.json").read_text())]
     assert stages == [(name, "done") for name in ("build", "infer", "dpo/pba", "inference")]

@@ -85,7 +85,7 @@ def inferring_bundle(folder: Path, space, model: Path) -> Path:
     gone = User(replace(hidden[4], user_id="gone"), "cats")
     return write_bundle(
         folder, [*people, gone], method={"name": "contrast"}, policy=str(model), inferrer_dir="inferrer",
-        profiles="arrow:profiles.arrow",
+        profiles="arrow:profiles.arrow", relative_to=folder,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ class FakeActor:
         trace = RewardTrace(
             2 * reward, {"tea": 2 * reward, "coffee": 0.0}, (RewardStep("half", 2 * reward, reward),),
             "ok" if known else "cold", request.request_id, request.user, known, "all", 3 * known, ("item",) * known,
-            inputs={"n_items": float(known)}, metrics={"persona_rm/cold": float(not known)},
+            inputs={"n_items": int(known)}, metrics={"persona_rm/cold": float(not known)},
         )  # fmt: skip
         return RewardResult(reward, trace)
 

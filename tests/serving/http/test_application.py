@@ -35,9 +35,10 @@ def test_the_trace_of_a_reward_is_returned_on_request(path, body):
     assert all(request.request_id for request in api.actor.requests)
     assert trace == {
         "user": "ann", "user_known": True, "group": "all", "status": "ok", "state_version": 3, "raw": 1.0,
-        "parts": {"tea": 1.0}, "std": None, "inputs": {"n_items": 1.0},
+        "parts": {"tea": 1.0}, "std": None, "inputs": {"n_items": 1},
         "steps": [{"name": "half", "before": 1.0, "after": 0.5}], "evidence": ["item"],
     }  # fmt: skip
+    assert str(trace["inputs"]) == "{'n_items': 1}", "a whole number, as in the reward log"
     assert api.post("/score", {**ASK, "trace": "loud"}).status_code == 422
     schema = api.call("GET", "/openapi.json").json()
     assert schema["components"]["schemas"]["TraceOut"]["examples"][0].keys() == first["trace"].keys() | {"request_id"}
@@ -113,7 +114,20 @@ def test_bodies_that_are_none(content, status, kind):
 def test_other_routes_and_methods(method, path, status, kind):
     found = Api().call(method, path, {"content-type": "application/json"}, content=b"{}" if method == "POST" else None)
     assert (found.status_code, found.json()["kind"]) == (status, kind)
-    assert (status != 405) or found.headers["allow"]
+    assert (status != 405) or found.json()["error"] == f"this route takes {found.headers['allow']}"
+
+
+def test_faults_of_a_body_name_their_keys_and_the_valid_ones():
+    found = Api().post("/score", {"usr": "ann", "promt": "Hello?", "responses": ["Yes.", 3]})
+    there = "there is no such key; there is: version, user, prompt, responses, group, trace; did you mean"
+    faults = found.json()["error"].split("; ")
+    assert "; ".join(faults[:3]) == f"usr: {there} 'user'?"
+    assert "; ".join(faults[3:6]) == f"promt: {there} 'prompt'?"
+    assert [fault.partition(":")[0] for fault in faults[6:]] == ["prompt", "responses.1"]
+    many = Api().post("/score", {"prompt": "x", "responses": [3] * 9}).json()["error"]
+    assert many.endswith("; and 4 more faults")
+    odd = Api().post("/score", {**ASK, SECRET: 1}).json()["error"]
+    assert odd.startswith("body: one of its keys is unknown; there is: version, user,")
 
 
 @pytest.mark.parametrize("form", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
