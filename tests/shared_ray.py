@@ -17,14 +17,6 @@ from persona_rm.construct.job.ray_start import _closed_mode, _read_again, connec
 CPUS = 4
 """CPUs that the cluster claims to have, whatever the machine has: tests of pools fill and exhaust them."""
 
-PATIENT = {
-    "RAY_health_check_timeout_ms": "60000",
-    "RAY_health_check_failure_threshold": "10",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
-}
-"""On a busy machine the cluster's node may not answer for half a minute. Ray would take it for dead, and end every
-process that is connected to it, pytest too."""
-
 
 @contextmanager
 def shared_cluster() -> Iterator[Mapping[str, str]]:
@@ -35,7 +27,7 @@ def shared_cluster() -> Iterator[Mapping[str, str]]:
         assert process.stdout is not None
         said = process.stdout.readline()
         assert said, f"the cluster did not start; its process ended with {process.wait(60)}"
-        yield PATIENT | json.loads(said)
+        yield json.loads(said)
     finally:
         process.communicate(timeout=60)  # closes its stdin, which is what it waits for
 
@@ -61,7 +53,7 @@ def main() -> None:
     """Hold a cluster until the standard input is closed, also by the death of the process that started this one."""
     # Ray would start a Python for every CPU at once; tests have fewer cores than the cluster claims.
     lazy = {"RAY_prestart_worker_first_driver": "0"}
-    with local_ray({**os.environ, **PATIENT, **lazy}, num_cpus=CPUS, num_gpus=0, logging_level="error") as access:
+    with local_ray({**os.environ, **lazy}, num_cpus=CPUS, num_gpus=0, logging_level="error") as access:
         sys.stdout.write(json.dumps(dict(access)) + "\n")
         sys.stdout.flush()
         sys.stdin.read()

@@ -114,6 +114,7 @@ def find(kernel, case, post, start, t, limit, paired):
     with pytest.MonkeyPatch.context() as patch:
         if kernel == "numpy":
             patch.setattr(search, "kernels", lambda posts: None)
+        patch.setattr(search, "SMALL", 0)
         least, other = min_matches(dimensions, t), packed[1] if paired else None
         return corpus.find(packed[0], post, start, least, limit, other, anchor)
 

@@ -2,8 +2,8 @@
 
 The cosine of two concatenations of one-hot vectors (paper, section 4.1) is exactly (matching dimensions) / D, so
 "larger than t" is a rule on integers, and no float is ever compared. Popcounts of differing bits count the mismatches.
-The layout of the bits is in packing.py and the compiled scans are in kernels.py; the numpy scan here is the fallback
-without numba and returns the same rows.
+The layout of the bits is in packing.py and the compiled scans are in kernels.py; the numpy scan here returns the same
+rows. It is for machines without numba and for small corpora.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,17 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from persona_rm.construct.search.kernels import kernels
+from persona_rm.construct.search.kernels import Kernels, kernels
 from persona_rm.construct.search.packing import FOUR, HALVES, ONE, PER_WORD, Ints, Packed, place
 from persona_rm.errors import DataError
 from persona_rm.types import MIDDLE
 
 CHUNK = 4096
 """Rows that numpy compares at once; a scan starts with an eighth of it."""
+
+SMALL = CHUNK
+"""A corpus of fewer rows is scanned by numpy: every process compiles the kernels anew, which takes it seconds, and all
+searches of a build of that size take less."""
 
 
 def min_matches(dimensions: int, threshold: float) -> int:
@@ -90,7 +94,7 @@ class Corpus:
         # The compiled scan has one signature, so a side that is missing is an array without words and not None.
         others = words[:0] if self.others is None else np.asarray(self.others)
         second = query[:0] if other is None else np.ascontiguousarray(other)
-        compiled = kernels(posts.dtype)
+        compiled = self._compiled()
         scan = compiled.find if compiled else scan_numpy
         # The kernel allocates `limit` results at once, and a row can be a result only once.
         bounds = (start % len(posts), self.dimensions, least, min(limit, len(posts)))
@@ -99,11 +103,14 @@ class Corpus:
     def count(self, query: Packed, least: int) -> int:
         """The number of rows with `least` matches with `query` on the first side, of all posts: a whole scan."""
         self._checked(query, query if self.others is not None else None, None)
-        if compiled := kernels(self.posts.dtype):
+        if compiled := self._compiled():
             return compiled.tally(np.asarray(self.words), np.ascontiguousarray(query), self.dimensions - least)
         starts = range(0, len(self.posts), CHUNK)
         blocks = (matches(query, self.words[:, begin : begin + CHUNK].T, self.dimensions) for begin in starts)
         return sum(int(np.count_nonzero(counts >= least)) for counts in blocks)
+
+    def _compiled(self) -> Kernels | None:
+        return kernels(self.posts.dtype) if len(self.posts) >= SMALL else None
 
     def _checked(self, query: Packed, other: Packed | None, anchor: tuple[int, int] | None) -> tuple[int, int]:
         """The anchor, (0, 0) for none: the compiled scan reads memory without checks, so they stand here."""
@@ -133,7 +140,7 @@ def scan_numpy(
     dimension: int,
     way: int,
 ) -> tuple[Ints, Ints]:
-    """The scan in numpy, in chunks of whole posts, for machines without numba."""
+    """The scan in numpy, in chunks of whole posts, for machines without numba and for small corpora."""
     # A post's rows are neighbours and only its best row counts, so chunks end where a post ends. The first chunk is
     # small, since most scans have enough rows early; then chunks double up to CHUNK.
     first, total = int(np.searchsorted(posts, posts[start])), len(posts)

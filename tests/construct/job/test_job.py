@@ -245,7 +245,7 @@ def test_universal_values_are_mixed_in_and_counted(space, tmp_path):
 def test_a_wrong_universal_set_is_refused_before_anything_runs(space, tmp_path):
     with pytest.raises(UnknownName, match=r"no 'nope' in persona_rm.universal; there is: helpsteer2, pku_saferlhf"):
         run(Tiny(space, 12), space, tmp_path, universal=({"name": "nope"},))
-    with pytest.raises(RecipeError, match=r"build.universal 'helpsteer2': paht: Extra inputs"):
+    with pytest.raises(RecipeError, match=r"build.universal.paht: there is no such key"):
         run(Tiny(space, 12), space, tmp_path, universal=({"name": "helpsteer2", "path": "x", "paht": "x"},))
     assert not list(tmp_path.rglob("*.parquet"))
 

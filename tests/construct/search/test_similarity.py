@@ -30,6 +30,7 @@ def kernel(request, monkeypatch):
         monkeypatch.setattr(search, "kernels", lambda posts: None)
     else:
         pytest.importorskip("numba")
+        monkeypatch.setattr(search, "SMALL", 0)
 
 
 @pytest.mark.parametrize(

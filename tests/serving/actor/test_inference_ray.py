@@ -83,10 +83,10 @@ def test_calls_from_outside_meet_in_one_computation(bundle):
         pool.stop()
 
 
-def test_the_command_line_starts_names_and_stops_it(bundle, tiny_model, tmp_path, space):
-    keys = {"policy": str(tiny_model()), "profiles": None}
-    plain = users_bundle(tmp_path / "plain", space, **keys)
-    stored = users_bundle(tmp_path / "stored", space, policy=keys["policy"])
+def test_the_command_line_starts_names_and_stops_it(bundle, tmp_path, space):
+    without_model = {"method": {"name": "pba_linear", "scale": 0.5}, "annotator": {"name": "simulator"}}
+    plain = users_bundle(tmp_path / "plain", space, profiles=None, **without_model)
+    stored = users_bundle(tmp_path / "stored", space, **without_model)
     assert (wants_inference(plain), wants_inference(stored)) == (False, True)
     for folder, flags, with_it in ((plain, [], False), (plain, ["--inference"], True), (stored, [], True)):
         started = _run(parse(["--namespace", "told", "start", str(folder), "--cpus", "0.5", *flags]))
