@@ -16,7 +16,7 @@ from persona_rm.construct.pairing.rules import consistent
 from persona_rm.construct.split.leakage import check
 from persona_rm.construct.split.sides import SplitConfig
 from persona_rm.construct.split.testset import TestConfig
-from persona_rm.errors import DataError, RecipeError, UnknownName
+from persona_rm.errors import DataError, MemberError, UnknownName
 from persona_rm.io.alignx_format import read_examples
 from persona_rm.sources.base import Source
 from persona_rm.types import Comment, Thread
@@ -245,7 +245,7 @@ def test_universal_values_are_mixed_in_and_counted(space, tmp_path):
 def test_a_wrong_universal_set_is_refused_before_anything_runs(space, tmp_path):
     with pytest.raises(UnknownName, match=r"no 'nope' in persona_rm.universal; there is: helpsteer2, pku_saferlhf"):
         run(Tiny(space, 12), space, tmp_path, universal=({"name": "nope"},))
-    with pytest.raises(RecipeError, match=r"build.universal.paht: there is no such key"):
+    with pytest.raises(MemberError, match=r"build\.universal\.paht: there is no such key"):
         run(Tiny(space, 12), space, tmp_path, universal=({"name": "helpsteer2", "path": "x", "paht": "x"},))
     assert not list(tmp_path.rglob("*.parquet"))
 
