@@ -168,7 +168,7 @@ def odd_dump(folder: Path) -> None:
     ]
     good += [
         thread("big", ["x" * 10_000_000, LIKES.format("big"), HATES.format("big")]),
-        thread("many", [f"{LIKES if i % 2 else HATES}".format(f"many {i}") for i in range(5000)]),
+        thread("many", [f"{LIKES if i % 2 else HATES}".format(f"many {i}") for i in range(1500)]),
         thread("alike", [f"This is reply {i} and it says nothing about its author" for i in range(6)]),
         thread("none", []),
     ]
