@@ -226,7 +226,7 @@ def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(tmp
     assert counts["profiles"] == PROMPTS * SAMPLES
     assert counts["erased"] == counts["profiles"] / 4
     assert not any("profiles" in seen[name]["counts"] for name in ("reward-0", "reward-1"))
-    found = {(row["user"], row["version"], row["erased"]) for row in run.samples()}
+    found = {(row["user"], row["state_version"], row["erased"]) for row in run.samples()}
     assert found == {("u0", 4, False), ("u1", 0, False), ("new", 2, False), ("gone", 0, True)}
     erased = [value for _, value in read_scalars(run.tensorboard)["train/persona_rm/erased"]]
     assert sum(erased) / len(erased) == pytest.approx(0.25)
