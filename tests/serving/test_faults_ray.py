@@ -84,7 +84,7 @@ def test_people_keep_their_actor_and_come_back_to_it(pair, asked):
     plain = one.transport.call
 
     def call(name, method, args, timeout):
-        seen.setdefault(args[0].user, []).append(name)
+        seen.setdefault(args[0][0].user, []).append(name)
         return plain(name, method, args, timeout)
 
     one.transport.call = call
