@@ -152,7 +152,9 @@ def test_sigterm_answers_what_is_under_way_and_ends_well():
 
 
 def test_a_bundle_that_cannot_score_ends_the_server_with_the_reason(tmp_path, space):
-    broken = users_bundle(tmp_path / "bundle", space, policy="nowhere", profiles=None)
+    broken = users_bundle(tmp_path / "bundle", space, profiles=None)
+    text = (broken / "bundle.yaml").read_text()
+    (broken / "bundle.yaml").write_text(text + "policy: nowhere\n")
     command = [os.sys.executable, "-m", "persona_rm.cli", "serve", "--bundle", str(broken), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
