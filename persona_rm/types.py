@@ -81,6 +81,11 @@ class Pair:
     directions: Directions | None = None
     created: str | None = None
 
+    @property
+    def is_decided(self) -> bool:
+        """True if the comparison says what the user prefers: it is no tie, and the responses differ."""
+        return self.chosen != self.rejected
+
 
 @dataclass(frozen=True, slots=True)
 class Persona:
