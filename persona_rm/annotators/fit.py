@@ -54,6 +54,7 @@ class Statement:
     @property
     def fits(self) -> bool:
         """In the half that fits (the other checks)."""
+        # By the text, so that a statement stays in its half whatever else is in the file.
         return int(content_id(self.text), 16) % 2 == 0
 
 
@@ -154,6 +155,7 @@ def _thresholds(
     band: float,
 ) -> Thresholds:
     relevance, contrast = real @ directions.relevance.T, real @ directions.contrast.T
+    # The background decides what is usual for real comments; statements are all about some trait.
     middle, spread = np.median(relevance, 0), _spread(relevance)
     gate = float(np.quantile((relevance - middle) / spread, 1 - pass_rate))
     centre, width = np.median(contrast, 0), _spread(contrast)
@@ -194,6 +196,7 @@ def _zeros(
 
 def _best_cut(scores: Vectors, positive: Bools) -> float:
     """The threshold of the best balanced accuracy."""
+    # Every half percent, without the outermost 2 %, in which a cut would separate only a few statements.
     cuts = np.quantile(scores, np.linspace(0.02, 0.98, 193))
     return float(max(cuts, key=lambda cut: balanced_accuracy(scores > cut, positive)))
 

@@ -64,6 +64,7 @@ class GivenAnnotator(Annotator):
             return Reading(error=f"needs {wanted} levels in 1..3")
         if not self.matrices:
             return Reading(tuple(levels), (1.0,) * wanted)
+        # Variant 0 has the plain seed, and variant 1 another one: the two readings err independently.
         seed = f"{self.config.seed}/{variant}" if variant else f"{self.config.seed}"
         draws = (_uniform(seed, comment.id, name) for name in self.space.ids)
         read = tuple(_draw(m[level - 1], u) for level, m, u in zip(levels, self.matrices, draws, strict=True))

@@ -61,10 +61,12 @@ def read_listed(answer: Generation, form: PromptForm, codes: Mapping[str, int], 
 
 def parse(text: str, form: PromptForm, codes: Mapping[str, int], n: int) -> dict[int, int]:
     """Position -> level of the dimensions named. Raises ValueError for anything that is not exactly as asked."""
+    # By default, json keeps the last of two equal keys and accepts NaN.
     said = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
     entries = _json_entries(said) if form == "json" else _compact_entries(said)
     named: dict[int, int] = {}
     for number, code in entries:
+        # An answer that names a dimension twice contradicts itself, or the model repeats itself: neither is a reading.
         if not 1 <= number <= n or number - 1 in named or code not in codes:
             raise ValueError("a number out of range or named twice, or a code that was not offered")
         named[number - 1] = codes[code]
@@ -104,6 +106,7 @@ def _spelt(answer: Generation, form: PromptForm) -> dict[int, float]:
     for token in answer.tokens:
         end += len(token)
         ends.append(end)
+    # Tokens of some models do not join to the text (byte fallback), and then offsets mean nothing.
     if not "".join(answer.tokens).startswith(answer.text):
         return {}
     spans = list(zip([0, *ends], ends, answer.logprob or (), strict=False))

@@ -103,6 +103,7 @@ def _rates(trait: str, readings: Sequence[tuple[Statement, Reading]], space: Pre
     counts = np.zeros((2, 3), np.int64)
     for matches, reading in good:
         counts[int(matches), reading.levels[at] - 1] += 1
+    # Silence is counted apart, because it is neither right nor wrong.
     spoken = [(matches, reading) for matches, reading in good if reading.levels[at] != SILENT]
     right = np.array([reading.levels[at] == _true_level(sign, matches) for matches, reading in spoken], np.float64)
     sure = np.array([reading.confidence[at] for _, reading in spoken], np.float64)
