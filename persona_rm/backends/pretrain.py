@@ -122,6 +122,7 @@ def pretrain(config: PretrainConfig, start: Path | None, simulator: SimulatorCon
         "last_loss": sum(done.losses) / len(done.losses), "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
     (folder / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    # The checkpoint goes last: a run that is killed before this line continues from it.
     (folder / STATE).unlink()
     return report
 
@@ -229,6 +230,7 @@ class _Learner:
         ]
         # On a CPU without bf16 instructions (AVX2 only), a step in bf16 takes ten times as long as in float32.
         self.narrow = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # Dynamic shapes, because nearly every batch has another width and would be compiled again.
         self.hidden = torch.compile(model.model, dynamic=True) if config.compile else model.model
 
     def step(self, number: int, rows: list[TrainingRow]) -> float:
