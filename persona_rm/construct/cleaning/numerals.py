@@ -70,7 +70,9 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[IdentifierMat
     matches: list[IdentifierMatch] = list(accounts(view, low, end))
     if size >= 6:
         matches += _addresses(text, start, end)
+    # Counted only if the run holds something else, because most runs are digits alone.
     digits = size if text[start:end].isdigit() else len(digits_of(text[start:end]))
+    # A plus and two of space and bracket may stand before the first digit of `INTERNATIONAL`.
     abroad = list(_abroad(text, max(floor, start - 3), end)) if digits >= 7 else []
     matches += [one for one in abroad if text[one.start] == "+"]
     if digits >= 13:

@@ -57,6 +57,7 @@ def finish(job: BuildJob, stages: Stages, seconds: float) -> BuildResult:
     """Writes README.md, card.json and figures/ beside the data. Raises DataError if rows are lost or none results."""
     made, tally = _card(job, stages, seconds)
     try:
+        # Pictures need an extra. Without it the card says so, and the build does not fail at its end.
         figures = pictures.draw(job.out, made, tally.correlation())
         made = made.model_copy(update={"figures": figures})
     except MissingExtra as error:
@@ -100,6 +101,7 @@ def _card(job: BuildJob, stages: Stages, seconds: float) -> tuple[DataCard, Leve
     tally, counts = _examples(job, stages)
     drops, noted = _drops(job, stages)
     rows = _rows(job, stages, usable, noted) | counts
+    # The threshold in matching dimensions, as integers (`similarity`).
     least = min_matches(len(job.space), job.config.threshold)
     every = [tally.figures(job.space.ids, name) for name in ("train", "test")]
     made = DataCard(
@@ -211,6 +213,7 @@ def _examples(job: BuildJob, stages: Stages) -> tuple[ExampleTally, dict[str, in
     rows = 0
     for name in ("train", "test"):
         for example in read_shards(stages.folder / "mix" / name):
+            # Curation chooses among training examples only.
             if name == "test" or kept is None or example.id in kept:
                 tally.add(example, name)
                 rows += 1
@@ -297,6 +300,7 @@ def _sources(job: BuildJob, stages: Stages) -> Iterable[SourceCard]:
 
 
 def _source(source: Any, read: int, bad: list[dict[str, Any]], where: str) -> SourceCard:
+    # A problem without a row and a key is about the whole file, and no row of it was read.
     whole = {str(line["file"]): line["problem"] for line in bad if line["row"] is None and line["key"] is None}
     rows = [line for line in bad if str(line["file"]) not in whole]
     return SourceCard(

@@ -53,6 +53,7 @@ def keys_of(job: BuildJob) -> dict[str, str]:
     for name, work in work_of(job).items():
         parts = {"name": name, "before": before, "settings": settings_of(job, name), "code": code.hash_of(work)}
         keys[name] = hash_of(parts)
+        # Chained, so that a stage that runs again makes all stages after it run again.
         before = [keys[name]]
     return keys
 

@@ -36,6 +36,7 @@ class Annotate:
             outcomes.append(self._outcome(post, both[begin:end]))
             begin = end
         done = iter(outcomes)
+        # Rows that were dropped before keep their places, and were not read.
         return [next(done) if row else Outcome() for row in rows]
 
     def _outcome(self, post: PostRecord, readings: Sequence[tuple[Reading, Reading]]) -> Outcome:
@@ -63,6 +64,7 @@ class Annotate:
             unstable, unsure = level != other, confidence < self.config.min_confidence
             counts["unstable"] += unstable
             counts["unsure"] += unsure and not unstable
+            # Level 2 means "cannot reflect" (paper, section 4.1), so an uncertain reading votes for no pole.
             levels.append(2 if unstable or unsure else level)
         counts["cells"] += len(levels)
         counts["confidence"] += sum(first.confidence)
