@@ -140,6 +140,7 @@ class QuestionChooser:
         x = self.differences[rows].astype(float)
         mean, variance = belief.moments()
         center = x @ mean.T
+        # The law of total variance: the mean of the variances within classes, and the variance of their means.
         between = center**2 @ belief.weights - (center @ belief.weights) ** 2
         return np.asarray((x**2) @ (belief.weights @ variance) + between)
 
