@@ -166,6 +166,7 @@ def records(states: Iterable[UserState]) -> list[Record]:
     last: dict[str, Record] = {}
     for state in states:
         new = record(state)
+        # Within one call a later state may replace an earlier one, like two calls in this order.
         old = last.get(new.user_id)
         if old and old.version > new.version:
             problem = f"version {new.version} of user {new.user_id!r} follows version {old.version} in one put"
@@ -178,6 +179,7 @@ def record(state: UserState) -> Record:
     """The state as text. Raises `DataError` naming the user, without any content of the state."""
     if not state.user_id:
         raise DataError(f"a state without a user id cannot be stored (method {state.method!r}, {state.user_id!r})")
+    # `type`, because True is an int in Python.
     if type(state.version) is not int or not 0 <= state.version < LARGEST:
         raise DataError(f"user {state.user_id!r}: a version is a whole number from 0 to 2**53")
     sha256 = hash_of(state.user_id)

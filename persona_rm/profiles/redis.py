@@ -119,6 +119,7 @@ class RedisStore(ProfileStore):
             self._stale(row.user_id, row.version, int(value))
 
     def _remove(self, wanted: Mapping[str, str], date: str) -> int:
+        # One transaction: no reader finds the state gone and no tombstone yet.
         pipe = self._opened().pipeline(transaction=True)
         pipe.hdel(self._states, *wanted)
         pipe.hdel(self._versions, *wanted)
@@ -135,6 +136,7 @@ class RedisStore(ProfileStore):
         if not names:
             return {}
         pipe = self._opened().pipeline(transaction=False)
+        # Redis runs one command at a time, so a single one for all names would keep other clients waiting.
         for start in range(0, len(names), MANY):
             pipe.hmget(key, names[start : start + MANY])
         values = (value for part in self._ask(pipe.execute) for value in part)
