@@ -62,6 +62,7 @@ def make_app(service: Service, settings: Settings, routes: Sequence[HostRoute] =
         title="persona_rm reward service",
         version=__version__,
         description="Each user's own reward. A call has all its rewards, or an error.",
+        # FastAPI's pages of documentation load scripts from the internet. The schema itself is at /openapi.json.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -88,6 +89,7 @@ def _add_rewards(
 
     async def score(body: ScoreIn, request: Request, trace: bool = False) -> ScoreOut:
         """A user's reward of each response to a prompt; with `trace`, how each came about."""
+        # Before any request is made, so that a call with too many rows costs nothing.
         check_rows(len(body.responses), settings)
         requests = [
             with_id(RewardRequest(body.user or None, body.prompt, response, group=body.group))

@@ -46,6 +46,7 @@ class HttpMetrics:
         except Exception:  # noqa: BLE001 - a page without the actors' figures still says what is wrong
             self.failures.labels("down").inc()
         else:
+            # The inference actor gives no rewards, so its batches are not counted.
             actors = [one for one in info.get("actors", [info]) if "inferrer" not in one]
             self.batch.set(sum(one.get("mean_batch", 0.0) for one in actors) / max(len(actors), 1))
             self.figures.take(actors)

@@ -108,6 +108,7 @@ class _BaseService:
             raise RequestError("not_ready", self.reason())
         try:
             with self.flow.row():
+                # The scorer's own deadline fires first and says more than this one, which ends a call that hangs.
                 async with asyncio.timeout(None if deadline is None else deadline + GRACE):
                     return await self._call(request, caller, deadline)
         except RequestError:

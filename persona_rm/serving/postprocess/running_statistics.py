@@ -117,6 +117,7 @@ class RunningTable:
         if key is None:
             return Running()
         self._rows[key] = new
+        # The order of the table is that of the last sample, so the first row is the one to drop.
         self._rows.move_to_end(key)
         if len(self._rows) > self.capacity:
             self._rows.popitem(last=False)

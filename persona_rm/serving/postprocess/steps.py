@@ -206,6 +206,7 @@ def _length(length: Length, reward: float, trace: RewardTrace) -> _Stepped:
 
 
 def _floor(floor: Floor, reward: float, trace: RewardTrace) -> _Stepped:
+    # A minimum, and not the floor itself: an unsafe response that already got less is not lifted.
     unsafe = _given(trace, floor.by) < floor.below
     return min(reward, floor.reward) if unsafe else reward, {"unsafe": float(unsafe)}
 
