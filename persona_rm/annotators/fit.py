@@ -258,6 +258,9 @@ def write_thresholds(thresholds: Thresholds, path: Path, about: str) -> None:
 
 def read_comments(path: Path, n: int) -> list[str]:
     """`n` comments spread evenly over a file of threads (JSON lines, gzip, `responses[{text}]`)."""
+    texts = []
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        texts = [text for line in file for r in json.loads(line)["responses"] if (text := r["text"].strip())]
+        for line in file:
+            responses = json.loads(line)["responses"]
+            texts += [text for response in responses if (text := response["text"].strip())]
     return texts[:: max(1, len(texts) // n)][:n]

@@ -62,7 +62,7 @@ def read_listed(answer: Generation, form: PromptForm, codes: Mapping[str, int], 
 def parse(text: str, form: PromptForm, codes: Mapping[str, int], n: int) -> dict[int, int]:
     """Position -> level of the dimensions named. Raises ValueError for anything that is not exactly as asked."""
     # By default, json keeps the last of two equal keys and accepts NaN.
-    said = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
+    said = json.loads(text, object_pairs_hook=LevelPairs, parse_constant=_no_constant)
     entries = _json_entries(said) if form == "json" else _compact_entries(said)
     named: dict[int, int] = {}
     for number, code in entries:
@@ -92,10 +92,6 @@ class LevelPairs(list[tuple[str, Any]]):
     """A JSON object with its keys as they came, doubles among them."""
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> LevelPairs:
-    return LevelPairs(pairs)
-
-
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
@@ -110,12 +106,12 @@ def _spelt(answer: Generation, form: PromptForm) -> dict[int, float]:
     if not "".join(answer.tokens).startswith(answer.text):
         return {}
     spans = list(zip([0, *ends], ends, answer.logprob or (), strict=False))
-    return {
-        int(entry[1]) - 1: _probability(
-            [p for start, stop, p in spans if start < entry.end() and stop > entry.start()]
-        )
-        for entry in ENTRIES[form].finditer(answer.text)
-    }
+    spelt = {}
+    for entry in ENTRIES[form].finditer(answer.text):
+        # A token that reaches into the entry from outside counts as well: tokens do not end where entries do.
+        own = [p for start, stop, p in spans if start < entry.end() and stop > entry.start()]
+        spelt[int(entry[1]) - 1] = _probability(own)
+    return spelt
 
 
 def _probability(logprobs: Sequence[float]) -> float:

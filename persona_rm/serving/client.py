@@ -167,6 +167,8 @@ class RewardClient:
         seconds = self.deadline if deadline is None else deadline
         parts: dict[str, list[int]] = {}
         for i, request in enumerate(requests):
+            # Only to group requests by actor. `_call` finds the order again, because names may change between its
+            # tries.
             order = self.roster.order(_key(request)) if len(requests) > 1 else ()
             parts.setdefault(order[0] if order else "", []).append(i)
 
@@ -174,6 +176,7 @@ class RewardClient:
             return self._part(requests, rows, seconds)
 
         if len(parts) > 1:
+            # A thread for each actor, because a call blocks until its answer is there.
             with ThreadPoolExecutor(len(parts), thread_name_prefix="persona_rm_batch") as threads:
                 answers = list(threads.map(call, parts.values()))
         else:

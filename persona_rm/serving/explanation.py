@@ -99,6 +99,7 @@ def find_logged(run: Path, request_id: str) -> tuple[Path, dict[str, Any]]:
         raise DataError(
             f"there is no reward log here: a run writes {LOG_FOLDER}/ACTOR.jsonl into its folder", file=run
         )
+    # As it stands in the line, so that only lines that hold the id are parsed: logs have a line per sample.
     written = json.dumps(request_id, ensure_ascii=False)
     for log in logs:
         with log.open(encoding="utf-8", errors="replace") as lines:
@@ -149,6 +150,7 @@ def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
     if bundle.file.postprocess.standardise != "none":
         remarks.append("No earlier samples are known here, so the reward is not standardised.")
     (result,) = inputs.add([request], bundle.score([request]))
+    # A new postprocessor: an explanation must not count as a sample in the running statistics.
     result = Postprocessor(bundle.file.postprocess).apply(result)
     result = replace(result, trace=replace(result.trace, request_id=request.request_id))
     evidence = bundle.user_states.evidence(inferred, request.prompt)

@@ -75,9 +75,9 @@ def ean(digits: str) -> bool:
 @cache
 def _dihedral() -> tuple[list[list[int]], list[list[int]]]:
     """Verhoeff's multiplication and permutation tables, from the dihedral group D5."""
-    product = [
-        [(i + j) % 5 + 5 * (j // 5) if i < 5 else (i - j) % 5 + 5 * (1 - j // 5) for j in range(10)] for i in range(10)
-    ]
+    # 0 to 4 are the rotations of a pentagon, 5 to 9 its reflections: after a reflection, rotations turn the other way.
+    product = [[(i + j) % 5 + 5 * (j // 5) for j in range(10)] for i in range(5)]
+    product += [[(i - j) % 5 + 5 * (1 - j // 5) for j in range(10)] for i in range(5, 10)]
     # Each row applies the permutation once more. Its order is 8, so eight rows serve all places.
     rows = [list(range(10)), [1, 5, 7, 6, 2, 8, 3, 0, 9, 4]]
     while len(rows) < 8:

@@ -85,9 +85,8 @@ def _stages(stages: Stages) -> dict[str, dict[str, float]]:
         peak = max(peaks(stages.folder / name / "_rows"), default=0)
         figures[name] = {"seconds": seconds} | ({"peak_mb": peak} if peak else {})
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    after = sum(
-        row["seconds"] for name, row in figures.items() if list(figures).index(name) > list(figures).index("annotate")
-    )
+    names = list(figures)
+    after = sum(figures[name]["seconds"] for name in names[names.index("annotate") + 1 :])
     most = max(figures, key=lambda name: figures[name].get("peak_mb", 0))
     console.print(
         f"{after:,.0f} s after annotation; largest process {figures[most].get('peak_mb', 0):,.0f} MB ({most}), "

@@ -276,7 +276,10 @@ class _Near:
         return self.answers[key]
 
     def _like(self, key: int, sketch: TextSignature) -> Iterator[int]:
-        for row in sorted({row for band in self._bands(sketch) for row in self.bands.get(band, ())}):
+        candidates: set[int] = set()
+        for band in self._bands(sketch):
+            candidates.update(self.bands.get(band, ()))
+        for row in sorted(candidates):
             # An equal key is the same text, which is a finding of its own kind.
             if self.keys[row] != key and np.mean(self.signatures[row] == sketch) >= self.near:
                 yield self.keys[row]

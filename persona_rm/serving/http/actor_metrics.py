@@ -32,8 +32,11 @@ class ActorMetrics(Collector):
             # Prometheus counters must not fall, so the counts of the ended process are kept.
             if process_before != process:
                 self._before.update(counted)
-            parts = ((part, key, info.get(part, {}).get(key, 0)) for part, keys in FAMILIES.items() for key in keys)
-            self._now[name] = process, Counter({(part, key): int(value) for part, key, value in parts})
+            counts: Counter[tuple[str, str]] = Counter()
+            for part, keys in FAMILIES.items():
+                for key in keys:
+                    counts[part, key] = int(info.get(part, {}).get(key, 0))
+            self._now[name] = process, counts
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus at every scrape."""
