@@ -95,6 +95,7 @@ class EncoderAnnotator(Annotator):
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
         """Levels and confidences per comment; a comment without text has an error."""
         self.check(prompts, comments, variant)
+        # Blank comments are not encoded, and get their error when the readings are put in place below.
         texts = [comment.text for comment in comments if comment.text.strip()]
         readings = iter(self._read(texts, variant) if texts else ())
         return [next(readings) if comment.text.strip() else EMPTY for comment in comments]

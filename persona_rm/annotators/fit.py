@@ -229,6 +229,8 @@ def _checks(
                 balanced_accuracy(contrast[rows, i] > fitted[2][i], positive[rows]),
                 float((read[rows] != 2).mean()),
                 float(((read[decided] == 3) == positive[decided]).mean()) if decided.any() else float("nan"),
+                # Statements about other traits say nothing on this dimension, so a level there is an error of the
+                # gate.
                 float((read[half & ~about] != 2).mean()) if (half & ~about).any() else float("nan"),
             )
         )

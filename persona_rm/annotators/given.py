@@ -45,6 +45,7 @@ class GivenAnnotator(Annotator):
         matrices = _matrices(config.confusion)
         if len(matrices) not in (0, 1, len(space)):
             raise RecipeError(f"`confusion` holds {len(matrices)} matrices; give one, or {len(space)}")
+        # One matrix for each dimension from here on, also if the recipe gives one for all.
         self.matrices = matrices * len(space) if len(matrices) == 1 else matrices
 
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:

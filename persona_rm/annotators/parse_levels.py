@@ -53,6 +53,7 @@ def read_listed(answer: Generation, form: PromptForm, codes: Mapping[str, int], 
     except (ValueError, RecursionError):
         return Reading(error=NO_JSON)
     logprob = answer.logprob or ()
+    # A dimension that is not named has no tokens of its own, so the mean over the answer stands for it.
     rest = _probability([sum(logprob) / len(logprob)]) if logprob else 1.0
     spelt = _spelt(answer, form) if logprob else {}
     sure = tuple(spelt.get(place, rest) if place in named else rest for place in range(n))

@@ -61,6 +61,7 @@ def error_rates(
             f"no statement to check on: {len(statements)} given, but none of the checking half is about "
             f"{', '.join(TRAITS)} in space {space.name!r}"
         )
+    # The post is empty, because a statement answers none.
     comments = [Comment(f"{s.trait}/{i}", s.text) for i, s in enumerate(checks)]
     readings: dict[str, list[tuple[Statement, Reading]]] = defaultdict(list)
     for statement, reading in zip(checks, annotator.read([""] * len(checks), comments), strict=True):

@@ -89,6 +89,7 @@ class MiniLM:
     @cached_property
     def _model(self) -> tuple[Any, Any, str]:
         """(tokenizer, model, device)."""
+        # Before torch is imported, so that a package that is missing is named by an error of this library.
         folder = model_folder()
         import torch
         from transformers import AutoModel, AutoTokenizer

@@ -221,6 +221,7 @@ def read_body(body: Any, api: str) -> Generation:
     text = choice["message"]["content"] if api == "chat" else choice["text"]
     if not isinstance(text, str):
         raise TypeError("an answer is text")
+    # The two APIs spell the log-probabilities differently: a list of entries, or two parallel lists.
     logprobs = choice.get("logprobs") or {}
     if api == "chat":
         steps = [(entry["token"], entry["logprob"]) for entry in logprobs.get("content") or ()]

@@ -135,6 +135,7 @@ class VllmGenerator:
 def start_engine(config: EngineConfig, **more: Any) -> Any:
     """vLLM's `LLM` with prefix caching and the options `more`. Raises `MissingExtra` without vLLM, and `RecipeError`
     if the model needs code of its own, which is never run."""
+    # Only these fields: the configs of generators have more, which vLLM does not know.
     fields = set(EngineConfig.model_fields) - {"tensor_parallel"}
     given = config.model_dump(include=fields, exclude_none=True) | {"tensor_parallel_size": config.tensor_parallel}
     try:

@@ -113,6 +113,7 @@ class Cobbler(Benchmark):
         users: set[str] = set()
         for row in read_rows(self.config.path):
             ranking = _ranking(row)
+            # The first row says who ranked. All others must agree, because every user gets the same pairs.
             users = users or {*ranking.ranks}
             if {*ranking.ranks} != users:
                 problem = f"every prompt must be ranked by the same people, {sorted(users)}; found {[*ranking.ranks]}"

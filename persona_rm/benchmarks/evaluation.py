@@ -70,6 +70,7 @@ def evaluate(
                     pairs[row] = (states[persona], cases[row])
             _score(method, pairs, values, failures)
             update(start + len(rows))
+    # A method that scores nothing is set up wrong; figures over no case would hide that.
     if cases and len(failures) == len(cases):
         raise ScoreError(
             f"{label or 'the method'} scored none of {len(cases)} cases; the first: {failures[min(failures)]}"

@@ -148,6 +148,7 @@ def asked_items(
             if answer.error:
                 raise DataError(f"the model gave no answer: {answer.error}")
             items.append(_item(critique, read_labels(answer.text, space)[0]))
+        # The place is added here, because the reader of labels does not know it.
         except DataError as error:
             raise DataError(f"critiques[{place}]: {error}") from error
     return items

@@ -179,6 +179,7 @@ def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life:
     """The tally in a state. Raises `DataError` for a state of another layout, space or list of sources, and for
     items or answers that are none."""
     payload, who = state.payload, f"the state of user {state.user_id!r}"
+    # A prior has an empty payload: nothing is stored about an unknown user.
     if not payload:
         return Tally(size, sources, half_life)
     if payload.get("layout") != LAYOUT:

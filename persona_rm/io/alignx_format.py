@@ -202,6 +202,7 @@ def _user_id(persona: Persona) -> str:
     """The id of a user whom the file does not name: the same history gives the same user."""
     items = [text for item in persona.ugc for text in (item.prompt, item.comment)]
     pairs = [text for item in persona.pairs for text in (item.prompt, item.chosen, item.rejected)]
+    # The word between the two lists keeps a UGC text and a text of a pair apart.
     return content_id("user", persona.demo, *items, "pairs", *pairs)
 
 

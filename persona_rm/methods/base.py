@@ -90,6 +90,7 @@ class Method(ABC):
         if foreign := tuple(i for i, state in enumerate(states) if state.method != self.name):
             raise ScoreError(f"a state of {states[foreign[0]].method!r} was given to {self.name!r}", foreign)
         results = self.rewards(states, requests)
+        # Members may come from outside the package, so what they return is checked as well.
         if not isinstance(results, list) or not all(isinstance(result, RewardResult) for result in results):
             raise ScoreError(f"{self.name}.rewards must return a list of RewardResult, made by self.result(...)")
         if len(results) != len(requests):

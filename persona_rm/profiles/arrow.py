@@ -164,6 +164,7 @@ def write_snapshot(
     stones = Tombstones(target.with_name(target.name + BESIDE))
     gone = {hash_of(user): _checked(user, when) for user, when in (erased or {}).items()}
     refused = gone if readmit else {**stones.dates(), **gone}
+    # Sorted, so that the same users give the same bytes and the same version in whatever order they come.
     rows = sorted(_once(states, refused), key=lambda row: row.user_id)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Tombstones are added before the new file stands, and lifted after it: if writing fails in between, a user who was

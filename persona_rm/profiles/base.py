@@ -70,6 +70,7 @@ class ProfileStore(ABC):
         - its version is lower than the stored one, so another writer stored later evidence;
         - the user was erased, unless `readmit` stores them again.
         """
+        # All states are checked before the store is touched, so a bad one among them writes nothing.
         if rows := records(states):
             self._write(rows, readmit)
 
@@ -148,6 +149,7 @@ def today() -> str:
 
 def hashes(user_ids: Sequence[str]) -> dict[str, str]:
     """Each id once, with its sha256. Raises `DataError` if `user_ids` is a text instead of a list of ids."""
+    # A text is a sequence too, and would be taken for a list of ids of one letter.
     if isinstance(user_ids, str):
         raise DataError("a list of user ids is asked for, found one text: put it in a list")
     return {user: hash_of(user) for user in dict.fromkeys(user_ids)}

@@ -112,6 +112,7 @@ class RedisStore(ProfileStore):
         status, place, value = self._ask(
             lambda: self._opened().register_script(PUT)(keys=keys, args=[int(readmit), *given])
         )
+        # The script answers with the place of the state that it refused; `ok` comes with place 0.
         row = rows[place]
         if status == b"erased":
             self._forgotten(row.user_id, value.decode())

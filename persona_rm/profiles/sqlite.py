@@ -247,6 +247,7 @@ def _into_wal(db: sqlite3.Connection, path: Path, timeout_s: float) -> None:
                 raise
             time.sleep(0.01)
             continue
+        # Where no log can be kept, SQLite answers with the old mode and raises nothing.
         if mode != b"wal" and mode != "wal":
             raise DataError("no write-ahead log can be kept here; a store needs a local disk", file=path)
         return

@@ -146,6 +146,7 @@ class RewardClient:
                 f"no reward actors in namespace {namespace!r} of this Ray cluster: start them there before the host "
                 f"takes its resources: python -m persona_rm.serving start {bundle}"
             )
+        # Both kinds of actors: an inference actor of another job would describe other users to the policy.
         reward, inference = (names, "the reward actors serve"), (self._inference_names(), "the inference actor serves")
         for names, who in (reward, inference):
             served = self._call("info", (), "", names)["bundle"] if names else bundle
@@ -270,6 +271,7 @@ class RewardClient:
         for others, name in zip(reversed(range(len(names))), names, strict=True):
             left = end - time.monotonic()
             try:
+                # Never less than a tenth of a second, in which an idle actor can still answer.
                 answer = self.transport.call(name, method, args, max(left / 2 if others else left, 0.1))
             except (Unreachable, ScoreError) as error:
                 if error.kind == "down":

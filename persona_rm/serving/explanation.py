@@ -79,6 +79,7 @@ def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Ex
     except (KeyError, TypeError, ValueError) as error:
         problem = f"the line of request {request_id!r} was written by another version ({type(error).__name__})"
         raise DataError(problem, file=log) from error
+    # The PPO stage keeps the bundle and the folder of the logs side by side.
     beside = log.parent.parent / "bundle"
     if folder is None and not (beside / YAML).is_file():
         remark = "There is no bundle beside the log, so dimensions have no words: name the bundle to see more."
@@ -273,6 +274,7 @@ def _step_words(step: RewardStep, trace: RewardTrace, config: PostprocessConfig 
     inputs = trace.inputs
     if step.name.startswith("group_"):
         return f"made {step.name.removeprefix('group_')} among the samples of the prompt"
+    # Shrinkage is by items or by the standard deviation. The log has no config, so the inputs of the step tell which.
     if step.name == "shrinkage" and "prior" in inputs and (trace.std is None or _by_items(config)):
         return f"moved toward the prior's reward {inputs['prior']:.4g}, as the evidence is {inputs['n_items']:g} items"
     if step.name == "shrinkage":

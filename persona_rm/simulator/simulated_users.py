@@ -55,6 +55,7 @@ class SimulatedUser:
         now)."""
         if self.other is None:
             return self
+        # Dates are ISO texts, whose order is that of time.
         earlier = bool(created) and created < self.until
         directions = self.other if earlier or topic in self.topics else self.directions
         return SimulatedUser(self.id, directions, self.group)

@@ -219,6 +219,7 @@ class Simulator:
         best, worst = liked.index(max(liked)), liked.index(min(liked))
         if liked[best] == liked[worst]:
             return None
+        # The difference of two Gumbel draws is logistic, hence the sigmoid.
         p = sigmoid((liked[best] - liked[worst]) / self.config.temperature)
         won = rng.random() < p
         first, second = (best, worst) if won else (worst, best)

@@ -33,6 +33,7 @@ class _Parser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "br":
+            # Elsewhere than in code, white space is folded later, and a line end would be folded with it.
             self.inline.append("\n" if self.pre else BREAK)
         elif tag == "img":
             self.inline.append(dict(attrs).get("alt") or "")
@@ -67,6 +68,7 @@ class _Parser(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in SILENT:
+            # Real bodies close tags that they never opened.
             self.silent = max(0, self.silent - 1)
         elif tag in PARAGRAPHS:
             self._flush()

@@ -54,6 +54,7 @@ class FileSource(Source):
 
     def threads(self, on_bad: OnBad) -> Iterator[Thread]:
         """Every thread. Raises before the first if there is no file; whatever else is wrong goes to `on_bad`."""
+        # The files are found here and not in the generator, so that a missing one raises at once.
         return islice(self._threads(self.files(), on_bad), self.config.limit)
 
     @abstractmethod

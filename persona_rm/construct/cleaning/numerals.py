@@ -136,6 +136,7 @@ def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Itera
     if digits in (10, 13) and (_isbn13(text[start:end]) or ISBN.search(text, before, start)):
         return
     for match in AMERICAN.finditer(text, low, end + 2):
+        # Punctuation shows that a number is one to call. Bare digits must be a number that the library knows.
         if not match.group().isdigit() or (match.group() not in LIMITS and _valid(match.group(), ("US",))):
             yield IdentifierMatch(*match.span(), "PHONE")
     yield from (IdentifierMatch(*match.span(), "PHONE") for match in INDIAN.finditer(text, low, end + 2))

@@ -6,7 +6,7 @@ import resource
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,7 @@ def _drops(job: BuildJob, stages: Stages) -> tuple[dict[str, dict[str, int]], Co
 
     by_reason = card.reasons(chain(every(), _mixed(stages)))
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
+    # What left without a `Drop` of its own was counted by the stage that left it out.
     extra = {"sample": {"not drawn": counts["not_drawn"]}} if counts["not_drawn"] else {}
     made = json.loads((stages.folder / "mix" / COUNTS).read_text())
     away = made.get("mirrored of test", 0)
@@ -250,6 +251,7 @@ def _mixed(stages: Stages) -> Iterable[Drop]:
 def _rows(job: BuildJob, stages: Stages, usable: tuple[int, int], noted: Mapping[str, float]) -> dict[str, int]:
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
     made = json.loads((stages.folder / "mix" / COUNTS).read_text())
+    # Stage mix counts universal examples among those of their side too.
     universal = made.get("universal train", 0) + made.get("universal test", 0)
     pairs = [len(row["pairs"]) for row in stages.records("pair")]
     rows = {
@@ -318,11 +320,10 @@ def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: BuildJo
     failed = sum(n for reason, n in drops.get("response", {}).items() if reason.startswith("not annotated"))
     if failed:
         yield f"{failed:,} responses could not be annotated (reasons below)"
-    path = stages.folder / "split" / LEAKAGE
-    if job.config.split.test and not json.loads(path.read_text())["clean"]:
-        shared = [row for row in json.loads(path.read_text())["rows"] if row["shared"].strip("0 -")]
-        said = "; ".join(f"{row['kind']} {row['part']}: {row['shared']}" for row in islice(shared, 6))
-        yield f"train and test share something ({said}); `persona-rm leakage` shows it"
+    if job.config.split.test:
+        leaks = json.loads((stages.folder / "split" / LEAKAGE).read_text())
+        if not leaks["clean"]:
+            yield f"train and test share something ({leaks['summary']}); `persona-rm leakage` shows it"
     if job.config.split.test and not stages.count("mix/test"):
         yield "the split was asked for, and the test side has no example: too little data for build.split.test"
     cells = stages.folder / "split" / CELLS

@@ -125,6 +125,7 @@ def lines(plan: BuildEstimate, prices: PriceConfig) -> list[tuple[str, str]]:
         f"at {prices.tokens_per_second:,.0f} tokens/s" if prices.tokens_per_second else "as measured here, one process"
     )
     for key, name in (("prompt_tokens", "prompt"), ("cached_tokens", "of these cached"), ("output_tokens", "answer")):
+        # An annotator without a language model has no tokens to show.
         if cost["prompt_tokens"]:
             rows.append(
                 (

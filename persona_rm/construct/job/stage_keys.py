@@ -62,6 +62,7 @@ def work_of(job: BuildJob) -> dict[str, tuple[Any, ...]]:
     """The functions and classes that compute each stage, in the order of the stages."""
     reader = _annotator_work(job)
     describer = (generator_class(job.config.demo)[0], *reader) if job.config.demo.by in ("llm", "http") else ()
+    # The template is part of every demo, because it also takes the place of a description that is refused.
     return {
         "raw": (read_source, type(job.source)),
         "clean": (Clean,),

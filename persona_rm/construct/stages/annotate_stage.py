@@ -44,6 +44,7 @@ class Annotate:
         drops: list[Drop] = []
         counts = dict.fromkeys(("annotated", "cells", "confidence", "unsure", "unstable"), 0.0)
         for comment, (first, second) in zip(post.thread.comments, readings, strict=True):
+            # With a re-test a level needs both readings.
             if error := first.error or second.error:
                 drops.append(Drop("response", comment.id, f"not annotated: {error}"))
                 continue

@@ -40,6 +40,7 @@ class ActorMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus at every scrape."""
+        # Actors that ended stay in the sums: a counter that falls looks like a restart to Prometheus.
         sums = sum((counted for _, counted in self._now.values()), Counter(self._before))
         yield _counter("persona_rm_rows", "Requested rows by their outcome.", "outcome", "rows", sums)
         yield _counter("persona_rm_engine", "What the log-prob engines did.", "what", "engine", sums)

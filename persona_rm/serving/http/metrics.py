@@ -18,6 +18,7 @@ class HttpMetrics:
     """Counters of one service, in a registry of their own."""
 
     def __init__(self) -> None:
+        # Not the global registry, in which two services of one process would clash.
         self.registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("persona_rm_requests", "Calls, by route and status.", ["route", "status"], **own)

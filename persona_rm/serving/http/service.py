@@ -132,6 +132,7 @@ class ActorService(_BaseService):
 
     async def open(self) -> None:
         """Load, and score a sentence. Raises what the bundle or its method raise."""
+        # In a thread, so that the probes answer meanwhile.
         self._actor = await asyncio.to_thread(self.make)
         await self._actor.warm()
         self.opened = True
@@ -161,6 +162,7 @@ class PoolService(_BaseService):
     def __init__(self, client: RewardClient, pool: Pool, limit: int = 4096, stuck_timeout: float = 60.0) -> None:
         super().__init__(limit, stuck_timeout)
         self.client, self.pool = client, pool
+        # The client blocks and retries with pauses, so it cannot run on the event loop.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ask")
 
     async def open(self) -> None:

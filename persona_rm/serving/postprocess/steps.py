@@ -51,6 +51,7 @@ class Postprocessor:
             return result
         reward, logs, steps = given, {"raw": given}, list(trace.steps)
         for name, step in self._steps.items():
+            # A step reads the reward as the step before left it, and the trace as the method gave it.
             new, more = step(reward, trace)
             steps.append(RewardStep(name, reward, new))
             logs[name] = new - reward
