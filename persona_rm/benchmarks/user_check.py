@@ -20,7 +20,7 @@ from persona_rm.types import Comparison, Pair, Persona, RewardRequest, UserState
 
 BATCH = 2048
 """Comparisons that are scored in one call of a method."""
-SMALL = 5000
+SMALL = 1000
 """Up to so many comparisons new users are scored under every fold of prompts; above, under one each."""
 OWN, SHUFFLED, POOLED, LONGER = "personal", "shuffled", "pooled", "longer"
 
