@@ -92,7 +92,7 @@ class Pair:
     @property
     def is_decided(self) -> bool:
         """True if the comparison says what the user prefers: it is no tie, and the responses differ."""
-        return self.chosen != self.rejected
+        return not self.tie and self.chosen != self.rejected
 
 
 @dataclass(frozen=True, slots=True)

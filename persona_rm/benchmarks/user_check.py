@@ -232,7 +232,9 @@ def correct(method: PriorScorer, states: Mapping[str, UserState], rows: Sequence
     """The accuracy of the method on each comparison, with the state of its user. Raises `ScoreError`."""
     parts = []
     for batch in _batches(rows):
-        requests = [RewardRequest(row.user_id, row.prompt, text) for row in batch for text in (row.chosen, row.rejected)]
+        requests = [
+            RewardRequest(row.user_id, row.prompt, text) for row in batch for text in (row.chosen, row.rejected)
+        ]
         given = [states[request.user or ""] for request in requests]
         rewards = [result.reward for result in method.score(given, requests)]
         parts.append(accuracy(rewards[::2], rewards[1::2]))

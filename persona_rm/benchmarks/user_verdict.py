@@ -154,4 +154,3 @@ def more_comparisons(difference: Figure, n: int) -> int:
 
 def _points(figure: Figure) -> str:
     return f"{figure.value * 100:+.1f} points [{figure.low * 100:+.1f}, {figure.high * 100:+.1f}]"
-

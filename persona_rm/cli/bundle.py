@@ -47,7 +47,7 @@ def bundle(
 
         if method != "auto":
             settings_of(method)
-        people = read_input(users, columns)
+        people = read_input(users, columns).users
         encoder = MiniLM(MiniLMConfig(memory=1_000_000))
         if method == "auto":
             with progress_bar(console, "check", 100) as update:

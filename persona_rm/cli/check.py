@@ -1,6 +1,7 @@
 """The verb check: what is in a users file, and whether a personal reward helps its users."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,15 +46,16 @@ def check(
         from persona_rm.io.progress_bar import progress_bar
         from persona_rm.users.candidates import check_users
 
-        people = read_input(users, columns, quiet=as_json)
+        data = read_input(users, columns, quiet=as_json)
         with progress_bar(console, "check", 100) as update:
-            result = check_users(people, sample=sample or None, progress=lambda done, of: update(100 * done // of))
+            result = check_users(data.users, sample=sample or None, progress=lambda done, of: update(100 * done // of))
         if out is not None:
             from persona_rm.report.check_picture import check_picture
 
             check_picture(result, out)
         if as_json:
-            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=1))
+            about = {"file": data.summary(), "findings": [asdict(finding) for finding in data.findings]}
+            typer.echo(json.dumps({**about, **result.to_dict()}, ensure_ascii=False, indent=1))
             return
         print_check(result)
         if out is not None:

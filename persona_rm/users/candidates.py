@@ -34,7 +34,9 @@ def settings_of(method: str) -> dict[str, Any]:
     if method == POOLED_METHOD["name"]:
         return dict(POOLED_METHOD)
     others = "ica, pba, contrast and pba_linear need a policy or an annotator: write their bundle with a recipe"
-    raise DataError(f"method {method!r} is not fitted on comparisons alone; there is: {', '.join(FITTABLE)} ({others})")
+    raise DataError(
+        f"method {method!r} is not fitted on comparisons alone; there is: {', '.join(FITTABLE)} ({others})"
+    )
 
 
 def make_method(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends) -> Method:

@@ -5,11 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.user_check import comparisons_of
-
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.load import load_bundle, write_bundle
 from persona_rm.bundle.user_states import EVIDENCE, NAMED

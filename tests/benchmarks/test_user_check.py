@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from persona_rm.benchmarks.figures import Figure
 from persona_rm.benchmarks.user_check import CheckConfig, Folded, HeldOut, Measured, balanced, measure
 from persona_rm.benchmarks.user_verdict import Verdict, concluded, more_comparisons
-from persona_rm.benchmarks.figures import Figure
 from persona_rm.types import Comparison, Pair, Persona, RewardRequest, RewardResult, RewardTrace, UserState
 
 
 class Votes:
     """Rewards a response by how often its last word was chosen: by the user, or by all for an unknown user."""
 
-    seen: list[set[str]] = []
+    seen: ClassVar[list[set[str]]] = []
 
     def __init__(self) -> None:
         self.all: dict[str, int] = {}
@@ -33,7 +34,9 @@ class Votes:
         return UserState("votes", evidence.user_id, counts([(p.chosen, p.rejected) for p in evidence.pairs]), 1)
 
     def score(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
-        rewards = [(s.payload or self.all).get(r.response.split()[-1], 0) for s, r in zip(states, requests, strict=True)]
+        rewards = [
+            (s.payload or self.all).get(r.response.split()[-1], 0) for s, r in zip(states, requests, strict=True)
+        ]
         return [RewardResult(reward, RewardTrace(reward)) for reward in rewards]
 
 

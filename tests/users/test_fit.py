@@ -102,7 +102,9 @@ def test_the_pooled_reward_is_the_prior_of_the_personal_method(made: FittedBundl
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="method 'pba' is not fitted on comparisons alone; there is: centroid, bradley"):
+    with pytest.raises(
+        DataError, match="method 'pba' is not fitted on comparisons alone; there is: centroid, bradley"
+    ):
         settings_of("pba")
     tie = User(Persona("ann", pairs=(Pair("q", "same", "same"),)))
     for users in ([], [tie]):

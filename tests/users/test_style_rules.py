@@ -7,6 +7,7 @@ their rule more, and errs in one comparison of ten. History and held-out compari
 import gzip
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_own_state_follows_the_rule_and_states_of_other_rules_do_not(
     own, other = figures(draw(ordered_pairs(shared_data), seed=0), space)
     with capsys.disabled():
         for one in (own, other):
-            print(f"\n{one.name}: {one.value:.3f} [{one.low:.3f}, {one.high:.3f}], {one.n} held-out pairs", end="")
+            sys.stdout.write(f"\n{one.name}: {one.value:.3f} [{one.low:.3f}, {one.high:.3f}], {one.n} held-out pairs")
     assert own.n >= 300
     assert own.value >= 0.75
     assert other.value <= 0.55
