@@ -89,7 +89,8 @@ class RayTransport:
         except RayTaskError as error:
             # RayTaskError is a RayError too, so this clause comes first: the actor lives, and its method raised.
             cause = error.cause if isinstance(error.cause, ScoreError) else ScoreError("")
-            raise ScoreError(f"{name} could not {method}: {_message_of(error)}", cause.rows, cause.kind) from error
+            problem = f"{name} could not {method}: {_message_of(error)}"
+            raise ScoreError(problem, cause.rows, cause.kind, cause=cause.cause) from error
         except (RayError, GetTimeoutError, ValueError) as error:
             # `ray.get_actor` raises ValueError for a name without an actor. The handle may be that of an actor that
             # ended for good, so the name is looked up again by the next call.
@@ -208,6 +209,10 @@ class RewardClient:
         for request in part:
             self.failures.passed((request.user, request.prompt))
         return results
+
+    def some_users(self) -> list[str]:
+        """A few user ids of the bundle that the reward actors serve, for messages."""
+        return list(self._call("info", (), "")["some_users"])
 
     def profile(self, user: str | None, prompt: str) -> Profile:
         """What this user prefers, and the prompt with it that the policy reads.

@@ -93,11 +93,21 @@ def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPo
         posts = [post.text for post in simulator.posts("train")]
     else:
         examples = examples_of(run)
+        if not examples:
+            raise RecipeError(_nothing_built(run.recipe))
         first = examples[: config.users]
         users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in first]
         posts = [example.prompt for example in examples]
     ids = [user.persona.user_id for user in users]
     return users, [(ids[i % len(ids)], rng.choice(posts)) for i in range(config.prompts)]
+
+
+def _nothing_built(recipe: Recipe) -> str:
+    """Why a source of texts gives no users yet, and what to do."""
+    built = f"the source {recipe.source['name']!r} gives no users until examples are built from it"
+    problem = f"ppo takes users and prompts from built examples: {built}, and {recipe.build_folder} has none"
+    again = "" if recipe.build is not None else " (this recipe has no build section: add build={} to the command)"
+    return f"{problem}. Build them first: persona-rm run RECIPE --only build, with the same settings{again}"
 
 
 def _hidden(persona: Persona) -> Persona:
