@@ -1,6 +1,6 @@
 """The start-up check: can this bundle score its own users, an unknown one, and an empty response?
 
-`serve`, the reward actors and whoever writes a bundle run it before they say that rewards are available. A bundle that
+`serve` and the reward actors run it before they report that rewards are available, and so does what writes a bundle. A bundle that
 scores only the population prior would pass a check of one sentence, and fail at the first known user.
 """
 

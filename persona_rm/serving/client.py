@@ -129,7 +129,7 @@ class RewardClient:
         """
         env = os.environ if environ is None else environ
         namespace = env.get("PERSONA_RM_NAMESPACE", NAMESPACE)
-        deadline, policy = _seconds(env, "PERSONA_RM_DEADLINE"), read_policy(env.get("PERSONA_RM_ON_FAILURE", "stop"))
+        deadline, policy = read_deadline(env), read_policy(env.get("PERSONA_RM_ON_FAILURE", "stop"))
         client = cls(RayTransport(namespace), deadline=deadline, on_failure=policy)
         client.check(env.get("PERSONA_RM_BUNDLE"), namespace)
         return client
@@ -311,7 +311,9 @@ def _message_of(error: Any) -> str:
     return type(error.cause).__name__ + (f" in {places[-1][0]}:{places[-1][1]}" if places else "")
 
 
-def _seconds(env: Mapping[str, str], key: str, default: str = "300") -> float:
+def read_deadline(env: Mapping[str, str]) -> float:
+    """The seconds of PERSONA_RM_DEADLINE. Raises `HostError` for another text."""
+    key, default = "PERSONA_RM_DEADLINE", "300"
     text = env.get(key, default)
     try:
         seconds = float(text)

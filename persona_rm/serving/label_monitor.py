@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from threading import Lock
 
+from persona_rm.errors import PersonaRMError
 from persona_rm.io.text import shorten
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,12 @@ class LabelMonitor:
             self.reported = True
             of, examples = len(self._recent), list(self._examples)
         # Outside of the lock: the ids may be asked of an actor, which takes a moment.
-        there = ", ".join(repr(shorten(user, LONGEST, keep_end=False)) for user in islice(self.known(), EXAMPLES))
+        try:
+            users = list(islice(self.known(), EXAMPLES))
+            there = ", ".join(repr(shorten(user, LONGEST, keep_end=False)) for user in users)
+        except PersonaRMError as error:
+            # The report matters more than its examples, and the sample was scored.
+            there = f"not known here ({type(error).__name__})"
         logger.error(
             "persona_rm: %d of the last %d labels name no user of the bundle, so the population prior rewards them. "
             "Labels were: %s. Users of the bundle are: %s. Is the label column the right one?",

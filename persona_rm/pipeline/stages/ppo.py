@@ -104,10 +104,10 @@ def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPo
 
 def _nothing_built(recipe: Recipe) -> str:
     """Why a source of texts gives no users yet, and what to do."""
-    built = f"the source {recipe.source['name']!r} gives no users until examples are built from it"
-    problem = f"ppo takes users and prompts from built examples: {built}, and {recipe.build_folder} has none"
-    again = "" if recipe.build is not None else " (this recipe has no build section: add build={} to the command)"
-    return f"{problem}. Build them first: persona-rm run RECIPE --only build, with the same settings{again}"
+    source, folder = recipe.source["name"], recipe.build_folder
+    problem = f"ppo takes users and prompts from examples built from the source {source!r}, and {folder} has none"
+    again = "" if recipe.build is not None else ", and with build={}, because this recipe has no build section"
+    return f"{problem}. Build them first, with the same settings{again}: persona-rm run RECIPE --only build"
 
 
 def _hidden(persona: Persona) -> Persona:
