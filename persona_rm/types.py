@@ -24,6 +24,7 @@ MIDDLE = 2
 
 def content_id(*parts: str) -> str:
     """A stable 16-digit id of some texts: the same texts give the same id on every machine."""
+    # The separator keeps parts apart whose concatenations are equal.
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 

@@ -116,6 +116,7 @@ def from_row(row: JsonRow, space: PreferenceSpace) -> Example:
     """One row of the format. Raises `DataError` with file, row and key."""
     prompt, chosen, rejected = row.text("prompt"), row.text("chosen"), row.text("rejected")
     extra = {key: value for key, value in row.data.items() if key not in FIELDS}
+    # Remembered, because an empty list and an absent key are the same in a record and differ in a file.
     if absent := [key for key in OPTIONAL if key not in row.data]:
         extra[ABSENT] = absent
     persona = _persona(row, space, extra)
@@ -158,6 +159,7 @@ def _pair(item: JsonRow, space: PreferenceSpace) -> Pair:
 
 
 def _only(item: JsonRow, *keys: str) -> None:
+    # Items have no `extra` in which an unknown key could be kept.
     for key in item.data:
         if key not in keys:
             raise item.error(f"unknown key, which writing would lose; an item has: {', '.join(keys)}", key)
@@ -190,6 +192,7 @@ def _own(row: JsonRow, key: str, extra: dict[str, Any]) -> str | None:
     """A column of this library's own. A number is read as its digits, and kept in `extra`."""
     value = row.data.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
+        # Kept as a number, so that the file is written back with the type that it had.
         extra[key] = value
         return str(value)
     return row.optional(key, str)
@@ -199,6 +202,7 @@ def _user_id(persona: Persona) -> str:
     """The id of a user whom the file does not name: the same history gives the same user."""
     items = [text for item in persona.ugc for text in (item.prompt, item.comment)]
     pairs = [text for item in persona.pairs for text in (item.prompt, item.chosen, item.rejected)]
+    # The word between the two lists keeps a UGC text and a text of a pair apart.
     return content_id("user", persona.demo, *items, "pairs", *pairs)
 
 

@@ -54,6 +54,7 @@ def write_parquet(path: Path, rows: Iterator[dict[str, Any]], named: Path) -> in
     try:
         while batch := [without_nulls(row) for row in islice(rows, BATCH)]:
             try:
+                # One schema for the whole file: Parquet cannot change it, so the first batch decides.
                 schema = schema or _schema(pyarrow, batch)
                 table = pyarrow.Table.from_pylist(batch, schema=schema)
             except (pyarrow.ArrowException, UnicodeError) as error:

@@ -37,6 +37,7 @@ def read_arrow(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
 
 def _batches(pyarrow: Any, file: Any) -> Iterator[Any]:
     """Pieces of at most `BATCH` rows, checked: offsets of a damaged file may point anywhere."""
+    # The first bytes tell the two formats apart; `datasets` and others give both the suffix .arrow.
     magic = file.read(len(FILE_FORMAT))
     file.seek(0)
     reader = (pyarrow.ipc.open_file if magic == FILE_FORMAT else pyarrow.ipc.open_stream)(file)

@@ -42,6 +42,7 @@ class HfSource(MappedSource):
 
 
 def _of_split(file: Path, split: str | None) -> bool:
+    # The three layouts in use: train.parquet, train-00000-of-00002.parquet, and a folder train/.
     named = file.stem == split or file.name.startswith((f"{split}-", f"{split}."))
     return split is None or named or file.parent.name == split
 
