@@ -1,7 +1,7 @@
 """The start-up check: can this bundle score its own users, an unknown one, and an empty response?
 
-`serve` and the reward actors run it before they report that rewards are available, and so does what writes a bundle. A bundle that
-scores only the population prior would pass a check of one sentence, and fail at the first known user.
+`serve` and the reward actors run it before they report that rewards are available, and so does what writes a bundle.
+A bundle that scores only the population prior would pass a check of one sentence, and fail at the first known user.
 """
 
 from collections.abc import Sequence

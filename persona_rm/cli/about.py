@@ -13,8 +13,8 @@ from rich.table import Table
 from persona_rm import __version__
 from persona_rm.cli.app import app, console, told
 from persona_rm.cli.complete import complete_host
-from persona_rm.cli.packaged import recipe_files
 from persona_rm.cli.listing import ZooMember, listing, zoo_member
+from persona_rm.cli.packaged import recipe_files
 from persona_rm.errors import UnknownName
 
 ZOO_TITLES = {

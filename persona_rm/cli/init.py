@@ -1,6 +1,7 @@
 """The verb init: a recipe to begin with, and the lines for the host."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +23,7 @@ def init(
     model: Annotated[
         str | None, typer.Option(help="The model to train: a folder in Hugging Face format, or `simulator_lm`.")
     ] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=0, help="The number of GPUs; 0 for a rehearsal on the CPU.")
-    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="The number of GPUs; 0 for a rehearsal on the CPU.")] = None,
     users: Annotated[Path | None, typer.Option(help="The file with your users and what is known about them.")] = None,
     host: Annotated[str, typer.Option(help="The trainer.", autocompletion=complete_host)] = "openrlhf",
     reward: Annotated[str, typer.Option(help="The method of the reward, see `persona-rm zoo method`.")] = "contrast",
@@ -57,7 +56,7 @@ def init(
             console.print(line, highlight=False, soft_wrap=True)
 
 
-def _answers(given: dict[str, object]) -> dict[str, object]:
+def _answers(given: Mapping[str, object]) -> dict[str, object]:
     """The options, with answers for those that are missing. Raises `RecipeError` if there is no terminal to ask at."""
     missing = [option for option, value in given.items() if value is None]
     if missing and not sys.stdin.isatty():

@@ -7,6 +7,7 @@ from persona_rm.doctor.finding import DoctorFinding
 from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.methods import METHODS
 from persona_rm.prompts.prompts import Chat, load_prompts
+from persona_rm.registry import Member
 
 LOOKED_AT = "chat template"
 TEMPLATE_FILE, CONFIG_FILE = "chat_template.jinja", "tokenizer_config.json"
@@ -26,7 +27,7 @@ def check_chat(subject: DoctorSubject) -> list[DoctorFinding]:
 
 def chats_of(subject: DoctorSubject) -> dict[str, Chat]:
     """The chat form of each prompt that the subject writes, by the key that sets it."""
-    members = {}
+    members: dict[str, tuple[Member, str, Path | None]] = {}
     if subject.bundle is not None:
         members["method"] = (subject.bundle.file.method, subject.bundle.file.prompts, subject.bundle.folder)
     elif subject.recipe is not None:

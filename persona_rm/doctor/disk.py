@@ -26,7 +26,7 @@ def check_disk(subject: DoctorSubject) -> list[DoctorFinding]:
 
 def check_shared_memory(subject: DoctorSubject) -> list[DoctorFinding]:
     """Ray and vLLM exchange tensors in /dev/shm."""
-    path = Path("/dev/shm")  # noqa: S108 - a place to look at, nothing is written there
+    path = Path("/dev/shm")
     if not path.is_dir():
         return []
     free = shutil.disk_usage(path).free / GIB

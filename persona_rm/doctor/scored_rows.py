@@ -31,7 +31,9 @@ def check_scoring(subject: DoctorSubject) -> list[DoctorFinding]:
         findings = _score(bundle, requests_of(subject, bundle), loaded)
     except (MissingExtra, ScoreError) as error:
         problem = error.problem if isinstance(error, ScoreError) else str(error)
-        findings = [DoctorFinding("error", LOOKED_AT, problem, "Correct bundle.yaml or the users file, then try again")]
+        findings = [
+            DoctorFinding("error", LOOKED_AT, problem, "Correct bundle.yaml or the users file, then try again")
+        ]
     finally:
         bundle.close()
     return findings
@@ -48,7 +50,7 @@ def requests_of(subject: DoctorSubject, bundle: Bundle) -> dict[str, RewardReque
         # A prompt in chat messages is scored by the host's own rendering, which no row of the file shows.
         if isinstance(prompt, str):
             requests[f"row {row.number}"] = RewardRequest(label.user, label.prompt or prompt, SENTENCE)
-    users = some_users(bundle) or [None]
+    users: list[str | None] = [*some_users(bundle)] or [None]
     for number in range(0 if requests else subject.rows):
         user = users[number % len(users)]
         requests[f"greeting {number + 1}"] = RewardRequest(user, PROMPT, f"{SENTENCE} {number}")
@@ -56,7 +58,7 @@ def requests_of(subject: DoctorSubject, bundle: Bundle) -> dict[str, RewardReque
 
 
 def _score(bundle: Bundle, requests: dict[str, RewardRequest], loaded: float) -> list[DoctorFinding]:
-    names, failed = list(requests), {}
+    names, failed = list(requests), dict[str, str]()
     began = time.perf_counter()
     for start in range(0, len(names), BATCH):
         batch = names[start : start + BATCH]

@@ -1,5 +1,6 @@
 """The variables that plugins and actors read, before a job reads them."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from persona_rm.doctor.finding import DoctorFinding
@@ -16,7 +17,7 @@ def check_variables(subject: DoctorSubject) -> list[DoctorFinding]:
     """PERSONA_RM_LABELS, PERSONA_RM_ON_FAILURE, PERSONA_RM_DEADLINE and PERSONA_RM_BUNDLE."""
     findings = []
     given = subject.variables
-    checks = {
+    checks: Mapping[str, Callable[[], object]] = {
         "PERSONA_RM_LABELS": lambda: LabelPolicy.from_env(given),
         "PERSONA_RM_ON_FAILURE": lambda: read_policy(given.get("PERSONA_RM_ON_FAILURE", "stop")),
         "PERSONA_RM_DEADLINE": lambda: read_deadline(given),

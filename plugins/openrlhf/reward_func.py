@@ -26,9 +26,8 @@ from persona_rm.serving.labels import LabelPolicy
 LOGGER = logging.getLogger("persona_rm.openrlhf")
 EXIT_CODE = 70
 
-# Before the client: a policy that does not exist is refused without waiting for actors.
-LABELS = LabelPolicy.from_env(known=lambda: CLIENT.some_users())
 CLIENT = RewardClient.from_env()
+LABELS = LabelPolicy.from_env(known=CLIENT.some_users)
 sys.stderr.write(f"persona_rm: {LABELS}\n")
 
 

@@ -29,13 +29,15 @@ def test_one_user_is_scored_once(tmp_path, space):
 def test_a_known_user_who_cannot_be_scored_is_named_with_the_cause(tmp_path, space):
     made = bundle(tmp_path, space, inferrer=None)
     made.users["u3"] = made.users["u3"].__class__(Persona("u3"))
-    with pytest.raises(ScoreError, match="cannot score a response for user 'u3': .* has no directions") as caught:
+    with pytest.raises(ScoreError, match=r"cannot score a response for user 'u3': .* has no directions") as caught:
         startup_check(made)
     assert caught.value.kind == "user"
 
 
 def test_a_bundle_without_its_annotator_says_which_key_is_missing(tmp_path, space):
-    with pytest.raises(ScoreError, match="for an unknown user: pba_linear needs an annotator.*`annotator` in bundle.yaml"):
+    with pytest.raises(
+        ScoreError, match=r"for an unknown user: pba_linear needs an annotator.*`annotator` in bundle.yaml"
+    ):
         startup_check(bundle(tmp_path, space, annotator=None))
 
 
@@ -48,5 +50,8 @@ def test_a_users_fault_has_a_cause_with_the_hash_of_the_user(tmp_path, space):
     with pytest.raises(ScoreError) as caught:
         made.score(requests)
     assert (caught.value.rows, caught.value.kind) == ((1,), "user")
-    assert caught.value.cause == f"pba_linear: user {content_id('u3')} has no directions; run an inferrer first (vote, golden)"
+    assert (
+        caught.value.cause
+        == f"pba_linear: user {content_id('u3')} has no directions; run an inferrer first (vote, golden)"
+    )
     assert "'u3'" in str(caught.value)

@@ -68,7 +68,11 @@ def test_every_check_is_a_function_of_the_subject_and_has_a_sentence():
     [
         ([{"user": "ann"}, "bob", {"user_id": "cem"}], "ok", "3 of 3 rows name a known user"),
         (["row1", "row2", "row3"], "error", "labels are 'row1', 'row2', 'row3', users of the bundle are 'ann', 'bob'"),
-        (["ann", "zoe", "ann"], "warning", "2 of 3 rows name a known user, 1 an unknown one, 0 none; unknown are 'zoe'"),
+        (
+            ["ann", "zoe", "ann"],
+            "warning",
+            "2 of 3 rows name a known user, 1 an unknown one, 0 none; unknown are 'zoe'",
+        ),
         ([None, "", {}], "error", "0 of 3 rows name a known user, 0 an unknown one, 3 none; labels are empty"),
     ],
 )
@@ -90,7 +94,7 @@ def test_bad_labels_are_named_with_their_rows_and_without_their_texts(bundle, tm
 
 def test_a_column_that_is_missing_is_an_error_with_the_columns_there_are(bundle, tmp_path):
     data = written(tmp_path / "p.jsonl", [{"prompt": "Hi", "labels": "ann"}])
-    with pytest.raises(DataError, match="there is: prompt, labels; did you mean 'labels'.*--label-key"):
+    with pytest.raises(DataError, match=r"there is: prompt, labels; did you mean 'labels'.*--label-key"):
         check_labels(subject_of(bundle, data=data))
     findings = list(examine(subject_of(bundle, data=data, rows=0)))
     assert [one.looked_at for one in findings if one.severity == "error"] == ["labels"]
@@ -168,7 +172,7 @@ def test_versions_are_compared_with_the_pins_that_were_tested():
     findings = list(_packages(there, pins, needed=True))
     said = texts(findings)
     assert "error packages: transformers is not installed -> pip install persona_rm[train]" in said
-    assert f'warning packages: torch 1.0.0+cpu was not tested -> Tested is {pins["torch"]}' in said
+    assert f"warning packages: torch 1.0.0+cpu was not tested -> Tested is {pins['torch']}" in said
     assert "vllm is not installed" not in said
     assert f"as tested: ray {pins['ray']}" in said
     assert worst(_packages({}, pins, needed=False)) == "note"

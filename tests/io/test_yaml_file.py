@@ -28,5 +28,5 @@ def test_what_is_read(tmp_path):
     path.write_text("x: {deep: &a {<<: {k: 1, j: 2}, k: 3}}\ny: {<<: *a, j: 4}")
     assert read_yaml(path) == {"x": {"deep": {"k": 3, "j": 2}}, "y": {"k": 3, "j": 4}}
     path.write_bytes(b"a: \xff")
-    with pytest.raises(DataError, match="x.yaml: not YAML"):
+    with pytest.raises(DataError, match=r"x\.yaml: not YAML"):
         read_yaml(path)

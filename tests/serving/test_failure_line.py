@@ -9,7 +9,7 @@ REQUEST = RewardRequest("ann", SECRET, SECRET, request_id="r1")
 def raised(error):
     try:
         raise error
-    except Exception as caught:
+    except (ScoreError, DataError, ValueError) as caught:
         return caught
 
 

@@ -54,9 +54,9 @@ def test_junk_is_nobody_and_says_what_was_found(value):
 
 
 def test_labels_that_python_cannot_read_or_write_are_bad_and_no_exception():
-    deep, huge = '[' * 100_000, 10**5000
+    deep, huge = "[" * 100_000, 10**5000
     halves = ("\ud800", {"user": "a\udcff"}, {"user": "u", "prompt": "\ud800"}, '{"user": "\\udcff"}')
-    for value in (deep, '{"user": ' * 100_000, huge, {"user": huge}, '{"user": 1' + '0' * 5000 + '}', *halves):
+    for value in (deep, '{"user": ' * 100_000, huge, {"user": huge}, '{"user": 1' + "0" * 5000 + "}", *halves):
         label = read_label(value)
         assert label.user is None
         assert label.bad

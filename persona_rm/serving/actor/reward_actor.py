@@ -178,7 +178,8 @@ class RewardActor:
         results = await asyncio.to_thread(check)
         # A new postprocessor is used and dropped: these sentences must not enter the running statistics.
         dropped = Postprocessor(self.postprocess.config)
-        return [dropped.apply(result).reward for result in results][0]
+        rewards = [dropped.apply(result).reward for result in results]
+        return rewards[0]
 
     async def close(self) -> None:
         """Fail every request that waits, and close engines and store. Later requests raise `ScoreError` too."""

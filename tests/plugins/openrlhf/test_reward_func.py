@@ -151,12 +151,14 @@ def test_a_query_without_its_prompt_is_an_error(plugin):
 @pytest.mark.parametrize("part", ["reward", "agent"])
 @pytest.mark.parametrize("value", ["Strict", "", "loud"])
 def test_an_unknown_label_policy_is_refused_at_import(monkeypatch, tmp_path, part, value):
+    connect(monkeypatch, tmp_path, PERSONA_RM_LABELS=value)
     with pytest.raises(HostError, match=r"PERSONA_RM_LABELS is .*; it is one of \['prior', 'strict'\]"):
-        connect(monkeypatch, tmp_path, PERSONA_RM_LABELS=value)
         load(part)
 
 
 def test_the_label_policy_is_reported_at_the_start(monkeypatch, tmp_path, capsys):
     connect(monkeypatch, tmp_path, PERSONA_RM_LABELS="strict")
     load("reward")
-    assert "persona_rm: PERSONA_RM_LABELS=strict: a sample without a known user stops the job" in capsys.readouterr().err
+    assert (
+        "persona_rm: PERSONA_RM_LABELS=strict: a sample without a known user stops the job" in capsys.readouterr().err
+    )
