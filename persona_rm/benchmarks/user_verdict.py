@@ -133,10 +133,11 @@ def _verdict(figures: Mapping[str, Figure], rows: HeldOut, personal: str) -> Ver
         sentence = f"A personal reward ({personal}) does not help these users: {measured}"
         return Verdict("does not help", f"{sentence}; {MATTERS * 100:g} points more than {against} are ruled out.")
     more = max(more_comparisons(figure, len(rows)) for figure in (gain, own) if figure.low <= 0)
+    more_users = math.ceil(more * users / len(rows))
     return Verdict(
         "too little data",
-        f"Too little data to know whether a personal reward ({personal}) helps these users: {measured}. About {more:,} "
-        f"more comparisons by {math.ceil(more * users / len(rows)):,} more users like these would tell.",
+        f"Too little data to know whether a personal reward ({personal}) helps these users: {measured}. "
+        f"About {more:,} more comparisons by {more_users:,} more users like these would tell.",
         more,
     )
 

@@ -115,7 +115,8 @@ class Centroid(PooledMethod):
                 f"the state of user {state.user_id!r} has {len(total)} numbers, {self.name} was fitted on "
                 f"{len(self.centre)}: adapt the user again"
             )
-        return self.scale[0] * n / (n + self.shrink[0]) * (total / n - self.centre)
+        weight = float(self.scale[0] * n / (n + self.shrink[0]))
+        return np.asarray(weight * (total / n - self.centre))
 
     def _choose_scale(self, pairs: TextPairs, users: Places, folds: Places, vectors: Vectors, shrink: float) -> float:
         """The weight under which comparisons are most probable whose prompts were in no part of the fit.

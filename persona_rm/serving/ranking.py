@@ -41,8 +41,8 @@ class Ranking:
 def rank_responses(folder: Path, user: str | None, prompt: str, responses: Sequence[str]) -> Ranking:
     """Score responses to one prompt as a reward actor without earlier samples does.
 
-    Raises `DataError` for a broken bundle, `ScoreError` if a response cannot be scored, and `RecipeError` if the method
-    only compares.
+    Raises `DataError` for a broken bundle, `ScoreError` if a response cannot be scored, and `RecipeError` if the
+    method only compares.
     """
     bundle = load_bundle(folder)
     try:

@@ -10,13 +10,14 @@ from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.user_check import comparisons_of
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.load import load_bundle, write_bundle
+from persona_rm.bundle.startup import startup_check
 from persona_rm.bundle.user_states import EVIDENCE, NAMED
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.methods.base import Method
 from persona_rm.profiles.arrow import ArrowSnapshot, write_snapshot
 from persona_rm.space import load_space
-from persona_rm.types import Comparison, Persona, RewardRequest, UserState
+from persona_rm.types import Persona, UserState
 from persona_rm.users.candidates import decided, make_method, settings_of
 from persona_rm.users.users_file import User
 
@@ -73,7 +74,7 @@ def fit_bundle(
     )  # fmt: skip
     without = sum(not persona.pairs for persona in personas)
     example = next(persona for persona in personas if persona.pairs)
-    scored = _start_up(out, example.user_id, known[0])
+    scored = _start_up(out, example.user_id)
     return FittedBundle(out, method, len(users), without, len(gone), keep, scored)
 
 
@@ -117,20 +118,15 @@ def _without_texts(user: User) -> User:
     return User(Persona(user.persona.user_id, directions=user.persona.directions), user.group)
 
 
-def _start_up(folder: Path, user: str, example: Comparison) -> dict[str, float]:
+def _start_up(folder: Path, user: str) -> dict[str, float]:
     """Load the bundle as a host would, and score a known user, an unknown user and an empty response."""
     bundle = load_bundle(folder)
-    asked = {
-        "known user": RewardRequest(user, example.prompt, example.chosen),
-        "unknown user": RewardRequest(None, example.prompt, example.chosen),
-        "empty response": RewardRequest(user, example.prompt, ""),
-    }
     try:
-        results = bundle.score(list(asked.values()))
+        unknown, _, known, empty = startup_check(bundle, [user])
     except ScoreError as error:
-        raise DataError(f"the bundle was written, but it cannot score: {error}", file=folder) from error
+        raise DataError(f"the bundle was written, but {error.problem}", file=folder) from error
     finally:
         bundle.close()
-    if not results[0].trace.user_known:
+    if not known.trace.user_known:
         raise DataError(f"the bundle was written, but it does not know user {user!r}", file=folder)
-    return {what: result.reward for what, result in zip(asked, results, strict=True)}
+    return {"known user": known.reward, "unknown user": unknown.reward, "empty response": empty.reward}
