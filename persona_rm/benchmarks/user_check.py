@@ -72,7 +72,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class HeldOutChecks:
     """What the check measured. `new[k]` is left out, with the reason in `left_out`, if too little remains."""
 
     same: HeldOut
@@ -85,7 +85,7 @@ class Measured:
 def measure(
     personas: Sequence[Persona], personal: Make, others: Mapping[str, Make], config: CheckConfig | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Measured:  # fmt: skip
+) -> HeldOutChecks:  # fmt: skip
     """Score held-out comparisons of these users by the personal method, its controls, and other methods.
 
     Ties are not among `personas`. The control `POOLED` is the personal method's reward for an unknown user, so both
@@ -103,7 +103,7 @@ def measure(
         _new_users(data, user_fold, fold, personal, new)
         progress(done := done + 1, steps)
     left_out = {k: reason for k in config.ks if (reason := _too_few(new[k], config))}
-    return Measured(same, {k: rows for k, rows in new.items() if k not in left_out}, left_out, no_history)
+    return HeldOutChecks(same, {k: rows for k, rows in new.items() if k not in left_out}, left_out, no_history)
 
 
 class Folded:
@@ -222,7 +222,7 @@ def _columns(
         donors = {user: states[users[i]] for user, i in zip(users, order, strict=True)}
         columns[SHUFFLED] = correct(method, donors, rows)
     else:
-        # A user alone has nobody to swap with: the prior is what is left without the user.
+        # A single user has no other one to swap with: the prior is what is left without the user.
         columns[SHUFFLED] = columns[POOLED]
     columns[LONGER] = accuracy([len(row.chosen.split()) for row in rows], [len(row.rejected.split()) for row in rows])
     return columns

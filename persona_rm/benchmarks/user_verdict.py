@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from persona_rm.benchmarks.figures import Figure, mean_figure
-from persona_rm.benchmarks.user_check import OWN, POOLED, SHUFFLED, HeldOut, Measured
+from persona_rm.benchmarks.user_check import OWN, POOLED, SHUFFLED, HeldOut, HeldOutChecks
 
 MATTERS = 0.02
 """A gain of less than two points of accuracy is not worth a personal reward."""
@@ -69,7 +69,7 @@ class UserCheck:
         }
 
 
-def concluded(measured: Measured, personal: str, *, seed: int = 0, resamples: int = 2000) -> UserCheck:
+def concluded(measured: HeldOutChecks, personal: str, *, seed: int = 0, resamples: int = 2000) -> UserCheck:
     """The figures and the verdict of a check by the personal method of this name."""
     same = measured.same
     by_user = len(set(same.users)) >= FEW_USERS

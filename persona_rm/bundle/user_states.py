@@ -37,7 +37,7 @@ NAMED = 64
 class UserStates:
     """The users that a bundle knows, and what is known about each. It is not thread-safe.
 
-    `store` holds states of the inferrer, and `fitted` states of the method, as `users.fit` writes them.
+    `store` holds states of the inferrer, and `fitted` states of the method, as `bundle.fit_bundle` writes them.
 
     The payload of a state holds `directions` (neutral for an unknown user; None if the users file gives none and the
     bundle has no inferrer) and `probabilities` (the population's for an unknown user, empty without an inferrer). Its

@@ -25,7 +25,7 @@ class RankedResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class ResponseRanking:
     """The responses, the best first. `warning` says that the prior answered for a user who was named; "" otherwise."""
 
     user: str | None
@@ -38,7 +38,7 @@ class Ranking:
         return {"user": self.user, "warning": self.warning or None, "responses": rows}
 
 
-def rank_responses(folder: Path, user: str | None, prompt: str, responses: Sequence[str]) -> Ranking:
+def rank_responses(folder: Path, user: str | None, prompt: str, responses: Sequence[str]) -> ResponseRanking:
     """Score responses to one prompt as a reward actor without earlier samples does.
 
     Raises `DataError` for a broken bundle, `ScoreError` if a response cannot be scored, and `RecipeError` if the
@@ -59,4 +59,4 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
             rows.append(RankedResponse(response, own, prior.result.reward))
     finally:
         bundle.close()
-    return Ranking(user, sorted(rows, key=lambda row: -row.reward), warning)
+    return ResponseRanking(user, sorted(rows, key=lambda row: -row.reward), warning)

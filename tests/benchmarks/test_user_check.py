@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from persona_rm.benchmarks.figures import Figure
-from persona_rm.benchmarks.user_check import CheckConfig, Folded, HeldOut, Measured, balanced, measure
+from persona_rm.benchmarks.user_check import CheckConfig, Folded, HeldOut, HeldOutChecks, balanced, measure
 from persona_rm.benchmarks.user_verdict import Verdict, concluded, more_comparisons
 from persona_rm.types import Comparison, Pair, Persona, RewardRequest, RewardResult, RewardTrace, UserState
 
@@ -127,7 +127,7 @@ def measured(gains: Sequence[float], own: Sequence[float]) -> Verdict:
     for i, (gain, swapped) in enumerate(zip(gains, own, strict=True)):
         right = {"personal": [0.5], "pooled": [0.5 - gain], "shuffled": [0.5 - swapped]}
         rows.add([Comparison(f"u{i}", f"p{i}", "a", "b")], right)
-    return concluded(Measured(rows, {}, {}, 0), "centroid").verdict
+    return concluded(HeldOutChecks(rows, {}, {}, 0), "centroid").verdict
 
 
 def test_verdicts() -> None:

@@ -16,7 +16,7 @@ def bundle(
     users: UsersFile,
     out: Annotated[Path, typer.Option(help="The folder of the bundle.")],
     method: Annotated[
-        str, typer.Option(help="centroid, bradley_terry, or auto: centroid if `check` says that it helps.")
+        str, typer.Option(help="The method: centroid, bradley_terry, or auto: centroid if `check` says that it helps.")
     ] = "auto",
     columns: ColumnMap = None,
     sample: Annotated[
@@ -41,9 +41,9 @@ def bundle(
     with told():
         from persona_rm.backends.base import Backends
         from persona_rm.backends.minilm import MiniLM, MiniLMConfig
+        from persona_rm.bundle.fit_bundle import fit_bundle
         from persona_rm.io.progress_bar import progress_bar
         from persona_rm.users.candidates import check_users, settings_of
-        from persona_rm.users.fit import fit_bundle
 
         if method != "auto":
             settings_of(method)

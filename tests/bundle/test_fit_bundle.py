@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from persona_rm.bundle import load_bundle, read_file
+from persona_rm.bundle.fit_bundle import FittedBundle, fit_bundle
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.profiles import open_store
 from persona_rm.types import Pair, Persona, RewardRequest, Ugc
 from persona_rm.users.candidates import check_users, settings_of
-from persona_rm.users.fit import FittedBundle, fit_bundle
 from persona_rm.users.users_file import User
 
 SHORT, LONG = "Yes.", "Yes, and there is a great deal more to be said about it, if you like."
