@@ -128,6 +128,7 @@ def direction_figures(
         raise DataError(f"directions must be two equal tables; found shapes {guess.shape} and {truth.shape}")
     figures, undefined = [], []
     for label, value in (("positive", 1), ("negative", -1), ("neutral", 0)):
+        # Counts by case: the bootstrap sums them by unit and divides last.
         hits = ((guess == value) & (truth == value)).sum(axis=1)
         for kind, of in (("precision", guess), ("recall", truth)):
             name, counts = f"{prefix}_{label}_{kind}", (of == value).sum(axis=1)

@@ -177,6 +177,7 @@ class Ukp(Benchmark):
     def _splits(self) -> dict[str, tuple[list[WorkerVote], list[WorkerVote]]]:
         splits = {user: self._split(user, votes) for user, votes in self._enough.items()}
         history, held = self.config.history, self.config.per_user
+        # Workers whose votes lie in few debates get shorter sides than asked, and are left out.
         return {user: two for user, two in splits.items() if (len(two[0]), len(two[1])) == (history, held)}
 
     def _split(self, user: str, votes: Sequence[WorkerVote]) -> tuple[list[WorkerVote], list[WorkerVote]]:

@@ -278,6 +278,7 @@ class _Pieces:
             raise self.failure
         data = bytearray()
         try:
+            # `read1` returns what it has, so the text before a break is not lost with it.
             while len(data) < size and (more := self.stream.read1(size - len(data))):
                 data += more
         except BREAKS as error:

@@ -304,6 +304,7 @@ class Simulator:
         posts = self.posts("test")
         for user in self.users("test"):
             made = 0
+            # All posts in drawn order, because some give no choice and are passed over.
             for post in self._rng("asked", user.id).sample(posts, len(posts)):
                 if made == per_user:
                     break
