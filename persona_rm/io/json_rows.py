@@ -76,8 +76,8 @@ class JsonRow:
         return None if self.data.get(key) is None else self.optional(key, kind)
 
     def children(self, key: str) -> list["JsonRow"]:
-        """The objects of the list at `key`, each as a row; none if the key is absent."""
-        return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.optional(key, list) or [])]
+        """The objects of the list at `key`, each as a row; none if the key is absent or null."""
+        return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.nullable(key, list) or [])]
 
     def _child(self, item: Any, key: str) -> "JsonRow":
         if not isinstance(item, dict):
