@@ -50,6 +50,7 @@ class TextPairs:
 
     def differences(self, vectors: npt.NDArray[np.floating]) -> Floats:
         """f(chosen) - f(rejected) of every row; `vectors` are those of `texts`."""
+        # In float64: the tolerance of the fit is below what float32 can resolve.
         difference: Floats = vectors[self.chosen].astype(np.float64) - vectors[self.rejected]
         return difference
 
