@@ -152,9 +152,8 @@ def notes_of(persona: Persona) -> dict[str, EvidenceNote]:
 
 def lines_of(user: UserInWords) -> list[str]:
     """The record as lines of text, for a console."""
-    lines = [
-        f"User {user.user_id!r}: {evidence_words(user.n_items)}; state version {user.version}, written by {user.method!r}."
-    ]
+    evidence = evidence_words(user.n_items)
+    lines = [f"User {user.user_id!r}: {evidence}; state version {user.version}, written by {user.method!r}."]
     lines += [user.note] if user.note else []
     for direction in user.directions:
         lines += ["", _head(direction)]
