@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from persona_rm.doctor.finding import DoctorFinding
+from persona_rm.doctor.finding import DoctorFinding, Severity
 from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.errors import PersonaRMError
 from persona_rm.space import load_space
@@ -16,7 +16,8 @@ def check_users_files(subject: DoctorSubject) -> list[DoctorFinding]:
     if subject.recipe is None:
         return []
     recipe = subject.recipe
-    sections = {"infer": recipe.infer, **{f"ppo.{name}": one for name, one in recipe.ppo.items()}}
+    sections: dict[str, object] = {"infer": recipe.infer}
+    sections |= {f"ppo.{name}": one for name, one in recipe.ppo.items()}
     sections |= {f"dpo.{name}": one for name, one in recipe.dpo.items()}
     named: dict[str, str] = {}
     for key, section in sections.items():
@@ -34,7 +35,7 @@ def _read(path: Path, key: str, space: str) -> list[DoctorFinding]:
         return [DoctorFinding("error", LOOKED_AT, f"{key}: {error}", "Correct the file, or name another one")]
     findings = [DoctorFinding("ok", LOOKED_AT, data.summary())]
     for one in data.findings:
-        severity = "note" if one.severity == "note" else "warning"
+        severity: Severity = "note" if one.severity == "note" else "warning"
         todo = "" if severity == "note" else "Correct these rows, or leave them out"
         findings.append(DoctorFinding(severity, LOOKED_AT, f"{key}: {one.describe()}", todo))
     return findings
