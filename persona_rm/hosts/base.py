@@ -16,15 +16,17 @@ from rich.console import Console
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.serving.failures import SKIPPED, OnFailure
+from persona_rm.types import Pair
 
 if TYPE_CHECKING:
     from persona_rm.serving.http.application import HostRoute
 
 Args = Mapping[str, Any]
 """Flags as the host writes them, dotted and without dashes: {train.batch_size: 32}."""
-DpoRow = dict[str, str]
-"""`prompt`, `chosen` and `rejected`."""
+DpoRow = dict[str, Any]
+"""`prompt`, `chosen` and `rejected`, as texts or in another layout of the host, and any other columns."""
 
 
 class LabelledPrompt(NamedTuple):
