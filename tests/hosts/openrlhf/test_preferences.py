@@ -1,0 +1,101 @@
+"""The layouts of preference data, as the host's own code reads them."""
+
+from pathlib import Path
+
+import pytest
+
+from persona_rm.errors import DataError
+from persona_rm.hosts import load_host
+from persona_rm.io.json_rows import JsonRow
+from persona_rm.types import Pair
+
+STUBS = Path(__file__).resolve().parents[3] / "plugins" / "openrlhf" / "rehearsal" / "stubs"
+HOST = load_host("openrlhf")
+
+
+def row(**data):
+    return JsonRow(data, "prefs.jsonl", 3)
+
+
+def turn(role, content):
+    return {"role": role, "content": content}
+
+
+ASKED, YES, NO = turn("user", "Well?"), turn("assistant", "Yes."), turn("assistant", "No.")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"prompt": "Well?", "chosen": "Yes.", "rejected": "No."},
+        {"prompt": [ASKED], "chosen": [YES], "rejected": [NO]},
+        {"chosen": [ASKED, YES], "rejected": [ASKED, NO]},
+        {"prompt": None, "chosen": [ASKED, YES], "rejected": [ASKED, NO]},
+    ],
+)
+def test_all_layouts_of_the_host_are_the_same_pair(given):
+    assert HOST.read_preference(row(**given)) == Pair("Well?", "Yes.", "No.")
+
+
+def test_empty_responses_are_legal():
+    assert HOST.read_preference(row(prompt="p", chosen="", rejected="x")).chosen == ""
+
+
+def test_several_turns_keep_their_roles():
+    prompt = [turn("system", "Be brief."), ASKED, YES, turn("user", "Why?")]
+    assert HOST.read_prompt(row(prompt=prompt)) == "System: Be brief.\n\nUser: Well?\n\nAssistant: Yes.\n\nUser: Why?"
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "problem"),
+    [
+        ({"chosen": "a", "rejected": "b"}, "prompt", "missing"),
+        ({"prompt": "p", "rejected": "b"}, "chosen", "missing"),
+        ({"prompt": "p", "chosen": "a", "rejected": 3}, "rejected", "must be text"),
+        ({"prompt": [], "chosen": "a", "rejected": "b"}, "prompt", "empty"),
+        ({"prompt": [YES], "chosen": "a", "rejected": "b"}, "prompt", "ends with a message of the user"),
+        ({"prompt": [ASKED], "chosen": [ASKED], "rejected": [NO]}, "chosen", "has the role 'assistant'"),
+        ({"chosen": [ASKED, YES], "rejected": [turn("user", "Hm?"), NO]}, "chosen", "different prompts"),
+        ({"chosen": [YES], "rejected": [NO]}, "chosen", "no message before the response"),
+        ({"prompt": [turn("bot", "x")], "chosen": "a", "rejected": "b"}, "prompt[0].role", "system, user, assistant"),
+        ({"prompt": [{"role": "user"}], "chosen": "a", "rejected": "b"}, "prompt[0].content", "missing"),
+    ],
+)
+def test_a_row_that_the_host_cannot_read_names_its_key(given, key, problem):
+    with pytest.raises(DataError, match=problem) as error:
+        HOST.read_preference(row(**given))
+    assert (error.value.file, error.value.row, error.value.key) == ("prefs.jsonl", 3, key)
+
+
+def test_other_columns_stay_and_responses_can_change_places():
+    given = {"prompt": "p", "chosen": [YES], "rejected": [NO], "source": 1}
+    assert HOST.preference_row(given, None, 2.0) == {**given, "margin": 2.0}
+    turned = HOST.preference_row(given, None, 2.0, turned=True)
+    assert turned == {"prompt": "p", "chosen": [NO], "rejected": [YES], "source": 1, "margin": 2.0}
+    texts = HOST.preference_row(given, Pair("q", "a", "b"), 0.5)
+    assert texts == {"prompt": "q", "chosen": "a", "rejected": "b", "source": 1, "margin": 0.5}
+
+
+def test_the_flags_are_those_of_a_dpo_job(tmp_path):
+    flags = HOST.preference_flags(tmp_path / "rows.jsonl")
+    job = HOST.dpo_job(tmp_path, tmp_path / "rows.jsonl", tmp_path, {}, "cpu")
+    given = dict(zip(job.argv[3::2], job.argv[4::2], strict=True))
+    assert {f"--{key}": value for key, value in flags.items()}.items() <= given.items()
+
+
+@pytest.mark.slow
+def test_the_host_reads_texts_and_margin_of_these_rows(monkeypatch):
+    pytest.importorskip("openrlhf", reason="openrlhf is not installed")
+    monkeypatch.syspath_prepend(str(STUBS))
+    from openrlhf.datasets.reward_dataset import preprocess_data
+
+    written = HOST.preference_row({"user": "ann"}, Pair("Well?", "Yes.", "No."), -1.5)
+    assert preprocess_data(written, prompt_key="prompt", is_dpo=True) == ("Well?", "Yes.", "No.", -1.5)
+
+    def template(messages, tokenize, add_generation_prompt=False):
+        return "".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>" * add_generation_prompt
+
+    chats = HOST.preference_row({"prompt": [ASKED], "chosen": [YES], "rejected": [NO]}, None, 1.5, turned=True)
+    read = preprocess_data(chats, prompt_key="prompt", apply_chat_template=template, is_dpo=True)
+    assert (read[0], read[3]) == ("<user>Well?<assistant>", 1.5)
+    assert (read[1], read[2]) == ("No.", "Yes.")
