@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.pretrain import PretrainConfig
 from persona_rm.benchmarks import BENCHMARKS
+from persona_rm.benchmarks.study_config import InferenceConfig, RealConfig
 from persona_rm.bundle.bundle_file import PolicyPrompt, RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
 from persona_rm.config import Config, explain
@@ -25,7 +26,6 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
-from persona_rm.simulator.simulated_users import PopulationKind
 from persona_rm.sources import SOURCES
 from persona_rm.sources.universal import UNIVERSAL
 
@@ -56,6 +56,40 @@ def _checked(zoo: str, given: Any, info: ValidationInfo, where: str | None = Non
     return named
 
 
+class OnPolicyConfig(Section):
+    """More rounds of DPO, each on pairs of the newest policy's own answers: the best of `samples` against the worst by
+    each user's reward, with that policy as start and reference (iterated DPO, Xu et al. 2023, arXiv 2312.16682)."""
+
+    bundle: str | None = None
+    """The folder of the bundle whose users and rewards are used. It renders prompts as the section's method does."""
+    reward: str | None = None
+    """In place of a bundle: a method that needs no training, or a section of `dpo` before this one, as in `ppo`."""
+    rounds: int = Field(1, gt=0)
+    samples: int = Field(4, ge=2)
+    """Answers for each prompt."""
+    prompts: int = Field(320, gt=0)
+    """Prompts in each round."""
+    users: int = Field(100, gt=1)
+    """Without a bundle: how many users of the training side have prompts."""
+    items: int = Field(8, ge=1)
+    """Behavioural items per user, half UGC and half PAIR."""
+    max_tokens: int = Field(256, ge=1)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    min_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """The smallest difference of two rewards that counts as a preference."""
+
+    @field_validator("reward")
+    @classmethod
+    def _absolute_reward(cls, reward: str | None, info: ValidationInfo) -> str | None:
+        return None if reward is None else absolute_name(reward, (info.context or {}).get(FOLDER))
+
+    @model_validator(mode="after")
+    def _one_reward(self) -> Self:
+        if (self.bundle is None) == (self.reward is None):
+            raise ValueError("name either bundle (a folder) or reward (a method or a section of dpo)")
+        return self
+
+
 class DpoConfig(Section):
     """One run of the host's DPO trainer: rows in the format of a method, and the host's own flags."""
 
@@ -68,6 +102,8 @@ class DpoConfig(Section):
     """Every other row mirrors the row before it: a user of the opposite views on what the pair shows chose the other
     response. For a method whose prompt shows items and no directions (ICA), `build.mirror` finds that user, and pairs
     without such a user are left out."""
+    on_policy: OnPolicyConfig | None = None
+    """Rounds on the policy's own answers, after the training on `rows`."""
     args: HostArgs = Field(default_factory=dict)
 
     @field_validator("method")
@@ -183,53 +219,6 @@ class InferConfig(Section):
     """Where their states go: a file in the stage's folder, sqlite:PATH or redis://HOST."""
 
 
-class InferenceConfig(Section):
-    """`persona-rm eval` of inferred directions, on the simulator."""
-
-    policy: str = "pba"
-    """The section of `dpo` whose policy reads the directions."""
-    items: int = Field(8, ge=2)
-    history: tuple[int, ...] = (0, 2, 4, 8, 16)
-    per_user: int = Field(4, gt=0)
-    """Held-out choices of each test user."""
-    choices: int = Field(10, gt=0)
-    """Held-out choices of each user who is asked."""
-    populations: tuple[PopulationKind, ...] = ("low_rank", "clusters", "independent")
-    """Kinds of population in which new users are asked. The first one's figure is `questions_to_match_16`."""
-    asked_users: int = Field(150, gt=1)
-    """Number of users who are asked in each of them."""
-    questions: int = Field(20, ge=1)
-    bank: int = Field(4000, ge=2)
-    """Pairs to choose questions from."""
-    batch: int = Field(64, gt=0)
-    resamples: int = Field(2000, gt=0)
-
-
-class UkpFiles(Config):
-    """The two files of UKPConvArg1, and the least number of votes without ties of an annotator who is used."""
-
-    arguments: str
-    judgments: str
-    least: int = Field(40, ge=2)
-
-
-class RealConfig(Config):
-    """`persona-rm eval` of inferred directions on text that people wrote: every part whose file is named."""
-
-    statements: str | None = None
-    """Statements with the trait that they show. They say how often the recipe's annotator errs."""
-    psoups: str | None = None
-    ukp: UkpFiles | None = None
-    cobbler: str | None = None
-    history: int = Field(16, ge=1)
-    """Number of pairs of each user from which directions are inferred (UKP, CoBBLEr)."""
-    per_user: int | None = Field(None, ge=1)
-    """Number of held-out pairs of each. None: the default of the benchmark (UKP 8, CoBBLEr 102)."""
-    derangements: int = Field(5, ge=1)
-    """How many times the control gives every user another user's directions."""
-    resamples: int = Field(2000, gt=0)
-
-
 class Recipe(Section):
     """Everything that `persona-rm run` may do, in its order: pretrain, build, infer, dpo, eval, ppo, report."""
 
@@ -273,18 +262,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _rewards_exist(self) -> Self:
         for name, config in self.ppo.items():
-            if config.reward in self.dpo:
-                continue
-            try:
-                needs = METHODS.load(config.reward).needs
-            except UnknownName as error:
-                there = f"a section of dpo ({', '.join(self.dpo) or 'none here'}) nor a method"
-                problem = f"{config.reward!r} is neither {there}: {', '.join(METHODS.names())}"
-                raise RecipeError(f"ppo.{name}.reward: {problem}") from error
-            if "reference" in needs:
-                free = ", ".join(other for other in METHODS.table if "reference" not in METHODS.load(other).needs)
-                problem = f"{config.reward} must be trained, and dpo has no section of this name"
-                raise RecipeError(f"ppo.{name}.reward: {problem}; these need no training: {free}")
+            _check_reward(f"ppo.{name}.reward", config.reward, list(self.dpo))
+        for place, (name, section) in enumerate(self.dpo.items()):
+            if section.on_policy is not None and section.on_policy.reward is not None:
+                # The policy of a later section is not trained yet, and its own is still being trained.
+                before = list(self.dpo)[:place]
+                _check_reward(f"dpo.{name}.on_policy.reward", section.on_policy.reward, before)
         return self
 
     @property
@@ -297,6 +280,22 @@ class Recipe(Section):
         """Where construction goes: <folder>/build, or the folder itself for a recipe that does nothing else."""
         alone = not (self.pretrain or self.dpo or self.infer or self.eval or self.inference or self.real or self.ppo)
         return self.folder if alone else self.folder / "build"
+
+
+def _check_reward(key: str, reward: str, sections: Sequence[str]) -> None:
+    """Raises `RecipeError` if a reward is neither one of these sections of dpo nor a method without training."""
+    if reward in sections:
+        return
+    try:
+        needs = METHODS.load(reward).needs
+    except UnknownName as error:
+        there = f"a section of dpo ({', '.join(sections) or 'none here'}) nor a method"
+        problem = f"{reward!r} is neither {there}: {', '.join(METHODS.names())}"
+        raise RecipeError(f"{key}: {problem}") from error
+    if "reference" in needs:
+        free = ", ".join(other for other in METHODS.table if "reference" not in METHODS.load(other).needs)
+        problem = f"{reward} must be trained, and dpo has no section of this name"
+        raise RecipeError(f"{key}: {problem}; these need no training: {free}")
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -1,7 +1,8 @@
 """Answers of a local model through vLLM's offline engine, inside the calling process (or Ray actor).
 
-`generate` decodes greedily, so the same prompts give the same answers on one machine; `sample` draws by seeds. Prompts with a common prefix share its
-cache. Structured outputs restrict the answer. The engine starts on first use and lives as long as its object.
+`generate` decodes greedily, so the same prompts give the same answers on one machine; `sample` draws by seeds. Prompts
+with a common prefix share its cache. Structured outputs restrict the answer. The engine starts on first use and lives
+as long as its object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,8 @@ class VllmConfig(EngineConfig):
 
 
 class VllmGenerator:
-    """A `Generator` and a `Sampler` on vLLM 0.29. Log-probabilities are a softmax over the tokens that the restriction allows."""
+    """A `Generator` and a `Sampler` on vLLM 0.29. Log-probabilities are a softmax over the tokens that the restriction
+    allows."""
 
     def __init__(self, config: VllmConfig) -> None:
         self.config = config

@@ -10,8 +10,8 @@ from persona_rm.errors import DataError, RecipeError
 
 BAD_ROWS = 3
 """The exit code if rows were written and some input was quarantined, as `build` has it."""
-Bundle = Annotated[
-    Path, typer.Option(help="The bundle folder whose rewards decide, as `persona-rm run` writes it: RUN/ppo/SECTION/bundle.")
+BundleFolder = Annotated[
+    Path, typer.Option(help="The bundle folder whose rewards decide, such as RUN/ppo/SECTION/bundle of a run.")
 ]
 Out = Annotated[Path, typer.Option(help="The file for the rows (JSON lines). The report is written beside it.")]
 UserColumn = Annotated[str, typer.Option(help="The column that names the user of a row.")]
@@ -36,7 +36,7 @@ def relabel(
             help="Preference data: JSON lines or Parquet with prompt, chosen and rejected, as texts or chat messages."
         ),
     ],
-    bundle: Bundle,
+    bundle: BundleFolder,
     out: Out,
     user_column: UserColumn = "user",
     users: Users = None,
@@ -48,7 +48,9 @@ def relabel(
         ),
     ] = "swap",
     min_margin: MinMargin = 0.0,
-    copies: Annotated[int, typer.Option(min=1, help="With --mode weight: how often a certain preference is written.")] = 4,
+    copies: Annotated[
+        int, typer.Option(min=1, help="With --mode weight: how often a sure preference is written.")
+    ] = 4,
     prompts: Annotated[
         str,
         typer.Option(
@@ -92,9 +94,10 @@ def relabel(
 @app.command()
 def pairs(
     prompts: Annotated[
-        Path, typer.Argument(help="Prompt data: JSON lines or Parquet with the column prompt, a text or chat messages.")
+        Path,
+        typer.Argument(help="Prompt data: JSON lines or Parquet whose prompt is a text or chat messages."),
     ],
-    bundle: Bundle,
+    bundle: BundleFolder,
     model: Annotated[str, typer.Option(help="The policy that answers: a folder in Hugging Face format.")],
     out: Out,
     n: Annotated[int, typer.Option(min=2, help="Answers for each prompt and user.")] = 4,

@@ -128,6 +128,31 @@ class Host(ABC):
         """
 
     @abstractmethod
+    def read_preference(self, row: JsonRow) -> Pair:
+        """The texts of a row of preference data, as the host's trainers read its columns.
+
+        Raises `DataError` naming file, row and key if the trainers could not read it.
+        """
+
+    @abstractmethod
+    def read_prompt(self, row: JsonRow) -> str:
+        """The text of the prompt in a row of prompt data. Raises `DataError`."""
+
+    @abstractmethod
+    def preference_row(
+        self, given: Mapping[str, Any], pair: Pair | None, margin: float, *, turned: bool = False
+    ) -> DpoRow:
+        """A row of preference data with its margin where the host reads it.
+
+        `given` is a row of the host's layout, whose other columns stay. `pair` replaces its texts; None: they stay as
+        they are, or, if `turned`, with the responses exchanged.
+        """
+
+    @abstractmethod
+    def preference_flags(self, rows: Path) -> dict[str, Any]:
+        """The flags of a DPO job that name a file of `preference_row` and its columns."""
+
+    @abstractmethod
     def dpo_job(self, model: Path, rows: Path, folder: Path, args: Args, on: Device | None = None) -> HostJob:
         """The DPO job that trains `model` on a file of rows and writes the policy to `<folder>/model`."""
 

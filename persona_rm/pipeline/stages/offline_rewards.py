@@ -20,7 +20,7 @@ them off."""
 class OfflineRewards:
     """Rewards of groups of responses, as a policy would get them in PPO with this bundle, less the running statistics.
 
-    Standardisation needs the samples of a job. Alone it changes neither the order of one user's rewards nor their ties.
+    Standardisation needs the samples of a job. Alone it changes neither the order of a user's rewards nor their ties.
     The steps of `STANDARDISED` cannot follow if it is left out, so they are left out with it; `remark` says which.
     """
 

@@ -128,15 +128,13 @@ class _Pairs:
 
     def _requests(self, asked: AskedPrompt, answers: Sequence[Generation]) -> list[RewardRequest]:
         """The different answers that can be used."""
-        used = {}
+        used: dict[str, bool] = {}
         for answer in answers:
             if not answer.error and (answer.finished or self.config.cut_answers):
                 used.setdefault(answer.text, answer.finished)
         return [RewardRequest(asked.item.user, asked.bare, text, finished) for text, finished in used.items()]
 
-    def _row(
-        self, asked: AskedPrompt, texts: Sequence[str], results: Sequence[RewardResult]
-    ) -> list[dict[str, Any]]:
+    def _row(self, asked: AskedPrompt, texts: Sequence[str], results: Sequence[RewardResult]) -> list[dict[str, Any]]:
         """The row of a prompt, or none."""
         order = sorted(range(len(texts)), key=lambda place: results[place].reward)
         margin = results[order[-1]].reward - results[order[0]].reward if len(texts) > 1 else 0.0

@@ -88,12 +88,13 @@ class UserRowsJob:
         with progress_bar(console, self.out.name, sum(map(_rows_in, self.files))) as update:
             for position, batch, faults in self._batches(kept.position):
                 rows: list[dict[str, Any]] = []
+                wrong = list(faults)
                 for start in range(0, len(batch), self.config.batch):
                     made, bad = work(batch[start : start + self.config.batch])
                     rows += made
-                    faults += bad
-                self.report.bad_rows += len(faults)
-                kept.add(rows, faults, position, self.report.state)
+                    wrong += bad
+                self.report.bad_rows += len(wrong)
+                kept.add(rows, wrong, position, self.report.state)
                 update(position[-1])
         written = kept.finish()
         path = self.out.with_name(f"{self.out.stem}_report.json")

@@ -43,7 +43,6 @@ def test_prompts_whose_answers_say_nothing_are_counted_and_left_out(tmp_path):
         with pytest.raises(DataError, match="no row was written"):
             run(tmp_path, ScriptedSampler(script), n=2, **settings)
 
-
         written = json.loads((tmp_path / "pairs_report.json").read_text())
         assert written[reason.replace(" ", "_")] == written["left_out"] == 2, reason
 
@@ -104,6 +103,7 @@ def test_a_strict_run_refuses_an_unknown_user(tmp_path):
 
 
 def test_the_module_loads_no_engine():
-    code = "import sys, persona_rm.pipeline.stages.pairs\nprint([m for m in ('torch', 'vllm', 'ray') if m in sys.modules])"
+    code = "import sys, persona_rm.pipeline.stages.pairs\n"
+    code += "print([m for m in ('torch', 'vllm', 'ray') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
