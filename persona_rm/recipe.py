@@ -73,6 +73,7 @@ class OnPolicyConfig(Section):
     """Without a bundle: how many users of the training side have prompts."""
     items: int = Field(8, ge=1)
     """Behavioural items per user, half UGC and half PAIR."""
+    inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
     max_tokens: int = Field(256, ge=1)
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     min_margin: float = Field(0.0, ge=0, allow_inf_nan=False)

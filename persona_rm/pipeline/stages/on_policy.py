@@ -7,6 +7,7 @@ that it was in. `<run>/dpo/<section>/model` is the newest policy.
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from persona_rm.pipeline.stages.dpo_rows import write_rows
 from persona_rm.pipeline.stages.pairs import PairsConfig, engine_of, make_pairs
 from persona_rm.pipeline.stages.ppo import UserPost, bundle_of, reward_inputs, users_of
 from persona_rm.pipeline.stages.train import MODEL, OFFLINE, device_of, train_dpo
-from persona_rm.recipe import DpoConfig, HostArgs, OnPolicyConfig, PpoConfig
+from persona_rm.recipe import DpoConfig, OnPolicyConfig, PpoConfig
 
 PAIRS, ROWS = "pairs.jsonl", "rows.jsonl"
 POLICY_PROMPTS = ("pba", "ica")
@@ -35,32 +36,41 @@ def run_rounds(run: RunFolder, name: str, config: DpoConfig, upstream: str, keys
     settings = config.on_policy
     if settings is None:
         return upstream
+    rewards, folder = _rewards(run, name, settings, keys)
     key, newest = upstream, run.folder / "dpo" / name / OFFLINE / MODEL
     for number in range(1, settings.rounds + 1):
-        start = newest
-
-        def work(folder: Path, start: Path = start, number: int = number) -> None:
-            _round(run, name, settings, config.args, folder, start, number)
-
-        stage = f"dpo/{name}/round-{number}"
+        work = partial(_round, run, name, folder, newest, number)
         # Without the number of rounds: one round more begins after those that are done.
         given = settings.model_dump(mode="json", exclude={"rounds"})
-        inputs = {"before": key, "on_policy": given, "args": config.args, "device": device_of(run.recipe)}
-        key = run.stage(stage, {**inputs, **_reward_inputs(run, name, settings, keys)}, work)
-        newest = run.folder / stage / MODEL
+        inputs = {"before": key, "rewards": rewards, "on_policy": given, "args": config.args}
+        key = run.stage(f"dpo/{name}/round-{number}", {**inputs, "device": device_of(run.recipe)}, work)
+        newest = run.folder / "dpo" / name / f"round-{number}" / MODEL
     _publish(run.folder / "dpo" / name, newest)
     return key
 
 
-def _round(
-    run: RunFolder, name: str, settings: OnPolicyConfig, args: HostArgs, folder: Path, start: Path, number: int
-) -> None:
+def _rewards(run: RunFolder, name: str, settings: OnPolicyConfig, keys: Mapping[str, str]) -> tuple[str, Path]:
+    """The bundle whose rewards are used, and the key that says what it depends on. One that the recipe does not name
+    is written by a stage of its own, because fitting takes a while and all rounds share it."""
+    if settings.bundle is not None:
+        return file_hash(Path(settings.bundle)), Path(settings.bundle)
+    as_ppo = _as_ppo(run, name, settings)
+
+    def work(folder: Path) -> None:
+        users, _ = users_of(run, as_ppo)
+        bundle_of(run, as_ppo, folder, users)
+
+    stage = f"dpo/{name}/rewards"
+    inputs = {"reward": reward_inputs(run.recipe, as_ppo), "trained": keys.get(as_ppo.reward, "")}
+    return run.stage(stage, inputs, work), run.folder / stage / "bundle"
+
+
+def _round(run: RunFolder, name: str, bundle: Path, start: Path, number: int, folder: Path) -> None:
     """Sample, make pairs, and train on those that the host keeps whole."""
-    pairs, rows = folder / PAIRS, folder / ROWS
+    pairs, rows, args = folder / PAIRS, folder / ROWS, run.recipe.dpo[name].args
     if not pairs.is_file():
-        _sample(run, name, settings, folder, start, number)
-    host = load_host()
-    fit, too_long = host.dpo_rows([dict(row.data) for row in read_rows(pairs)], args, start)
+        _sample(run, name, load_bundle(bundle), start, number, folder)
+    fit, too_long = load_host().dpo_rows([dict(row.data) for row in read_rows(pairs)], args, start)
     count = write_rows(rows, iter(fit))
     run.console.print(
         f"{name}: {count} pairs for the host in {rows}; {len(too_long)} longer than data.max_len left out"
@@ -68,9 +78,10 @@ def _round(
     train_dpo(run, start, rows, folder, args)
 
 
-def _sample(run: RunFolder, name: str, settings: OnPolicyConfig, folder: Path, start: Path, number: int) -> None:
+def _sample(run: RunFolder, name: str, bundle: Bundle, start: Path, number: int, folder: Path) -> None:
     """The pairs of a round: <folder>/pairs.jsonl and its report."""
-    bundle = load_bundle(_bundle(run, name, settings, folder))
+    settings = run.recipe.dpo[name].on_policy
+    assert settings is not None
     asked = _prompts(run, settings, sorted(bundle.users), number)
     _check_renderer(run, name, bundle, *asked[0])
     prompts = folder / "prompts.jsonl"
@@ -89,14 +100,6 @@ def _sample(run: RunFolder, name: str, settings: OnPolicyConfig, folder: Path, s
         run.console.print(f"Warning: {warning}", style="yellow")
 
 
-def _reward_inputs(run: RunFolder, name: str, settings: OnPolicyConfig, keys: Mapping[str, str]) -> dict[str, object]:
-    """What the rewards of a round depend on."""
-    if settings.bundle is not None:
-        return {"bundle": file_hash(Path(settings.bundle))}
-    config = _as_ppo(run, name, settings)
-    return {"reward": reward_inputs(run.recipe, config), "trained": keys.get(config.reward, "")}
-
-
 def _as_ppo(run: RunFolder, name: str, settings: OnPolicyConfig) -> PpoConfig:
     """The section of `ppo` that would have the same users and rewards. Raises `RecipeError` if there is none."""
     method, reward = str(run.recipe.dpo[name].method["name"]), str(settings.reward)
@@ -105,16 +108,8 @@ def _as_ppo(run: RunFolder, name: str, settings: OnPolicyConfig) -> PpoConfig:
         problem = f"a bundle of {reward!r} cannot render the prompt of {method!r}"
         raise RecipeError(f"dpo.{name}.on_policy: {problem}; name the folder of a bundle that does")
     prompt: Any = method if method in POLICY_PROMPTS else None
-    return PpoConfig(reward=reward, users=settings.users, items=settings.items, policy_prompt=prompt)
-
-
-def _bundle(run: RunFolder, name: str, settings: OnPolicyConfig, folder: Path) -> Path:
-    """The bundle of the rewards: the one that the recipe names, or one that is written into the round's folder."""
-    if settings.bundle is not None:
-        return Path(settings.bundle)
-    as_ppo = _as_ppo(run, name, settings)
-    users, _ = users_of(run, as_ppo)
-    return bundle_of(run, as_ppo, folder, users)
+    taken = settings.model_dump(include={"users", "items", "inferrer"})
+    return PpoConfig(reward=reward, policy_prompt=prompt, **taken)
 
 
 def _prompts(run: RunFolder, settings: OnPolicyConfig, users: Sequence[str], number: int) -> list[UserPost]:
