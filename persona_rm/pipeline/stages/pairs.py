@@ -127,11 +127,12 @@ class _Pairs:
         return rows, faults
 
     def _requests(self, asked: AskedPrompt, answers: Sequence[Generation]) -> list[RewardRequest]:
-        """The different answers that can be used."""
+        """The different answers that can be used, without the white space at their ends: the host puts a space of its
+        own before EOS, and a policy that was trained so writes one."""
         used: dict[str, bool] = {}
         for answer in answers:
             if not answer.error and (answer.finished or self.config.cut_answers):
-                used.setdefault(answer.text, answer.finished)
+                used.setdefault(answer.text.rstrip(), answer.finished)
         return [RewardRequest(asked.item.user, asked.bare, text, finished) for text, finished in used.items()]
 
     def _row(self, asked: AskedPrompt, texts: Sequence[str], results: Sequence[RewardResult]) -> list[dict[str, Any]]:

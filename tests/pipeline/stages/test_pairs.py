@@ -20,7 +20,7 @@ def run(tmp_path, sampler, rows=ASKED, **settings):
 
 
 def test_the_best_answer_stands_against_the_worst_by_the_reward_of_the_user(tmp_path):
-    sampler = ScriptedSampler([NEITHER, SCIENCE, GAMING, SCIENCE])
+    sampler = ScriptedSampler([NEITHER, SCIENCE, GAMING, f"{SCIENCE} \n"])
     rows, report, bundle = run(tmp_path, sampler)
     assert rows == [
         {"prompt": bundle.render("ann", PROMPT), "chosen": SCIENCE, "rejected": GAMING, "margin": 2.0, "user": "ann",
