@@ -5,90 +5,25 @@ A recipe names what to run, section by section; a section that is left out is no
 class. `name: ./my_method.py:MyMethod` is a class in a file beside the recipe.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.pretrain import PretrainConfig
-from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.benchmarks.study_config import InferenceConfig, RealConfig
 from persona_rm.bundle.bundle_file import PolicyPrompt, RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config, explain
+from persona_rm.config import explain
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.errors import HostError, PersonaRMError, RecipeError, UnknownName
+from persona_rm.errors import HostError, PersonaRMError, RecipeError
 from persona_rm.hosts import load_host
-from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
-from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
-from persona_rm.sources import SOURCES
-from persona_rm.sources.universal import UNIVERSAL
-
-Scalar = str | int | float | bool | None
-HostArgs = dict[str, Scalar | list[str | int | float]]
-"""Flags of the host as it writes them, dotted, without dashes: {train.batch_size: 32}; a list is several values."""
-FOLDER = "folder"
-"""The key of the validation context that holds the recipe's folder: member files are relative to it."""
-ZOOS: Mapping[str, Registry] = {
-    "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS,
-    "benchmark": BENCHMARKS,
-}  # fmt: skip
-
-
-class Section(Config):
-    """A section whose zoo members are checked when it is read."""
-
-    @field_validator("source", "annotator", "inferrer", "method", "benchmark", mode="before", check_fields=False)
-    @classmethod
-    def _known(cls, given: Any, info: ValidationInfo) -> Any:
-        return None if given is None else _checked(str(info.field_name), given, info)
-
-
-def _checked(zoo: str, given: Any, info: ValidationInfo, where: str | None = None) -> dict[str, Any]:
-    """The member with an absolute name, after its settings were checked. Raises `MemberError`."""
-    named = absolute_member(as_mapping(given), (info.context or {}).get(FOLDER))
-    ZOOS[zoo].member(named, where=where or zoo)
-    return named
-
-
-class OnPolicyConfig(Section):
-    """More rounds of DPO, each on pairs of the newest policy's own answers: the best of `samples` against the worst by
-    each user's reward, with that policy as start and reference (iterated DPO, Xu et al. 2023, arXiv 2312.16682)."""
-
-    bundle: str | None = None
-    """The folder of the bundle whose users and rewards are used. It renders prompts as the section's method does."""
-    reward: str | None = None
-    """In place of a bundle: a method that needs no training, or a section of `dpo` before this one, as in `ppo`."""
-    rounds: int = Field(1, gt=0)
-    samples: int = Field(4, ge=2)
-    """Answers for each prompt."""
-    prompts: int = Field(320, gt=0)
-    """Prompts in each round."""
-    users: int = Field(100, gt=1)
-    """Without a bundle: how many users of the training side have prompts."""
-    items: int = Field(8, ge=1)
-    """Behavioural items per user, half UGC and half PAIR."""
-    inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
-    max_tokens: int = Field(256, ge=1)
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
-    min_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
-    """The smallest difference of two rewards that counts as a preference."""
-
-    @field_validator("reward")
-    @classmethod
-    def _absolute_reward(cls, reward: str | None, info: ValidationInfo) -> str | None:
-        return None if reward is None else absolute_name(reward, (info.context or {}).get(FOLDER))
-
-    @model_validator(mode="after")
-    def _one_reward(self) -> Self:
-        if (self.bundle is None) == (self.reward is None):
-            raise ValueError("name either bundle (a folder) or reward (a method or a section of dpo)")
-        return self
+from persona_rm.recipe_sections import FOLDER, HostArgs, OnPolicyConfig, Section, check_reward, checked
+from persona_rm.registry import Member, absolute_name
 
 
 class DpoConfig(Section):
@@ -167,7 +102,7 @@ class PpoConfig(Section):
     def _known_model(cls, given: RewardModelSpec | None, info: ValidationInfo) -> RewardModelSpec | None:
         if given is None:
             return None
-        return given.model_copy(update={"method": _checked("method", given.method, info, f"{info.field_name}.method")})
+        return given.model_copy(update={"method": checked("method", given.method, info, f"{info.field_name}.method")})
 
     @model_validator(mode="after")
     def _can_skip(self) -> Self:
@@ -199,7 +134,7 @@ class EvalConfig(Section):
     def _need_no_training(cls, given: dict[str, Member] | None, info: ValidationInfo) -> dict[str, Member] | None:
         if given is None:
             return None
-        methods = {name: _checked("method", one, info, f"untrained.{name}") for name, one in given.items()}
+        methods = {name: checked("method", one, info, f"untrained.{name}") for name, one in given.items()}
         for name, one in methods.items():
             if "reference" in METHODS.load(one["name"]).needs:
                 raise ValueError(f"untrained.{name}: {one['name']} must be trained: give it a section of dpo")
@@ -250,7 +185,7 @@ class Recipe(Section):
     def _known_sets(cls, build: ConstructConfig | None, info: ValidationInfo) -> ConstructConfig | None:
         if not build or not build.universal:
             return build
-        sets = tuple(_checked("universal", entry, info, "build.universal") for entry in build.universal)
+        sets = tuple(checked("universal", entry, info, "build.universal") for entry in build.universal)
         return build.model_copy(update={"universal": sets})
 
     @field_validator("real")
@@ -263,12 +198,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _rewards_exist(self) -> Self:
         for name, config in self.ppo.items():
-            _check_reward(f"ppo.{name}.reward", config.reward, list(self.dpo))
+            check_reward(f"ppo.{name}.reward", config.reward, list(self.dpo))
         for place, (name, section) in enumerate(self.dpo.items()):
             if section.on_policy is not None and section.on_policy.reward is not None:
                 # The policy of a later section is not trained yet, and its own is still being trained.
                 before = list(self.dpo)[:place]
-                _check_reward(f"dpo.{name}.on_policy.reward", section.on_policy.reward, before)
+                check_reward(f"dpo.{name}.on_policy.reward", section.on_policy.reward, before)
         return self
 
     @property
@@ -281,22 +216,6 @@ class Recipe(Section):
         """Where construction goes: <folder>/build, or the folder itself for a recipe that does nothing else."""
         alone = not (self.pretrain or self.dpo or self.infer or self.eval or self.inference or self.real or self.ppo)
         return self.folder if alone else self.folder / "build"
-
-
-def _check_reward(key: str, reward: str, sections: Sequence[str]) -> None:
-    """Raises `RecipeError` if a reward is neither one of these sections of dpo nor a method without training."""
-    if reward in sections:
-        return
-    try:
-        needs = METHODS.load(reward).needs
-    except UnknownName as error:
-        there = f"a section of dpo ({', '.join(sections) or 'none here'}) nor a method"
-        problem = f"{reward!r} is neither {there}: {', '.join(METHODS.names())}"
-        raise RecipeError(f"{key}: {problem}") from error
-    if "reference" in needs:
-        free = ", ".join(other for other in METHODS.table if "reference" not in METHODS.load(other).needs)
-        problem = f"{reward} must be trained, and dpo has no section of this name"
-        raise RecipeError(f"{key}: {problem}; these need no training: {free}")
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

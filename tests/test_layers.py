@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("construct", "users", "bundle", "report"),
     ("serving",),
     ("hosts",),
-    ("recipe", "pipeline"),
+    ("recipe", "recipe_sections", "pipeline"),
     ("cli", "__main__"),
     ("plugins",),
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from persona_rm.cli.app import app, console, told
-from persona_rm.errors import DataError, RecipeError
+from persona_rm.errors import RecipeError
 
 BAD_ROWS = 3
 """The exit code if rows were written and some input was quarantined, as `build` has it."""
@@ -33,7 +33,7 @@ def relabel(
     prefs: Annotated[
         Path,
         typer.Argument(
-            help="Preference data: JSON lines or Parquet with prompt, chosen and rejected, as texts or chat messages."
+            help="Preference data (JSON lines, Parquet or CSV): prompt, chosen and rejected, as texts or chat messages."
         ),
     ],
     bundle: BundleFolder,
@@ -95,7 +95,9 @@ def relabel(
 def pairs(
     prompts: Annotated[
         Path,
-        typer.Argument(help="Prompt data: JSON lines or Parquet whose prompt is a text or chat messages."),
+        typer.Argument(
+            help="Prompt data (JSON lines, Parquet, CSV or a folder), whose prompt is a text or chat messages."
+        ),
     ],
     bundle: BundleFolder,
     model: Annotated[str, typer.Option(help="The policy that answers: a folder in Hugging Face format.")],
@@ -147,11 +149,10 @@ def _settings(kind: Any, bundle: Any, users: Path | None, **settings: Any) -> An
     from pydantic import ValidationError
 
     from persona_rm.config import problems
-    from persona_rm.users.users_file import read_users
+    from persona_rm.users.read_file import read_users_data
 
-    ids = tuple(user.persona.user_id for user in read_users(users, bundle.space)) if users else ()
-    if users and not ids:
-        raise DataError("there is no user in it", file=users)
+    listed = read_users_data(users, space=bundle.space).users if users else ()
+    ids = tuple(user.persona.user_id for user in listed)
     try:
         return kind(users=ids, **settings)
     except ValidationError as error:

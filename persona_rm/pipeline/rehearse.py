@@ -5,7 +5,8 @@ from typing import Any
 
 from persona_rm.hosts import load_host
 from persona_rm.pipeline.members import model_folder, source_of
-from persona_rm.recipe import HostArgs, OnPolicyConfig, Recipe
+from persona_rm.recipe import Recipe
+from persona_rm.recipe_sections import HostArgs, OnPolicyConfig
 
 ROWS, PROMPTS, USERS, TOKENS = 16, 8, 8, 32
 

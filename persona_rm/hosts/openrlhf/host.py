@@ -58,7 +58,7 @@ class OpenRLHF(Host):
 
     def read_prompt(self, row: JsonRow) -> str:
         """The column `prompt`: a text or chat messages."""
-        return preferences.prompt_text(row, preferences.PROMPT)
+        return preferences.read_prompt(row)
 
     def preference_row(
         self, given: Mapping[str, Any], pair: Pair | None, margin: float, *, turned: bool = False

@@ -8,37 +8,36 @@ A row holds texts (`prompt`, `chosen`, `rejected`), or chat messages in the same
 its place (datasets/reward_dataset.py:131). So a pair weighs more in DPO only if its row comes more often.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.types import Pair
+from persona_rm.users.messages import Fault, Turn, prompt_text, read_turns, split_response
 
 PROMPT, CHOSEN, REJECTED, MARGIN = "prompt", "chosen", "rejected", "margin"
-ROLES = ("system", "user", "assistant")
-ASSISTANT = "assistant"
 
 
 def read_preference(row: JsonRow) -> Pair:
     """The prompt and both responses as texts. Raises `DataError` for a row that the host cannot read."""
     if row.data.get(PROMPT) is not None:
-        return Pair(prompt_text(row, PROMPT), _response(row, CHOSEN), _response(row, REJECTED))
+        return Pair(read_prompt(row), _response(row, CHOSEN), _response(row, REJECTED))
     for key in (CHOSEN, REJECTED):
         if not isinstance(row.data.get(key), list):
             raise row.error(f"missing, and {key!r} is no conversation (a list of messages) that holds it", PROMPT)
-    chosen, rejected = _messages(row, CHOSEN), _messages(row, REJECTED)
-    if chosen[:-1] != rejected[:-1]:
+    before, chosen = _split(row, CHOSEN)
+    other, rejected = _split(row, REJECTED)
+    if before != other:
         raise row.error("the conversations differ before their last message, so they answer different prompts", CHOSEN)
-    if len(chosen) < 2:
+    if not before:
         raise row.error("the conversation holds no message before the response, and there is no prompt", CHOSEN)
-    return Pair(_prompt_of(chosen[:-1], row, CHOSEN), _last(chosen, row, CHOSEN), _last(rejected, row, REJECTED))
+    return Pair(prompt_text(before, _fault(row, CHOSEN)), chosen, rejected)
 
 
-def prompt_text(row: JsonRow, key: str) -> str:
+def read_prompt(row: JsonRow) -> str:
     """The prompt as one text: itself, the message of the user, or the turns of a conversation with their roles."""
-    if not isinstance(row.data.get(key), list):
-        return row.text(key)
-    return _prompt_of(_messages(row, key), row, key)
+    value, fault = row.data.get(PROMPT), _fault(row, PROMPT)
+    return prompt_text(read_turns(value, fault), fault) if isinstance(value, list) else row.text(PROMPT)
 
 
 def preference_row(
@@ -54,35 +53,14 @@ def preference_row(
 
 
 def _response(row: JsonRow, key: str) -> str:
-    if not isinstance(row.data.get(key), list):
-        return row.text(key)
-    return _last(_messages(row, key), row, key)
+    return _split(row, key)[1] if isinstance(row.data.get(key), list) else row.text(key)
 
 
-def _last(messages: Sequence[tuple[str, str]], row: JsonRow, key: str) -> str:
-    role, text = messages[-1]
-    if role != ASSISTANT:
-        raise row.error(f"the last message is the response and has the role {ASSISTANT!r}, found {role!r}", key)
-    return text
+def _split(row: JsonRow, key: str) -> tuple[list[Turn], str]:
+    """The turns before the response, and the response."""
+    fault = _fault(row, key)
+    return split_response(read_turns(row.data.get(key), fault), fault)
 
 
-def _messages(row: JsonRow, key: str) -> list[tuple[str, str]]:
-    """(role, content) of each message. Raises `DataError` for an empty list and an unknown role."""
-    messages = []
-    for message in row.children(key):
-        role = message.text("role")
-        if role not in ROLES:
-            raise message.error(f"a role is one of: {', '.join(ROLES)}; found {role!r}"[:200], "role")
-        messages.append((role, message.text("content")))
-    if not messages:
-        raise row.error("the list of messages is empty", key)
-    return messages
-
-
-def _prompt_of(messages: Sequence[tuple[str, str]], row: JsonRow, key: str) -> str:
-    """The text of the last turn if it is the only one of the user, else all turns with their roles."""
-    if messages[-1][0] != "user":
-        raise row.error(f"the prompt ends with a message of the user, found {messages[-1][0]!r}", key)
-    if len(messages) == 1:
-        return messages[0][1]
-    return "\n\n".join(f"{role.capitalize()}: {text}" for role, text in messages)
+def _fault(row: JsonRow, key: str) -> Fault:
+    return lambda problem: row.error(problem, key)

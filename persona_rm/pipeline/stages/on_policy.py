@@ -23,7 +23,8 @@ from persona_rm.pipeline.stages.dpo_rows import write_rows
 from persona_rm.pipeline.stages.pairs import PairsConfig, engine_of, make_pairs
 from persona_rm.pipeline.stages.ppo import UserPost, bundle_of, reward_inputs, users_of
 from persona_rm.pipeline.stages.train import MODEL, OFFLINE, device_of, train_dpo
-from persona_rm.recipe import DpoConfig, OnPolicyConfig, PpoConfig
+from persona_rm.recipe import DpoConfig, PpoConfig
+from persona_rm.recipe_sections import OnPolicyConfig
 
 PAIRS, ROWS = "pairs.jsonl", "rows.jsonl"
 POLICY_PROMPTS = ("pba", "ica")

@@ -24,7 +24,8 @@ from persona_rm.io.progress_bar import progress_bar
 from persona_rm.pipeline.members import annotator_of, model_folder, simulator_of, source_of, space_of, truth_of
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import held_out, write_dpo_rows
-from persona_rm.recipe import DpoConfig, HostArgs, Recipe
+from persona_rm.recipe import DpoConfig, Recipe
+from persona_rm.recipe_sections import HostArgs
 from persona_rm.types import Example
 
 MODEL = "model"

@@ -20,9 +20,7 @@ from persona_rm.io.resumable import ResumableRows
 from persona_rm.pipeline.run import file_hash
 from persona_rm.pipeline.stages.pair_report import PRIOR, PairReport, kind_of
 from persona_rm.sources.fields import need_ident
-from persona_rm.sources.inputs import JSON, TABLES, find_files, read_files
-
-PATTERNS = (*JSON, *TABLES)
+from persona_rm.users.raw_rows import READERS, RawTable, open_table
 
 
 class UserRowsConfig(Config):
@@ -73,9 +71,8 @@ class UserRowsJob:
     def __init__(self, path: str, out: Path, config: UserRowsConfig, bundle: Bundle, report: PairReport) -> None:
         if out.suffix != ".jsonl":
             raise DataError("the rows are written as JSON lines: give a name that ends in .jsonl", file=out)
-        self.files, self.out, self.config, self.bundle, self.report = (
-            find_files(path, PATTERNS), out, config, bundle, report
-        )  # fmt: skip
+        self.table, self.out, self.config = open_table(path), out, config
+        self.bundle, self.report = bundle, report
 
     def run(self, work: Work, about: Mapping[str, Any], console: Console | None = None, every: float = 5.0) -> None:
         """Do all that is left. `about` names what else the rows depend on; the report begins with it.
@@ -85,7 +82,7 @@ class UserRowsJob:
         kept = ResumableRows(self.out, self._key(about), every)
         if kept.resumed:
             self.report.restore(kept.state)
-        with progress_bar(console, self.out.name, sum(map(_rows_in, self.files))) as update:
+        with progress_bar(console, self.out.name, _rows_in(self.table)) as update:
             for position, batch, faults in self._batches(kept.position):
                 rows: list[dict[str, Any]] = []
                 wrong = list(faults)
@@ -116,7 +113,7 @@ class UserRowsJob:
         return kind
 
     def _key(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        files = [[file.name, content_hash(file)] for file in self.files]
+        files = [[file.name, content_hash(file)] for file in self.table.files]
         settings = self.config.model_dump(mode="json")
         return {**about, "files": files, "bundle": file_hash(self.bundle.folder), "settings": settings,
                 "code": __version__}  # fmt: skip
@@ -126,7 +123,7 @@ class UserRowsJob:
         batch: list[UserRow] = []
         faults: list[DataError] = []
         position = list(after) or [0, 0, 0]
-        for place, number, row in _numbered(self.files, position):
+        for place, number, row in _numbered(self.table, position):
             position = [place, number, position[2] + 1]
             try:
                 if isinstance(row, DataError):
@@ -142,11 +139,11 @@ class UserRowsJob:
             yield position, batch, faults
 
 
-def _numbered(files: Sequence[Path], after: Sequence[int]) -> Iterator[tuple[int, int, JsonRow | DataError]]:
+def _numbered(table: RawTable, after: Sequence[int]) -> Iterator[tuple[int, int, JsonRow | DataError]]:
     """(file, row number, row or fault) of all that comes after the position, in order."""
-    for place, file in enumerate(files):
+    for place, file in enumerate(table.files):
         faults: list[DataError] = []
-        for row in read_files([file], faults.append):
+        for row in READERS[table.format](file, faults.append):
             yield from _behind(place, after, [*faults, row])
             faults.clear()
         yield from _behind(place, after, faults)
@@ -161,9 +158,13 @@ def _behind(
             yield place, number, row
 
 
-def _rows_in(file: Path) -> int:
-    """About how many rows a file has, for the progress bar."""
-    if file.suffix == ".parquet":
-        return count_rows(file)
-    with open_binary(file) as stream:
-        return sum(1 for _ in stream)
+def _rows_in(table: RawTable) -> int:
+    """About how many rows a table has, for the progress bar: the lines of text files."""
+    rows = 0
+    for file in table.files:
+        if table.format == "Parquet":
+            rows += count_rows(file)
+        else:
+            with open_binary(file) as stream:
+                rows += sum(1 for _ in stream)
+    return rows

@@ -43,7 +43,7 @@ def test_empty_responses_are_legal():
 
 def test_several_turns_keep_their_roles():
     prompt = [turn("system", "Be brief."), ASKED, YES, turn("user", "Why?")]
-    assert HOST.read_prompt(row(prompt=prompt)) == "System: Be brief.\n\nUser: Well?\n\nAssistant: Yes.\n\nUser: Why?"
+    assert HOST.read_prompt(row(prompt=prompt)) == "User: Well?\n\nAssistant: Yes.\n\nUser: Why?"
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_several_turns_keep_their_roles():
         ({"prompt": "p", "chosen": "a", "rejected": 3}, "rejected", "must be text"),
         ({"prompt": [], "chosen": "a", "rejected": "b"}, "prompt", "empty"),
         ({"prompt": [YES], "chosen": "a", "rejected": "b"}, "prompt", "ends with a message of the user"),
-        ({"prompt": [ASKED], "chosen": [ASKED], "rejected": [NO]}, "chosen", "has the role 'assistant'"),
+        ({"prompt": [ASKED], "chosen": [ASKED], "rejected": [NO]}, "chosen", "ends with a message of the assistant"),
         ({"chosen": [ASKED, YES], "rejected": [turn("user", "Hm?"), NO]}, "chosen", "different prompts"),
         ({"chosen": [YES], "rejected": [NO]}, "chosen", "no message before the response"),
-        ({"prompt": [turn("bot", "x")], "chosen": "a", "rejected": "b"}, "prompt[0].role", "system, user, assistant"),
-        ({"prompt": [{"role": "user"}], "chosen": "a", "rejected": "b"}, "prompt[0].content", "missing"),
+        ({"prompt": [turn("bot", "x")], "chosen": "a", "rejected": "b"}, "prompt", "unknown role 'bot'"),
+        ({"prompt": [{"role": "user"}], "chosen": "a", "rejected": "b"}, "prompt", "role and content"),
     ],
 )
 def test_a_row_that_the_host_cannot_read_names_its_key(given, key, problem):

@@ -195,17 +195,24 @@ def test_other_settings_begin_anew(tmp_path, monkeypatch):
     assert report.total["pairs"] == 2
 
 
-def test_parquet_and_a_folder_of_files_are_read(tmp_path):
+def test_parquet_csv_and_a_folder_of_files_are_read(tmp_path):
     pytest.importorskip("pyarrow")
     from persona_rm.io.parquet import write_parquet
 
+    bundle, out = two_users(tmp_path), tmp_path / "out.jsonl"
+    write_parquet(tmp_path / "a.parquet", iter([pref("ann"), pref("bob")]), tmp_path / "a.parquet")
+    relabel(str(tmp_path / "a.parquet"), bundle, out, RelabelConfig())
+    assert [row["chosen"] for row in read(out)] == [SCIENCE, GAMING]
+    (tmp_path / "a.csv").write_text(f"user,prompt,chosen,rejected\nbob,Well?,{SCIENCE},{GAMING}\n")
+    relabel(str(tmp_path / "a.csv"), bundle, out, RelabelConfig())
+    assert [row["chosen"] for row in read(out)] == [GAMING]
     folder = tmp_path / "data"
     folder.mkdir()
-    write_parquet(folder / "a.parquet", iter([pref("ann"), pref("bob")]), folder / "a.parquet")
-    write(folder / "b.jsonl", [pref("ann")])
-    report = relabel(str(folder), two_users(tmp_path), tmp_path / "out.jsonl", RelabelConfig())
-    assert [row["user"] for row in read(tmp_path / "out.jsonl")] == ["ann", "bob", "ann"]
-    assert report.total["turned"] == 1
+    write(folder / "a.jsonl", [pref("ann"), pref("bob")])
+    write(folder / "b.jsonl", [pref("ann"), "{cut"])
+    report = relabel(str(folder), bundle, out, RelabelConfig())
+    assert [row["user"] for row in read(out)] == ["ann", "bob", "ann"]
+    assert report.bad_rows == 1
 
 
 def test_post_processing_counts_as_in_ppo_but_for_running_statistics(tmp_path):
