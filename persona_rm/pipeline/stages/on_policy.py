@@ -20,8 +20,8 @@ from persona_rm.methods.base import PromptedMethod
 from persona_rm.pipeline.members import method_of
 from persona_rm.pipeline.run import RECORD, RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import write_rows
-from persona_rm.pipeline.stages.pairs import PairsConfig, engine_of, make_pairs
 from persona_rm.pipeline.stages.ppo import UserPost, bundle_of, reward_inputs, users_of
+from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, engine_of, make_pairs
 from persona_rm.pipeline.stages.train import MODEL, OFFLINE, device_of, train_dpo
 from persona_rm.recipe import DpoConfig, PpoConfig
 from persona_rm.recipe_sections import OnPolicyConfig

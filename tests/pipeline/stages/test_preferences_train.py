@@ -8,8 +8,8 @@ import pytest
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import HostJob
 from persona_rm.pipeline.members import model_folder, simulator_of
-from persona_rm.pipeline.stages.pairs import PairsConfig, make_pairs
 from persona_rm.pipeline.stages.relabel import RelabelConfig, relabel
+from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, make_pairs
 from persona_rm.recipe import Recipe
 from tests.hosts.openrlhf.test_preferences import STUBS
 from tests.pipeline.stages.pair_samples import read, two_users, write

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from persona_rm.cli import app
-from persona_rm.pipeline.stages import pairs as stage
+from persona_rm.pipeline.stages import sampled_pairs as stage
 from tests.pipeline.stages.pair_samples import GAMING, SCIENCE, ScriptedSampler, pref, read, two_users, write
 
 RUNNER = CliRunner()

@@ -54,7 +54,7 @@ def relabel(
     prompts: Annotated[
         str,
         typer.Option(
-            help="policy: write the prompt that the policy reads for the user, as text. given: leave prompts and "
+            help="What the rows hold. policy: the prompt that the policy reads for the user, as text. given: prompts and "
             "responses as they came, for a job with a chat template of its own."
         ),
     ] = "policy",
@@ -95,9 +95,7 @@ def relabel(
 def pairs(
     prompts: Annotated[
         Path,
-        typer.Argument(
-            help="Prompt data (JSON lines, Parquet, CSV or a folder), whose prompt is a text or chat messages."
-        ),
+        typer.Argument(help="Prompt data (JSON lines, Parquet or CSV), whose prompt is a text or chat messages."),
     ],
     bundle: BundleFolder,
     model: Annotated[str, typer.Option(help="The policy that answers: a folder in Hugging Face format.")],
@@ -127,7 +125,7 @@ def pairs(
         from persona_rm.bundle import load_bundle
         from persona_rm.hosts.common import device
         from persona_rm.pipeline.members import model_folder
-        from persona_rm.pipeline.stages.pairs import PairsConfig, engine_of, make_pairs
+        from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, engine_of, make_pairs
 
         folder, loaded = model_folder(model), load_bundle(bundle)
         config = _settings(

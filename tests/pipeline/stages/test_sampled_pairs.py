@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from persona_rm.errors import DataError, ScoreError
-from persona_rm.pipeline.stages.pairs import PairsConfig, make_pairs
+from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, make_pairs
 from tests.pipeline.stages.pair_samples import GAMING, NEITHER, SCIENCE, ScriptedSampler, read, two_users, write
 
 PROMPT = "How was your weekend?"
@@ -103,7 +103,7 @@ def test_a_strict_run_refuses_an_unknown_user(tmp_path):
 
 
 def test_the_module_loads_no_engine():
-    code = "import sys, persona_rm.pipeline.stages.pairs\n"
+    code = "import sys, persona_rm.pipeline.stages.sampled_pairs\n"
     code += "print([m for m in ('torch', 'vllm', 'ray') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
