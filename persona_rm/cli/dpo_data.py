@@ -33,7 +33,7 @@ def relabel(
     prefs: Annotated[
         Path,
         typer.Argument(
-            help="Preference data (JSON lines, Parquet or CSV): prompt, chosen and rejected, as texts or chat messages."
+            help="Preference data (JSON lines, Parquet or CSV): prompt, chosen and rejected, texts or chat messages."
         ),
     ],
     bundle: BundleFolder,
@@ -54,8 +54,8 @@ def relabel(
     prompts: Annotated[
         str,
         typer.Option(
-            help="What the rows hold. policy: the prompt that the policy reads for the user, as text. given: prompts and "
-            "responses as they came, for a job with a chat template of its own."
+            help="What the rows hold. policy: the prompt that the policy reads for the user, as text. given: prompt "
+            "and responses as they came, for a job with a chat template of its own."
         ),
     ] = "policy",
     strict: Strict = False,
@@ -95,7 +95,7 @@ def relabel(
 def pairs(
     prompts: Annotated[
         Path,
-        typer.Argument(help="Prompt data (JSON lines, Parquet or CSV), whose prompt is a text or chat messages."),
+        typer.Argument(help="Prompt data (JSON lines, Parquet or CSV): prompt, a text or chat messages."),
     ],
     bundle: BundleFolder,
     model: Annotated[str, typer.Option(help="The policy that answers: a folder in Hugging Face format.")],
