@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("construct", "users", "bundle", "report"),
     ("serving",),
     ("hosts",),
-    ("recipe", "recipe_sections", "pipeline"),
+    ("overrides", "recipe", "recipe_sections", "pipeline", "doctor"),
     ("cli", "__main__"),
     ("plugins",),
 )

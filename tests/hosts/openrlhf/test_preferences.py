@@ -1,7 +1,5 @@
 """The layouts of preference data, as the host's own code reads them."""
 
-from pathlib import Path
-
 import pytest
 
 from persona_rm.errors import DataError
@@ -9,7 +7,6 @@ from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.types import Pair
 
-STUBS = Path(__file__).resolve().parents[3] / "plugins" / "openrlhf" / "rehearsal" / "stubs"
 HOST = load_host("openrlhf")
 
 
@@ -81,21 +78,3 @@ def test_the_flags_are_those_of_a_dpo_job(tmp_path):
     job = HOST.dpo_job(tmp_path, tmp_path / "rows.jsonl", tmp_path, {}, "cpu")
     given = dict(zip(job.argv[3::2], job.argv[4::2], strict=True))
     assert {f"--{key}": value for key, value in flags.items()}.items() <= given.items()
-
-
-@pytest.mark.slow
-def test_the_host_reads_texts_and_margin_of_these_rows(monkeypatch):
-    pytest.importorskip("openrlhf", reason="openrlhf is not installed")
-    monkeypatch.syspath_prepend(str(STUBS))
-    from openrlhf.datasets.reward_dataset import preprocess_data
-
-    written = HOST.preference_row({"user": "ann"}, Pair("Well?", "Yes.", "No."), -1.5)
-    assert preprocess_data(written, prompt_key="prompt", is_dpo=True) == ("Well?", "Yes.", "No.", -1.5)
-
-    def template(messages, tokenize, add_generation_prompt=False):
-        return "".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>" * add_generation_prompt
-
-    chats = HOST.preference_row({"prompt": [ASKED], "chosen": [YES], "rejected": [NO]}, None, 1.5, turned=True)
-    read = preprocess_data(chats, prompt_key="prompt", apply_chat_template=template, is_dpo=True)
-    assert (read[0], read[3]) == ("<user>Well?<assistant>", 1.5)
-    assert (read[1], read[2]) == ("No.", "Yes.")

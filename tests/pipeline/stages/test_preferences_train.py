@@ -11,8 +11,9 @@ from persona_rm.pipeline.members import model_folder, simulator_of
 from persona_rm.pipeline.stages.relabel import RelabelConfig, relabel
 from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, make_pairs
 from persona_rm.recipe import Recipe
-from tests.hosts.openrlhf.test_preferences import STUBS
+from tests.hosts.openrlhf.test_preferences import ASKED, NO, YES
 from tests.pipeline.stages.pair_samples import read, two_users, write
+from tests.source import ROOT
 
 
 @pytest.fixture
@@ -53,12 +54,25 @@ def test_the_hosts_dpo_trains_on_pairs_and_relabelled_rows(written, tmp_path, mo
     steps = re.findall(r"Train step of epoch 0: 100%", (tmp_path / "dpo.log").read_text())
     assert steps
     assert list((tmp_path / "out" / "model").glob("*.safetensors"))
-    assert margins_of_the_host(relabelled, monkeypatch) == [row["margin"] for row in read(relabelled)]
+    monkeypatch.syspath_prepend(str(ROOT / "plugins" / "openrlhf" / "rehearsal" / "stubs"))
+    assert margins_of_the_host(relabelled) == [row["margin"] for row in read(relabelled)]
+    assert messages_of_the_host(host) == ("<user>Well?<assistant>", "No.", "Yes.", 1.5)
 
 
-def margins_of_the_host(path, monkeypatch):
+def messages_of_the_host(host):
+    """Prompt, chosen, rejected and margin that the host reads in a row of chat messages that was turned."""
+    from openrlhf.datasets.reward_dataset import preprocess_data
+
+    def template(messages, tokenize, add_generation_prompt=False):
+        said = "".join(f"<{message['role']}>{message['content']}" for message in messages)
+        return said + "<assistant>" * add_generation_prompt
+
+    row = host.preference_row({"prompt": [ASKED], "chosen": [YES], "rejected": [NO]}, None, 1.5, turned=True)
+    return preprocess_data(row, prompt_key="prompt", apply_chat_template=template, is_dpo=True)
+
+
+def margins_of_the_host(path):
     """The margins that the host's trainer of reward models gets from a file."""
-    monkeypatch.syspath_prepend(str(STUBS))
     from datasets import load_dataset
     from openrlhf.datasets import RewardDataset
 
