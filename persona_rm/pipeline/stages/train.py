@@ -151,6 +151,7 @@ def train_dpo(run: RunFolder, base: Path, rows: Path, folder: Path, args: HostAr
     host = load_host()
     job = host.dpo_job(base, rows, folder, args, device_of(run.recipe))
     host.run(job, folder / "dpo.log", console=run.console)
+    # A host that exits with 0 may still have saved nothing.
     if not (folder / MODEL / "config.json").is_file():
         raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
     (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")
