@@ -103,7 +103,7 @@ class Centroid(PooledMethod):
         vectors = self.features.rows(pairs.texts)
         users = np.array([row for row, _ in decided], np.int64)
         if not np.isfinite(vectors).all():
-            broken = ~np.isfinite(vectors).all(1)
+            broken = np.asarray(~np.isfinite(vectors).all(1))
             first = int(users[np.flatnonzero(broken[pairs.chosen] | broken[pairs.rejected])[0]])
             raise ScoreError(f"the encoder gave a number that is not finite for user {evidence[first].user_id!r}")
         sums = np.zeros((len(evidence), vectors.shape[1]))
