@@ -12,9 +12,11 @@ from persona_rm.backends.base import Backends, LogProb
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.minilm import MiniLM
-from persona_rm.bundle.bundle_file import YAML, BundleFile
+from persona_rm.backends.tokens import load_tokenizer
+from persona_rm.bundle.bundle_file import YAML, BundleFile, with_format
 from persona_rm.bundle.engine_counters import engine_figures
 from persona_rm.bundle.group_scores import win_rates
+from persona_rm.bundle.request_reader import RequestReader, for_method
 from persona_rm.bundle.user_states import UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
@@ -22,9 +24,19 @@ from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method, PromptedMethod
 from persona_rm.profiles import ProfileStore, open_store
-from persona_rm.prompts import PromptFormat, load_prompts
+from persona_rm.prompts import ChatTemplate, PromptFormat, load_prompts, text_of
 from persona_rm.space import PreferenceSpace, load_space
-from persona_rm.types import Directions, Levels, Persona, RewardRequest, RewardResult, RewardTrace, Status, UserState
+from persona_rm.types import (
+    Directions,
+    Levels,
+    Persona,
+    Prompt,
+    RewardRequest,
+    RewardResult,
+    RewardTrace,
+    Status,
+    UserState,
+)
 from persona_rm.users.users_file import NO_GROUP, User
 
 UNKNOWN = "unknown"
@@ -49,13 +61,30 @@ class Bundle:
 
     @cached_property
     def prompts(self) -> PromptFormat:
-        """The format in which the policy reads a user."""
-        return load_prompts(self.file.prompts)
+        """The format in which the policy reads a user: that of the method, if the method has one."""
+        return load_prompts(self._settings.prompts or "released", self._settings.chat).with_template(self.chat)
+
+    @cached_property
+    def chat(self) -> ChatTemplate | None:
+        """The chat side of the policy's tokenizer; None if the bundle names no tokenizer and no policy."""
+        if self.file.tokenizer is None:
+            return self._backends.chat_template()
+        folder = self.path(self.file.tokenizer)
+        return ChatTemplate(lambda: load_tokenizer(folder))
+
+    @cached_property
+    def reader(self) -> RequestReader:
+        """Reads requests before the method does."""
+        return RequestReader(self.chat, strip_think=self.file.strip_think)
+
+    @cached_property
+    def _settings(self) -> BundleFile:
+        return with_format(self.file, self.folder)
 
     @cached_property
     def method(self) -> Method:
         """The reward method, loaded from `method_dir` if it was fitted."""
-        return self._method(self.file.method, self.file.method_dir, "method")
+        return self._method(self._settings.method, self.file.method_dir, "method")
 
     @cached_property
     def universal(self) -> Method | None:
@@ -181,25 +210,45 @@ class Bundle:
         """The directions of an inferred state in words."""
         return self.space.describe(inferred.directions) if inferred.known and inferred.directions else ""
 
-    def render(self, user_id: str | None, prompt: str) -> str:
-        """`prompt` as the policy reads it for this user; an unknown user gets the plain format."""
-        return self.render_of(self.inferred(user_id, prompt), prompt)
+    def render(self, user_id: str | None, prompt: Prompt) -> str:
+        """`prompt` as the policy reads it for this user; an unknown user gets the plain format.
 
-    def render_of(self, inferred: UserState, prompt: str) -> str:
-        """`prompt` as the policy reads it for the user of this inferred state."""
-        if not inferred.known or self.file.policy_prompt == "plain":
-            return self.prompts.plain(prompt)
-        if self.file.policy_prompt == "method" and isinstance(self.method, PromptedMethod):
-            return self.method.render(self._state(inferred, prompt), prompt)
-        if self.file.policy_prompt == "ica":
-            return self.prompts.ica(self.persona_of(inferred), prompt)
-        return self.prompts.pba(self.profile_of(inferred), prompt)
+        Raises `DataError` if only the host knows the tokenizer whose chat template makes it a text.
+        """
+        rendered = self.render_of(self.inferred(user_id, text_of(self.reader.bare(prompt))), prompt)
+        if isinstance(rendered, str):
+            return rendered
+        problem = "the prompt's text is made by the chat template of the policy's tokenizer, and none is named: name it"
+        raise DataError(problem, file=self.folder / YAML, key="tokenizer")
+
+    def render_of(self, inferred: UserState, prompt: Prompt) -> Prompt:
+        """`prompt` as the policy reads it for the user of this inferred state.
+
+        The turns of a chat if a chat template is asked for and the bundle does not know the policy's tokenizer: the
+        host's tokenizer makes a text of them. Raises `DataError` for a rendered prompt that cannot be unwrapped.
+        """
+        prompt = self.reader.bare(prompt)
+        if self._settings.policy_prompt == "method" and isinstance(self.method, PromptedMethod):
+            state = self._state(inferred, text_of(prompt))
+            return self.method.render(state, prompt if self.method.takes_messages else text_of(prompt))
+        prompts = self.prompts
+        if not isinstance(prompt, str) and self._settings.chat is None and not isinstance(self.method, PromptedMethod):
+            # The method reads no turns, so the host alone decides that the policy does.
+            prompts = replace(prompts, chat="template")
+        if not inferred.known or self._settings.policy_prompt == "plain":
+            turns = prompts.plain_turns(prompt)
+        elif self._settings.policy_prompt == "ica":
+            turns = prompts.ica_turns(self.persona_of(inferred), prompt)
+        else:
+            turns = prompts.pba_turns(self.profile_of(inferred), prompt)
+        return turns if prompts.chat == "template" and self.chat is None else prompts.text_of_turns(turns)
 
     def score(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """The method's reward of each request for its user, in one call of the method. Raises `ScoreError`.
 
         The traces name the user, the version of the state and the evidence behind it.
         """
+        requests = self._read(requests)
         inferred = self._inferred(requests)
         results = self.method.score(self._states(inferred, requests), requests)
         completed = []
@@ -213,6 +262,7 @@ class Bundle:
         All requests are of one user and one prompt. `inputs["prior"]` is the same share by the method's prior, if
         post-processing needs it. Raises `ScoreError`.
         """
+        requests = self._read(requests)
         # One user and one prompt have one state, and the method compares all responses under it.
         (inferred,) = self._inferred(requests[:1])
         states = self._states([inferred], requests[:1])
@@ -238,15 +288,26 @@ class Bundle:
         counters = getattr(vars(self).get("_backends", Backends()).logprob, "counters", None)
         return engine_figures({} if counters is None else asdict(counters))
 
+    def _read(self, requests: Sequence[RewardRequest]) -> list[RewardRequest]:
+        """The requests as the method reads them."""
+        read = []
+        for i, request in enumerate(requests):
+            try:
+                read.append(for_method(self.reader.read(request), self.method))
+            except DataError as error:
+                raise ScoreError(str(error), (i,)) from error
+        return read
+
     def _inferred(self, requests: Sequence[RewardRequest]) -> list[UserState]:
         try:
-            return self.user_states.find([(request.user, request.prompt) for request in requests])
+            return self.user_states.find([(request.user, text_of(request.prompt)) for request in requests])
         except DataError as error:
             raise ScoreError(str(error)) from error
 
     def _states(self, inferred: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[UserState]:
         try:
-            return [self._state(state, request.prompt) for state, request in zip(inferred, requests, strict=True)]
+            pairs = zip(inferred, requests, strict=True)
+            return [self._state(state, text_of(request.prompt)) for state, request in pairs]
         except DataError as error:
             raise ScoreError(str(error)) from error
 

@@ -14,6 +14,7 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.postprocess_config import PostprocessConfig
 from persona_rm.errors import DataError, RecipeError
+from persona_rm.prompts import text_of
 from persona_rm.report.user_words import SHORT_ID, notes_of
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.postprocess import Postprocessor
@@ -128,7 +129,9 @@ def lines_of(explanation: Explanation) -> list[str]:
 
 
 def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
-    inferred = bundle.inferred(request.user, request.prompt)
+    request = bundle.reader.read(request)
+    prompt = text_of(request.prompt)
+    inferred = bundle.inferred(request.user, prompt)
     if request.user is not None and not inferred.known:
         why = "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
         raise DataError(
@@ -151,8 +154,8 @@ def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
     (result,) = inputs.add([request], bundle.score([request]))
     result = Postprocessor(bundle.file.postprocess).apply(result)
     result = replace(result, trace=replace(result.trace, request_id=request.request_id))
-    evidence = bundle.user_states.evidence(inferred, request.prompt)
-    levels = bundle.levels(request.prompt, request.response)
+    evidence = bundle.user_states.evidence(inferred, prompt)
+    levels = bundle.levels(prompt, request.response)
     known = inferred if inferred.known else None
     return Explanation(result, bundle, known, evidence, levels, _items(bundle, request.user), tuple(remarks))
 
@@ -285,6 +288,8 @@ def _step_words(step: RewardStep, trace: RewardTrace, config: PostprocessConfig 
         return f"limited to the range{bounds}" if step.after != step.before else f"inside the range{bounds}"
     if step.name == "length":
         return f"a penalty for the length of {inputs['length']:g}"
+    if step.name == "cut":
+        return "a penalty because the response was cut" if inputs["cut"] else "unchanged: the response ended by itself"
     if step.name == "floor":
         name = config.floor.by if config is not None and config.floor is not None else "safety"
         score = f"the {name} score is {inputs[name]:.4g}" if name in inputs else "the score"
