@@ -24,6 +24,7 @@ from persona_rm.hosts import load_host
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
+from persona_rm.prompts import Chat
 from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
 from persona_rm.simulator.simulated_users import PopulationKind
 from persona_rm.sources import SOURCES
@@ -237,6 +238,9 @@ class Recipe(Section):
     seed: int = 0
     space: str = "alignx90"
     prompts: str = "released"
+    chat: Chat | None = None
+    """How prompts are put into turns: `none`, `llama3`, or `template`, the chat template of the model's tokenizer.
+    DPO rows, rewards and the policy use the same. None: as the prompt format says."""
     source: Member = Field(default_factory=lambda: {"name": "simulator"})
     annotator: Member | None = None
     """None: what the source declares (`given` for the simulator, `encoder` for real text)."""

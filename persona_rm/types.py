@@ -200,7 +200,7 @@ class Message(NamedTuple):
 
 Messages = tuple[Message, ...]
 Prompt = str | Messages
-"""A prompt as text, or as the turns of a conversation (`persona_rm.prompts.messages`)."""
+"""A prompt as text, or as the turns of a conversation (`persona_rm.prompts.chat_messages`)."""
 
 
 @dataclass(frozen=True, slots=True)

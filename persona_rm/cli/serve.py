@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from persona_rm.cli.app import Overrides, app, console, recipe_of, told
 from persona_rm.errors import MissingExtra, RecipeError
 
 if TYPE_CHECKING:
+    from persona_rm.prompts import ChatTemplate
     from persona_rm.recipe import PpoConfig, Recipe
     from persona_rm.serving.http.service import Service
     from persona_rm.serving.http.settings import Settings
@@ -62,6 +64,7 @@ def serve(
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
         folder = bundle or _bundle_of(recipe, overrides, section)
+        settings = replace(settings, chat=_chat_of(folder))
         from persona_rm.hosts import HOSTS, load_host
         from persona_rm.serving.http.server import curl_example, run_server
 
@@ -82,6 +85,13 @@ def _first_user(folder: Path) -> str:
 
     first = next(users_in(folder, read_file(folder)), None)
     return first.persona.user_id if first else "USER"
+
+
+def _chat_of(folder: Path) -> "ChatTemplate | None":
+    """The chat side of the tokenizer that the bundle names."""
+    from persona_rm.bundle import Bundle, read_file
+
+    return Bundle(folder.resolve(), read_file(folder), {}).chat
 
 
 def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":

@@ -68,8 +68,10 @@ def sequences(
         prompts += [render(state, request.prompt) for render in renders]
         responses += [escape(request.response)] * len(renders)
         finished += [request.finished] * len(renders)
+    # A backend that knows no cut responses scores every batch that has none.
+    cut = {} if all(finished) else {"finished": finished}
     try:
-        flat = backend.logprob(prompts, responses, None if all(finished) else finished) if prompts else []
+        flat = backend.logprob(prompts, responses, **cut) if prompts else []
     except ScoreError as error:
         raise error.at(*sorted({row // len(renders) for row in error.rows})) from error
     if len(flat) != len(prompts):

@@ -3,26 +3,30 @@
 from pathlib import Path
 from typing import Any
 
+from persona_rm.backends.small_chat_model import save_small_chat_model
 from persona_rm.hosts import load_host
-from persona_rm.pipeline.members import model_folder, source_of
+from persona_rm.pipeline.members import PACKAGED_MODEL, model_folder, source_of, with_prompts
 from persona_rm.recipe import HostArgs, Recipe
 
 ROWS, PROMPTS, USERS = 16, 8, 8
 
 
 def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """The small recipe, which writes to runs/<name>-rehearsal, and every change with its reason."""
-    model = model_folder("simulator_lm")
+    """The small recipe, which writes to runs/<name>-rehearsal, and every change with its reason.
+
+    If the recipe renders prompts by the chat template of its model, a small model with that template is written there.
+    """
+    out = f"runs/{recipe.name}-rehearsal"
+    small, why = _small_model(recipe, Path(out))
+    model = model_folder(small)
     raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
-    changes = (
-        [f"model: {recipe.model} -> simulator_lm: the packaged tiny model"] if recipe.model != "simulator_lm" else []
-    )
+    changes = [f"model: {recipe.model} -> {small}: {why}"] if recipe.model != small else []
     if recipe.device != "auto":
         changes.append(f"device: {recipe.device} -> auto: a rehearsal runs on what this machine has")
     raw |= {
-        "model": "simulator_lm",
+        "model": small,
         "device": "auto",
-        "out": f"runs/{recipe.name}-rehearsal",
+        "out": out,
         "pretrain": None,
         "eval": None,
         "inference": None,
@@ -41,6 +45,16 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
         raw["ppo"][name] |= small
         changes.append(f"ppo.{name}: {small['users']} users, {small['prompts']} prompts, not judged: few steps")
     return Recipe(**raw), changes
+
+
+def _small_model(recipe: Recipe, out: Path) -> tuple[str, str]:
+    """The model of the rehearsal, and what it is."""
+    members = [with_prompts(recipe, section.method) for section in recipe.dpo.values()]
+    if recipe.chat != "template" and all(member.get("chat") != "template" for member in members):
+        return PACKAGED_MODEL, "the packaged tiny model"
+    folder = out / "small_model"
+    whose = save_small_chat_model(model_folder(PACKAGED_MODEL), Path(recipe.model), folder)
+    return str(folder), f"the packaged tiny model with {whose}"
 
 
 def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> None:

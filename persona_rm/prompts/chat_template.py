@@ -12,7 +12,7 @@ from os.path import commonprefix
 from typing import Any
 
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.prompts.messages import as_json, check_turns
+from persona_rm.prompts.chat_messages import as_json, check_turns
 from persona_rm.types import Message, Messages, Prompt
 
 THINK, END_THINK = "<think>", "</think>"

@@ -10,8 +10,8 @@ Fields in braces are filled in one pass, so braces in a user's text stay as they
 directions that are all neutral, render as `plain`, which is the prompt of an unknown user.
 
 A prompt of several messages keeps its turns if `chat` is "template": earlier turns stay as they are, the user's part
-goes into the last user turn with its content as {prompt}, and the format's system text stands below the prompt's own
-one. The other values of `chat` have one user turn, so the messages enter it as one text (`messages.text_of`).
+goes into the last user turn with its content as {prompt}. The other values of `chat` have one user turn, so the
+messages enter it as one text (`chat_messages.text_of`). The format's system text stands below the prompt's own one.
 
 Control tokens of the tokenizer that a text of a user spells are split (`ChatTemplate.escape`), if the tokenizer is
 known.
@@ -30,7 +30,7 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError, RecipeError, UnknownName
 from persona_rm.io.text import FIELD, fill
 from persona_rm.prompts.chat_template import ChatTemplate
-from persona_rm.prompts.messages import check_turns, text_of
+from persona_rm.prompts.chat_messages import check_turns, text_of
 from persona_rm.types import Message, Messages, Persona, Prompt
 
 Chat = Literal["none", "llama3", "template"]
@@ -140,16 +140,18 @@ class PromptFormat:
 
     def _turns(self, system: str, body: str, prompt: Prompt, blocks: Mapping[str, str]) -> Messages:
         """The turns of the whole prompt, with escaped texts."""
-        if isinstance(prompt, str) or self.chat != "template":
-            before, last = [], text_of(prompt)
-        else:
+        before, last = list[Message](), text_of(prompt)
+        if not isinstance(prompt, str):
             check_turns(prompt)
-            before, last = [turn._replace(content=self.escape(turn.content)) for turn in prompt[:-1]], prompt[-1].content
+            before = [turn._replace(content=self.escape(turn.content)) for turn in prompt[:-1]]
         if before and before[0].role == "system":
             system = f"{before.pop(0).content}\n\n{system}"
+        if before and self.chat == "template":
+            last = prompt[-1].content
         task = fill(self.text.task, {"prompt": self.escape(last)})
         user = fill(body, {**blocks, "task": task, "response": self.text.response})
-        return (Message("system", system), *before, Message("user", user))
+        turns = before if self.chat == "template" else ()
+        return (Message("system", system), *turns, Message("user", user))
 
     def text_of_turns(self, turns: Messages) -> str:
         """The text of a whole prompt from its turns. Raises `RecipeError` if it needs a chat template and has none."""

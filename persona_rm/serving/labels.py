@@ -2,7 +2,7 @@
 
     "u17"                              a user id
     {"user": "u17"}                    the same; other keys may stand beside it (a team's answer key, say)
-    {"user": "u17", "prompt": "..."}   with the bare prompt, if the dataset's prompt already carries the persona
+    {"user": "u17", "prompt": "..."}   with the bare prompt (text or messages), if the dataset's carries the persona
     '{"user": "u17"}'                  either of these as JSON text
 
 A sample names no user if its label is absent, null, "", an empty object, or has the user null or "". A label that is
@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from persona_rm.errors import DataError, HostError
-from persona_rm.types import RewardRequest
+from persona_rm.prompts import read_prompt
+from persona_rm.types import Prompt, RewardRequest
 
 logger = logging.getLogger(__name__)
 VARIABLE = "PERSONA_RM_LABELS"
@@ -31,7 +32,7 @@ class Label:
     """A parsed label. `bad` says what is wrong with the label without quoting it, and is None for a good one."""
 
     user: str | None = None
-    prompt: str | None = None
+    prompt: Prompt | None = None
     bad: str | None = None
 
 
@@ -53,8 +54,10 @@ def read_label(value: Any) -> Label:
     user, prompt = value.get("user"), value.get("prompt")
     if user is not None and not isinstance(user, str):
         return Label(bad=f"the user of a label is a text, found {type(user).__name__}")
-    if prompt is not None and not isinstance(prompt, str):
-        return Label(bad=f"the prompt of a label is a text, found {type(prompt).__name__}")
+    try:
+        prompt = None if prompt is None else read_prompt(prompt)
+    except DataError as error:
+        return Label(bad=f"the prompt of a label: {error.problem}")
     return Label(user=user or None, prompt=prompt)
 
 
@@ -80,7 +83,7 @@ class LabelPolicy:
             raise HostError(f"{VARIABLE} is {value!r}; it is one of ['prior', 'strict']")
         return cls(value == "strict")
 
-    def request(self, value: Any, prompt: str, response: str, *, finished: bool = True) -> RewardRequest:
+    def request(self, value: Any, prompt: Prompt, response: str, *, finished: bool = True) -> RewardRequest:
         """The request of a sample with the label `value`; the label's bare prompt replaces `prompt`.
 
         A bad label is logged. Raises `LabelError` if the policy is strict and the label names no user.

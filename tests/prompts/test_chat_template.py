@@ -3,7 +3,7 @@
 import pytest
 
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.prompts import ChatTemplate, load_prompts, read_prompt, text_of
+from persona_rm.prompts import ChatTemplate, load_prompts, read_prompt
 from persona_rm.types import Message, Persona, Ugc
 from tests.prompts.chat_samples import chat_tokenizer
 
@@ -118,9 +118,8 @@ def test_the_persona_enters_the_last_user_turn_and_system_turns_are_kept(kind):
 def test_formats_with_one_turn_get_a_conversation_as_one_text():
     prompts = load_prompts()
     assert prompts.plain((Message("user", "Tea?"),)) == prompts.plain("Tea?")
-    messages = CONVERSATIONS["a system turn and several turns"]
-    assert prompts.plain(messages) == prompts.plain(text_of(messages))
-    assert "***Task***\n\nsystem: Be brief.\n\nuser: Tea?\n\nassistant: Yes, tea." in prompts.plain(messages)
+    rendered = prompts.plain(CONVERSATIONS["a system turn and several turns"])
+    assert rendered == "Be brief.\n\n" + prompts.plain("User: Tea?\n\nAssistant: Yes, tea.\n\nOr coffee.\n\nUser: Why?")
 
 
 @pytest.mark.parametrize(

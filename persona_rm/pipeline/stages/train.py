@@ -139,4 +139,5 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
         (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")
 
     inputs = {"build": upstream, "config": config, "model": file_hash(base), "prompts": recipe.prompts}
+    inputs |= {"chat": recipe.chat} if recipe.chat else {}
     return run.stage(f"dpo/{name}", {**inputs, "seed": recipe.seed, "device": on}, work)

@@ -41,13 +41,15 @@ def check_turns(messages: Messages) -> None:
 def text_of(prompt: Prompt) -> str:
     """The prompt as one text, for models and annotators that read no conversations.
 
-    A single user turn is its content. Of several turns each begins with its role, and an empty line separates them.
+    A single user turn is its content. Of several turns each begins with its role, and an empty line separates them. A
+    system text is left out, as in users files: a prompt format writes it where the policy's system text stands.
     """
     if isinstance(prompt, str):
         return prompt
-    if len(prompt) == 1:
-        return prompt[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt)
+    spoken = [message for message in prompt if message.role != "system"]
+    if len(spoken) == 1:
+        return spoken[0].content
+    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in spoken)
 
 
 def as_json(messages: Messages) -> list[dict[str, str]]:
@@ -76,6 +78,7 @@ def _text_parts(parts: list[Any], number: int) -> str:
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"an object with the keys {', '.join(sorted(map(str, value)))[:80] or '(none)'}"
-    return f"{type(value).__name__}{' without items' if isinstance(value, list | tuple) and not value else ''}"
+    """What a value is, without its texts."""
+    if isinstance(value, list | tuple) and not value:
+        return "an empty list"
+    return "an object" if isinstance(value, Mapping) else type(value).__name__
