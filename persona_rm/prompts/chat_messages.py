@@ -31,7 +31,9 @@ def check_turns(messages: Messages) -> None:
     """Raises `DataError` if a role is unknown, a system turn is not the first, or the last turn is not the user's."""
     for number, message in enumerate(messages, start=1):
         if message.role not in ROLES:
-            raise DataError(f"message {number} has the unknown role {message.role[:40]!r}; roles are: {', '.join(ROLES)}")
+            # A role is one word; anything else may be a text of a user, which no error holds.
+            named = repr(message.role) if message.role.isalpha() and len(message.role) <= 20 else "that is no word"
+            raise DataError(f"message {number} has a role {named}; roles are: {', '.join(ROLES)}")
         if message.role == "system" and number > 1:
             raise DataError(f"message {number} is a system turn; only the first message can be one")
     if not messages or messages[-1].role != "user":

@@ -49,18 +49,18 @@ def chat_tokenizer(kind: Kind = "llama3", template: str | None = None) -> Any:
     return tokenizer
 
 
-def save_chat_model(folder: Path, kind: Kind = "llama3", seed: int = 0, template: str | None = None) -> Path:
+def save_chat_model(folder: Path, kind: Kind = "llama3", seed: int = 0, dtype: str = "float32") -> Path:
     """A tiny random Llama with this tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = chat_tokenizer(kind, template)
+    tokenizer = chat_tokenizer(kind)
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=4096, initializer_range=0.2, bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -150,7 +150,8 @@ def test_ids_become_text_without_special_tokens_and_thinking_stays():
     [
         ([], "at least one"),
         (7, "found int"),
-        ([{"role": "tutor", "content": "x"}], "message 1 has the unknown role 'tutor'; roles are: system, user"),
+        ([{"role": "tutor", "content": "x"}], "message 1 has a role 'tutor'; roles are: system, user"),
+        ([{"role": "my secret", "content": "x"}], "message 1 has a role that is no word"),
         ([{"role": "user"}], "keys role and content"),
         ([{"role": "user", "content": 3}], "are texts"),
         ([{"role": "user", "content": [{"type": "image"}]}], "other than text"),

@@ -1,6 +1,6 @@
 """The bodies of calls and answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
@@ -46,7 +46,8 @@ class MessageIn(BaseModel):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
-    role: Literal["system", "user", "assistant"]
+    role: Text
+    """system, user or assistant."""
     content: Text
 
 
