@@ -160,6 +160,7 @@ class InferenceActor:
             return version
         state = users.state(user, tally, version + 1)
         store.put([inferrer.state(user, tally, state.version)], readmit=readmit)
+        # Kept only after the store has taken it: reads never see a state that was not written.
         users.keep(state)
         return state.version
 
