@@ -93,11 +93,9 @@ class PpoConfig(Section):
     annotator: Member | None = None
     """For a method that reads texts (`pba_linear`). None: the recipe's, or what the source declares for texts."""
     policy_prompt: PolicyPrompt | None = None
-    """How the policy's prompt shows the user: "pba" (directions in words), "ica" (items), "plain" (not at all). None:
-    as the reward method's own prompt does."""
+    """How the policy's prompt shows the user, as in a bundle. None: as the reward method's own prompt does."""
     agent: bool = True
-    """True: the host loads agent_func.py, which puts the user into the policy's prompt and scores by token ids.
-    False: it loads reward_func.py, and the prompts of the data set hold the user already."""
+    """True: agent_func.py puts the user into the prompt. False: reward_func.py; the prompts hold the user already."""
     shuffled: bool = False
     """The control: every user is rewarded as another user."""
     users: int = Field(100, gt=1)
@@ -239,8 +237,7 @@ class Recipe(Section):
     space: str = "alignx90"
     prompts: str = "released"
     chat: Chat | None = None
-    """How prompts are put into turns: `none`, `llama3`, or `template`, the chat template of the model's tokenizer.
-    DPO rows, rewards and the policy use the same. None: as the prompt format says."""
+    """How prompts are put into turns; `template`: by the model's chat template. None: as the prompt format says."""
     source: Member = Field(default_factory=lambda: {"name": "simulator"})
     annotator: Member | None = None
     """None: what the source declares (`given` for the simulator, `encoder` for real text)."""

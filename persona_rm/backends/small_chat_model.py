@@ -1,7 +1,7 @@
-"""A small model that keeps the chat template of a large one, for rehearsals: what a job does to prompts stays the same.
+"""A small model with the chat template of a large one, for rehearsals: what a job does to prompts stays the same.
 
 The small tokenizer gets the large one's template, BOS, EOS and the special tokens that the template writes, and the
-model a row of weights for each of them. Where the large model is not on this machine, a stand-in of the same kind does.
+model a row of weights for each of them. If the large model is not on this machine, a stand-in is used.
 """
 
 from pathlib import Path
@@ -52,7 +52,9 @@ def save_small_chat_model(small: Path, original: Path, folder: Path) -> str:
         config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return f"the chat template of {original}" if here else f"a stand-in for its chat template, as {original} is not here"
+    return (
+        f"the chat template of {original}" if here else f"a stand-in for its chat template, as {original} is not here"
+    )
 
 
 def chat_tokens(tokenizer: Any) -> ChatTokens:

@@ -7,12 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from persona_rm.annotators import ANNOTATORS
-from persona_rm.backends.base import Backends, LogProb
-from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb, TransformersOptions
-from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
-from persona_rm.backends.minilm import MiniLM
+from persona_rm.backends.base import Backends
 from persona_rm.backends.tokens import load_tokenizer
+from persona_rm.bundle.bundle_backends import backends_of_file
 from persona_rm.bundle.bundle_file import YAML, BundleFile, with_format
 from persona_rm.bundle.engine_counters import engine_figures
 from persona_rm.bundle.group_scores import win_rates
@@ -218,7 +215,9 @@ class Bundle:
         rendered = self.render_of(self.inferred(user_id, text_of(self.reader.bare(prompt))), prompt)
         if isinstance(rendered, str):
             return rendered
-        problem = "the prompt's text is made by the chat template of the policy's tokenizer, and none is named: name it"
+        problem = (
+            "the prompt's text is made by the chat template of the policy's tokenizer, and none is named: name it"
+        )
         raise DataError(problem, file=self.folder / YAML, key="tokenizer")
 
     def render_of(self, inferred: UserState, prompt: Prompt) -> Prompt:
@@ -342,20 +341,4 @@ class Bundle:
 
     @cached_property
     def _backends(self) -> Backends:
-        encoder, reader = MiniLM(), None
-        if self.file.annotator is not None:
-            cls, config = ANNOTATORS.member(self.file.annotator, self.folder)
-            reader = cls(config, self.space, Backends(encoder=encoder))
-        logprob = self._logprob(self.file.policy) if self.file.policy is not None else None
-        return Backends(encoder=encoder, reader=reader, logprob=logprob)
-
-    def _logprob(self, policy: str) -> LogProb:
-        file, model, where = self.file, str(self.path(policy)), self.folder / YAML
-        reference = str(self.path(file.reference)) if file.reference else None
-        options = file.engine_options
-        if isinstance(options, TransformersOptions):
-            return TransformersLogProb(model, reference, device=file.device, dtype=file.dtype, **options.model_dump())
-        if file.device != "auto" or file.dtype == "float64":
-            problem = "engine vllm chooses its device itself and has no float64: leave device out, set dtype"
-            raise DataError(problem, file=where, key="engine")
-        return VllmLogProb(model, reference, dtype=file.dtype, options=options)
+        return backends_of_file(self.file, self.folder, self.space)

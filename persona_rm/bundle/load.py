@@ -118,7 +118,12 @@ def _check_members(bundle: Bundle, path: Path) -> None:
             problem = f"{given['name']} renders no prompt; name the form of the policy's prompt: pba, ica or plain"
             raise DataError(problem, file=path, key="policy_prompt")
     settings = with_format(file, bundle.folder)
-    if settings.chat == "template" and file.policy is None and file.tokenizer is None and settings.policy_prompt == "method":
+    if (
+        settings.chat == "template"
+        and file.policy is None
+        and file.tokenizer is None
+        and settings.policy_prompt == "method"
+    ):
         problem = "chat: template needs the template of the policy's tokenizer: name policy or tokenizer (a folder)"
         raise DataError(problem, file=path, key="chat")
     for key in ("method_dir", "inferrer_dir", "policy", "reference", "tokenizer"):

@@ -23,7 +23,9 @@ class PostprocessInputs:
         """Raises `RecipeError` if an option of the post-processing has no model."""
         file = self.bundle.file
         given = {"universal": file.universal is not None, "safety": file.safety is not None}
-        self.config.check(**given, tokens=file.policy is not None or file.tokenizer is not None, std=file.groups is None)
+        self.config.check(
+            **given, tokens=file.policy is not None or file.tokenizer is not None, std=file.groups is None
+        )
 
     def add(self, requests: Sequence[RewardRequest], results: Sequence[RewardResult]) -> list[RewardResult]:
         """The same results with complete `trace.inputs`. A prior's reward that is already there is kept.

@@ -189,5 +189,5 @@ class PromptedMethod(Method):
         """The prompt that the policy reads for the user of this state, chat template included."""
 
     def response(self, text: str) -> str:
-        """A response as a row of DPO data has it. A method that splits control tokens in texts of users overrides it."""
+        """A response as a row of DPO data has it. A method that splits control tokens overrides it."""
         return text

@@ -68,7 +68,9 @@ def _message(turn: Any, number: int) -> Message:
     if isinstance(content, list):
         content = _text_parts(content, number)
     if not isinstance(role, str) or not isinstance(content, str):
-        raise DataError(f"message {number} has a role and a content that are texts, found {_kind(role)}, {_kind(content)}")
+        raise DataError(
+            f"message {number} has a role and a content that are texts, found {_kind(role)}, {_kind(content)}"
+        )
     return Message(role, content)
 
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os.path import commonprefix
 from typing import Any
 
 from persona_rm.errors import DataError, RecipeError
@@ -100,7 +99,9 @@ class ChatTemplate:
         from jinja2 import TemplateError
 
         try:
-            rendered = self.tokenizer.apply_chat_template(as_json(messages), tokenize=False, add_generation_prompt=True)
+            rendered = self.tokenizer.apply_chat_template(
+                as_json(messages), tokenize=False, add_generation_prompt=True
+            )
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise RecipeError(f"the chat template refuses a conversation of {roles}: {error}") from error
@@ -207,7 +208,10 @@ class _Turns:
     def _user_head(self) -> str:
         """What stands before every user turn: the common end of what stands before the first and before later ones."""
         others = [mark for mark in (self.between and self.between[1], self.system and self.system[1]) if mark]
-        return commonprefix([mark[::-1] for mark in (self.open, *others)])[::-1]
+        head = self.open
+        while not all(mark.endswith(head) for mark in others):
+            head = head[1:]
+        return head
 
 
 def _pieces(rendered: str, *names: str) -> tuple[str, ...] | None:

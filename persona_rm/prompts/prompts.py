@@ -29,8 +29,8 @@ from pydantic import ValidationError
 from persona_rm.config import Config
 from persona_rm.errors import DataError, RecipeError, UnknownName
 from persona_rm.io.text import FIELD, fill
-from persona_rm.prompts.chat_template import ChatTemplate
 from persona_rm.prompts.chat_messages import check_turns, text_of
+from persona_rm.prompts.chat_template import ChatTemplate
 from persona_rm.types import Message, Messages, Persona, Prompt
 
 Chat = Literal["none", "llama3", "template"]

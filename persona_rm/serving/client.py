@@ -219,7 +219,9 @@ class RewardClient:
 
         The inference actor answers if one runs, else a reward actor.
         """
-        profile: Profile | None = self._call("profile", (user, prompt), user or text_of(prompt), self._inference_names())
+        profile: Profile | None = self._call(
+            "profile", (user, prompt), user or text_of(prompt), self._inference_names()
+        )
         if profile is None:
             raise ScoreError(f"asked for the profile of user {user!r}, the actor answered nothing")
         return profile

@@ -101,7 +101,11 @@ def test_without_a_tokenizer_the_host_makes_the_text(bundle_of):
 def test_a_cut_answer_is_another_answer(bundle_of, model):
     bundle = bundle_of({"name": "contrast", "chat": "template"}, policy=str(model))
     whole, cut, nothing = bundle.score(
-        [RewardRequest("ann", "Tea?", "Yes", True), RewardRequest("ann", "Tea?", "Yes", False), RewardRequest("ann", "Tea?", "", False)]
+        [
+            RewardRequest("ann", "Tea?", "Yes", True),
+            RewardRequest("ann", "Tea?", "Yes", False),
+            RewardRequest("ann", "Tea?", "", False),
+        ]
     )
     assert whole.reward != cut.reward
     assert nothing.reward == 0.0

@@ -31,7 +31,9 @@ def test_thinking_is_left_out(text, left):
     assert without_thinking(left) == left
 
 
-@pytest.mark.parametrize(("text", "left"), [("Hm", ""), ("Hm.</think>Yes.", "Yes."), ("<think>Hm.</think>Yes.", "Yes.")])
+@pytest.mark.parametrize(
+    ("text", "left"), [("Hm", ""), ("Hm.</think>Yes.", "Yes."), ("<think>Hm.</think>Yes.", "Yes.")]
+)
 def test_a_template_that_opens_the_thinking(text, left):
     tokenizer = chat_tokenizer("llama3", LLAMA3 + "{{ '<think>\n' if add_generation_prompt }}")
     reader = RequestReader(ChatTemplate(lambda: tokenizer), strip_think=True)

@@ -4,8 +4,7 @@ import pytest
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.prompts import load_prompts
-from persona_rm.prompts import ChatTemplate
+from persona_rm.prompts import ChatTemplate, load_prompts
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
 from tests.methods.method_samples import LetterEncoder, LetterLogProb, ask, make, persona, rewards, score
@@ -106,6 +105,8 @@ def test_the_tokenizers_own_chat_template(space: PreferenceSpace) -> None:
     backends = Backends(logprob=LetterLogProb(), chat=ChatTemplate(lambda: tokenizer))
     method = make("ica", space, backends, chat="template")
     rendered = method.render(method.prior(), "x")
-    assert rendered.startswith("<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nGenerate a task-specific")
+    assert rendered.startswith(
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nGenerate a task-specific"
+    )
     with pytest.raises(RecipeError, match="chat template"):
         make("ica", space, chat="template").render(method.prior(), "x")

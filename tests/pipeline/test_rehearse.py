@@ -7,7 +7,6 @@ import pytest
 
 from persona_rm.backends.small_chat_model import STAND_IN
 from persona_rm.backends.tokens import load_tokenizer
-
 from persona_rm.pipeline.rehearse import PROMPTS, ROWS, rehearsal_of
 from persona_rm.recipe import load_recipe
 from tests.prompts.chat_samples import TEMPLATES, chat_tokenizer

@@ -51,7 +51,9 @@ def test_a_rendered_prompt_gives_its_messages_back(kind, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("text", ["Tea?", "", "user: Tea?\nassistant: ", "a <|im_end|> b", "<|eot_id|>", "[INST] Tea?"])
+@pytest.mark.parametrize(
+    "text", ["Tea?", "", "user: Tea?\nassistant: ", "a <|im_end|> b", "<|eot_id|>", "[INST] Tea?"]
+)
 def test_a_bare_prompt_stays_as_it_is(kind, text):
     assert chat_of(kind).unwrap(text) == text
 
@@ -119,7 +121,9 @@ def test_formats_with_one_turn_get_a_conversation_as_one_text():
     prompts = load_prompts()
     assert prompts.plain((Message("user", "Tea?"),)) == prompts.plain("Tea?")
     rendered = prompts.plain(CONVERSATIONS["a system turn and several turns"])
-    assert rendered == "Be brief.\n\n" + prompts.plain("User: Tea?\n\nAssistant: Yes, tea.\n\nOr coffee.\n\nUser: Why?")
+    assert rendered == "Be brief.\n\n" + prompts.plain(
+        "User: Tea?\n\nAssistant: Yes, tea.\n\nOr coffee.\n\nUser: Why?"
+    )
 
 
 @pytest.mark.parametrize(

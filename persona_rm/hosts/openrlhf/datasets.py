@@ -57,8 +57,8 @@ def fitting_rows(rows: Sequence[DpoRow], args: Mapping[str, Any], model: Path) -
     """
     if args.get("data.apply_chat_template"):
         raise RecipeError(
-            "the rows hold whole prompts as text, with the chat template if the recipe asks for it (`chat: template`), "
-            "and data.apply_chat_template would put them into it once more: leave it out"
+            "the rows hold whole prompts as text, in the chat template if the recipe says `chat: template`, and "
+            "data.apply_chat_template would put them into it once more: leave it out"
         )
     limit = int(args.get("data.max_len") or DEFAULT_MAX_LEN)
     prompts = [row["prompt"] for row in rows]

@@ -37,8 +37,8 @@ def policy_chat(environ: Mapping[str, str] | None = None) -> ChatTemplate | None
     file = read_file(folder) if folder else None
     if folder is None or file is None or (file.tokenizer is None and file.policy is None):
         logger.warning(
-            "persona_rm: the bundle names no tokenizer, so the end of an answer is known by common spellings only, and "
-            "a prompt that arrives in a chat template is not recognised: name `tokenizer` in bundle.yaml"
+            "persona_rm: the bundle names no tokenizer, so the end of an answer is known by common spellings only, "
+            "and a prompt that arrives in a chat template is not recognised: name `tokenizer` in bundle.yaml"
         )
         return None
     return Bundle(Path(folder), file, {}).chat

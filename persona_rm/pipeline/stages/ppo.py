@@ -148,7 +148,8 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
     formats = {"prompts": run.recipe.prompts, "chat": run.recipe.chat, **method}
     return write_bundle(
         folder / "bundle", users, relative_to=Path.cwd(), space=run.recipe.space, method=method,
-        prompts=formats["prompts"], chat=formats["chat"], policy_prompt=config.policy_prompt or own_prompt, inferrer=config.inferrer,
+        prompts=formats["prompts"], chat=formats["chat"], policy_prompt=config.policy_prompt or own_prompt,
+        inferrer=config.inferrer,
         **models, **_beside(config),
     )  # fmt: skip
 

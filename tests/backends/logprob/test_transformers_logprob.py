@@ -267,7 +267,7 @@ def test_chat_template(tiny_model: Tiny, tmp_path: Path) -> None:
 
 
 def test_a_cut_response_has_no_end_token(tiny_model: Tiny) -> None:
-    """Half of an answer gets the terms of its own tokens; in half an answer that ended by itself the end counts too."""
+    """Half of an answer gets the terms of its own tokens; in an answer that ended by itself the end counts too."""
     folder, backend = tiny_model(0), TransformersLogProb(tiny_model(0), tiny_model(1))
     prompt, half = PROMPTS[0], "I like"
     cut, ended_, nothing = backend.logprob([prompt] * 3, [half, half, ""], [False, True, False])

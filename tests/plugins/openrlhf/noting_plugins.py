@@ -7,10 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from persona_rm.bundle import load_bundle
 from persona_rm.hosts.common import where
+from persona_rm.pipeline.stages.dpo_rows import dpo_rows
+from persona_rm.recipe import DpoConfig, Recipe
+from persona_rm.types import Example, Persona, RewardRequest
 
 NOTES = "notes.jsonl"
-_LOAD = '''
+_LOAD = """
 import importlib.util, json, pathlib
 
 SPEC = importlib.util.spec_from_file_location("ours", {path!r})
@@ -22,7 +28,7 @@ def note(**row):
     with (pathlib.Path(__file__).parent / {notes!r}).open("a") as file:
         file.write(json.dumps(row) + "\\n")
 
-'''
+"""
 _AGENT = """
 class AgentExecutor(OURS.AgentExecutor):
     async def execute(self, prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=None):
@@ -66,3 +72,22 @@ def side_by_side(tokenizer: Any, **rows: list[int]) -> str:
         tokens = [tokenizer.convert_ids_to_tokens(ids[i]) if i < len(ids) else "-" for ids in rows.values()]
         lines.append("  ".join(f"{token:<24}" for token in tokens))
     return "\n".join(lines)
+
+
+def check_one_prompt(bundle: Path, ids: list[int], user: str | None, post: str, answer: RewardRequest, reward) -> None:
+    """The policy, the reward and a row of DPO read the same tokens, with one BOS; the reward is of this prompt."""
+    loaded = load_bundle(bundle)
+    tokenizer, persona = loaded.chat.tokenizer, loaded.users[user].persona if user in loaded.users else Persona("")
+    text = loaded.render(user, post)
+    rows = {"policy": ids, "reward": tokenizer(text, add_special_tokens=False)["input_ids"]}
+    if user in loaded.users:
+        example = Example("e", post, "a", "b", persona.directions, persona, group="g")
+        recipe = Recipe(name="a", model=loaded.file.policy, chat="template")
+        prompts = [row["prompt"] for row in dpo_rows(recipe, DpoConfig(method=loaded.file.method, rows=32), [example])]
+        assert text in prompts
+        row = prompts[prompts.index(text)]
+        rows["DPO row"] = tokenizer(row, add_special_tokens=False)["input_ids"]
+    print(side_by_side(tokenizer, **rows))  # noqa: T201 - the evidence of this run, shown by -s
+    assert all(one == ids for one in rows.values())
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert loaded.score([answer])[0].reward == pytest.approx(reward, abs=2e-3)

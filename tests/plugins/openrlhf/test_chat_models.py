@@ -1,4 +1,4 @@
-"""The policy, the reward and the rows of DPO read the same prompt, token by token, through the host's own rollout code.
+"""The policy, the reward and rows of DPO read the same prompt, token by token, through the host's own rollout code.
 
 The tokenizers have a chat template, BOS and EOS; the models are real and tiny; only the engine is a stand-in.
 """
@@ -84,7 +84,9 @@ class Job:
         """The prompts of DPO rows for this user and post."""
         example = Example("e", post, "good", "bad", self.persona.directions, self.persona, group="g")
         recipe = Recipe(name="a", model=str(self.models[0]), chat="template")
-        return {row["prompt"] for row in dpo_rows(recipe, DpoConfig(method=self.method, rows=8, max_items=1), [example])}
+        return {
+            row["prompt"] for row in dpo_rows(recipe, DpoConfig(method=self.method, rows=8, max_items=1), [example])
+        }
 
 
 @pytest.fixture

@@ -22,14 +22,12 @@ from persona_rm.hosts.openrlhf.curves import group_curves, read_scalars
 from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
-from persona_rm.pipeline.stages.dpo_rows import dpo_rows
 from persona_rm.profiles.arrow import write_snapshot
-from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.serving.labels import read_label
 from persona_rm.serving.pool.pool import running
 from persona_rm.simulator.simulator import Simulator, SimulatorConfig
-from persona_rm.types import Example, Message, Persona, RewardRequest, Ugc
-from tests.plugins.openrlhf.noting_plugins import noting_plugin, notes_of, side_by_side
+from persona_rm.types import Message, Persona, RewardRequest, Ugc
+from tests.plugins.openrlhf.noting_plugins import check_one_prompt, notes_of, noting_plugin
 from tests.prompts.chat_samples import save_chat_model
 
 pytestmark = [
@@ -166,25 +164,6 @@ def kill_an_actor_in_every_step(run_dir: Path, killed: list[float]) -> None:
             time.sleep(0.02)
         ray.kill(ray.get_actor("reward-0", namespace="persona_rm"), no_restart=False)
         killed.append(time.time())
-
-
-def check_one_prompt(bundle: Path, ids: list[int], user: str | None, post: str, answer: RewardRequest, reward) -> None:
-    """The policy, the reward and a row of DPO read the same tokens, with one BOS; the reward is that of this prompt."""
-    loaded = load_bundle(bundle)
-    tokenizer, persona = loaded.chat.tokenizer, loaded.users[user].persona if user in loaded.users else Persona("")
-    text = loaded.render(user, post)
-    rows = {"policy": ids, "reward": tokenizer(text, add_special_tokens=False)["input_ids"]}
-    if user in loaded.users:
-        example = Example("e", post, "a", "b", persona.directions, persona, group="g")
-        recipe = Recipe(name="a", model=loaded.file.policy, chat="template")
-        prompts = [row["prompt"] for row in dpo_rows(recipe, DpoConfig(method=loaded.file.method, rows=32), [example])]
-        assert text in prompts
-        row = prompts[prompts.index(text)]
-        rows["DPO row"] = tokenizer(row, add_special_tokens=False)["input_ids"]
-    print(side_by_side(tokenizer, **rows))  # noqa: T201 - the evidence of this run, shown by -s
-    assert all(one == ids for one in rows.values())
-    assert ids.count(tokenizer.bos_token_id) == 1
-    assert loaded.score([answer])[0].reward == pytest.approx(reward, abs=2e-3)
 
 
 def test_ppo_with_reward_func_while_its_only_reward_actor_is_killed_in_every_step(tmp_path, chat_model, space):

@@ -16,7 +16,8 @@ CALM = settings(deadline=None, max_examples=40, database=None)
 ORDER = ["shrinkage", "standardise", "mix", "clip", "length", "cut", "floor"]
 ALL_ON = {
     "shrinkage": {}, "standardise": "user", "minimum": 2, "mix": {"weight": 0.3, "standardise": True}, "clip": (-2, 2),
-    "length": {"coefficient": 0.01, "free": 5}, "cut_penalty": 0.5, "floor": {"below": 0, "reward": -3}, "monitor": True,
+    "length": {"coefficient": 0.01, "free": 5}, "cut_penalty": 0.5, "floor": {"below": 0, "reward": -3},
+    "monitor": True,
 }  # fmt: skip
 
 
@@ -54,16 +55,6 @@ def test_clip_and_its_effect():
     assert one(5.0, {"clip": (-1, 2)}) == (2.0, {"raw": 5.0, "clip": -3.0})
     assert one(-5.0, {"clip": (-1, 2)})[0] == -1.0
     assert one(0.5, {"clip": (-1, 2)}) == (0.5, {"raw": 0.5, "clip": 0.0})
-
-
-def test_a_cut_response_costs_the_penalty():
-    assert not PostprocessConfig(cut_penalty=0).on
-    assert one(0.5, {"cut_penalty": 2}, cut=1.0) == (-1.5, {"raw": 0.5, "cut": -2.0})
-    assert one(0.5, {"cut_penalty": 2}, cut=0.0) == (0.5, {"raw": 0.5, "cut": 0.0})
-    with pytest.raises(ScoreError, match="needs cut of every sample"):
-        one(0.5, {"cut_penalty": 2})
-    result = postprocess(cut_penalty=2).apply(raw(0.5, cut=1.0))
-    assert result.trace.steps == (RewardStep("cut", 0.5, -1.5),)
 
 
 def test_length_costs_above_what_is_free_and_after_clipping():
@@ -290,7 +281,16 @@ def test_the_config_says_what_it_needs_and_checks_it_before_anything_runs():
 
 def samples(n):
     return [
-        raw(math.sin(i), user=f"u{i % 3}", n_items=i % 5, prior=0.1, universal=math.cos(i), safety=1.0, length=i, cut=i % 2)
+        raw(
+            math.sin(i),
+            user=f"u{i % 3}",
+            n_items=i % 5,
+            prior=0.1,
+            universal=math.cos(i),
+            safety=1.0,
+            length=i,
+            cut=i % 2,
+        )
         for i in range(n)
     ]
 
