@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-ErrorKind = Literal["failed", "too_long", "no_token", "not_finite", "late", "group", "busy", "down"]
+ErrorKind = Literal["failed", "too_long", "no_token", "prompt", "not_finite", "late", "group", "busy", "down"]
 """Why there is no reward, as programs read it; the message of the error is for readers.
 
 Four kinds say nothing about the request: `late` (the deadline passed), `group` (the other samples of its group did not

@@ -211,6 +211,20 @@ Prompt = str | Messages
 """A prompt as text, or as the turns of a conversation (`persona_rm.prompts.chat_messages`)."""
 
 
+def text_of(prompt: Prompt) -> str:
+    """The prompt as one text, for models and annotators that read no conversations.
+
+    A single user turn is its content. Of several turns each begins with its role, and an empty line separates them. A
+    system text is left out, as in users files: a prompt format writes it where the policy's system text stands.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    spoken = [message for message in prompt if message.role != "system"]
+    if len(spoken) == 1:
+        return spoken[0].content
+    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in spoken)
+
+
 @dataclass(frozen=True, slots=True)
 class RewardRequest:
     """One response of a policy to one prompt, to be rewarded for one user."""
@@ -227,6 +241,11 @@ class RewardRequest:
     """Samples of one user, prompt and group are rewarded together, if the bundle has groups."""
     bad_label: bool = False
     """True if the host sent a label that names no user although it was not empty."""
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt as one text (`text_of`)."""
+        return text_of(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)

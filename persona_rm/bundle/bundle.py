@@ -294,19 +294,19 @@ class Bundle:
             try:
                 read.append(for_method(self.reader.read(request), self.method))
             except DataError as error:
-                raise ScoreError(str(error), (i,)) from error
+                raise ScoreError(str(error), (i,), "prompt") from error
         return read
 
     def _inferred(self, requests: Sequence[RewardRequest]) -> list[UserState]:
         try:
-            return self.user_states.find([(request.user, text_of(request.prompt)) for request in requests])
+            return self.user_states.find([(request.user, request.prompt_text) for request in requests])
         except DataError as error:
             raise ScoreError(str(error)) from error
 
     def _states(self, inferred: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[UserState]:
         try:
             pairs = zip(inferred, requests, strict=True)
-            return [self._state(state, text_of(request.prompt)) for state, request in pairs]
+            return [self._state(state, request.prompt_text) for state, request in pairs]
         except DataError as error:
             raise ScoreError(str(error)) from error
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from persona_rm.methods.base import Method
-from persona_rm.prompts import ChatTemplate, text_of
+from persona_rm.prompts import ChatTemplate
 from persona_rm.prompts.chat_template import END_THINK, THINK
 from persona_rm.types import Prompt, RewardRequest
 
@@ -52,4 +52,4 @@ def for_method(request: RewardRequest, method: Method) -> RewardRequest:
     """The request with a prompt that this method takes: messages become one text for a method that reads no turns."""
     if method.takes_messages or isinstance(request.prompt, str):
         return request
-    return replace(request, prompt=text_of(request.prompt))
+    return replace(request, prompt=request.prompt_text)

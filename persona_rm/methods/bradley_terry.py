@@ -69,7 +69,7 @@ class BradleyTerry(Method):
         """w . e(x, y) in log-odds. Raises `ScoreError` before `fit`, or if w belongs to another encoder."""
         if self.weights is None:
             raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
-        vectors = self._encode([(request.prompt, request.response) for request in requests])
+        vectors = self._encode([(request.prompt_text, request.response) for request in requests])
         if len(vectors) and vectors.shape[1] != len(self.weights):
             raise ScoreError(
                 f"the encoder gives {vectors.shape[1]} numbers, the saved weights are {len(self.weights)}"

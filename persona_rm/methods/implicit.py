@@ -8,7 +8,7 @@ from pydantic import Field
 
 from persona_rm.backends.base import LogProb, SequenceLogProb
 from persona_rm.config import Config
-from persona_rm.errors import RecipeError, ScoreError
+from persona_rm.errors import DataError, RecipeError, ScoreError
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.methods.states import PromptConfig
 from persona_rm.prompts import PromptFormat, load_prompts
@@ -64,8 +64,8 @@ def sequences(
     """
     # One flat batch, request by request and rendering by rendering, so that the backend sees every text in one call.
     prompts, responses, finished = [], [], []
-    for state, request in zip(states, requests, strict=True):
-        prompts += [render(state, request.prompt) for render in renders]
+    for i, (state, request) in enumerate(zip(states, requests, strict=True)):
+        prompts += [_rendered(render, state, request, i) for render in renders]
         responses += [escape(request.response)] * len(renders)
         finished += [request.finished] * len(renders)
     # A backend that knows no cut responses scores every batch that has none.
@@ -77,6 +77,17 @@ def sequences(
     if len(flat) != len(prompts):
         raise ScoreError(f"the log-prob backend gave {len(flat)} values for {len(prompts)} texts")
     return [tuple(flat[i : i + len(renders)]) for i in range(0, len(flat), len(renders))]
+
+
+def _rendered(render: Render, state: UserState, request: RewardRequest, row: int) -> str:
+    """One prompt. Raises `ScoreError` with the row if its messages are no conversation for the chat template, so that
+    other rows of the batch are scored."""
+    try:
+        return render(state, request.prompt)
+    except (DataError, RecipeError) as error:
+        if isinstance(request.prompt, str):
+            raise
+        raise ScoreError(str(error), (row,), "prompt") from error
 
 
 def log_ratio(row: SequenceLogProb, normalise: LengthNormalisation, who: str) -> float:

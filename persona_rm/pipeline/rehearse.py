@@ -17,14 +17,14 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
     If the recipe renders prompts by the chat template of its model, a small model with that template is written there.
     """
     out = f"runs/{recipe.name}-rehearsal"
-    small, why = _small_model(recipe, Path(out))
-    model = model_folder(small)
+    name, why = _small_model(recipe, Path(out))
+    model = model_folder(name)
     raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
-    changes = [f"model: {recipe.model} -> {small}: {why}"] if recipe.model != small else []
+    changes = [f"model: {recipe.model} -> {name}: {why}"] if recipe.model != name else []
     if recipe.device != "auto":
         changes.append(f"device: {recipe.device} -> auto: a rehearsal runs on what this machine has")
     raw |= {
-        "model": small,
+        "model": name,
         "device": "auto",
         "out": out,
         "pretrain": None,

@@ -40,20 +40,6 @@ def check_turns(messages: Messages) -> None:
         raise DataError("the last message of a prompt is the user's, which the response answers; found another one")
 
 
-def text_of(prompt: Prompt) -> str:
-    """The prompt as one text, for models and annotators that read no conversations.
-
-    A single user turn is its content. Of several turns each begins with its role, and an empty line separates them. A
-    system text is left out, as in users files: a prompt format writes it where the policy's system text stands.
-    """
-    if isinstance(prompt, str):
-        return prompt
-    spoken = [message for message in prompt if message.role != "system"]
-    if len(spoken) == 1:
-        return spoken[0].content
-    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in spoken)
-
-
 def as_json(messages: Messages) -> list[dict[str, str]]:
     """The messages as chat templates and JSON files take them."""
     return [{"role": message.role, "content": message.content} for message in messages]

@@ -11,7 +11,7 @@ directions that are all neutral, render as `plain`, which is the prompt of an un
 
 A prompt of several messages keeps its turns if `chat` is "template": earlier turns stay as they are, the user's part
 goes into the last user turn with its content as {prompt}. The other values of `chat` have one user turn, so the
-messages enter it as one text (`chat_messages.text_of`). The format's system text stands below the prompt's own one.
+messages enter it as one text (`types.text_of`). The format's system text stands below the prompt's own one.
 
 Control tokens of the tokenizer that a text of a user spells are split (`ChatTemplate.escape`), if the tokenizer is
 known.
@@ -29,9 +29,9 @@ from pydantic import ValidationError
 from persona_rm.config import Config
 from persona_rm.errors import DataError, RecipeError, UnknownName
 from persona_rm.io.text import FIELD, fill
-from persona_rm.prompts.chat_messages import check_turns, text_of
+from persona_rm.prompts.chat_messages import check_turns
 from persona_rm.prompts.chat_template import ChatTemplate
-from persona_rm.types import Message, Messages, Persona, Prompt
+from persona_rm.types import Message, Messages, Persona, Prompt, text_of
 
 Chat = Literal["none", "llama3", "template"]
 
@@ -144,10 +144,9 @@ class PromptFormat:
         if not isinstance(prompt, str):
             check_turns(prompt)
             before = [turn._replace(content=self.escape(turn.content)) for turn in prompt[:-1]]
+            last = prompt[-1].content if self.chat == "template" else last
         if before and before[0].role == "system":
             system = f"{before.pop(0).content}\n\n{system}"
-        if before and self.chat == "template":
-            last = prompt[-1].content
         task = fill(self.text.task, {"prompt": self.escape(last)})
         user = fill(body, {**blocks, "task": task, "response": self.text.response})
         turns = before if self.chat == "template" else ()

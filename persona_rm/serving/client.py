@@ -289,7 +289,7 @@ class RewardClient:
 
 def _key(request: RewardRequest) -> str:
     """What a request is routed by: all samples of a user, or of a prompt without a user, go to one actor."""
-    return request.user or text_of(request.prompt)
+    return request.user or request.prompt_text
 
 
 def _check_finite(results: Sequence[Any] | None, requests: Sequence[RewardRequest]) -> None:

@@ -14,7 +14,6 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.postprocess_config import PostprocessConfig
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.prompts import text_of
 from persona_rm.report.user_words import SHORT_ID, notes_of
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.postprocess import Postprocessor
@@ -132,7 +131,7 @@ def lines_of(explanation: Explanation) -> list[str]:
 
 def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
     request = bundle.reader.read(request)
-    prompt = text_of(request.prompt)
+    prompt = request.prompt_text
     inferred = bundle.inferred(request.user, prompt)
     if request.user is not None and not inferred.known:
         why = "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"

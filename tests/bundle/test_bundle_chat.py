@@ -3,7 +3,7 @@
 import pytest
 
 from persona_rm.bundle import load_bundle, write_bundle
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, ScoreError
 from persona_rm.types import Message, Persona, RewardRequest
 from tests.prompts.chat_samples import chat_tokenizer, save_chat_model
 
@@ -109,3 +109,13 @@ def test_a_cut_answer_is_another_answer(bundle_of, model):
     )
     assert whole.reward != cut.reward
     assert nothing.reward == 0.0
+
+
+def test_a_prompt_that_is_no_conversation_is_the_fault_of_its_row(bundle_of, model):
+    bundle = bundle_of({"name": "contrast", "chat": "template"}, policy=str(model))
+    good = RewardRequest("ann", ASK, "Yes")
+    half = bundle.chat.render(ASK) + "Well"
+    for prompt in ((*ASK, Message("assistant", "Hm.")), (Message("tutor", "x"), *ASK), half):
+        with pytest.raises(ScoreError) as caught:
+            bundle.score([good, RewardRequest("ann", prompt, "Yes")])
+        assert (caught.value.rows, caught.value.kind) == ((1,), "prompt")

@@ -25,7 +25,6 @@ from persona_rm.extras import extra_needed
 from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.maths import sigmoid
-from persona_rm.prompts import text_of
 from persona_rm.serving.http.application import ERRORS, HostRoute, Scorer
 from persona_rm.serving.http.http_errors import RequestError
 from persona_rm.serving.http.payloads import check_rows
@@ -106,7 +105,7 @@ def _request(i: int, query: str, prompt: str, label: object, settings: Settings)
         request = settings.labels.request(label, prompt, response, finished=finished)
     except LabelError as error:
         raise RequestError("label", f"row {i}: {error.reason}") from error
-    if not is_sound((request.user or "") + text_of(request.prompt)):
+    if not is_sound((request.user or "") + request.prompt_text):
         raise RequestError("label", f"row {i}: the label holds half of a surrogate pair, which is no character")
     return request
 

@@ -331,7 +331,7 @@ class RewardActor:
 
 def _tokens(request: RewardRequest) -> int:
     """An estimate of the tokens, at four characters each."""
-    return (len(text_of(request.prompt)) + len(request.response)) // 4 + 1
+    return (len(request.prompt_text) + len(request.response)) // 4 + 1
 
 
 def _computation(request: RewardRequest) -> tuple[str | None, Prompt, str, bool]:
