@@ -71,8 +71,8 @@ class Failures:
             return error
         if bad > ALLOWED:
             many = f"{bad} of the last {counted} rewards failed; skip_group allows {ALLOWED}"
-            return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind)
-        return SkipGroup(error.problem, error.rows, error.kind)
+            return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind, cause=error.cause)
+        return SkipGroup(error.problem, error.rows, error.kind, cause=error.cause)
 
     def logs(self) -> dict[str, float]:
         """A metric beside a reward that was given: the failed share of the last 100. Empty if the policy is to

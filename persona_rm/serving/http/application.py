@@ -83,6 +83,7 @@ def _add_rewards(
     app: FastAPI, service: Service, settings: Settings, metrics: HttpMetrics, routes: Sequence[HostRoute]
 ) -> None:
     async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        requests = [with_id(request) for request in requests]
         metrics.rows.observe(len(requests))
         # An actor in this process serves its callers in turn, so one address with many rows does not delay the others.
         caller = call.client.host if call.client else "unknown"
@@ -92,7 +93,7 @@ def _add_rewards(
         """A user's reward of each response to a prompt; with `trace`, how each came about."""
         # Before any request is made, so that a call with too many rows costs nothing.
         check_rows(len(body.responses), settings)
-        requests = [with_id(request) for request in score_requests(body)]
+        requests = score_requests(body)
         return score_out(body, await scored(request, requests), trace or body.trace)
 
     for path, name in (("/v1/score", "score_v1"), ("/score", "score")):
