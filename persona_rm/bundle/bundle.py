@@ -13,7 +13,7 @@ from persona_rm.bundle.bundle_backends import backends_of_file
 from persona_rm.bundle.bundle_file import YAML, BundleFile, with_format
 from persona_rm.bundle.engine_counters import engine_figures
 from persona_rm.bundle.group_scores import win_rates
-from persona_rm.bundle.request_reader import RequestReader, for_method
+from persona_rm.bundle.request_reader import RequestReader
 from persona_rm.bundle.user_states import UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
@@ -248,7 +248,7 @@ class Bundle:
 
         The traces name the user, the version of the state and the evidence behind it.
         """
-        requests = self._read(requests)
+        requests = self.reader.read_all(requests, self.method)
         inferred = self._inferred(requests)
         results = self.method.score(self._states(inferred, requests), requests)
         completed = []
@@ -262,7 +262,7 @@ class Bundle:
         All requests are of one user and one prompt. `inputs["prior"]` is the same share by the method's prior, if
         post-processing needs it. Raises `ScoreError`.
         """
-        requests = self._read(requests)
+        requests = self.reader.read_all(requests, self.method)
         # One user and one prompt have one state, and the method compares all responses under it.
         (inferred,) = self._inferred(requests[:1])
         states = self._states([inferred], requests[:1])
@@ -287,16 +287,6 @@ class Bundle:
         """The counters of the log-prob engine, by the names of `ENGINE`; all 0 without one, and until it is opened."""
         counters = getattr(vars(self).get("_backends", Backends()).logprob, "counters", None)
         return engine_figures({} if counters is None else asdict(counters))
-
-    def _read(self, requests: Sequence[RewardRequest]) -> list[RewardRequest]:
-        """The requests as the method reads them."""
-        read = []
-        for i, request in enumerate(requests):
-            try:
-                read.append(for_method(self.reader.read(request), self.method))
-            except DataError as error:
-                raise ScoreError(str(error), (i,), "prompt") from error
-        return read
 
     def _inferred(self, requests: Sequence[RewardRequest]) -> list[UserState]:
         try:

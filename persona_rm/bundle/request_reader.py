@@ -1,8 +1,10 @@
 """Requests as methods read them: bare prompts, and responses without the model's thinking."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
+from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.base import Method
 from persona_rm.prompts import ChatTemplate
 from persona_rm.prompts.chat_template import END_THINK, THINK
@@ -34,6 +36,16 @@ class RequestReader:
     def read(self, request: RewardRequest) -> RewardRequest:
         """The request with the bare prompt and what is scored of the response. Raises `DataError` as `bare` does."""
         return replace(request, prompt=self.bare(request.prompt), response=self.response(request.response))
+
+    def read_all(self, requests: Sequence[RewardRequest], method: Method) -> list[RewardRequest]:
+        """The requests as this method reads them. Raises `ScoreError` with the row of a prompt that cannot be read."""
+        read = []
+        for i, request in enumerate(requests):
+            try:
+                read.append(for_method(self.read(request), method))
+            except DataError as error:
+                raise ScoreError(str(error), (i,), "prompt") from error
+        return read
 
 
 def without_thinking(text: str, *, opened: bool = False) -> str:
