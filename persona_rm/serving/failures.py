@@ -69,6 +69,7 @@ class Failures:
             bad, counted = sum(self._recent.values()), len(self._recent)
         if self.policy == "stop":
             return error
+        # No `SkipGroup` any more, so the plugin stops the job.
         if bad > ALLOWED:
             many = f"{bad} of the last {counted} rewards failed; skip_group allows {ALLOWED}"
             return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind, cause=error.cause)

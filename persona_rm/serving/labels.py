@@ -90,7 +90,7 @@ def _of_object(value: Mapping[str, Any]) -> Label:
     except DataError as error:
         return Label(bad=f"the prompt of a label: {error.problem}")
     user_id = ids[0] if ids else None
-    for what, text in (("user id", user_id), ("prompt", prompt and text_of(prompt))):
+    for what, text in (("user id", user_id), ("prompt", None if prompt is None else text_of(prompt))):
         if text is not None and not is_sound(text):
             return Label(bad=f"the {what} of a label {HALF}")
     return Label(user=user_id, prompt=prompt)
