@@ -72,11 +72,13 @@ def moved(before: Path, after: Path) -> bool:
 
 
 def make_bundle(folder: Path, space, model: Path, **method) -> Path:
-    """Two people of two groups, and one of a third whose evidence cannot be read."""
+    """People of two groups, and one of a third whose evidence cannot be read."""
     like = {i: tuple(int(j == i) - int(j == i + 1) for j in range(len(space))) for i in range(2)}
     people = [User(Persona(f"u{i}", directions=like[i]), ("cats", "dogs")[i]) for i in range(2)]
     broken = User(Persona("broken", ugc=(Ugc("q", "an item that was never annotated"),)), "birds")
-    return write_bundle(folder, [*people, broken], method={"name": "contrast", **method}, policy=str(model))
+    # The start-up check scores the first, the middle and the last user: the broken one is none of these.
+    last = User(Persona("u2", directions=like[1]), "dogs")
+    return write_bundle(folder, [*people, broken, last], method={"name": "contrast", **method}, policy=str(model))
 
 
 def inferring_bundle(folder: Path, space, model: Path) -> Path:
