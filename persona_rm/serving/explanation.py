@@ -14,7 +14,7 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.postprocess_config import PostprocessConfig
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.report.user_words import SHORT_ID, notes_of
+from persona_rm.report.user_words import EvidenceNote, evidence_words, notes_of
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
@@ -186,7 +186,7 @@ def _items(bundle: Bundle, user: str | None) -> dict[str, str]:
 def _state_words(trace: RewardTrace) -> str:
     items = int(trace.inputs.get("n_items", len(trace.evidence)))
     state = f"version {trace.state_version}" if trace.state_version else "computed for the request and not stored"
-    return f"the user's state is {state}, from {items} item{'' if items == 1 else 's'} of evidence"
+    return f"the user's state is {state}, from {evidence_words(items)}"
 
 
 def _method_lines(explanation: Explanation) -> list[str]:
@@ -255,7 +255,7 @@ def _evidence_lines(explanation: Explanation, place: int) -> list[str]:
 
 
 def _item_line(explanation: Explanation, id_: str) -> str:
-    return f"    {id_[:SHORT_ID]}  {explanation.items.get(id_, '')}".rstrip()
+    return EvidenceNote(id_, explanation.items.get(id_, "")).line()
 
 
 def _step_lines(explanation: Explanation) -> list[str]:
