@@ -24,42 +24,9 @@ from persona_rm.io.yaml_file import read_yaml
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.overrides import apply_override, place_of
-<<<<<<< HEAD
 from persona_rm.prompts import Chat
-from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
-from persona_rm.simulator.simulated_users import PopulationKind
-from persona_rm.sources import SOURCES
-from persona_rm.sources.universal import UNIVERSAL
-
-Scalar = str | int | float | bool | None
-HostArgs = dict[str, Scalar | list[str | int | float]]
-"""Flags of the host as it writes them, dotted, without dashes: {train.batch_size: 32}; a list is several values."""
-FOLDER = "folder"
-"""The key of the validation context that holds the recipe's folder: member files are relative to it."""
-ZOOS: Mapping[str, Registry] = {
-    "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS,
-    "benchmark": BENCHMARKS,
-}  # fmt: skip
-
-
-class Section(Config):
-    """A section whose zoo members are checked when it is read."""
-
-    @field_validator("source", "annotator", "inferrer", "method", "benchmark", mode="before", check_fields=False)
-    @classmethod
-    def _known(cls, given: Any, info: ValidationInfo) -> Any:
-        return None if given is None else _checked(str(info.field_name), given, info)
-
-
-def _checked(zoo: str, given: Any, info: ValidationInfo, where: str | None = None) -> dict[str, Any]:
-    """The member with an absolute name, after its settings were checked. Raises `MemberError`."""
-    named = absolute_member(as_mapping(given), (info.context or {}).get(FOLDER))
-    ZOOS[zoo].member(named, where=where or zoo)
-    return named
-=======
 from persona_rm.recipe_sections import FOLDER, HostArgs, OnPolicyConfig, Section, check_reward, checked
 from persona_rm.registry import Member, absolute_name
->>>>>>> main
 
 
 class DpoConfig(Section):

@@ -5,14 +5,9 @@ from typing import Any
 
 from persona_rm.backends.small_chat_model import save_small_chat_model
 from persona_rm.hosts import load_host
-<<<<<<< HEAD
 from persona_rm.pipeline.members import PACKAGED_MODEL, model_folder, source_of, with_prompts
-from persona_rm.recipe import HostArgs, Recipe
-=======
-from persona_rm.pipeline.members import model_folder, source_of
 from persona_rm.recipe import Recipe
 from persona_rm.recipe_sections import HostArgs, OnPolicyConfig
->>>>>>> main
 
 ROWS, PROMPTS, USERS, TOKENS = 16, 8, 8, 32
 

@@ -139,14 +139,10 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
         run.console.print(f"{name}: {count} rows for the host in {rows}; {cut} longer than data.max_len left out")
         train_dpo(run, base, rows, folder, config.args)
 
-<<<<<<< HEAD
-    inputs = {"build": upstream, "config": config, "model": file_hash(base), "prompts": recipe.prompts}
-    inputs |= {"chat": recipe.chat} if recipe.chat else {}
-    return run.stage(f"dpo/{name}", {**inputs, "seed": recipe.seed, "device": on}, work)
-=======
     # What comes after this training is no input of it.
     given = config.model_dump(mode="json", exclude={"on_policy"})
     inputs = {"build": upstream, "config": given, "model": file_hash(base), "prompts": recipe.prompts}
+    inputs |= {"chat": recipe.chat} if recipe.chat else {}
     stage = f"dpo/{name}/{OFFLINE}" if config.on_policy else f"dpo/{name}"
     return run.stage(stage, {**inputs, "seed": recipe.seed, "device": on}, work)
 
@@ -160,4 +156,3 @@ def train_dpo(run: RunFolder, base: Path, rows: Path, folder: Path, args: HostAr
     if not (folder / MODEL / "config.json").is_file():
         raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
     (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")
->>>>>>> main
