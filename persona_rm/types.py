@@ -94,6 +94,11 @@ class Pair:
         """True if the user found both responses equally good, so that their order says nothing."""
         return self.strength == 0
 
+    @property
+    def is_decided(self) -> bool:
+        """True if the comparison says what the user prefers: it is no tie, and the responses differ."""
+        return not self.tie and self.chosen != self.rejected
+
 
 @dataclass(frozen=True, slots=True)
 class Persona:

@@ -1,4 +1,4 @@
-"""The models that a bundle names, as its methods are handed them."""
+"""What a bundle names beside its method: models, as methods are handed them, and the inferrer."""
 
 from pathlib import Path
 
@@ -9,6 +9,9 @@ from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.minilm import MiniLM
 from persona_rm.bundle.bundle_file import YAML, BundleFile
 from persona_rm.errors import DataError
+from persona_rm.inferrers import INFERRERS
+from persona_rm.inferrers.base import Inferrer
+from persona_rm.registry import Member
 from persona_rm.space import PreferenceSpace
 
 
@@ -20,6 +23,25 @@ def backends_of_file(file: BundleFile, folder: Path, space: PreferenceSpace) -> 
         reader = cls(config, space, Backends(encoder=encoder))
     logprob = _logprob(file, file.policy, folder) if file.policy is not None else None
     return Backends(encoder=encoder, reader=reader, logprob=logprob)
+
+
+def inferrer_of_file(
+    file: BundleFile, given: Member, folder: Path, space: PreferenceSpace, backends: Backends
+) -> Inferrer:
+    """The inferrer of directions, loaded from `inferrer_dir` if it was fitted.
+
+    Raises `DataError` if that folder belongs to another inferrer, or was fitted with another config.
+    """
+    cls, config = INFERRERS.member(given, folder)
+    if file.inferrer_dir is None:
+        new: Inferrer = cls(config, space, backends)
+        return new
+    learned: Inferrer = cls.load(folder / Path(file.inferrer_dir).expanduser(), space, backends)
+    for key in given.keys() - {"name"}:
+        if (wanted := getattr(config, key)) != (fitted := getattr(learned.config, key)):
+            problem = f"{key} is {wanted!r} here, and {fitted!r} in {file.inferrer_dir}: fit it again"
+            raise DataError(problem, file=folder / YAML, key="inferrer")
+    return learned
 
 
 def _logprob(file: BundleFile, policy: str, folder: Path) -> LogProb:

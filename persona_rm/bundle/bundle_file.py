@@ -71,6 +71,9 @@ class BundleFile(Config):
     """Seconds after which a user's state is read from the store again."""
     annotator: Member | None = None
     users: PathText = "users.jsonl"
+    fitted_states: PathText | None = None
+    """An Arrow snapshot of the method's user states, fitted before: these users need no texts in the users file. A
+    state in the profile store has priority."""
     policy_prompt: PolicyPrompt | None = None
     """None: `method` for a method that renders prompts, else `pba`."""
     strip_think: bool = False

@@ -22,6 +22,8 @@ from persona_rm.space import Dimension
 from persona_rm.types import MIDDLE, Directions, RewardRequest, RewardResult, RewardStep, RewardTrace, UserState
 
 LEVELS = {1: "low", MIDDLE: "neutral", 3: "high"}
+SHOWN = 3
+"""So many of the user's newest items are shown under a part that comes from all of them."""
 STATUS = {
     "ok": "the user is known",
     "cold": "no evidence about a user was read, so the population prior answered",
@@ -62,9 +64,21 @@ def explain_request(folder: Path, request: RewardRequest) -> Explanation:
     """
     bundle = load_bundle(folder)
     try:
-        return _live(bundle, with_id(request))
+        inferred = bundle.inferred(request.user, bundle.reader.read(request).prompt_text)
+        if request.user is not None and not inferred.known:
+            raise DataError(
+                f"user {request.user!r} {why_unknown(inferred)}. Rewards for unknown users come from the population "
+                "prior. To see those, leave out --user",
+                file=bundle.folder,
+            )
+        return explain_live(bundle, request)
     finally:
         bundle.close()
+
+
+def why_unknown(inferred: UserState) -> str:
+    """Why the bundle does not know the user of this state: "was erased from this bundle", say."""
+    return "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
 
 
 def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Explanation:
@@ -129,17 +143,14 @@ def lines_of(explanation: Explanation) -> list[str]:
     return lines
 
 
-def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
-    request = bundle.reader.read(request)
+def explain_live(bundle: Bundle, request: RewardRequest) -> Explanation:
+    """The reward of a request, also for a user that the bundle does not know: the prior's.
+
+    Raises `RecipeError` if the method only compares.
+    """
+    request = bundle.reader.read(with_id(request))
     prompt = request.prompt_text
     inferred = bundle.inferred(request.user, prompt)
-    if request.user is not None and not inferred.known:
-        why = "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
-        raise DataError(
-            f"user {request.user!r} {why}. Rewards for unknown users come from the population prior. To see those, "
-            "leave out --user",
-            file=bundle.folder,
-        )
     inputs, remarks, groups = PostprocessInputs(bundle), [], bundle.file.groups
     inputs.check()
     if groups is not None and groups.listwise:
@@ -216,7 +227,8 @@ def _parts(n: int, *, other: bool = False) -> str:
 def _part_lines(explanation: Explanation, part: str, value: float) -> list[str]:
     bundle, inferred = explanation.bundle, explanation.inferred
     if bundle is None or part not in bundle.space.ids:
-        return [f"  {value:+.4g}  {part}"]
+        items = explanation.result.trace.evidence[-SHOWN:] if part == "personal" else ()
+        return [f"  {value:+.4g}  {part}", *(_item_line(explanation, id_) for id_ in items)]
     place = bundle.space.index(part)
     dimension = bundle.space.dimensions[place]
     directions = inferred.directions if inferred is not None else None
