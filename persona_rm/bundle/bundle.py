@@ -67,8 +67,7 @@ class Bundle:
         """The chat side of the policy's tokenizer; None if the bundle names no tokenizer and no policy."""
         if self.file.tokenizer is None:
             return self._backends.chat_template()
-        folder = self.path(self.file.tokenizer)
-        return ChatTemplate(lambda: load_tokenizer(folder))
+        return ChatTemplate(lambda: load_tokenizer(self.path(str(self.file.tokenizer))))
 
     @cached_property
     def reader(self) -> RequestReader:
@@ -208,7 +207,7 @@ class Bundle:
         return self.space.describe(inferred.directions) if inferred.known and inferred.directions else ""
 
     def render(self, user_id: str | None, prompt: Prompt) -> str:
-        """`prompt` as the policy reads it for this user. Raises `DataError` if only the host knows the chat template."""
+        """`prompt` as the policy reads it for this user. Raises `DataError` if only the host has the chat template."""
         rendered = self.render_of(self.inferred(user_id, text_of(self.reader.bare(prompt))), prompt)
         if isinstance(rendered, str):
             return rendered
@@ -220,8 +219,8 @@ class Bundle:
     def render_of(self, inferred: UserState, prompt: Prompt) -> Prompt:
         """`prompt` as the policy reads it for the user of this inferred state.
 
-        The turns of a chat if a chat template is asked for and the bundle does not know the policy's tokenizer: the
-        host's tokenizer makes a text of them. Raises `DataError` for a rendered prompt that cannot be unwrapped.
+        The turns of a chat if only the host's tokenizer has the template that makes a text of them. Raises `DataError`
+        for a rendered prompt that cannot be unwrapped.
         """
         prompt = self.reader.bare(prompt)
         if self._settings.policy_prompt == "method" and isinstance(self.method, PromptedMethod):
@@ -229,7 +228,6 @@ class Bundle:
             return self.method.render(state, prompt if self.method.takes_messages else text_of(prompt))
         prompts = self.prompts
         if not isinstance(prompt, str) and self._settings.chat is None and not isinstance(self.method, PromptedMethod):
-            # The method reads no turns, so the host alone decides that the policy does.
             prompts = replace(prompts, chat="template")
         if not inferred.known or self._settings.policy_prompt == "plain":
             turns = prompts.plain_turns(prompt)
