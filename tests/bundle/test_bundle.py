@@ -99,7 +99,7 @@ def test_rendering(folder):
 
 def test_scores_come_in_the_order_of_the_rows(folder):
     class Letters:
-        def logprob(self, prompts, responses):
+        def logprob(self, prompts, responses, finished=None):
             return [SequenceLogProb(-float(len(r)), -2.0 * len(r), len(r)) for r in responses]
 
     bundle = load_bundle(folder)

@@ -125,7 +125,7 @@ def _prompts(run: RunFolder, settings: OnPolicyConfig, users: Sequence[str], num
 
 def _check_renderer(run: RunFolder, name: str, bundle: Bundle, user: str, post: str) -> None:
     """Raises `RecipeError` if the bundle's policy prompt is not the one that the section's method trains on."""
-    method = method_of(run.recipe, run.recipe.dpo[name].method, Backends())
+    method = method_of(run.recipe, run.recipe.dpo[name].method, Backends(chat=bundle.chat))
     assert isinstance(method, PromptedMethod)
     if method.render(method.adapt(bundle.persona(user, post)), post) != bundle.render(user, post):
         raise RecipeError(

@@ -142,6 +142,7 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
     # What comes after this training is no input of it.
     given = config.model_dump(mode="json", exclude={"on_policy"})
     inputs = {"build": upstream, "config": given, "model": file_hash(base), "prompts": recipe.prompts}
+    inputs |= {"chat": recipe.chat} if recipe.chat else {}
     stage = f"dpo/{name}/{OFFLINE}" if config.on_policy else f"dpo/{name}"
     return run.stage(stage, {**inputs, "seed": recipe.seed, "device": on}, work)
 
