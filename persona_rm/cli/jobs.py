@@ -1,4 +1,4 @@
-"""Verbs over recipes: run, build, leakage, prepare, eval, report, rehearse."""
+"""Verbs over recipes: run, build, leakage, prepare, eval, report."""
 
 import shlex
 from pathlib import Path
@@ -201,29 +201,3 @@ def report(folder: Annotated[Path, typer.Argument(help="The folder of a run, suc
         from persona_rm.recipe import load_recipe
 
         make_report(RunFolder(load_recipe(folder / "recipe.yaml"), folder, console))
-
-
-@app.command()
-def rehearse(
-    recipe: RecipePath,
-    overrides: Overrides = None,
-    show: Annotated[bool, typer.Option("--show", help="Print what would change and stop.")] = False,
-) -> None:
-    """Run a small version of any recipe on this machine, CPU included, through the real host.
-
-    It prints what it changed in the recipe and why.
-
-    Example: `persona-rm rehearse llama8b_8gpu source=simulator --show`
-    """
-    with told():
-        from persona_rm.hosts import load_host
-        from persona_rm.pipeline.job import run_recipe
-        from persona_rm.pipeline.rehearse import rehearsal_of
-
-        load_host().require()
-        small, changes = rehearsal_of(recipe_of(recipe, overrides))
-        for line in changes:
-            console.print(f"- {line}", highlight=False)
-        if not show:
-            run_recipe(small, console)
-            console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.")

@@ -16,6 +16,7 @@ from rich.console import Console
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
+from persona_rm.hosts.own_command import DataColumns, OwnCommand, SmallJob
 from persona_rm.serving.failures import SKIPPED, OnFailure
 
 if TYPE_CHECKING:
@@ -163,6 +164,37 @@ class Host(ABC):
         self, args: Args, *, model: Path | None = None, out: Path | None = None, on: Device | None = None
     ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
         """The flags of any job, made small enough for this machine; the environment; what changed and why."""
+
+    @abstractmethod
+    def read_command(self, words: Sequence[str]) -> OwnCommand:
+        """A team's own command, word by word. Raises `HostError` if it starts no trainer of this host."""
+
+    @abstractmethod
+    def data_columns(self, command: OwnCommand) -> DataColumns:
+        """The file and the columns that the command reads."""
+
+    @abstractmethod
+    def model_of(self, command: OwnCommand) -> str | None:
+        """The starting model that the command names."""
+
+    @abstractmethod
+    def small_model(self, folder: Path, like: Path | None = None) -> Path:
+        """Write a tiny model with random weights for a rehearsal; `like` is a model folder whose tokenizer it gets."""
+
+    @abstractmethod
+    def small_job(
+        self, command: OwnCommand, data: Path, folder: Path, model: Path, longest: int = 0, on: Device | None = None
+    ) -> SmallJob:
+        """The command made small: on the rows of `data`, with `model` in place of all models, writing to `folder`.
+        `longest` is the number of tokens of the longest prompt."""
+
+    @abstractmethod
+    def policy_text(self, args: Args, row: Mapping[str, Any], tokenizer: Any) -> str:
+        """The prompt of a data row as the host hands it to the plugin, chat template included."""
+
+    @abstractmethod
+    def small_dpo_job(self, args: Args, on: Device | None = None) -> HostJob:
+        """The DPO job with exactly these flags."""
 
     def routes(self) -> Sequence["HostRoute"]:
         """The HTTP routes that take this host's payload. By default there are none."""

@@ -12,6 +12,7 @@ from persona_rm.errors import DataError
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.profiles import open_store
 from persona_rm.types import Pair, Persona, RewardRequest
+from tests.profiles.store_samples import new_store
 
 METHOD = """
 import json
@@ -61,6 +62,7 @@ def full(tmp_path, space):
         User(Persona("ann", directions=likes)),
         Persona("bob", pairs=tuple(Pair("q", f"yes {i}", "no", likes) for i in range(3))),
     ]
+    new_store(folder, "users.sqlite")
     write_bundle(
         folder, users, method={"name": f"{folder}/length.py:Length", "weights": f"{folder}/weights.json"},
         space=str(folder / "my_space.yaml"), prompts=str(folder / "my_prompts.yaml"),

@@ -36,7 +36,7 @@ def inferrer(space) -> PosteriorInferrer:
 @pytest.fixture
 def store(tmp_path, ann, inferrer):
     url = f"sqlite:{tmp_path / 'users.sqlite'}"
-    with open_store(url) as held:
+    with open_store(url, create=True) as held:
         held.put([inferrer.state("ann", inferrer.tally(ann), 3)])
     return url
 
@@ -109,7 +109,7 @@ def test_a_state_of_a_method_shows_its_directions(tmp_path, space):
     directions = [0] * len(space)
     directions[space.index("age")] = -1
     url = f"sqlite:{tmp_path / 'p.sqlite'}"
-    with open_store(url) as held:
+    with open_store(url, create=True) as held:
         held.put([UserState("pba", "bob", {"directions": directions}, 2), UserState("ica", "eve", {"ugc": []}, 2)])
     assert "Older: negative pole of age (Age group)" in run(url, "bob")[1]
     code, said = run(url, "eve")

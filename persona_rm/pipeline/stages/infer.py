@@ -155,7 +155,7 @@ def _store(
     if url == STATES:
         write_snapshot(folder / STATES, [inferrer.state(user, evidence) for user, evidence in new.items()], {})
         return new
-    with open_store(url) as store:
+    with open_store(url, create=True) as store:
         known = store.get(list(new))
         joined: dict[str, Evidence] = {}
         # Collected first and put in one call, so that the store receives all states or none.

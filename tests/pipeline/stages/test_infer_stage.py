@@ -143,7 +143,7 @@ def test_one_id_with_different_evidence_is_refused(tmp_path, space):
 
 def test_a_stores_version_goes_on_from_what_is_there(tmp_path):
     url = f"sqlite:{tmp_path / 'people.sqlite'}"
-    with open_store(url) as store:
+    with open_store(url, create=True) as store:
         store.put([UserState("posterior", "test-0001", {}, version=7), UserState("posterior", "other", {}, version=3)])
     infer(tmp_path, store=url)
     with open_store(url) as store:

@@ -1,0 +1,104 @@
+"""What a rehearsed command did: rewards by group, labels, logs, and one prompt as each side read it."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from persona_rm.bundle import Bundle
+from persona_rm.hosts.base import Host, PpoJob
+from persona_rm.io.text import shorten
+from persona_rm.methods.base import PromptedMethod
+from persona_rm.pipeline.label_check import LabelReport
+from persona_rm.serving.labels import read_label
+
+SHOWN = 600
+"""Characters of a prompt on the console; summary.json holds it whole."""
+
+
+def reward_summary(done: PpoJob, labels: LabelReport) -> dict[str, Any]:
+    """Mean reward by group of users, the samples by kind of label, and where the logs are."""
+    samples = done.samples()
+    groups: dict[str, list[float]] = defaultdict(list)
+    for sample in samples:
+        groups[str(sample["group"])].append(float(sample["reward"]))
+    return {
+        "samples": len(samples),
+        "groups": {name: {"mean": sum(all_) / len(all_), "n": len(all_)} for name, all_ in sorted(groups.items())},
+        "known": sum(bool(sample["user_known"]) for sample in samples),
+        "cold": sum(not sample["user_known"] for sample in samples),
+        "bad_label": sum(bool(sample["bad_label"]) for sample in samples),
+        "empty": sum(bool(sample["empty"]) for sample in samples),
+        "file_labels": labels.counts,
+        "seconds": round(done.seconds),
+        "log": str(done.log),
+        "reward_logs": [str(path) for path in done.rewards],
+        "tensorboard": str(done.tensorboard),
+    }
+
+
+def policy_texts(
+    host: Host, args: Mapping[str, Any], bundle: Bundle, row: Mapping[str, Any], label_key: str, tokenizer: Any
+) -> tuple[str, str]:
+    """The prompt of a row as the host gives it to a plugin, and with the user in it."""
+    given = host.policy_text(args, row, tokenizer)
+    label = read_label(row.get(label_key))
+    return given, bundle.render(label.user, label.prompt or given)
+
+
+def prompt_views(
+    host: Host, args: Mapping[str, Any], bundle: Bundle, row: Mapping[str, Any], label_key: str, agent: bool,
+    tokenizer: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """One prompt as the policy and as the reward read it, by the code that the plugins call."""
+    given, personal = policy_texts(host, args, bundle, row, label_key, tokenizer)
+    label = read_label(row.get(label_key))
+    bare = label.prompt or given
+    views = {"user": label.user, "policy": personal if agent else given, "reward": bare}
+    if isinstance(bundle.method, PromptedMethod):
+        views["reward_model"] = bundle.method.render(bundle.state(label.user, bare), bare)
+    return views
+
+
+def print_summary(summary: Mapping[str, Any], console: Console) -> None:
+    """The summary as a table and lines."""
+    if "groups" in summary:
+        table = Table("users", "answers", "mean reward", box=None, pad_edge=False)
+        for name, group in summary["groups"].items():
+            table.add_row(name, str(group["n"]), f"{group['mean']:.4f}")
+        console.print(table)
+        console.print(
+            f"{summary['samples']} answers: {summary['known']} for known users, {summary['cold']} by the population "
+            f"prior ({summary['bad_label']} of them with a bad label), {summary['empty']} empty.",
+            highlight=False,
+        )
+    for name in ("user", "policy", "reward", "reward_model"):
+        if name in summary.get("prompt", {}):
+            text = shorten(str(summary["prompt"][name]), SHOWN)
+            console.print(f"{VIEWS[name]}:", style="bold", highlight=False)
+            console.print(text, highlight=False, markup=False)
+    for name in ("log", "tensorboard", "model"):
+        if name in summary:
+            console.print(f"{name}: {summary[name]}", highlight=False, soft_wrap=True)
+    for path in summary.get("reward_logs", ()):
+        console.print(f"reward log: {path}", highlight=False, soft_wrap=True)
+
+
+VIEWS = {
+    "user": "One prompt, of the user",
+    "policy": "as the policy read it",
+    "reward": "as the reward read it",
+    "reward_model": "as the model behind the reward read it",
+}
+"""The titles of the prompt's views."""
+
+
+def write_summary(summary: Mapping[str, Any], folder: Path) -> Path:
+    """Write summary.json."""
+    path = folder / "summary.json"
+    path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
