@@ -79,6 +79,4 @@ def _of_bundle(bundle: Bundle, state: UserState) -> UserOverview:
 def _overview(persona: Persona, group: str, directions: int | None, items: int) -> UserOverview:
     dates = sorted(item.created for item in persona.items if item.created)
     first, last = (dates[0], dates[-1]) if dates else (None, None)
-    return UserOverview(
-        persona.user_id, group, len(persona.pairs), len(persona.ugc), first, last, directions, items
-    )
+    return UserOverview(persona.user_id, group, len(persona.pairs), len(persona.ugc), first, last, directions, items)

@@ -140,7 +140,7 @@ def prepare(
         from persona_rm.pipeline.members import model_folder
         from persona_rm.pipeline.run import RunFolder
         from persona_rm.pipeline.stages.dpo_rows import write_dpo_rows
-        from persona_rm.pipeline.stages.train import device_of, examples_of, mirrored_of, run_build
+        from persona_rm.pipeline.stages.train import device_of, examples_for, mirrored_of, run_build
 
         plan = recipe_of(recipe, overrides)
         if to != "dpo":
@@ -154,7 +154,8 @@ def prepare(
         job = RunFolder(plan, plan.folder, console)
         if plan.build:
             run_build(job)
-        count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out, mirrored_of(job))
+        examples = examples_for(job, config)
+        count, cut = write_dpo_rows(plan, config, examples, model_folder(plan.model), out, mirrored_of(job))
         console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
         folder, on = plan.folder / "dpo" / section, device_of(plan)
         job_of_host = load_host().dpo_job(model_folder(plan.model), out, folder, config.args, on)

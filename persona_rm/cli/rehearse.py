@@ -1,12 +1,12 @@
 """The verb rehearse: a recipe, or a team's own command, small, on this machine."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from persona_rm.cli.app import app, console, recipe_of, told
-from persona_rm.errors import RecipeError
 
 
 @app.command()
@@ -47,16 +47,15 @@ def rehearse(
         if bundle is None and prompts is None and not any("train_" in word for word in words):
             _rehearse_recipe(Path(words[0]), words[1:], show)
             return
-        if bundle is None:
-            raise RecipeError("a command is rehearsed with the rewards of a bundle: name it with --bundle FOLDER")
         from persona_rm.hosts import load_host
         from persona_rm.pipeline.command_summary import print_summary
-        from persona_rm.pipeline.rehearse_command import plan_command, run_command
+        from persona_rm.pipeline.rehearse_command import check_command, plan_command, run_command
 
+        checked = check_command(words, bundle, prompts)
+        for line in checked.notes:
+            console.print(line, highlight=False, markup=False)
         load_host().require()
-        plan = plan_command(words, bundle, prompts, out)
-        for line in plan.notes:
-            console.print(line, highlight=False)
+        plan = plan_command(checked, out)
         _print_changes(plan.changes)
         if not show:
             print_summary(run_command(plan, console), console)
@@ -76,6 +75,6 @@ def _rehearse_recipe(recipe: Path, overrides: list[str], show: bool) -> None:
         console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.")
 
 
-def _print_changes(changes: object) -> None:
+def _print_changes(changes: Sequence[str]) -> None:
     for line in changes:
         console.print(f"- {line}", highlight=False, markup=False)

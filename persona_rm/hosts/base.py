@@ -193,6 +193,10 @@ class Host(ABC):
         """The prompt of a data row as the host hands it to the plugin, chat template included."""
 
     @abstractmethod
+    def logged_samples(self, log: Path) -> list[str]:
+        """Prompts with their answers as the host's own log shows them, without special tokens."""
+
+    @abstractmethod
     def small_dpo_job(self, args: Args, on: Device | None = None) -> HostJob:
         """The DPO job with exactly these flags."""
 

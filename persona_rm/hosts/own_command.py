@@ -27,7 +27,9 @@ class DataColumns:
     file: str | None
     """The data set that the command names: a path, or the name of a set on a hub."""
     texts: Mapping[str, str]
-    """Flag -> the column that it names, for each column that must be there."""
+    """prompt, for DPO also chosen and rejected -> the column that holds it."""
+    flags: Mapping[str, str]
+    """The same names -> the flag that names the column."""
     unnamed: frozenset[str]
     """Those flags whose column is the host's default, because the command does not give them."""
     label_flag: str = ""

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ from rich.table import Table
 
 from persona_rm.bundle import Bundle
 from persona_rm.hosts.base import Host, PpoJob
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.io.text import shorten
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.pipeline.label_check import LabelReport
 from persona_rm.serving.labels import read_label
+from persona_rm.types import RewardRequest
+from persona_rm.users.own_prompts import USER_COLUMNS, column_of
 
 SHOWN = 600
 """Characters of a prompt on the console; summary.json holds it whole."""
@@ -64,6 +67,41 @@ def prompt_views(
     return views
 
 
+def seen_in_log(
+    host: Host, args: Mapping[str, Any], bundle: Bundle, rows: Sequence[JsonRow], label_key: str, agent: bool,
+    tokenizer: Any, log: Path,
+) -> dict[str, int]:  # fmt: skip
+    """How many samples in the host's own log begin with a prompt as `policy_texts` computes it."""
+    expected = []
+    for row in rows:
+        given, personal = policy_texts(host, args, bundle, row.data, label_key, tokenizer)
+        ids = tokenizer(personal if agent else given, add_special_tokens=False)["input_ids"]
+        expected.append(tokenizer.decode(ids, skip_special_tokens=True))
+    samples = host.logged_samples(log)
+    return {"logged": len(samples), "expected": sum(sample.startswith(tuple(expected)) for sample in samples)}
+
+
+def preference_summary(bundle: Bundle, rows: Sequence[JsonRow], texts: Mapping[str, str]) -> dict[str, Any]:
+    """How often the reward of a row's own user agrees with the row of a preference file.
+
+    `texts` names the columns prompt, chosen and rejected. Rows whose texts are messages are left out.
+    """
+    user_column = column_of(rows, USER_COLUMNS)
+    if user_column is None:
+        return {"note": f"no column names the user of a row ({', '.join(USER_COLUMNS)}), so no reward was compared"}
+    requests, used = [], 0
+    for row in rows:
+        values = {name: row.data.get(column) for name, column in texts.items()}
+        if all(isinstance(value, str) for value in values.values()):
+            user = read_label(row.data.get(user_column)).user
+            requests += [RewardRequest(user, values["prompt"], values[name]) for name in ("chosen", "rejected")]
+            used += 1
+    rewards = [result.reward for result in bundle.score(requests)]
+    wins = sum(better > worse for better, worse in zip(rewards[::2], rewards[1::2], strict=True))
+    ties = sum(better == worse for better, worse in zip(rewards[::2], rewards[1::2], strict=True))
+    return {"compared": used, "agree": wins, "ties": ties}
+
+
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     """The summary as a table and lines."""
     if "groups" in summary:
@@ -76,11 +114,24 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
             f"prior ({summary['bad_label']} of them with a bad label), {summary['empty']} empty.",
             highlight=False,
         )
+        if len({group["mean"] for group in summary["groups"].values()}) == 1:
+            console.print("Every group has the same mean reward: answers of a tiny model show a method little.")
+    if "note" in summary:
+        console.print(summary["note"], highlight=False)
+    if "agree" in summary:
+        said = (
+            f"The bundle's reward of each row's user prefers `chosen` in {summary['agree']} of {summary['compared']}"
+        )
+        console.print(f"{said} rows, {summary['ties']} ties.", highlight=False)
     for name in ("user", "policy", "reward", "reward_model"):
         if name in summary.get("prompt", {}):
             text = shorten(str(summary["prompt"][name]), SHOWN)
             console.print(f"{VIEWS[name]}:", style="bold", highlight=False)
             console.print(text, highlight=False, markup=False)
+    if "host_log" in summary:
+        seen = summary["host_log"]
+        said = f"{seen['expected']} of {seen['logged']} prompts in the host's own log are what this text says"
+        console.print(said, style="green" if seen["expected"] == seen["logged"] else "yellow", highlight=False)
     for name in ("log", "tensorboard", "model"):
         if name in summary:
             console.print(f"{name}: {summary[name]}", highlight=False, soft_wrap=True)

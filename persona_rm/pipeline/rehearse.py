@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.hosts import load_host
-from persona_rm.pipeline.members import model_folder, source_of
+from persona_rm.pipeline.members import model_folder, source_of, truth_of
+from persona_rm.pipeline.own_files import own_only
 from persona_rm.recipe import HostArgs, Recipe
 
 ROWS, PROMPTS, USERS = 16, 8, 8
@@ -37,13 +38,25 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
         changes.append(f"dpo.{name}.rows: {dpo.rows} -> {min(dpo.rows, ROWS)}: few steps")
     for name, ppo in recipe.ppo.items():
         args = _args(f"ppo.{name}", ppo.args, model, changes)
-        small = {"users": min(ppo.users, USERS), "prompts": min(ppo.prompts, PROMPTS), "judged": 0, "args": args}
-        raw["ppo"][name] |= small
-        changes.append(f"ppo.{name}: {small['users']} users, {small['prompts']} prompts, not judged: few steps")
+        users = ppo.users if isinstance(ppo.users, str) else min(ppo.users, USERS)
+        prompts = ppo.prompts if isinstance(ppo.prompts, str) else min(ppo.prompts, PROMPTS)
+        raw["ppo"][name] |= {"users": users, "prompts": prompts, "judged": 0, "args": args}
+        changes.append(f"ppo.{name}: {users} users, {prompts} prompts, not judged: few steps")
+        changes.append(f"ppo.{name}.users: {_whose(recipe, ppo.users)}")
     return Recipe(**raw), changes
 
 
+def _whose(recipe: Recipe, users: int | str) -> str:
+    """Whose rewards a section rehearses: nobody should take simulated users for their own."""
+    if isinstance(users, str):
+        return f"your own users, of {users}"
+    kind = "simulated users" if truth_of(recipe) else f"users that are built from the source {recipe.source['name']!r}"
+    return f"{kind}, not yours: name ppo.SECTION.users=FILE, or rehearse your own command with --bundle"
+
+
 def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> None:
+    if own_only(recipe):
+        return
     if small := source_of(recipe).small():
         raw["source"] = {**recipe.source, **small}
         changes.append(f"source: a small one {dict(small)}")

@@ -21,7 +21,14 @@ from persona_rm.hosts.base import PpoOptions
 from persona_rm.hosts.common.env import device
 from persona_rm.hosts.own_command import DataColumns, OwnCommand, SmallJob
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.pipeline.command_summary import policy_texts, prompt_views, reward_summary, write_summary
+from persona_rm.pipeline.command_summary import (
+    policy_texts,
+    preference_summary,
+    prompt_views,
+    reward_summary,
+    seen_in_log,
+    write_summary,
+)
 from persona_rm.pipeline.label_check import LabelReport, check_labels, label_column
 from persona_rm.pipeline.small_bundle import small_bundle
 from persona_rm.users.own_prompts import PROMPT_COLUMNS, column_of, need_column, read_table
@@ -33,90 +40,123 @@ OBEYED = {"PERSONA_RM_LABELS": "labels", "PERSONA_RM_ON_FAILURE": "on_failure"}
 
 
 @dataclass(frozen=True, slots=True)
-class CommandPlan:
-    """What will run: the command, the rows, and every change with its reason."""
+class CheckedCommand:
+    """A command whose columns and labels fit the file and the bundle."""
 
     command: OwnCommand
-    bundle: Bundle
+    columns: DataColumns
+    bundle: Bundle | None
+    """None for a DPO command without a bundle."""
     labels: LabelReport | None
+    """The labels of the whole file; None for DPO, which has none."""
     rows: Sequence[JsonRow]
     """The rows of the rehearsal."""
-    job: SmallJob
-    model: Path
-    folder: Path
     notes: Sequence[str]
     """Whose users and which rows these are."""
     changes: Sequence[str]
 
 
-def plan_command(words: Sequence[str], bundle: Path, prompts: Path | None, folder: Path) -> CommandPlan:
-    """Read the command, the bundle and the rows, check that they fit, and write the rows and the small model.
+@dataclass(frozen=True, slots=True)
+class CommandPlan:
+    """What will run, and every change with its reason."""
 
-    Raises `HostError` for a command that is none of the host's, `DataError` if columns or labels do not fit.
+    checked: CheckedCommand
+    bundle: Bundle | None
+    """The bundle that this machine can score."""
+    job: SmallJob
+    model: Path
+    folder: Path
+    changes: Sequence[str]
+
+
+def check_command(words: Sequence[str], bundle: Path | None, prompts: Path | None) -> CheckedCommand:
+    """Read the command, the bundle and the rows, and check that they fit. Nothing is written.
+
+    Raises `HostError` for a command that is none of the host's, `DataError` if columns or labels do not fit, and
+    `RecipeError` without a bundle for PPO, or without a file of rows.
     """
-    host, folder = load_host(), folder.resolve()
-    command, loaded = host.read_command(words), load_bundle(bundle)
+    host = load_host()
+    command = host.read_command(words)
     columns = host.data_columns(command)
+    if bundle is None and columns.label_flag:
+        raise RecipeError("a PPO command is rehearsed with the rewards of a bundle: name it with --bundle FOLDER")
+    loaded = load_bundle(bundle) if bundle is not None else None
     file = _data_file(columns, prompts)
     rows = read_table(file)
-    notes = [f"users: {len(loaded.users):,} of the bundle {bundle}, none are simulated"]
+    notes = [f"users: {len(loaded.users):,} of the bundle {bundle}, none are simulated"] if loaded else []
     changes = _started_by(command)
     added = _text_columns(columns, rows, changes)
     labels = None
-    if columns.label_flag:
+    if loaded is not None and columns.label_flag:
         label, change = label_column(rows, columns, loaded)
         added[columns.label_flag] = label
         changes += change
         labels = check_labels(rows, label, loaded)
         notes.append(f"labels: column {label!r} of {file}: {labels.line()}")
-    command = replace(command, args={**command.args, **added})
-    places = labels.spread(ROWS["ppo"]) if labels else range(min(len(rows), ROWS[command.trainer]))
+    limit = ROWS[command.trainer]
+    places = labels.spread(limit) if labels else range(min(len(rows), limit))
     chosen = [rows[place] for place in places]
     notes.append(f"rows: {len(chosen)} of {len(rows):,} in {file}")
+    command = replace(command, args={**command.args, **added})
+    return CheckedCommand(command, columns, loaded, labels, chosen, notes, changes)
+
+
+def plan_command(checked: CheckedCommand, folder: Path) -> CommandPlan:
+    """Write the rows and the small model into `folder`, and make the command small."""
+    host, folder, command = load_host(), folder.resolve(), checked.command
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "rows.jsonl"
-    text = "".join(json.dumps(dict(row.data), ensure_ascii=False) + "\n" for row in chosen)
+    text = "".join(json.dumps(dict(row.data), ensure_ascii=False) + "\n" for row in checked.rows)
     data.write_text(text, encoding="utf-8")
+    changes = list(checked.changes)
     model = host.small_model(folder / "small_model", _own_tokenizer(host.model_of(command), changes))
-    loaded, of_bundle = small_bundle(loaded, folder / "bundle", model, device())
-    longest = 0
-    if labels:
-        tokenizer = load_tokenizer(model)
-        texts = [policy_texts(host, command.args, loaded, row.data, labels.column, tokenizer) for row in chosen]
+    loaded, longest = checked.bundle, 0
+    if loaded is not None:
+        loaded, of_bundle = small_bundle(loaded, folder / "bundle", model, device())
+        changes += of_bundle
+    if loaded is not None and checked.labels is not None:
+        tokenizer, column = load_tokenizer(model), checked.labels.column
+        texts = [policy_texts(host, command.args, loaded, row.data, column, tokenizer) for row in checked.rows]
         longest = max(len(tokenizer(text)["input_ids"]) for both in texts for text in both)
     job = host.small_job(command, data, folder, model, longest)
-    return CommandPlan(
-        command, loaded, labels, chosen, job, model, folder, notes, [*changes, *of_bundle, *job.changes]
-    )
+    return CommandPlan(checked, loaded, job, model, folder, [*changes, *job.changes])
 
 
 def run_command(plan: CommandPlan, console: Console) -> dict[str, Any]:
     """Run what was planned and return the summary. Raises `HostError` if the job fails, silently or not."""
-    host = load_host()
-    if plan.labels is None:
-        log = plan.folder / "dpo.log"
-        seconds = host.run(host.small_dpo_job(plan.job.args), log, console=console)
-        if not any((plan.folder / "model").glob("*.safetensors")):
-            raise HostError(f"the host ended well but saved no model in {plan.folder / 'model'}; log: {log}")
-        summary = {"rows": len(plan.rows), "seconds": round(seconds), "log": str(log)}
+    if plan.checked.labels is not None and plan.bundle is not None:
+        summary = _run_ppo(plan, plan.bundle, plan.checked.labels)
     else:
-        done = host.run_ppo(plan.job.args, plan.bundle.folder, plan.folder, _options(plan))
-        summary = reward_summary(done, plan.labels)
-        report = check_labels(plan.rows, plan.labels.column, plan.bundle)
-        first = report.kinds.index("known")
-        summary["prompt"] = prompt_views(
-            host, plan.job.args, plan.bundle, plan.rows[first].data, plan.labels.column, plan.job.plugin == "agent",
-            load_tokenizer(plan.model),
-        )  # fmt: skip
+        summary = _run_dpo(plan, console)
     summary["model"] = str(plan.folder / "model")
     write_summary(summary, plan.folder)
     return summary
 
 
-def _options(plan: CommandPlan) -> PpoOptions:
-    variables = plan.command.variables
+def _run_ppo(plan: CommandPlan, bundle: Bundle, labels: LabelReport) -> dict[str, Any]:
+    host, rows = load_host(), plan.checked.rows
+    variables = plan.checked.command.variables
     given: dict[str, Any] = {OBEYED[name]: value for name, value in variables.items() if name in OBEYED}
-    return PpoOptions(plugin=plan.job.plugin, **given)
+    done = host.run_ppo(plan.job.args, bundle.folder, plan.folder, PpoOptions(plugin=plan.job.plugin, **given))
+    summary = reward_summary(done, labels)
+    first = rows[check_labels(rows, labels.column, bundle).kinds.index("known")]
+    agent, tokenizer = plan.job.plugin == "agent", load_tokenizer(plan.model)
+    shared = (labels.column, agent, tokenizer)
+    summary["prompt"] = prompt_views(host, plan.job.args, bundle, first.data, *shared)
+    summary["host_log"] = seen_in_log(host, plan.job.args, bundle, rows, *shared, done.log)
+    return summary
+
+
+def _run_dpo(plan: CommandPlan, console: Console) -> dict[str, Any]:
+    log = plan.folder / "dpo.log"
+    host, rows = load_host(), plan.checked.rows
+    seconds = host.run(host.small_dpo_job(plan.job.args), log, console=console)
+    if not any((plan.folder / "model").glob("*.safetensors")):
+        raise HostError(f"the host ended well but saved no model in {plan.folder / 'model'}; log: {log}")
+    summary: dict[str, Any] = {"rows": len(rows), "seconds": round(seconds), "log": str(log)}
+    if plan.bundle is not None:
+        summary |= preference_summary(plan.bundle, rows, plan.checked.columns.texts)
+    return summary
 
 
 def _data_file(columns: DataColumns, prompts: Path | None) -> Path:
@@ -135,16 +175,15 @@ def _text_columns(columns: DataColumns, rows: Sequence[JsonRow], changes: list[s
     Raises `DataError` if a column is missing that the command names, or that cannot be guessed.
     """
     added: dict[str, str] = {}
-    for flag, column in columns.texts.items():
-        guess = column_of(rows, PROMPT_COLUMNS) if flag in columns.unnamed and columns.label_flag else None
+    for name, column in columns.texts.items():
+        flag, default = columns.flags[name], columns.flags[name] in columns.unnamed
+        guess = column_of(rows, PROMPT_COLUMNS) if default and name == "prompt" else None
         if column in rows[0].data or guess is None:
-            default = "the host's default" if flag in columns.unnamed else "named by the command"
-            need_column(rows, column, f"{default} for --{flag}")
+            need_column(rows, column, f"{'the host default' if default else 'named by the command'} for --{flag}")
             continue
         added[flag] = guess
-        changes.append(
-            f"{flag}: {column} (the host's default) -> {guess}: the column of your file; add it to the command"
-        )
+        why = "the column of your file; add this flag to the command"
+        changes.append(f"{flag}: {column} (the host's default) -> {guess}: {why}")
     return added
 
 
@@ -154,7 +193,7 @@ def _started_by(command: OwnCommand) -> list[str]:
     start = " ".join(word for word in command.before if "=" not in word and not word.startswith(("{", "-")))
     if command.before:
         changes.append(f"started by: {start} -> this machine's Python: the rehearsal starts the trainer itself")
-    if ignored := sorted(command.variables.keys() - set(OBEYED)):
+    if ignored := sorted(command.variables.keys() - OBEYED.keys()):
         changes.append(f"variables: {', '.join(ignored)} -> left out: the rehearsal sets its own")
     return changes
 
@@ -167,7 +206,6 @@ def _own_tokenizer(given: str | None, changes: list[str]) -> Path | None:
     if (folder / "tokenizer_config.json").is_file():
         changes.append(f"tokenizer and chat template: those of {folder}")
         return folder.resolve()
-    changes.append(
-        f"tokenizer: one token per byte, because {given} is no folder here: token counts are not the real ones"
-    )
+    why = f"{given} is no folder here, so token counts are not the real ones"
+    changes.append(f"tokenizer: one token per byte: {why}")
     return None

@@ -122,6 +122,10 @@ class OpenRLHF(Host):
         """By `data.apply_chat_template` or `data.input_template`."""
         return own_command.policy_text(args, row, tokenizer)
 
+    def logged_samples(self, log: Path) -> list[str]:
+        """One sample of each step."""
+        return own_command.logged_samples(log)
+
     def small_dpo_job(self, args: Mapping[str, Any], on: Device | None = None) -> HostJob:
         """One process of the DPO trainer."""
         return HostJob(commands.dpo_command(args), commands.environment(on, job="dpo"))

@@ -6,6 +6,7 @@ The words up to the trainer say how the job is started (`ray job submit`, `deeps
 after it are the trainer's flags. Defaults are those of cli/train_ppo_ray.py:566-586 and cli/train_dpo.py:302-316.
 """
 
+import ast
 import json
 import os
 import re
@@ -24,10 +25,17 @@ from persona_rm.hosts.own_command import DataColumns, OwnCommand, SmallJob, Trai
 
 TRAINERS: Mapping[str, TrainerKind] = {"train_ppo_ray": "ppo", "train_dpo": "dpo"}
 _TRAINER = re.compile(r"(?:openrlhf\.cli\.|.*/)?(train_\w+)(?:\.py)?")
+_SAMPLE = re.compile(r"ppo_trainer\.py:\d+\] Sample: (\[.*\])")
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 RUNTIME = "--runtime-env-json"
 """The option of `ray job submit` that holds the variables of the job."""
 DATA_FLAG: Mapping[TrainerKind, str] = {"ppo": "data.prompt_dataset", "dpo": "data.dataset"}
+TEXTS: Mapping[TrainerKind, Mapping[str, tuple[str, str | None]]] = {
+    "ppo": {"prompt": ("data.input_key", "input")},
+    "dpo": {"prompt": ("data.prompt_key", None), "chosen": ("data.chosen_key", "chosen"),
+            "rejected": ("data.rejected_key", "rejected")},
+}  # fmt: skip
+"""The columns with texts: their flags, and the columns that the host reads without them."""
 LABEL = "data.label_key"
 PLUGINS: Mapping[Literal["reward", "agent"], str] = {"reward": "reward.remote_url", "agent": "train.agent_func_path"}
 OTHER_DATA = ("data.prompt_probs", "data.prompt_split", "data.dataset_probs", "data.dataset_split", "eval.dataset",
@@ -98,18 +106,16 @@ def _variables(words: Sequence[str]) -> dict[str, str]:
 
 def data_columns(command: OwnCommand) -> DataColumns:
     """The file and the columns that the command reads, by its flags and the host's defaults."""
-    args = command.args
-    file = args.get(DATA_FLAG[command.trainer])
-    if command.trainer == "ppo":
-        texts = {"data.input_key": str(args.get("data.input_key", "input"))}
-        label = args.get(LABEL)
-        return DataColumns(text_of(file), texts, frozenset(texts.keys() - args.keys()), LABEL, text_of(label))
-    texts = {"data.chosen_key": str(args.get("data.chosen_key", "chosen"))}
-    texts["data.rejected_key"] = str(args.get("data.rejected_key", "rejected"))
-    # Without a prompt column the host takes the conversation in `chosen` for prompt and answer.
-    if "data.prompt_key" in args:
-        texts["data.prompt_key"] = str(args["data.prompt_key"])
-    return DataColumns(text_of(file), texts, frozenset(texts.keys() - args.keys()))
+    args, columns = command.args, TEXTS[command.trainer]
+    texts, flags = {}, {}
+    for name, (flag, default) in columns.items():
+        # A DPO command without a prompt column trains on whole conversations in `chosen` and `rejected`.
+        if (column := args.get(flag, default)) is not None:
+            texts[name], flags[name] = str(column), flag
+    file, unnamed = text_of(args.get(DATA_FLAG[command.trainer])), frozenset(flags.values()) - args.keys()
+    if command.trainer == "dpo":
+        return DataColumns(file, texts, flags, unnamed)
+    return DataColumns(file, texts, flags, unnamed, LABEL, text_of(args.get(LABEL)))
 
 
 def small_model(folder: Path, like: Path | None = None) -> Path:
@@ -139,7 +145,7 @@ def small_job(
     plugin: Literal["reward", "agent"] = "reward"
     if command.trainer == "ppo":
         plugin = _plugin(args, changes)
-    small, _, rules = rehearse(args, model=model, out=folder, on=on)
+    small, _, rules = rehearse(args, model=model, out=folder, on=on, job=command.trainer)
     if command.trainer == "ppo":
         room = longest + int(small["rollout.max_new_tokens"])
         if room > int(small["data.max_len"]):
@@ -182,3 +188,16 @@ def policy_text(args: Mapping[str, Any], row: Mapping[str, Any], tokenizer: Any)
 def text_of(value: Any) -> str | None:
     """The value of a flag as text; None if it was not given."""
     return None if value is None else str(value)
+
+
+def logged_samples(log: Path) -> list[str]:
+    """Prompt and answer, without special tokens, of the sample that the host prints in each step
+    (trainer/ppo_trainer.py:224)."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    samples = []
+    for match in _SAMPLE.finditer(text):
+        try:
+            samples.append(str(ast.literal_eval(match[1])[0]))
+        except (ValueError, SyntaxError):  # a reward of nan is no Python literal; such a sample is left out
+            continue
+    return samples

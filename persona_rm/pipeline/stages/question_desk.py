@@ -8,9 +8,9 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.ask import QuestionChooser, portraits, question_bank
 from persona_rm.inferrers.base import Inferrer, ModelInferrer
 from persona_rm.inferrers.questions import Interview
-from persona_rm.pipeline.members import space_of
+from persona_rm.pipeline.members import backends_of, space_of
 from persona_rm.pipeline.run import RunFolder
-from persona_rm.pipeline.stages.infer import FITTED, FOLDER, backends_of
+from persona_rm.pipeline.stages.infer import FITTED, FOLDER
 from persona_rm.pipeline.stages.train import examples_of
 from persona_rm.profiles import open_store
 from persona_rm.recipe import InferConfig

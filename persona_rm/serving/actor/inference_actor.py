@@ -159,6 +159,7 @@ class InferenceActor:
             return version
         state = users.state(user, tally, version + 1)
         store.put([inferrer.state(user, tally, state.version)], readmit=readmit)
+        # Kept only after the store has taken it: reads never see a state that was not written.
         users.keep(state)
         return state.version
 
@@ -192,7 +193,7 @@ class InferenceActor:
             return self.bundle.store
         problem = "this bundle names no profile store, so evidence cannot be kept"
         where = self.bundle.folder / "bundle.yaml"
-        raise DataError(f"{problem}: set it, for instance to sqlite:profiles.sqlite (open_store with create=True makes an empty one)", file=where, key="profiles")
+        raise DataError(f"{problem}: set it to the URL of a store, such as sqlite:PATH", file=where, key="profiles")
 
 
 def _add(tally: Evidence, items: Sequence[Item]) -> None:
