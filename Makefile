@@ -50,10 +50,10 @@ test: install-dev ## the whole suite: the fast part, then the slow part
 test-fast: install-dev ## unit and contract tests in two processes (a minute and a half)
 	@"$(RUN)/python" -m pytest -q -m "not slow" -n 2 --dist worksteal $(PYTEST_ARGS)
 
-# One process: a trainer, an engine or a cluster has several processes of its own, which use both cores and have their
-# timeouts; and tests share one Ray cluster and one vLLM engine, which a second process would have to start again.
+# A trainer or an engine waits for its own processes half of the time, so two tests fill two cores. Modules that share the
+# session's Ray cluster or vLLM engine run in one of the two processes, so that each is started once (tests/conftest.py).
 test-slow: install-dev ## real DPO, PPO, vLLM, Ray and DeepSpeed on the CPU (less than half an hour)
-	@"$(RUN)/python" -m pytest -q -m slow $(PYTEST_ARGS)
+	@"$(RUN)/python" -m pytest -q -m slow -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: install-dev ## ruff (rules and format) and mypy --strict
 	@"$(RUN)/python" -m ruff check .

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Ugc,
         UserState,
     )
+    from persona_rm.users.read_file import UsersData, read_users_data
     from persona_rm.users.users_file import User, read_users
 
 __version__ = "0.1.0"
@@ -85,6 +86,7 @@ _MODULES = {
         "Comment", "Comparison", "Example", "Pair", "Persona", "RewardRequest", "RewardResult", "RewardStep",
         "RewardTrace", "Thread", "Ugc", "UserState",
     ),
+    "persona_rm.users.read_file": ("UsersData", "read_users_data"),
     "persona_rm.users.users_file": ("User", "read_users"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -95,8 +97,8 @@ __all__ = [
     "HostError", "Inferrer", "MemberError", "Method", "MissingExtra", "Pair", "Persona", "PersonaRMError",
     "Posterior", "PreferenceSpace", "PromptedMethod", "Recipe", "RecipeError", "Registry", "RewardClient",
     "RewardRequest", "RewardResult", "RewardStep", "RewardTrace", "ScoreError", "Source", "StatefulInferrer",
-    "Thread", "Ugc", "UnknownName", "User", "UserState",
-    "load_bundle", "load_recipe", "load_space", "open_store", "read_users", "write_bundle",
+    "Thread", "Ugc", "UnknownName", "User", "UserState", "UsersData",
+    "load_bundle", "load_recipe", "load_space", "open_store", "read_users", "read_users_data", "write_bundle",
 ]  # fmt: skip
 
 

@@ -75,6 +75,7 @@ def _keys_beside(model: Any, where: tuple[Any, ...]) -> list[str]:
     """The keys of the section in which the key at `where` lies."""
     for part in where[:-1]:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        # Positions in a list and members of a union are parts of the place, and no fields.
         if field is None:
             continue
         candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))

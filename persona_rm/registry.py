@@ -61,6 +61,7 @@ class Registry:
         Raises `UnknownName` for a name that does not exist, and `MemberError` for a file that is missing, cannot be
         imported, or has no such class of this zoo.
         """
+        # The table comes first, so that no installed package can replace a member of the library.
         if target := self.table.get(name):
             module, _, attribute = target.partition(":")
             return getattr(import_module(module), attribute)

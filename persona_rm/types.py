@@ -24,6 +24,7 @@ MIDDLE = 2
 
 def content_id(*parts: str) -> str:
     """A stable 16-digit id of some texts: the same texts give the same id on every machine."""
+    # The separator keeps parts apart whose concatenations are equal.
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
@@ -80,6 +81,13 @@ class Pair:
     rejected: str
     directions: Directions | None = None
     created: str | None = None
+    strength: float | None = None
+    """How much better `chosen` is, 0 or more, in the units of the data; 0 is a tie. None if the data do not say."""
+
+    @property
+    def tie(self) -> bool:
+        """True if the user found both responses equally good, so that their order says nothing."""
+        return self.strength == 0
 
 
 @dataclass(frozen=True, slots=True)

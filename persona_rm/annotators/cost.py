@@ -54,6 +54,7 @@ def estimate(
         raise DataError(f"`tokens_per_second` must be positive, found {tokens_per_second}")
     sample, scale = sum(sample_costs, Cost()), n_total / n_sample
     seconds = sample.computed_tokens / tokens_per_second if tokens_per_second else sample.seconds
+    # Servers bill cached tokens at a price of their own.
     fresh = sample.prompt_tokens - sample.cached_tokens
     cached = sample.cached_tokens * (price_in if price_cached is None else price_cached)
     figures = {

@@ -95,6 +95,7 @@ class EncoderAnnotator(Annotator):
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
         """Levels and confidences per comment; a comment without text has an error."""
         self.check(prompts, comments, variant)
+        # Blank comments are not encoded, and get their error when the readings are put in place below.
         texts = [comment.text for comment in comments if comment.text.strip()]
         readings = iter(self._read(texts, variant) if texts else ())
         return [next(readings) if comment.text.strip() else EMPTY for comment in comments]
@@ -105,6 +106,7 @@ class EncoderAnnotator(Annotator):
         gate = fitted.gate if self.config.gate is None else self.config.gate
         band = fitted.band if self.config.band is None else self.config.band
         levels, margin = read_margins(vectors, self._axes[variant], columns(fitted, self.space.ids), gate, band)
+        # At 30 the confidence is 1 to 13 digits; a larger margin would only be more of the same.
         sure = sigmoids(np.minimum(margin, 30))
         return [Reading(tuple(a), tuple(b)) for a, b in zip(levels.tolist(), sure.tolist(), strict=True)]
 
@@ -120,6 +122,7 @@ def axes(space: PreferenceSpace, encoder: Encoder, weights: dict[str, float], st
     negative = _means(encoder, [dimension.negative.descriptions[::step] for dimension in space.dimensions])
     difference = positive - negative
     kinds = np.array([answers(dimension) for dimension in space.dimensions])
+    # Topics differ between the dimensions of one kind and average out; what is left is the polarity.
     shared = np.stack([difference[kinds == kind].mean(0) for kind in kinds]).astype(np.float32)
     weight = np.array([weights.get(kind, 0.0) for kind in kinds], np.float32)[:, None]
     return Axes((positive + negative) / np.float32(2), difference + weight * shared)

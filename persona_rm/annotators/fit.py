@@ -54,6 +54,7 @@ class Statement:
     @property
     def fits(self) -> bool:
         """In the half that fits (the other checks)."""
+        # By the text, so that a statement stays in its half whatever else is in the file.
         return int(content_id(self.text), 16) % 2 == 0
 
 
@@ -154,6 +155,7 @@ def _thresholds(
     band: float,
 ) -> Thresholds:
     relevance, contrast = real @ directions.relevance.T, real @ directions.contrast.T
+    # The background decides what is usual for real comments; statements are all about some trait.
     middle, spread = np.median(relevance, 0), _spread(relevance)
     gate = float(np.quantile((relevance - middle) / spread, 1 - pass_rate))
     centre, width = np.median(contrast, 0), _spread(contrast)
@@ -194,6 +196,7 @@ def _zeros(
 
 def _best_cut(scores: Vectors, positive: Bools) -> float:
     """The threshold of the best balanced accuracy."""
+    # Every half percent, without the outermost 2 %, in which a cut would separate only a few statements.
     cuts = np.quantile(scores, np.linspace(0.02, 0.98, 193))
     return float(max(cuts, key=lambda cut: balanced_accuracy(scores > cut, positive)))
 
@@ -226,6 +229,8 @@ def _checks(
                 balanced_accuracy(contrast[rows, i] > fitted[2][i], positive[rows]),
                 float((read[rows] != 2).mean()),
                 float(((read[decided] == 3) == positive[decided]).mean()) if decided.any() else float("nan"),
+                # Statements about other traits say nothing on this dimension, so a level there is an error of the
+                # gate.
                 float((read[half & ~about] != 2).mean()) if (half & ~about).any() else float("nan"),
             )
         )
@@ -255,6 +260,9 @@ def write_thresholds(thresholds: Thresholds, path: Path, about: str) -> None:
 
 def read_comments(path: Path, n: int) -> list[str]:
     """`n` comments spread evenly over a file of threads (JSON lines, gzip, `responses[{text}]`)."""
+    texts = []
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        texts = [text for line in file for r in json.loads(line)["responses"] if (text := r["text"].strip())]
+        for line in file:
+            responses = json.loads(line)["responses"]
+            texts += [text for response in responses if (text := response["text"].strip())]
     return texts[:: max(1, len(texts) // n)][:n]

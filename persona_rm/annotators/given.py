@@ -45,6 +45,7 @@ class GivenAnnotator(Annotator):
         matrices = _matrices(config.confusion)
         if len(matrices) not in (0, 1, len(space)):
             raise RecipeError(f"`confusion` holds {len(matrices)} matrices; give one, or {len(space)}")
+        # One matrix for each dimension from here on, also if the recipe gives one for all.
         self.matrices = matrices * len(space) if len(matrices) == 1 else matrices
 
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
@@ -64,6 +65,7 @@ class GivenAnnotator(Annotator):
             return Reading(error=f"needs {wanted} levels in 1..3")
         if not self.matrices:
             return Reading(tuple(levels), (1.0,) * wanted)
+        # Variant 0 has the plain seed, and variant 1 another one: the two readings err independently.
         seed = f"{self.config.seed}/{variant}" if variant else f"{self.config.seed}"
         draws = (_uniform(seed, comment.id, name) for name in self.space.ids)
         read = tuple(_draw(m[level - 1], u) for level, m, u in zip(levels, self.matrices, draws, strict=True))

@@ -53,6 +53,7 @@ def read_listed(answer: Generation, form: PromptForm, codes: Mapping[str, int], 
     except (ValueError, RecursionError):
         return Reading(error=NO_JSON)
     logprob = answer.logprob or ()
+    # A dimension that is not named has no tokens of its own, so the mean over the answer stands for it.
     rest = _probability([sum(logprob) / len(logprob)]) if logprob else 1.0
     spelt = _spelt(answer, form) if logprob else {}
     sure = tuple(spelt.get(place, rest) if place in named else rest for place in range(n))
@@ -61,10 +62,12 @@ def read_listed(answer: Generation, form: PromptForm, codes: Mapping[str, int], 
 
 def parse(text: str, form: PromptForm, codes: Mapping[str, int], n: int) -> dict[int, int]:
     """Position -> level of the dimensions named. Raises ValueError for anything that is not exactly as asked."""
-    said = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant)
+    # By default, json keeps the last of two equal keys and accepts NaN.
+    said = json.loads(text, object_pairs_hook=LevelPairs, parse_constant=_no_constant)
     entries = _json_entries(said) if form == "json" else _compact_entries(said)
     named: dict[int, int] = {}
     for number, code in entries:
+        # An answer that names a dimension twice contradicts itself, or the model repeats itself: neither is a reading.
         if not 1 <= number <= n or number - 1 in named or code not in codes:
             raise ValueError("a number out of range or named twice, or a code that was not offered")
         named[number - 1] = codes[code]
@@ -90,10 +93,6 @@ class LevelPairs(list[tuple[str, Any]]):
     """A JSON object with its keys as they came, doubles among them."""
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> LevelPairs:
-    return LevelPairs(pairs)
-
-
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
@@ -104,15 +103,16 @@ def _spelt(answer: Generation, form: PromptForm) -> dict[int, float]:
     for token in answer.tokens:
         end += len(token)
         ends.append(end)
+    # Tokens of some models do not join to the text (byte fallback), and then offsets mean nothing.
     if not "".join(answer.tokens).startswith(answer.text):
         return {}
     spans = list(zip([0, *ends], ends, answer.logprob or (), strict=False))
-    return {
-        int(entry[1]) - 1: _probability(
-            [p for start, stop, p in spans if start < entry.end() and stop > entry.start()]
-        )
-        for entry in ENTRIES[form].finditer(answer.text)
-    }
+    spelt = {}
+    for entry in ENTRIES[form].finditer(answer.text):
+        # A token that reaches into the entry from outside counts as well: tokens do not end where entries do.
+        own = [p for start, stop, p in spans if start < entry.end() and stop > entry.start()]
+        spelt[int(entry[1]) - 1] = _probability(own)
+    return spelt
 
 
 def _probability(logprobs: Sequence[float]) -> float:

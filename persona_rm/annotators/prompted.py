@@ -76,11 +76,13 @@ class AskingAnnotator(Annotator):
         asked, cuts = [], []
         for post, comment in zip(prompts, comments, strict=True):
             if comment.text.strip():
-                texts = post, comment.text
-                short = [shorten(text, self.config.max_chars) for text in texts]
+                cut, short = 0, []
+                for text in (post, comment.text):
+                    short.append(shorten(text, self.config.max_chars))
+                    # What stands for the left-out middle is no part of the text.
+                    cut += len(text) - len(short[-1]) + len(GAP) if short[-1] != text else 0
                 asked += way.prompts(*short)
-                # What stands for the left-out middle is no part of the text.
-                cuts.append(sum(len(t) - len(s) + len(GAP) for t, s in zip(texts, short, strict=True) if s != t))
+                cuts.append(cut)
         started = time.perf_counter()
         answers = self._generate(asked, way) if asked else []
         spent = sum((cost_of(answer) for answer in answers), Cost(seconds=time.perf_counter() - started))

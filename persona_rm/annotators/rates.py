@@ -61,6 +61,7 @@ def error_rates(
             f"no statement to check on: {len(statements)} given, but none of the checking half is about "
             f"{', '.join(TRAITS)} in space {space.name!r}"
         )
+    # The post is empty, because a statement answers none.
     comments = [Comment(f"{s.trait}/{i}", s.text) for i, s in enumerate(checks)]
     readings: dict[str, list[tuple[Statement, Reading]]] = defaultdict(list)
     for statement, reading in zip(checks, annotator.read([""] * len(checks), comments), strict=True):
@@ -103,6 +104,7 @@ def _rates(trait: str, readings: Sequence[tuple[Statement, Reading]], space: Pre
     counts = np.zeros((2, 3), np.int64)
     for matches, reading in good:
         counts[int(matches), reading.levels[at] - 1] += 1
+    # Silence is counted apart, because it is neither right nor wrong.
     spoken = [(matches, reading) for matches, reading in good if reading.levels[at] != SILENT]
     right = np.array([reading.levels[at] == _true_level(sign, matches) for matches, reading in spoken], np.float64)
     sure = np.array([reading.confidence[at] for _, reading in spoken], np.float64)

@@ -48,6 +48,7 @@ class WordingFile(Config):
 
     examples: tuple[WorkedExample, ...]
     questions: tuple[Wording, Wording]
+    # `json` is a method of pydantic's models, so the field has another name than the form.
     json_: tuple[Wording, Wording]
     compact: tuple[Wording, Wording]
 
@@ -141,5 +142,6 @@ def schema(form: PromptForm, codes: Sequence[str], n: int) -> dict[str, object]:
         value = {"type": "integer", "enum": sorted(map(int, codes))}
         numbers = {str(number): value for number in range(1, n + 1)}
         return {"type": "object", "properties": numbers, "additionalProperties": False}
+    # Numbers from 1 on, because 0 has no sign.
     signed = [*range(1, n + 1), *range(-1, -n - 1, -1)]
     return {"type": "array", "items": {"type": "integer", "enum": signed}, "maxItems": n}

@@ -26,6 +26,7 @@ def answers(
         given = tokenizer(
             list(prompts[start : start + batch]), return_tensors="pt", padding=True, add_special_tokens=False
         ).to(device)
+        # top_k=0 and top_p=1 switch off the model's own generation settings: these are samples of the policy itself.
         made = policy.generate(
             input_ids=given["input_ids"], attention_mask=given["attention_mask"], do_sample=True, top_k=0, top_p=1.0,
             temperature=temperature, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id,

@@ -89,6 +89,7 @@ class MiniLM:
     @cached_property
     def _model(self) -> tuple[Any, Any, str]:
         """(tokenizer, model, device)."""
+        # Before torch is imported, so that a package that is missing is named by an error of this library.
         folder = model_folder()
         import torch
         from transformers import AutoModel, AutoTokenizer
@@ -113,6 +114,7 @@ class MiniLM:
         for rows in _batches([len(tokens) for tokens in ids], self.config.batch_tokens, padding):
             batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(device)
             with torch.inference_mode():
+                # Pooled in float32 whatever the model's dtype: a sum over many tokens in bfloat16 would lose digits.
                 hidden = model(**batch).last_hidden_state.float()
                 # The mean is over the text's own tokens; padding would make a vector depend on its batch.
                 mask = batch["attention_mask"].unsqueeze(-1).float()

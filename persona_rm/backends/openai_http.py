@@ -35,6 +35,7 @@ LONGEST_WAIT_S = 60.0
 class HttpConfig(Config):
     """A server. The API key is read from the environment variable `api_key_env`. Times are in seconds."""
 
+    # `_plain` refuses a URL with a user name in it, and pydantic's message would repeat the password beside it.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     base_url: str
@@ -165,6 +166,7 @@ class HttpGenerator:
         aiohttp = _aiohttp()
         path = "chat/completions" if self.config.api == "chat" else "completions"
         try:
+            # A redirect is not followed: prompts are users' texts, and go to no address but that of the config.
             async with session.post(f"{self.config.base_url}/{path}", json=body, allow_redirects=False) as response:
                 if response.status != 200:
                     return _refused(response.status, response.headers.get("Retry-After", ""))
@@ -205,6 +207,7 @@ def request_body(
     if config.logprobs:
         asked["logprobs"] = True if config.api == "chat" else 1
     if schema is not None and config.structured != "none":
+        # OpenAI's strict mode accepts a part of JSON Schema only.
         named = {"name": "answer", "schema": dict(schema), "strict": False}
         asked["response_format"] = {"type": "json_schema", "json_schema": named}
     if choices is not None and config.structured == "vllm":
@@ -218,6 +221,7 @@ def read_body(body: Any, api: str) -> Generation:
     text = choice["message"]["content"] if api == "chat" else choice["text"]
     if not isinstance(text, str):
         raise TypeError("an answer is text")
+    # The two APIs spell the log-probabilities differently: a list of entries, or two parallel lists.
     logprobs = choice.get("logprobs") or {}
     if api == "chat":
         steps = [(entry["token"], entry["logprob"]) for entry in logprobs.get("content") or ()]

@@ -122,6 +122,7 @@ def pretrain(config: PretrainConfig, start: Path | None, simulator: SimulatorCon
         "last_loss": sum(done.losses) / len(done.losses), "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
     (folder / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    # The checkpoint goes last: a run that is killed before this line continues from it.
     (folder / STATE).unlink()
     return report
 
@@ -229,6 +230,7 @@ class _Learner:
         ]
         # On a CPU without bf16 instructions (AVX2 only), a step in bf16 takes ten times as long as in float32.
         self.narrow = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # Dynamic shapes, because nearly every batch has another width and would be compiled again.
         self.hidden = torch.compile(model.model, dynamic=True) if config.compile else model.model
 
     def step(self, number: int, rows: list[TrainingRow]) -> float:
@@ -243,12 +245,12 @@ class _Learner:
         # Padding is on the right. With causal attention no real token attends to it, so no mask is needed.
         width, pad = max(len(row) for _, row in rows), self.model.config.pad_token_id
         ids = torch.tensor([row + [pad] * (width - len(row)) for _, row in rows], device=self.device)
-        # True for the tokens that the model learns to predict: neither the given ones nor padding. The first token of
-        # a row has no predecessor.
-        read = torch.tensor(
-            [[False] * n + [True] * (len(row) - n) + [False] * (width - len(row)) for n, row in rows],
-            device=self.device,
-        )[:, 1:]
+        # True for the tokens that the model learns to predict: neither the given ones nor padding.
+        learned = torch.zeros(ids.shape, dtype=torch.bool)
+        for i, (n, row) in enumerate(rows):
+            learned[i, n : len(row)] = True
+        # The first token of a row has no predecessor that could predict it.
+        read = learned[:, 1:].to(self.device)
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.narrow):
             # Only the states that predict a learned token go through the vocabulary projection.
             logits = self.model.lm_head(self.hidden(input_ids=ids).last_hidden_state[:, :-1][read])

@@ -60,6 +60,7 @@ def row_pools(
                     too_long += 1
                 else:
                     pool.append((len(given_ids) if text else 0, ids))
+            # A pool ends with a whole chunk, so a run that continues knows the next one by its number.
             if sum(len(row[1]) for row in pool) > POOL_BATCHES * batch_tokens:
                 yield RowPool(_bucket(pool, batch_tokens), number + 1, too_long)
                 pool, too_long = [], 0

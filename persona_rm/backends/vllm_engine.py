@@ -106,6 +106,7 @@ class VllmGenerator:
         return vllm.SamplingParams(
             temperature=0.0,
             max_tokens=max_tokens,
+            # 0 asks for the log-probability of the sampled token only, without alternatives.
             logprobs=0 if self.config.logprobs else None,
             structured_outputs=StructuredOutputsParams(**given) if given else None,
         )
@@ -134,6 +135,7 @@ class VllmGenerator:
 def start_engine(config: EngineConfig, **more: Any) -> Any:
     """vLLM's `LLM` with prefix caching and the options `more`. Raises `MissingExtra` without vLLM, and `RecipeError`
     if the model needs code of its own, which is never run."""
+    # Only these fields: the configs of generators have more, which vLLM does not know.
     fields = set(EngineConfig.model_fields) - {"tensor_parallel"}
     given = config.model_dump(include=fields, exclude_none=True) | {"tensor_parallel_size": config.tensor_parallel}
     try:
@@ -170,6 +172,7 @@ def _refusal(ids: Sequence[int], max_tokens: int, limit: int) -> Generation | No
 def read_output(output: Any) -> Generation:
     """vLLM's `RequestOutput` as a `Generation`."""
     answer = output.outputs[0]
+    # Not strict: without log-probabilities there are no steps, and the tokens are still counted.
     steps = [step[token] for step, token in zip(answer.logprobs or (), answer.token_ids, strict=False)]
     return Generation(
         text=answer.text,

@@ -33,6 +33,7 @@ class Case:
 
     def with_persona(self, persona: Persona) -> "Case":
         """The same pair in the same bootstrap unit, with other evidence."""
+        # The unit is kept by name, because the new persona may have another user id.
         return replace(self, example=replace(self.example, persona=persona), cluster=self.unit)
 
 

@@ -83,6 +83,7 @@ class Cobbler(Benchmark):
         Raises `DataError` with file, row and key, and if the prompts do not yield that many pairs.
         """
         order = drawn(self._rankings.values(), lambda ranking: ranking.id, self.config.seed)
+        # At most half of the prompts, so that enough are left to hold out.
         shown = min(self.config.history, len(order) // 2)
         # The split is by prompt, so no prompt is both in a history and held out.
         history = self._dealt(order[:shown], "history")
@@ -100,6 +101,7 @@ class Cobbler(Benchmark):
         prompt, chosen, rejected = columns_of(case, self.name, *NOTES)
         if prompt not in self._rankings or case.group_label not in self._users:
             raise DataError(f"case {case.example.id!r} is not of this file", file=self.config.path)
+        # The user's own rank is left out, or the majority would know the answer.
         ranks = [by for user, by in self._rankings[prompt].ranks.items() if user != case.group_label]
         if not ranks:
             raise DataError("one person ranked alone: there is no majority of others", file=self.config.path)
@@ -111,6 +113,7 @@ class Cobbler(Benchmark):
         users: set[str] = set()
         for row in read_rows(self.config.path):
             ranking = _ranking(row)
+            # The first row says who ranked. All others must agree, because every user gets the same pairs.
             users = users or {*ranking.ranks}
             if {*ranking.ranks} != users:
                 problem = f"every prompt must be ranked by the same people, {sorted(users)}; found {[*ranking.ranks]}"

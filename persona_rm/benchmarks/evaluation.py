@@ -70,6 +70,7 @@ def evaluate(
                     pairs[row] = (states[persona], cases[row])
             _score(method, pairs, values, failures)
             update(start + len(rows))
+    # A method that scores nothing is set up wrong; figures over no case would hide that.
     if cases and len(failures) == len(cases):
         raise ScoreError(
             f"{label or 'the method'} scored none of {len(cases)} cases; the first: {failures[min(failures)]}"
@@ -143,6 +144,7 @@ class Evaluation:
             raise DataError(
                 "the Bayes-optimal scorer needs true utilities and choice probabilities: the simulator has them"
             )
+        # The best scorer always names the likelier side, and is right with the larger of the two probabilities.
         best = np.array([max(case.p_choice or 0.0, 1 - (case.p_choice or 0.0)) for case in cases])
         expected = self._keep(self._mean(f"{name}_expected", best, [case.unit for case in cases]))
         return [self.given(name, cases, np.array([case.utilities for case in cases])), expected]

@@ -84,6 +84,7 @@ def bootstrap_ratio(
     denominator is 0 have no value and are left out. Raises `DataError` below two units or if the total is 0.
     """
     index, k = unit_index(units)
+    # Resampling a single unit gives the same value every time, which would look like certainty.
     if k < 2:
         raise DataError(f"an interval needs two bootstrap units (users) or more; found {k}: evaluate more users")
     top = np.bincount(index, np.asarray(numerators, np.float64), minlength=k)

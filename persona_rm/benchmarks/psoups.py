@@ -45,6 +45,7 @@ class PSoups(Benchmark):
         absent = {"profile": persona.directions is None, "Pair-wise Comparative Feedback": not persona.pairs}
         for key in (key for key, missing in absent.items() if missing):
             raise DataError("P-SOUPS rows carry this and this one does not", file=self.config.path, row=row, key=key)
+        # The file names its two personas by their instructions; reports show them as groups, so they need short names.
         persona = replace(persona, user_id=LABELS.get(persona.user_id, persona.user_id))
         ident = content_id("psoups", str(row), example.prompt, example.chosen, example.rejected)
         example = replace(example, id=ident, persona=persona, directions=self.space.neutral, source=self.name)

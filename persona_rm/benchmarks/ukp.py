@@ -142,6 +142,7 @@ class Ukp(Benchmark):
             preferred = row.text("preferred")
             if preferred not in ("a", "b", "tie"):
                 raise row.error(f"must be a, b or tie, found {preferred!r}"[:200], "preferred")
+            # Both sides say the same, so the vote tells nothing about the worker.
             if self._arguments[a].plain == self._arguments[b].plain:
                 left_out["same_text"] += 1
             elif preferred == "tie":

@@ -82,6 +82,7 @@ def describe(
     """(description, "") per example, or (template, why the model's description was not taken)."""
     prompts = [question(example, space) for example in examples]
     answers = [described(g) for g in generator.generate(prompts, max_tokens=config.max_tokens, schema=SCHEMA)]
+    # Only what the model wrote is read back. An example without an answer gets the template in any case.
     asked = [i for i, (text, _) in enumerate(answers) if text]
     texts = [Comment(examples[i].id, answers[i][0]) for i in asked]
     readings = dict(zip(asked, annotator.read([""] * len(asked), texts) if asked else [], strict=True))

@@ -7,6 +7,7 @@ import numpy as np
 
 def hashed(*parts: object) -> int:
     """63 bits of a hash of the parts: an id that an int64 array can hold."""
+    # The separator occurs in no id, so ("ab", "c") and ("a", "bc") differ. It is the same in `seeded`.
     return int.from_bytes(hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()) >> 1
 
 

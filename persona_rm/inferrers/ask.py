@@ -57,15 +57,16 @@ def portraits(space: PreferenceSpace, size: int, seed: int = 0) -> list[Question
 
 
 def _portrait(space: PreferenceSpace, signs: Sequence[tuple[int, int]]) -> Question:
-    dimensions = space.dimensions
-    first, second = (
-        " ".join(pole.descriptions[0] for dim, sign in signs if (pole := dimensions[dim].pole(way * sign)))
-        for way in (1, -1)
-    )
+    sides: tuple[list[str], list[str]] = [], []
     difference = [0] * len(space)
     for dim, sign in signs:
+        positive = space.dimensions[dim].positive.descriptions[0]
+        negative = space.dimensions[dim].negative.descriptions[0]
+        sides[0].append(positive if sign > 0 else negative)
+        sides[1].append(negative if sign > 0 else positive)
         # Opposite poles are the levels 1 and 3.
         difference[dim] = 2 * sign
+    first, second = map(" ".join, sides)
     return Question(content_id("portrait", first, second), PORTRAIT, first, second, tuple(difference), True)
 
 
@@ -140,6 +141,7 @@ class QuestionChooser:
         x = self.differences[rows].astype(float)
         mean, variance = belief.moments()
         center = x @ mean.T
+        # The law of total variance: the mean of the variances within classes, and the variance of their means.
         between = center**2 @ belief.weights - (center @ belief.weights) ** 2
         return np.asarray((x**2) @ (belief.weights @ variance) + between)
 

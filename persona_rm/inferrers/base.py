@@ -58,6 +58,7 @@ class Inferrer(ABC):
     @property
     def learns(self) -> bool:
         """True if `fit` learns something."""
+        # A member that learns overrides `fit`, so it need not say so a second time.
         return type(self).fit is not Inferrer.fit
 
     def stateful(self) -> "StatefulInferrer[Any] | None":
@@ -227,5 +228,6 @@ class ModelInferrer(StatefulInferrer[Tally]):
 def _shortest(p: tuple[float, float, float], mass: float) -> tuple[int, int]:
     ranges = [(low, high) for low in (-1, 0, 1) for high in range(low, 2)]
     held = {(low, high): sum(p[low + 1 : high + 2]) for low, high in ranges}
+    # The tolerance is for sums that miss the mass by rounding only.
     enough = [one for one in ranges if held[one] >= mass - 1e-12] or [(-1, 1)]
     return min(enough, key=lambda one: (one[1] - one[0], -held[one]))

@@ -54,6 +54,7 @@ def _temperature(probabilities: Floats, classes: npt.NDArray[np.int64]) -> float
 
     def loss(log_temperature: float) -> float:
         tempered = Calibration(temperature=float(np.exp(log_temperature)))(probabilities)
+        # The labels are listed, because few held-out users may leave a class empty.
         return float(log_loss(classes, tempered, labels=[0, 1, 2]))
 
     # The search runs over log T, so T lies between 0.14 and 7.4.

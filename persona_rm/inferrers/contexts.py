@@ -25,6 +25,7 @@ def contexts_of(items: Sequence[Item], texts: dict[str, str], encoder: Encoder) 
     """Unit vectors (n, dim) of the items' texts; zeros for an item whose text is not there, or is empty."""
     known = [row for row, item in enumerate(items) if texts.get(item.id, "").strip()]
     if not known:
+        # Zeros of any width mean that nothing is known, and the encoder's width is not known without a text.
         return np.zeros((len(items), 1))
     vectors = encoder.encode([texts[items[row].id] for row in known])
     contexts = np.zeros((len(items), vectors.shape[1]))

@@ -148,6 +148,7 @@ def asked_items(
             if answer.error:
                 raise DataError(f"the model gave no answer: {answer.error}")
             items.append(_item(critique, read_labels(answer.text, space)[0]))
+        # The place is added here, because the reader of labels does not know it.
         except DataError as error:
             raise DataError(f"critiques[{place}]: {error}") from error
     return items
@@ -156,6 +157,7 @@ def asked_items(
 def clauses(text: str, wording: CritiqueWording) -> list[Clause]:
     """The clauses of a critique in order; those of which the cues leave no word are left out."""
     clauses: list[Clause] = []
+    # The cues are written with a plain apostrophe, and phones type the typographic one.
     for sentence in re.split(f"{MARKS}|{_any(wording.ends)}", text.replace("\u2019", "'"), flags=re.I):
         sign = 1
         for part in re.split(_any(wording.joins), sentence, flags=re.I):
@@ -227,12 +229,14 @@ def _stated(clause: Clause, wording: CritiqueWording, refusals: str) -> tuple[Pr
 
 
 def _meant(text: str, means: Mapping[str, Sequence[str]]) -> str:
+    # Longer words come first in the pattern, because an alternation takes the first one that matches.
     known = {word: phrase for phrase, words in means.items() for word in words}
     return re.sub(_any(sorted(known, key=len, reverse=True)), lambda match: known[match[0].lower()], text, flags=re.I)
 
 
 def _sum(read: Sequence[tuple[Levels, int]], size: int) -> Directions:
     votes = [[vote * sign for vote in votes_of(levels, (MIDDLE,) * size)] for levels, sign in read]
+    # Without a clause there is no column to sum, and the critique votes for nothing.
     nets = [sum(column) for column in zip(*votes, strict=True)] or [0] * size
     return tuple((net > 0) - (net < 0) for net in nets)
 

@@ -40,6 +40,7 @@ def fit_model(
 ) -> PreferenceModel:
     """The model of these users. `labels` (n, D) of -1, 0 and 1 are known directions."""
     known = None if labels is None else np.stack([labels == way for way in (-1, 0, 1)], -1).astype(float)
+    # EM climbs to the maximum nearest to its start, so it starts from what the votes say, not at random.
     directions = known if known is not None else _start(counts)
     # Random, because classes that begin equal would stay equal in every step.
     members = np.random.default_rng(config.seed).dirichlet(np.ones(config.classes), len(counts))

@@ -35,6 +35,7 @@ class Item:
         except (TypeError, ValueError) as error:
             raise DataError(f"item {self.id}: `created` must be ISO 8601, found {self.created!r}") from error
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        # A date without a zone is read as UTC and may be up to 14 hours ahead of it, so a day is allowed.
         if when > datetime.now(UTC) + timedelta(days=1):
             raise DataError(f"item {self.id} is dated {self.created}, which has not come yet: every other would fade")
         return when.timestamp()

@@ -41,6 +41,7 @@ def annotated_items(
     named += [(f"{user}, pairs[{i}]", item) for i, item in enumerate(persona.pairs)]
     open_ = [(where, texts_in(item)) for where, item in named if again or item.directions is None]
     about = persona.demo if demo and persona.demo.strip() else ""
+    # Blank texts are refused before the reader is asked: its error could not name the item.
     asked = [one for where, texts in open_ for one in _no_blank(texts, where)] + ([("", about)] if about else [])
     levels = read_levels(asked, reader, len(space), user)
     items = [_item(item, levels, len(space), where, again) for where, item in named]

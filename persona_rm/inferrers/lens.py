@@ -79,6 +79,7 @@ def _discriminants(seen: Sequence[Floats], responsibilities: Sequence[Floats]) -
         for m in range(parts.shape[1]):
             apart = rows - centres[m]
             within += (apart * parts[:, m : m + 1]).T @ apart
+    # Without the ridge, directions with hardly any variance would win by chance, and the factor might not exist.
     ridge = RIDGE * np.trace(within) / k + 1e-9
     # Whitened by the Cholesky factor of `within`, the generalised problem is an ordinary symmetric one. `root.T` maps
     # its directions back.

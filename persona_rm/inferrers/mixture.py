@@ -138,6 +138,7 @@ def _climb(
     for step in range(iterations):
         gates = gate.share(attention, now.responsibilities, now.shares)
         logs = np.log(gates + TINY) + _predicted(model, said, now.responsibilities)
+        # As in deterministic annealing: responsibilities that are certain after one step could not leave their start.
         logs *= min(1.0, WARM + 0.1 * step)
         likelihoods = np.exp(logs - logs.max(-1, keepdims=True))
         now = Mixture(contexts, likelihoods / likelihoods.sum(-1, keepdims=True), 0.0)
@@ -164,6 +165,7 @@ def _start(features: Floats, size: int) -> Floats:
     where one vote says much, a fifth of an item in the other taste would make both tastes the same."""
     rows = unit(features)
     member = (rows @ rows[_far_apart(rows, size)].T).argmax(-1)
+    # Spherical k-means: rows and centres have length one, so the nearest centre is the one with the largest product.
     for _ in range(ROUNDS):
         centres = unit(np.stack([rows[member == m].sum(0) for m in range(size)]))
         member = (rows @ centres.T).argmax(-1)

@@ -50,10 +50,12 @@ def count(votes: npt.NDArray[np.int8], sources: npt.NDArray[np.int64], n_sources
         mine = sources == source
         totals[:, source] = mine.sum(1)
         for side, one in enumerate(sides):
+            # Summed in bytes, which is where the bound of 255 items comes from.
             told[:, source, :, side] = (one & mine[..., None]).sum(1, dtype=np.uint8)
     return EvidenceCounts(told, totals)
 
 
+# Without slots: `cached_property` keeps its value in the instance's dictionary.
 @dataclass(frozen=True)
 class PreferenceModel:
     """Shapes: S sources, D dimensions, K classes; the last axis runs over negative, neutral, positive."""
@@ -102,6 +104,7 @@ class PreferenceModel:
         likelihood = np.exp(evidence - evidence.max(-1, keepdims=True))
         joint = likelihood[:, None] * self.classes
         sums = joint.sum(-1)
+        # Logarithms, because a product over all dimensions could underflow.
         weights = np.log(self.shares) + np.log(sums).sum(-1)
         weights = np.exp(weights - weights.max(-1, keepdims=True))
         return weights / weights.sum(-1, keepdims=True), joint / sums[..., None]

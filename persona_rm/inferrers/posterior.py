@@ -77,6 +77,7 @@ class PosteriorInferrer(ModelInferrer):
 
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends = NO_BACKENDS) -> None:
         super().__init__(config, space, backends)
+        # "other" is always there, and last: an item of an unnamed source gets a confusion matrix too.
         self.sources = (*(source for source in config.weights if source != OTHER), OTHER)
         self.model = generic_model(self.sources, len(space), config.held)
         self.calibration = Calibration()
@@ -152,6 +153,7 @@ class PosteriorInferrer(ModelInferrer):
         no, none, yes = probabilities[..., 0], probabilities[..., 1], probabilities[..., 2]
         gain, claim, wrong = self.config.gain, self.config.claim, self.config.wrong
         up, down = gain * yes - claim * none - wrong * no, gain * no - claim * none - wrong * yes
+        # Silence gains 0, so only the better of the two poles has to be compared with it.
         best = np.where(up >= down, 1, -1)
         return np.asarray(np.where(np.maximum(up, down) > 0, best, 0), np.int64)
 
@@ -206,6 +208,8 @@ class PosteriorInferrer(ModelInferrer):
         told = logs[:, direction + 1] - logs[:, 1]
         worth = told * [self.config.weights.get(source, 1.0) for source in self.sources]
         items, answers = tally.entries.items(), tally.answers.items()
+        # An item is as strong as the nats by which it favours the direction, faded by its age. An answer has no
+        # confusion matrix: its strength is how clear it was, 1 or a half.
         said = [(id_, one.vote(dim), tally.weight(one) * float(worth[one.source])) for id_, one in items]
         return behind([*said, *((id_, one.vote(dim), abs(one.grade) / 2) for id_, one in answers)], direction)
 
@@ -238,6 +242,7 @@ class PosteriorInferrer(ModelInferrer):
         except (OSError, SafetensorError, KeyError) as error:
             raise DataError(f"not the model of {self.name}: {error}", file=folder / MODEL) from error
         size = len(self.space)
+        # Without this check a model of another space would fail later, inside an array operation.
         if model.tables.shape != (len(self.sources), size, 3, 3):
             raise DataError(f"a model of shape {model.tables.shape} for {size} dimensions", file=folder / MODEL)
         self.model, self.calibration = model, calibration

@@ -36,6 +36,7 @@ class Interview:
     @property
     def open(self) -> bool:
         """Is there a question left that would tell something?"""
+        # Questions of another bank may have been answered before; only those of this one count.
         return len(self.asked & self.asker.places.keys()) < len(self.asker.places) and self.question()[1] > LEAST
 
     def question(self) -> tuple[Question, float]:

@@ -44,6 +44,8 @@ class Perception:
         """P(grade -2 .. 2) (..., 5) where the difference is normal: the logistic-normal integral by MacKay's (1992)
         approximation."""
         scale = np.sqrt(self.temperature**2 + np.pi * variance / 8)[..., None]
+        # Beyond 30 the sigmoid is 0 or 1 to 13 digits, so nothing is lost by the cut. No grade gets probability 0
+        # below, or a surprising answer would make `hear` divide by zero.
         below = sigmoids(np.clip((self.cuts - mean[..., None]) / scale, -30, 30))
         ends = np.zeros((*mean.shape, 1)), np.ones((*mean.shape, 1))
         return np.asarray(np.maximum(np.diff(np.concatenate([ends[0], below, ends[1]], -1), axis=-1), 1e-12))
@@ -85,6 +87,7 @@ def hear(belief: Belief, difference: npt.NDArray[np.int64], grade: int, how: Per
     # Shapes: total, spread (K,) of the whole difference; rest, noise (K, touched) without one dimension; if_so (K,
     # touched, 3) with that dimension at each direction.
     total, spread = mean @ x, variance @ x**2
+    # Rounding can make the difference of two variances slightly negative.
     rest, noise = total[:, None] - mean * x, np.maximum(spread[:, None] - variance * x**2, 0)
     if_so = rest[..., None] + x[:, None] * SIGNS
     likelihood = how.grades(if_so, np.broadcast_to(noise[..., None], if_so.shape))[..., grade + 2]

@@ -104,6 +104,7 @@ class Summary(Inferrer):
         users = list(personas)
         written = self.write_many(users)
         posteriors = self._parse([(text, _user(who)) for text, who in zip(written, users, strict=True)])
+        # A user with a `demo` alone has no items. Its profile then counts as the one item that `_parse` gave it.
         counts = [len(distinct(self.items(who))) for who in users]
         return [replace(one, n_items=n or one.n_items) for one, n in zip(posteriors, counts, strict=True)]
 

@@ -122,6 +122,7 @@ class Tally:
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids of the items, those without a date first and the newest last, then of the answered questions."""
+        # The sort is stable, so items of the same date stay in the order in which they were added.
         items = sorted(self.entries.items(), key=lambda item: item[1].when or 0.0)
         return (*(id_ for id_, _ in items), *self.answers)
 
@@ -178,6 +179,7 @@ def read_tally(state: UserState, size: int, sources: tuple[str, ...], half_life:
     """The tally in a state. Raises `DataError` for a state of another layout, space or list of sources, and for
     items or answers that are none."""
     payload, who = state.payload, f"the state of user {state.user_id!r}"
+    # A prior has an empty payload: nothing is stored about an unknown user.
     if not payload:
         return Tally(size, sources, half_life)
     if payload.get("layout") != LAYOUT:
@@ -209,6 +211,7 @@ def _answered(kept: Any, size: int, where: str) -> Answered:
 
 def _read_entry(kept: Sequence[Any], size: int, n_sources: int) -> Entry:
     """Raises `ValueError` for what is no entry."""
+    # A list of another length fails here with ValueError, like the check below.
     source, when, negative, positive = kept
     if not 0 <= source < n_sources or not all(0 <= dim < size for dim in (*negative, *positive)):
         raise ValueError("an index is out of range")

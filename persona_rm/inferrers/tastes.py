@@ -84,6 +84,7 @@ class Tastes(Inferrer):
         for persona in personas:
             items = _in_order(self.items(persona))
             vectors = self._raw(items, persona)
+            # A split into two tastes needs two items for each, as in `choose_mixture`. The lens needs all texts.
             if len(items) >= 4 and vectors.any(-1).all():
                 # Contexts of zeros hide the texts from the split, or the lens would learn from what it is to predict.
                 blind = np.zeros((len(items), 1))
@@ -119,6 +120,7 @@ class Tastes(Inferrer):
 
     def _directions(self, items: Sequence[Item], mixture: Mixture) -> Floats:
         """(M, D, 3)."""
+        # Not weighted by source here, because `posterior.evidence` does that.
         return self.posterior.probabilities(mixture.counts(self._rows(items, weigh=False)))
 
     def _split(self, items: Sequence[Item], persona: Persona) -> Mixture:

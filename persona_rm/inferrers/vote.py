@@ -58,6 +58,7 @@ class VoteInferrer(Inferrer):
     def decide(self, net: int, n: int) -> int:
         """The direction of `net` = positive minus negative votes among `n`: (n + net) / 2n against the thresholds."""
         high, low = _exact(self.config.positive), _exact(self.config.negative)
+        # Multiplied out, so that only integers are compared.
         if (n + net) * high.denominator >= 2 * n * high.numerator:
             return 1
         return -1 if (n + net) * low.denominator <= 2 * n * low.numerator else 0
@@ -75,4 +76,5 @@ def most_extreme(nets: Sequence[int]) -> Directions:
 
 
 def _exact(threshold: float) -> Fraction:
+    # Of the decimal text: Fraction(0.6) would be the binary number next to 0.6, and ties would go wrong.
     return Fraction(str(threshold))

@@ -2,7 +2,8 @@
 
 Reading a file and writing it again gives the same file, and writing records and reading them the same records:
 
-- A key that the file lacks stays absent. P-SOUPS has no directions: `Example.directions` is then empty, not neutral.
+- A key that the file lacks stays absent, and null means that the file lacks the key. P-SOUPS has no directions:
+  `Example.directions` is then empty, not neutral.
 - A column without a field in the records is kept in `Example.extra`.
 - `profile`, the text of the inferred directions in AlignX's P-SOUPS files, becomes `Persona.directions`.
 - Ids, user ids and groups that the file lacks are derived from its texts, and derived values are not written.
@@ -14,6 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +117,9 @@ def _dump(row: dict[str, Any], number: int, path: Path) -> str:
 def from_row(row: JsonRow, space: PreferenceSpace) -> Example:
     """One row of the format. Raises `DataError` with file, row and key."""
     prompt, chosen, rejected = row.text("prompt"), row.text("chosen"), row.text("rejected")
-    extra = {key: value for key, value in row.data.items() if key not in FIELDS}
-    if absent := [key for key in OPTIONAL if key not in row.data]:
+    extra = {key: value for key, value in row.data.items() if key not in FIELDS and value is not None}
+    # Remembered, because an empty list and an absent key are the same in a record and differ in a file.
+    if absent := [key for key in OPTIONAL if row.data.get(key) is None]:
         extra[ABSENT] = absent
     persona = _persona(row, space, extra)
     return Example(
@@ -137,40 +140,51 @@ def _persona(row: JsonRow, space: PreferenceSpace, extra: dict[str, Any]) -> Per
         user_id="",
         ugc=tuple(_ugc(item, space) for item in row.children(UGC)),
         pairs=tuple(_pair(item, space) for item in row.children(PAIRS)),
-        demo=row.optional(DEMO, str) or "",
+        demo=row.nullable(DEMO, str) or "",
         directions=_profile(row, space, extra),
     )
     user_id = _own(row, "user_id", extra)
-    if user_id is None and (truth := row.optional(TRUTH, str)) is not None:
+    if user_id is None and (truth := row.nullable(TRUTH, str)) is not None:
         user_id = truth
     return replace(persona, user_id=_user_id(persona) if user_id is None else user_id)
 
 
 def _ugc(item: JsonRow, space: PreferenceSpace) -> Ugc:
     _only(item, "prompt", "comment", DIRECTIONS, "created")
-    return Ugc(item.text("prompt"), item.text("comment"), _directions(item, space), item.optional("created", str))
+    return Ugc(item.text("prompt"), item.text("comment"), _directions(item, space), item.nullable("created", str))
 
 
 def _pair(item: JsonRow, space: PreferenceSpace) -> Pair:
-    _only(item, "prompt", "chosen", "rejected", DIRECTIONS, "created")
+    _only(item, "prompt", "chosen", "rejected", DIRECTIONS, "created", "strength")
     texts = (item.text("prompt"), item.text("chosen"), item.text("rejected"))
-    return Pair(*texts, _directions(item, space), item.optional("created", str))
+    return Pair(*texts, _directions(item, space), item.nullable("created", str), strength_of(item))
+
+
+def strength_of(item: JsonRow) -> float | None:
+    """The strength of a pair: a number of 0 (a tie) or more, None without one. Raises `DataError`."""
+    value = item.data.get("strength")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        raise item.error(f"a strength is a number of 0 (a tie) or more, found {value!r}"[:200], "strength")
+    return float(value)
 
 
 def _only(item: JsonRow, *keys: str) -> None:
+    # Items have no `extra` in which an unknown key could be kept.
     for key in item.data:
         if key not in keys:
             raise item.error(f"unknown key, which writing would lose; an item has: {', '.join(keys)}", key)
 
 
 def _directions(row: JsonRow, space: PreferenceSpace) -> Directions | None:
-    values = row.optional(DIRECTIONS, list)
+    values = row.nullable(DIRECTIONS, list)
     return None if values is None else _placed(space.from_file, values, row, DIRECTIONS)
 
 
 def _profile(row: JsonRow, space: PreferenceSpace, extra: dict[str, Any]) -> Directions | None:
     """The directions of `profile`. Its text is kept if `describe` would write another one."""
-    text = row.optional("profile", str)
+    text = row.nullable("profile", str)
     if text is None:
         return None
     directions = _placed(space.parse, text, row, "profile")
@@ -190,15 +204,17 @@ def _own(row: JsonRow, key: str, extra: dict[str, Any]) -> str | None:
     """A column of this library's own. A number is read as its digits, and kept in `extra`."""
     value = row.data.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
+        # Kept as a number, so that the file is written back with the type that it had.
         extra[key] = value
         return str(value)
-    return row.optional(key, str)
+    return row.nullable(key, str)
 
 
 def _user_id(persona: Persona) -> str:
     """The id of a user whom the file does not name: the same history gives the same user."""
     items = [text for item in persona.ugc for text in (item.prompt, item.comment)]
     pairs = [text for item in persona.pairs for text in (item.prompt, item.chosen, item.rejected)]
+    # The word between the two lists keeps a UGC text and a text of a pair apart.
     return content_id("user", persona.demo, *items, "pairs", *pairs)
 
 
@@ -252,4 +268,6 @@ def _item(item: Ugc | Pair, space: PreferenceSpace, *keys: str) -> dict[str, Any
     row: dict[str, Any] = {key: getattr(item, key) for key in keys}
     if item.directions is not None:
         row[DIRECTIONS] = space.to_file(item.directions)
-    return row | ({"created": item.created} if item.created is not None else {})
+    row |= {"created": item.created} if item.created is not None else {}
+    strength = item.strength if isinstance(item, Pair) else None
+    return row | ({"strength": strength} if strength is not None else {})

@@ -76,8 +76,8 @@ class JsonRow:
         return None if self.data.get(key) is None else self.optional(key, kind)
 
     def children(self, key: str) -> list["JsonRow"]:
-        """The objects of the list at `key`, each as a row; none if the key is absent."""
-        return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.optional(key, list) or [])]
+        """The objects of the list at `key`, each as a row; none if the key is absent or null."""
+        return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.nullable(key, list) or [])]
 
     def _child(self, item: Any, key: str) -> "JsonRow":
         if not isinstance(item, dict):
@@ -118,6 +118,7 @@ def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[JsonRow
     file = need_file(Path(path))
     try:
         with _open(file) as stream:
+            # Character by character: white space before the first one may be longer than any buffer.
             every = iter(lambda: stream.read(1), "")
             first = next((character for character in every if not character.isspace()), "")
             start = first + stream.read(1)
@@ -199,6 +200,7 @@ class _Unpacked(io.RawIOBase):
             self.ready = memoryview(self.decoder.decompress(packed))
         except self.failure as error:
             raise OSError(str(error)) from error
+        # Several compressed streams may follow one another in a file, as parallel compressors write them.
         if self.decoder.eof:
             self.packed, self.decoder = self.decoder.unused_data, None
         return True
@@ -243,6 +245,7 @@ def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Jso
 def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[JsonRow]:
     """The elements, decoded one at a time. Only the text that is not decoded yet is in memory."""
     decoder, pieces = json.JSONDecoder(), _Pieces(stream.buffer)
+    # Without the opening bracket, so that the text begins with an element or with the closing one.
     text, number = pieces.read(CHUNK).lstrip()[1:].lstrip(), 1
     while not text.startswith("]"):
         try:
@@ -305,6 +308,7 @@ def _row(value: Any, file: str, number: int, on_bad: OnBad | None) -> JsonRow | 
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`. It is renamed to `path` after the block, or removed if the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename works within one file system only.
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -324,6 +328,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         if path.suffix != ".gz":
             yield stream
             return
+        # Without a name and a time in the header, which would make equal rows different bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
             yield cast(BinaryIO, packed)
 
@@ -331,6 +336,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 def content_hash(path: Path) -> str:
     """The sha256 of a file's bytes. It is cached until the size or the time of the file changes."""
     state = need_file(path).stat()
+    # Size and time are arguments of the cached function, so a changed file is hashed again.
     return _hash(path.resolve(), state.st_size, state.st_mtime_ns)
 
 

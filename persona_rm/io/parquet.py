@@ -33,11 +33,37 @@ def read_parquet(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield JsonRow(without_nulls(row), str(path), number)
+                yield from rows_of(batch, path, number, on_bad)
+                number += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         report(DataError(f"cannot be read as Parquet: {error}", file=path, row=number + 1), on_bad)
+
+
+def rows_of(batch: Any, path: Path, before: int, on_bad: OnBad | None) -> Iterator[JsonRow]:
+    """The rows of an Arrow batch, which `before` rows precede.
+
+    The error of a row with a value that Python cannot hold, such as a time in the year 55969, goes to `on_bad`, or is
+    raised.
+    """
+    try:
+        rows: list[Any] = batch.to_pylist()
+    except (OverflowError, ValueError):
+        rows = [_one_row(batch, place, path, before, on_bad) for place in range(batch.num_rows)]
+    for number, row in enumerate(rows, start=before + 1):
+        if row is not None:
+            yield JsonRow(without_nulls(row), str(path), number)
+
+
+def _one_row(batch: Any, place: int, path: Path, before: int, on_bad: OnBad | None) -> dict[str, Any] | None:
+    """A row, value by value; None if one cannot be read."""
+    row: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[place].as_py()
+        except (OverflowError, ValueError) as error:
+            report(DataError(f"cannot be read: {error}", file=path, row=before + place + 1, key=name), on_bad)
+            return None
+    return row
 
 
 def without_nulls(value: Any) -> Any:
@@ -54,6 +80,7 @@ def write_parquet(path: Path, rows: Iterator[dict[str, Any]], named: Path) -> in
     try:
         while batch := [without_nulls(row) for row in islice(rows, BATCH)]:
             try:
+                # One schema for the whole file: Parquet cannot change it, so the first batch decides.
                 schema = schema or _schema(pyarrow, batch)
                 table = pyarrow.Table.from_pylist(batch, schema=schema)
             except (pyarrow.ArrowException, UnicodeError) as error:

@@ -21,6 +21,7 @@ def progress_bar(console: Console | None, label: str, total: int) -> Iterator[Up
     No bar is drawn without a console, or on one that is quiet or no terminal, so that it does not mix with output.
     """
     drawn = console is not None and console.is_terminal and not console.quiet
+    # Labels may hold names of users and files, whose brackets are not markup.
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not drawn) as bar:

@@ -90,6 +90,7 @@ class Method(ABC):
         if foreign := tuple(i for i, state in enumerate(states) if state.method != self.name):
             raise ScoreError(f"a state of {states[foreign[0]].method!r} was given to {self.name!r}", foreign)
         results = self.rewards(states, requests)
+        # Members may come from outside the package, so what they return is checked as well.
         if not isinstance(results, list) or not all(isinstance(result, RewardResult) for result in results):
             raise ScoreError(f"{self.name}.rewards must return a list of RewardResult, made by self.result(...)")
         if len(results) != len(requests):
@@ -114,6 +115,7 @@ class Method(ABC):
         The default is Bradley-Terry: the sigmoid of the difference of rewards. A method without a scalar reward
         overrides it.
         """
+        # One flat call, so that the method scores all groups as one batch.
         flat_states = [state for state, group in zip(states, groups, strict=True) for _ in group]
         results = iter(self.score(flat_states, [request for group in groups for request in group]))
         matrices = []
@@ -168,6 +170,7 @@ def _adds_up(result: RewardResult) -> bool:
     parts = result.trace.parts
     if not parts:
         return True
+    # Relative to the size of the parts, because parts that nearly cancel leave large rounding errors.
     size = math.fsum(abs(value) for value in parts.values())
     return abs(math.fsum(parts.values()) - result.reward) <= 1e-6 * max(1.0, size)  # False for NaN
 

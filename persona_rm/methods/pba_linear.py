@@ -60,12 +60,11 @@ class PBALinear(Method):
         results = []
         for state, request in zip(states, requests, strict=True):
             read = levels[request.prompt, request.response]
-            parts = {
-                # Adding 0.0 turns the -0.0 of a negative direction into 0.0.
-                self.space.ids[d]: weights[d] * direction * (read[d] - MIDDLE) + 0.0
-                for d, direction in enumerate(directions_of(state, self.space))
-                if direction
-            }
+            parts = {}
+            for d, direction in enumerate(directions_of(state, self.space)):
+                if direction:
+                    # Adding 0.0 turns the -0.0 of a negative direction into 0.0.
+                    parts[self.space.ids[d]] = weights[d] * direction * (read[d] - MIDDLE) + 0.0
             results.append(self.result(state, request, sum(parts.values(), 0.0), parts))
         return results
 

@@ -77,6 +77,7 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
         keys["build"] = run_build(run)
     if recipe.infer and wanted("infer"):
         run_infer(run, recipe.infer, keys.get("build", ""))
+    # Policies of another run are evaluated, so none is trained here.
     elsewhere = recipe.eval is not None and recipe.eval.runs is not None
     for name, config in recipe.dpo.items() if wanted("dpo") and not elsewhere else ():
         keys[name] = run_dpo(run, name, config, keys.get("build", ""))
@@ -206,6 +207,7 @@ def _rewards(method: Method, user: Persona, prompts: Sequence[str], texts: Seque
 def _before_after(run: RunFolder, users: Sequence[str]) -> list[dict[str, object]]:
     """Rows of answers.jsonl: those of the two users first, then the others, by how much their utility changed."""
     for path in sorted(run.folder.glob("ppo/*/answers.jsonl")):
+        # The control says nothing about what a user's own reward does.
         if "shuffled" in path.parent.name:
             continue
         rows = [json.loads(line) for line in path.read_text().splitlines()]

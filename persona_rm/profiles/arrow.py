@@ -65,6 +65,7 @@ class ArrowSnapshot(ProfileStore):
         """Map the file, unless it is mapped already."""
         if self._table is None:
             self._table, self._gone, self._looked = _mapped(self.path), {}, {}
+        # Read at once, so that a broken file of tombstones fails when the snapshot is opened.
         self._dead()
         return self
 
@@ -88,6 +89,7 @@ class ArrowSnapshot(ProfileStore):
         """Read the whole file. Raises `DataError` if it is not what was written."""
         table = self._opened()
         ids = table.ids.to_pylist()
+        # The hash covers ids and states; the look-up of every id covers the two columns of the index.
         whole = _content(zip(ids, table.states.to_pylist(), strict=True)) == table.version
         if not whole or len(_places(table, [hashlib.sha256(user_id).hexdigest() for user_id in ids])) < len(ids):
             raise DataError("damaged: not what was written; write it again", file=self.path)
@@ -97,6 +99,7 @@ class ArrowSnapshot(ProfileStore):
         table = self._opened()
         for row in range(len(table.ids)):
             user_id = table.ids[row].as_py().decode()
+            # Asked for every row, because users may be erased while the caller iterates.
             dead = self._dead()
             if not dead or hash_of(user_id) not in dead:
                 yield user_id
@@ -135,6 +138,7 @@ class ArrowSnapshot(ProfileStore):
 
     def _remove(self, wanted: Mapping[str, str], date: str) -> int:
         table, dead = self._opened(), self._dead()
+        # Counted before the tombstones are added, because afterwards none of these users counts as present.
         there = _places(table, [sha256 for sha256 in wanted.values() if sha256 not in dead])
         self.tombstones.add(dict.fromkeys(wanted.values(), date))
         self._dead()
@@ -160,6 +164,7 @@ def write_snapshot(
     stones = Tombstones(target.with_name(target.name + BESIDE))
     gone = {hash_of(user): _checked(user, when) for user, when in (erased or {}).items()}
     refused = gone if readmit else {**stones.dates(), **gone}
+    # Sorted, so that the same users give the same bytes and the same version in whatever order they come.
     rows = sorted(_once(states, refused), key=lambda row: row.user_id)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Tombstones are added before the new file stands, and lifted after it: if writing fails in between, a user who was
@@ -191,6 +196,7 @@ def _once(states: Iterable[UserState], refused: Mapping[str, str]) -> Iterator[R
 
 def _save(pyarrow: Any, path: Path, rows: Sequence[Record]) -> None:
     keys = np.array([_key(row.sha256) for row in rows], dtype=np.uint64)
+    # 32 bits per row number are enough for 4 billion users, and half as large.
     order = np.argsort(keys, kind="stable").astype(np.uint32)
     version = _content((row.user_id.encode(), row.text) for row in rows)
     schema = pyarrow.schema(

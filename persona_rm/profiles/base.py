@@ -70,6 +70,7 @@ class ProfileStore(ABC):
         - its version is lower than the stored one, so another writer stored later evidence;
         - the user was erased, unless `readmit` stores them again.
         """
+        # All states are checked before the store is touched, so a bad one among them writes nothing.
         if rows := records(states):
             self._write(rows, readmit)
 
@@ -148,6 +149,7 @@ def today() -> str:
 
 def hashes(user_ids: Sequence[str]) -> dict[str, str]:
     """Each id once, with its sha256. Raises `DataError` if `user_ids` is a text instead of a list of ids."""
+    # A text is a sequence too, and would be taken for a list of ids of one letter.
     if isinstance(user_ids, str):
         raise DataError("a list of user ids is asked for, found one text: put it in a list")
     return {user: hash_of(user) for user in dict.fromkeys(user_ids)}
@@ -166,6 +168,7 @@ def records(states: Iterable[UserState]) -> list[Record]:
     last: dict[str, Record] = {}
     for state in states:
         new = record(state)
+        # Within one call a later state may replace an earlier one, like two calls in this order.
         old = last.get(new.user_id)
         if old and old.version > new.version:
             problem = f"version {new.version} of user {new.user_id!r} follows version {old.version} in one put"
@@ -178,6 +181,7 @@ def record(state: UserState) -> Record:
     """The state as text. Raises `DataError` naming the user, without any content of the state."""
     if not state.user_id:
         raise DataError(f"a state without a user id cannot be stored (method {state.method!r}, {state.user_id!r})")
+    # `type`, because True is an int in Python.
     if type(state.version) is not int or not 0 <= state.version < LARGEST:
         raise DataError(f"user {state.user_id!r}: a version is a whole number from 0 to 2**53")
     sha256 = hash_of(state.user_id)

@@ -112,6 +112,7 @@ class RedisStore(ProfileStore):
         status, place, value = self._ask(
             lambda: self._opened().register_script(PUT)(keys=keys, args=[int(readmit), *given])
         )
+        # The script answers with the place of the state that it refused; `ok` comes with place 0.
         row = rows[place]
         if status == b"erased":
             self._forgotten(row.user_id, value.decode())
@@ -119,6 +120,7 @@ class RedisStore(ProfileStore):
             self._stale(row.user_id, row.version, int(value))
 
     def _remove(self, wanted: Mapping[str, str], date: str) -> int:
+        # One transaction: no reader finds the state gone and no tombstone yet.
         pipe = self._opened().pipeline(transaction=True)
         pipe.hdel(self._states, *wanted)
         pipe.hdel(self._versions, *wanted)
@@ -135,6 +137,7 @@ class RedisStore(ProfileStore):
         if not names:
             return {}
         pipe = self._opened().pipeline(transaction=False)
+        # Redis runs one command at a time, so a single one for all names would keep other clients waiting.
         for start in range(0, len(names), MANY):
             pipe.hmget(key, names[start : start + MANY])
         values = (value for part in self._ask(pipe.execute) for value in part)

@@ -33,6 +33,7 @@ TABLES = (
 )
 PUT = """INSERT INTO states VALUES (?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.state"""
+# The date is not updated on a conflict: an older tombstone keeps its own.
 BURY = """INSERT INTO erased VALUES (?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET pending = max(pending, excluded.pending)"""
 MANY = 500
@@ -118,6 +119,7 @@ class SqliteStore(ProfileStore):
     def _remove(self, wanted: Mapping[str, str], date: str) -> int:
         with self._step("BEGIN IMMEDIATE") as db:
             there = {user.decode() for (user,) in _among(db, "id FROM states WHERE id", wanted)}
+            # Pending only if there was a state: a user without one left no bytes in the file.
             db.executemany(BURY, [(sha256, date, user in there) for user, sha256 in wanted.items()])
             db.executemany("DELETE FROM states WHERE id = ?", [(user,) for user in there])
         self._scrub()
@@ -187,6 +189,7 @@ def _rebuilt(db: sqlite3.Connection) -> bool:
         if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise
         return False
+    # The first column of the answer is 1 if a reader kept the log from being emptied.
     return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
 
@@ -244,6 +247,7 @@ def _into_wal(db: sqlite3.Connection, path: Path, timeout_s: float) -> None:
                 raise
             time.sleep(0.01)
             continue
+        # Where no log can be kept, SQLite answers with the old mode and raises nothing.
         if mode != b"wal" and mode != "wal":
             raise DataError("no write-ahead log can be kept here; a store needs a local disk", file=path)
         return

@@ -51,6 +51,7 @@ class Tombstones:
             status = self.path.stat()
         except FileNotFoundError:
             return NEVER
+        # The size too, because two appends within one tick of the file system's clock have the same time.
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _read(self) -> dict[str, str]:
@@ -84,6 +85,7 @@ class Tombstones:
                 stream.write(b"\n")
             stream.write(text.encode())
             stream.flush()
+            # Durable before the caller is told that the user is erased.
             os.fsync(stream.fileno())
 
 

@@ -234,6 +234,7 @@ def alignment(results: Inferred) -> str:
         by = f"{gap.vote:.3f} by vote, {gap.posterior:.3f} by posterior, {gap.golden:.3f} golden"
         parts.append(html.paragraph(f"{by}: {closed} of the gap is closed ({low} to {high})."))
     if dots:
+        # The axis begins below chance, so that the line of chance is inside the picture.
         least = min(0.4, *(row.low for row in results.alignment), 0.4)
         title = "Alignment accuracy of one policy, by the source of the directions"
         chart = svg.dot_chart(dots, (least, 1.0), [CHANCE], title, _gutter(dots))

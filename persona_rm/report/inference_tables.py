@@ -40,7 +40,7 @@ def table12(results: Inferred, data: ReportData) -> str:
         rows.append([row.inferrer, row.label, *cells])
     words = (
         "Precision: of the preferences that are claimed, the share that is right. Recall: of those that users hold, "
-        "the share that is results."
+        "the share that is claimed."
     )
     shown = [html.paragraph(words, "soft"), _wide(html.table(head, rows))]
     if any(row.inferrer == "vote" and row.label in CLASSES for row in results.table):

@@ -155,6 +155,7 @@ def _ppo(folder: Path, bad: list[str]) -> PpoFigures:
         try:
             row = json.loads(line)
             point = (float(row["step"]), float(row["reward_mean"]))
+            # Python's json reads NaN and Infinity, which no axis can show.
             if not all(map(math.isfinite, point)):
                 raise ValueError(f"{point} is not finite")
             curves.setdefault(str(row.get("group") or "all users"), []).append(point)

@@ -192,6 +192,7 @@ def _series(series: Line, at_x: Axis, at_y: Axis) -> list[str]:
         back = [f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(series.xs, series.lows, strict=True)][::-1]
         parts.append(f'<polygon class="band" points="{" ".join(edge + back)}"/>')
     parts.append(f'<polyline points="{" ".join(points)}"/>')
+    # Markers on a dense line would hide it.
     if len(points) <= 20:
         parts += [f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3.4"/>' for p in points]
     return [*parts, "</g>"]
@@ -275,6 +276,7 @@ def _cell(x: float, y: float, width: float, height: float, value: float) -> str:
     shape = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="3"'
     shown = (SIGNS[value] if isinstance(value, int) else f"{value:+.2f}").replace("-", "\N{MINUS SIGN}")
     css = "cell strong" if strength > 0.7 else "cell"
+    # A weak value has some opacity too, to tell it from none.
     fill = f'<rect {shape} class="{side}" fill-opacity="{0.06 + 0.94 * strength if value else 0:.2f}"/>'
     return f'<rect {shape} class="blank"/>{fill}' + text(x + width / 2, y + 15, shown, css, "middle")
 

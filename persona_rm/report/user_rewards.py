@@ -16,8 +16,10 @@ def rewarded_for(levels: npt.ArrayLike, rewards: npt.ArrayLike, ridge: float = 1
     x, y = np.asarray(levels, np.float64) - 2, np.asarray(rewards, np.float64)
     if x.ndim != 2 or y.shape != (len(x),):
         raise DataError(f"expected levels (n, d) and rewards (n,), found {x.shape} and {y.shape}")
+    # Centred in place of an intercept, which the ridge would shrink.
     x, y = x - x.mean(axis=0), y - y.mean()
     if not y.std() > 0:
         return np.zeros(x.shape[1])
+    # The ridge also makes the system solvable if there are fewer answers than dimensions.
     weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ (y / y.std()))
     return np.asarray(weights / max(np.abs(weights).max(), 1e-12))

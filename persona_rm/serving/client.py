@@ -146,6 +146,7 @@ class RewardClient:
                 f"no reward actors in namespace {namespace!r} of this Ray cluster: start them there before the host "
                 f"takes its resources: python -m persona_rm.serving start {bundle}"
             )
+        # Both kinds of actors: an inference actor of another job would describe other users to the policy.
         reward, inference = (names, "the reward actors serve"), (self._inference_names(), "the inference actor serves")
         for names, who in (reward, inference):
             served = self._call("info", (), "", names)["bundle"] if names else bundle
@@ -167,6 +168,8 @@ class RewardClient:
         seconds = self.deadline if deadline is None else deadline
         parts: dict[str, list[int]] = {}
         for i, request in enumerate(requests):
+            # Only to group requests by actor. `_call` finds the order again, because names may change between its
+            # tries.
             order = self.roster.order(_key(request)) if len(requests) > 1 else ()
             parts.setdefault(order[0] if order else "", []).append(i)
 
@@ -174,6 +177,7 @@ class RewardClient:
             return self._part(requests, rows, seconds)
 
         if len(parts) > 1:
+            # A thread for each actor, because a call blocks until its answer is there.
             with ThreadPoolExecutor(len(parts), thread_name_prefix="persona_rm_batch") as threads:
                 answers = list(threads.map(call, parts.values()))
         else:
@@ -267,6 +271,7 @@ class RewardClient:
         for others, name in zip(reversed(range(len(names))), names, strict=True):
             left = end - time.monotonic()
             try:
+                # Never less than a tenth of a second, in which an idle actor can still answer.
                 answer = self.transport.call(name, method, args, max(left / 2 if others else left, 0.1))
             except (Unreachable, ScoreError) as error:
                 if error.kind == "down":

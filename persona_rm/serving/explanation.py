@@ -79,6 +79,7 @@ def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Ex
     except (KeyError, TypeError, ValueError) as error:
         problem = f"the line of request {request_id!r} was written by another version ({type(error).__name__})"
         raise DataError(problem, file=log) from error
+    # The PPO stage keeps the bundle and the folder of the logs side by side.
     beside = log.parent.parent / "bundle"
     if folder is None and not (beside / YAML).is_file():
         remark = "There is no bundle beside the log, so dimensions have no words: name the bundle to see more."
@@ -99,6 +100,7 @@ def find_logged(run: Path, request_id: str) -> tuple[Path, dict[str, Any]]:
         raise DataError(
             f"there is no reward log here: a run writes {LOG_FOLDER}/ACTOR.jsonl into its folder", file=run
         )
+    # As it stands in the line, so that only lines that hold the id are parsed: logs have a line per sample.
     written = json.dumps(request_id, ensure_ascii=False)
     for log in logs:
         with log.open(encoding="utf-8", errors="replace") as lines:
@@ -149,6 +151,7 @@ def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
     if bundle.file.postprocess.standardise != "none":
         remarks.append("No earlier samples are known here, so the reward is not standardised.")
     (result,) = inputs.add([request], bundle.score([request]))
+    # A new postprocessor: an explanation must not count as a sample in the running statistics.
     result = Postprocessor(bundle.file.postprocess).apply(result)
     result = replace(result, trace=replace(result.trace, request_id=request.request_id))
     evidence = bundle.user_states.evidence(inferred, request.prompt)
@@ -271,6 +274,7 @@ def _step_words(step: RewardStep, trace: RewardTrace, config: PostprocessConfig 
     inputs = trace.inputs
     if step.name.startswith("group_"):
         return f"made {step.name.removeprefix('group_')} among the samples of the prompt"
+    # Shrinkage is by items or by the standard deviation. The log has no config, so the inputs of the step tell which.
     if step.name == "shrinkage" and "prior" in inputs and (trace.std is None or _by_items(config)):
         return f"moved toward the prior's reward {inputs['prior']:.4g}, as the evidence is {inputs['n_items']:g} items"
     if step.name == "shrinkage":

@@ -43,6 +43,7 @@ def confusions_of(confusion: Confusion, overclaim: Range, seed: int, ids: Sequen
     """
     if not any(overclaim):
         return (confusion,) * len(ids)
+    # A generator for each dimension, by its id: a dimension keeps its rate when others are added to the space.
     rates = (_log_uniform(overclaim, Random(f"{seed}/overclaim/{id}")) for id in ids)
     return tuple((confusion[0], (rate / 2, 1 - rate, rate / 2), confusion[2]) for rate in rates)
 
@@ -63,5 +64,6 @@ def _draw(sums: NoiseRow, u: float) -> int:
 
 
 def _log_uniform(rates: Range, rng: Random) -> float:
+    # Log-uniform, so that every order of magnitude between the two rates is equally likely.
     low, high = map(math.log, rates)
     return math.exp(low + (high - low) * rng.random())

@@ -64,6 +64,7 @@ class Language:
     def write(self, intensities: Intensities, split: Split, rng: Random) -> str:
         """A response: one clause per expressed dimension, 0 to 3 fillers, shuffled."""
         parts = [self.say(dim, sign, split, rng) for dim, sign in intensities.items()]
+        # Openers and fillers are about no dimension: they vary the length and the shape of a text.
         parts = [f"{rng.choice(self.openers)}, {part}" if rng.random() < 0.2 else part for part in parts]
         parts += rng.sample(self.fillers, rng.randint(0, 3))
         rng.shuffle(parts)
@@ -72,6 +73,7 @@ class Language:
     def read_levels(self, text: str) -> Levels:
         """Intensity 1..3 per dimension of the space: which pole has more distinct wordings in the text; 2 if
         neither."""
+        # A set, so that a wording counts once: a text that repeats itself must not gain by it.
         found = set(self.pattern.findall(re.sub(r"[^a-z]+", " ", text.lower())))
         net = dict.fromkeys(self.active, 0)
         for clause in found:

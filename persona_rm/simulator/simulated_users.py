@@ -55,6 +55,7 @@ class SimulatedUser:
         now)."""
         if self.other is None:
             return self
+        # Dates are ISO texts, whose order is that of time.
         earlier = bool(created) and created < self.until
         directions = self.other if earlier or topic in self.topics else self.directions
         return SimulatedUser(self.id, directions, self.group)
@@ -66,6 +67,7 @@ def draw_users(language: Language, kind: PopulationKind, n: int, seed: int, spli
     User ids are "<split>-0000", "<split>-0001", ...; each user is drawn from a generator of its own, so that a larger
     population contains a smaller one.
     """
+    # What all users of a population share is drawn from the seed alone, so that both sides of the split share it.
     draw = _drawing(language, kind, seed)
     return [draw(f"{split}-{i:04d}", Random(f"{seed}/person/{split}/{i}")) for i in range(n)]
 

@@ -182,6 +182,7 @@ class Simulator:
             draw = rng.random()
             views = author.held if draw < own else ()
             dim = rng.choice(views or (topic.dims if draw < own + TOPICAL else self.language.active))
+            # The first clause about a dimension decides: a text never speaks for both poles.
             said.setdefault(dim, author.directions[dim] or rng.choice((-1, 1)))
         return said
 
@@ -218,6 +219,7 @@ class Simulator:
         best, worst = liked.index(max(liked)), liked.index(min(liked))
         if liked[best] == liked[worst]:
             return None
+        # The difference of two Gumbel draws is logistic, hence the sigmoid.
         p = sigmoid((liked[best] - liked[worst]) / self.config.temperature)
         won = rng.random() < p
         first, second = (best, worst) if won else (worst, best)
@@ -230,6 +232,7 @@ class Simulator:
         `avoid` is the post on which the user will be judged: no evidence comes from it.
         """
         split: Split = "train" if side == "train" else "any"
+        # `avoid` is part of the seed, so that each judged choice has evidence of its own.
         rng = self._rng("evidence", user.id, avoid)
         posts = [post for post in self.posts(side) if post.id != avoid]
         rng.shuffle(posts)
@@ -288,6 +291,7 @@ class Simulator:
         return draw_users(self.language, "independent", 1, self.config.seed, f"nobody-{user.id}-{post.id}")[0]
 
     def _demo(self, user: SimulatedUser, rng: Random) -> str:
+        # Some of the views only: a description tells less than the truth.
         told = sorted(rng.sample(user.held, min(len(user.held), rng.randint(2, 4))))
         poles = (self.space.dimensions[dim] for dim in told)
         words = [
@@ -308,6 +312,7 @@ class Simulator:
                     yield choice
 
     def _rng(self, *what: str) -> Random:
+        # Python's generator is seeded by the text itself, not by its hash, so it is the same in every process.
         return Random("/".join((str(self.config.seed), *what)))
 
 

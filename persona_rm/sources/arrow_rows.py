@@ -6,7 +6,7 @@ from typing import Any
 
 from persona_rm.errors import DataError, MissingExtra
 from persona_rm.io.json_rows import JsonRow, OnBad, report
-from persona_rm.io.parquet import without_nulls
+from persona_rm.io.parquet import rows_of
 
 BATCH = 1024
 FILE_FORMAT = b"ARROW1"
@@ -28,15 +28,15 @@ def read_arrow(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
     try:
         with pyarrow.OSFile(str(path)) as file:
             for batch in _batches(pyarrow, file):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield JsonRow(without_nulls(row), str(path), number)
+                yield from rows_of(batch, path, number, on_bad)
+                number += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         report(DataError(f"cannot be read as Arrow: {error}", file=path, row=number + 1), on_bad)
 
 
 def _batches(pyarrow: Any, file: Any) -> Iterator[Any]:
     """Pieces of at most `BATCH` rows, checked: offsets of a damaged file may point anywhere."""
+    # The first bytes tell the two formats apart; `datasets` and others give both the suffix .arrow.
     magic = file.read(len(FILE_FORMAT))
     file.seek(0)
     reader = (pyarrow.ipc.open_file if magic == FILE_FORMAT else pyarrow.ipc.open_stream)(file)

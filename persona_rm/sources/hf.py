@@ -15,6 +15,7 @@ from persona_rm.sources.mapping import MappedSource, MappingConfig
 
 STATE = "state.json"
 CACHE = "cache-"
+"""The start of the names of files that `datasets` keeps for itself."""
 
 
 class HfConfig(MappingConfig):
@@ -33,7 +34,7 @@ class HfSource(MappedSource):
 
     def files(self) -> list[Path]:
         """The shards. Raises `DataError` if there is none, or none of the split."""
-        every = [file for file in super().files() if not file.name.startswith(CACHE) and _listed(file)]
+        every = [file for file in super().files() if not file.name.startswith(CACHE) and listed_shard(file)]
         files = [file for file in every if _of_split(file, self.config.split)]
         if not files:
             found = ", ".join(sorted({f"{file.parent.name}/{file.name}" for file in every})[:10]) or "no shard"
@@ -42,11 +43,12 @@ class HfSource(MappedSource):
 
 
 def _of_split(file: Path, split: str | None) -> bool:
+    # The three layouts in use: train.parquet, train-00000-of-00002.parquet, and a folder train/.
     named = file.stem == split or file.name.startswith((f"{split}-", f"{split}."))
     return split is None or named or file.parent.name == split
 
 
-def _listed(file: Path) -> bool:
+def listed_shard(file: Path) -> bool:
     """False for a shard that an earlier, larger `save_to_disk` left behind."""
     state = file.parent / STATE
     if not state.is_file():

@@ -33,6 +33,7 @@ class _Parser(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "br":
+            # Elsewhere than in code, white space is folded later, and a line end would be folded with it.
             self.inline.append("\n" if self.pre else BREAK)
         elif tag == "img":
             self.inline.append(dict(attrs).get("alt") or "")
@@ -67,6 +68,7 @@ class _Parser(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in SILENT:
+            # Real bodies close tags that they never opened.
             self.silent = max(0, self.silent - 1)
         elif tag in PARAGRAPHS:
             self._flush()
@@ -94,6 +96,7 @@ class _Parser(HTMLParser):
     def _flush(self) -> None:
         """Ends the block that is being collected."""
         text, self.inline = "".join(self.inline), []
+        # White space means something in code only.
         body = f"```\n{text.strip(chr(10))}\n```" if self.pre else _folded(text)
         if not text.strip(f" \t\r\n{BREAK}"):
             return
@@ -101,6 +104,7 @@ class _Parser(HTMLParser):
         # An item's margin ends in spaces as wide as its marker, which takes their place in the first line.
         first = margin[: len(margin) - len(marker)] + marker
         lines = body.split("\n")
+        # The items of one list follow one another without an empty line.
         joint = "\n" if marker and self.numbers else "\n\n"
         self.blocks.append((joint, "\n".join([first + lines[0], *(margin + line for line in lines[1:])])))
         self.marker = ""

@@ -54,6 +54,7 @@ class FileSource(Source):
 
     def threads(self, on_bad: OnBad) -> Iterator[Thread]:
         """Every thread. Raises before the first if there is no file; whatever else is wrong goes to `on_bad`."""
+        # The files are found here and not in the generator, so that a missing one raises at once.
         return islice(self._threads(self.files(), on_bad), self.config.limit)
 
     @abstractmethod
@@ -92,6 +93,7 @@ def _of_match(match: Path, patterns: tuple[str, ...]) -> list[Path]:
 
 def _inside(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
     files = (file for file in folder.rglob("*") if file.is_file())
+    # Hidden files and folders are those of tools, such as .git and .cache.
     seen = (file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
     return sorted(file for file in seen if any(fnmatch(bare(file).lower(), pattern) for pattern in patterns))
 
@@ -111,6 +113,7 @@ def read_files(files: Iterable[Path], on_bad: OnBad, read: Read = read_any) -> I
     """The rows of all files. One that cannot be read at all goes to `on_bad` as its row 1."""
     for file in files:
         try:
+            # Some readers open the file at their first row only, where an error would end the loop over all files.
             file.open("rb").close()
             rows = read(file, on_bad)
         except (DataError, OSError) as error:

@@ -53,6 +53,7 @@ def join(
     rows: Iterable[JsonRow], place: Callable[[JsonRow], Placed | None], config: JoinConfig, on_bad: OnBad
 ) -> Iterator[Group]:
     """Groups of rows. `place` gives None for a row that is not wanted; its `DataError`s go to `on_bad`."""
+    # Removed with its buckets also if reading raises, or is given up half-way.
     with TemporaryDirectory(prefix="persona_rm-join-", dir=config.scratch) as folder:
         buckets = Buckets(Path(folder), config.buckets)
         for row in rows:

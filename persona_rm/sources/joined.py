@@ -71,4 +71,6 @@ def reply(key: str, comment: Comment) -> Placed:
 
 
 def _by_time(comment: Comment) -> tuple[str, str]:
+    # ISO texts of one zone sort by time. The id decides between equal times, so that the order of the files does not
+    # matter.
     return comment.created or "", comment.id

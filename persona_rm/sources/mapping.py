@@ -52,6 +52,7 @@ class MappedSource(LinesSource):
         """A row with its list of responses."""
         keys, prompt = self.config, row.text(self.config.prompt_key)
         items = self._items(row)
+        # The same row gives the same id in every run and every file.
         id_ = ident(row, keys.id_key) or content_id(prompt, *(item.text(keys.text_key) for item in items))
         comments = tuple(self._comment(item, f"{id_}/{number}") for number, item in enumerate(items, start=1))
         author, created = ident(row, keys.author_key), moment(row, keys.created_key)
@@ -62,6 +63,7 @@ class MappedSource(LinesSource):
         given = row.required(key, list)
         if not given:
             raise row.error("the thread is empty: it has no responses", key)
+        # A response that is a plain text is read like an object that has nothing else.
         objects = [{text_key: item} if isinstance(item, str) else item for item in given]
         return replace(row, data={**row.data, key: objects}).children(key)
 
@@ -73,6 +75,7 @@ class MappedSource(LinesSource):
     def _place(self, row: JsonRow) -> Placed:
         keys, prompt = self.config, row.text(self.config.prompt_key)
         key = need_ident(row, keys.group_by)
+        # A hash stands for the prompt: ids are named in messages, and users' texts are not.
         id_ = content_id(prompt) if keys.group_by == keys.prompt_key else key
         return Placed(key, RESPONSE, {"id": id_, "prompt": prompt, "comment": asdict(self._comment(row, ""))})
 

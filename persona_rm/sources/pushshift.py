@@ -43,6 +43,7 @@ class PushshiftSource(JoinedSource):
     def files(self) -> list[Path]:
         """Submissions, then comments. Raises `DataError` if there is none of either."""
         both = [find_files(path, self.patterns) for path in (self.config.submissions, self.config.comments)]
+        # A folder that is given for both must not be read twice.
         return list(dict.fromkeys(file for files in both for file in files))
 
     def place(self, row: JsonRow) -> Placed | None:
@@ -51,6 +52,7 @@ class PushshiftSource(JoinedSource):
 
     def _comment(self, row: JsonRow) -> Placed | None:
         link, parent = need_ident(row, "link_id"), need_ident(row, "parent_id")
+        # A reply to another comment answers that comment, and not the submission.
         if self.config.replies == "top" and parent != link:
             return None
         key = link.removeprefix("t3_")

@@ -77,6 +77,7 @@ def read_xml(file: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
     rows: list[dict[str, str]] = []
     parser = expat.ParserCreate()
     parser.StartElementHandler = lambda tag, attributes: rows.append(attributes) if tag == "row" else None
+    # Nested entities can expand to gigabytes ("billion laughs").
     parser.EntityDeclHandler = _refuse
     number, problem, more = 0, "", True
     with open_binary(file) as stream:
@@ -87,6 +88,7 @@ def read_xml(file: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
                 parser.Parse(chunk, not chunk)
             except (expat.ExpatError, DataError, *BREAKS) as error:
                 problem = f"the file breaks off here: {error}"
+            # The rows that were complete before the break still count.
             for attributes in rows:
                 number += 1
                 yield JsonRow(attributes, str(file), number)

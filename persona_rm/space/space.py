@@ -130,6 +130,7 @@ class PreferenceSpace:
         if not isinstance(values, list | tuple) or len(values) != len(self):
             given = f"{len(values)} values" if isinstance(values, list | tuple) else repr(values)
             raise DataError(f"space {self.name} needs a list of {len(self)} directions, found {given}")
+        # The types first, because True equals 1 and would pass the second test.
         if set(map(type, values)) <= {int, float} and set(values) <= FROM_FILE.keys():
             return tuple(map(FROM_FILE.__getitem__, values))
         raise self._wrong(values)

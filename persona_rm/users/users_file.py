@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from persona_rm.io.alignx_format import strength_of
 from persona_rm.io.json_rows import JsonRow, read_rows
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Pair, Persona, Ugc
@@ -47,7 +48,14 @@ def _user(row: JsonRow, space: PreferenceSpace) -> User:
         for r in row.children("ugc")
     )
     pairs = tuple(
-        Pair(r.text("prompt"), r.text("chosen"), r.text("rejected"), _directions(r, space), r.nullable("created", str))
+        Pair(
+            r.text("prompt"),
+            r.text("chosen"),
+            r.text("rejected"),
+            _directions(r, space),
+            r.nullable("created", str),
+            strength_of(r),
+        )
         for r in row.children("pairs")
     )
     persona = Persona(row.text("user_id"), ugc, pairs, row.nullable("demo", str) or "", _directions(row, space))
@@ -69,4 +77,8 @@ def _directions(row: JsonRow, space: PreferenceSpace) -> Directions | None:
 def user_row(user: User | Persona) -> dict[str, Any]:
     """The line of this user, as `read_users` reads it."""
     user = user if isinstance(user, User) else User(user)
-    return {**asdict(user.persona), "group": user.group}
+    row = asdict(user.persona)
+    for pair in row["pairs"]:
+        if pair["strength"] is None:
+            del pair["strength"]
+    return {**row, "group": user.group}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from persona_rm.errors import DataError, MissingExtra
-from persona_rm.io.alignx_format import DIRECTIONS, PAIRS, UGC, read_examples, write_examples
+from persona_rm.io.alignx_format import DEMO, DIRECTIONS, PAIRS, UGC, read_examples, write_examples
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example, Pair, Persona, Ugc
 
@@ -157,7 +157,7 @@ BAD: list[tuple[bytes, str, str | None]] = [
     ),
     (json.dumps(published(1) | {DIRECTIONS: NEUTRAL[:89]}).encode(), "90 directions, found 89 values", DIRECTIONS),
     (json.dumps(published(1) | {DIRECTIONS: [0.7, *NEUTRAL[1:]]}).encode(), "direction 1 (age) is 0.7", DIRECTIONS),
-    (json.dumps(published(1) | {DIRECTIONS: None}).encode(), "must be a list, found None", DIRECTIONS),
+    (json.dumps(published(1) | {DIRECTIONS: 3}).encode(), "must be a list, found 3", DIRECTIONS),
     (json.dumps(published(1, prompt=3)).encode(), "must be text, found 3", "prompt"),
     (json.dumps(published(1) | {"user_id": ["u"]}).encode(), "must be text, found ['u']", "user_id"),
     (json.dumps(published(1) | {UGC: {}}).encode(), "must be a list, found {}", UGC),
@@ -292,3 +292,24 @@ def test_a_pattern_names_several_files(tmp_path, space):
     assert [example.id for example in read_examples(tmp_path / "train-*", space)] == ["e0", "e1", "e2"]
     with pytest.raises(DataError, match=r"dev-\*: no file matches this pattern"):
         read_examples(tmp_path / "dev-*", space)
+
+
+def test_null_means_that_the_row_lacks_the_key(tmp_path: Path, space: PreferenceSpace) -> None:
+    row: dict[str, Any] = {"prompt": "p", "chosen": "a", "rejected": "b", DEMO: None, UGC: None, "id": None}
+    row[PAIRS] = [{"prompt": "x", "chosen": "y", "rejected": "z", "created": None, DIRECTIONS: None}]
+    path = tmp_path / "null.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    [example] = read_examples(path, space)
+    assert example.persona.pairs == (Pair("x", "y", "z"),)
+    assert write_examples(tmp_path / "again.jsonl", [example], space) == 1
+    [again] = read_examples(tmp_path / "again.jsonl", space)
+    assert again == example
+
+
+def test_the_strength_of_a_comparison_survives_a_round_trip(tmp_path: Path, space: PreferenceSpace) -> None:
+    persona = Persona("u", pairs=(Pair("x", "y", "z", strength=0.0), Pair("x", "v", "w", strength=1.5)))
+    example = Example("1", "p", "a", "b", space.neutral, persona)
+    write_examples(tmp_path / "pairs.jsonl", [example], space)
+    [again] = read_examples(tmp_path / "pairs.jsonl", space)
+    assert [pair.strength for pair in again.persona.pairs] == [0.0, 1.5]
+    assert [pair.tie for pair in again.persona.pairs] == [True, False]

@@ -50,6 +50,7 @@ def inspect(net: Any) -> Model:
     ids = torch.arange(min(32, vocabulary), device=net.device)[None]
     with torch.inference_mode():
         states = net.base_model(input_ids=ids, use_cache=False)[0]
+        # A network that is its own base model has no head that could be taken apart.
         plain = head is not None and net.base_model is not net
         # Exactly equal: the same projection of the same states. A soft cap or a scale would change the values.
         plain = plain and torch.equal(head(states), net(input_ids=ids, use_cache=False).logits)

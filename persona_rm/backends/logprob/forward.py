@@ -146,6 +146,7 @@ class LogProbScorer:
 
     def _work(self, batch: Sequence[_Job]) -> list[_Job]:
         """Runs a batch: sets the sums of its leaves and returns the jobs of the children of its inner nodes."""
+        # Read from the cache only now, so that no more than one batch of cached prefixes is in memory.
         batch = [self._fetched(job) for job in batch]
         running = [job for job in batch if job.own]
         # Not strict: if no job's keys and values are needed again, `_forward` returns none.

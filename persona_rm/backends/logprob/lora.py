@@ -43,10 +43,12 @@ def adapted(net: Any, folder: str | Path) -> tuple[Model, Model]:
         from peft import PeftModel
     except ImportError as error:
         raise MissingExtra(f"{folder} is an adapter, and reading it needs peft: pip install peft") from error
+    # By default peft raises half-precision adapters to float32. Here both models have the dtype of the base.
     wrapped = PeftModel.from_pretrained(net, str(folder), autocast_adapter_dtype=False)
     if any(config.is_prompt_learning for config in wrapped.peft_config.values()):
         raise RecipeError(f"the adapter at {folder} adds tokens to the prompt; one that changes weights is needed")
     wrapped.to(net.dtype).eval()
+    # One probe is enough for both: an adapter changes weights, and neither the head nor the attention.
     policy = inspect(wrapped.get_base_model())
     return replace(policy, role="policy", active=nullcontext), replace(
         policy, role="reference", active=wrapped.disable_adapter

@@ -32,6 +32,7 @@ def in_halves(work: Callable[[Sequence[Encoded]], Sums], rows: Sequence[Encoded]
         if (sums := _tried(work, rows)) is None:
             raise NoRoom(rows[0])
         return sums
+    # Halves cost about log2(n) failed tries, and the length of the row that is too large need not be known.
     parts = [in_halves(work, part, release) for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
     return [first + second for first, second in zip(*parts, strict=True)]
 

@@ -37,6 +37,7 @@ def grow(rows: Sequence[Encoded], *, share: bool = True) -> list[PrefixNode]:
     order = sorted(range(len(rows)), key=lambda i: rows[i])
     common = [_common(rows[a], rows[b]) for a, b in pairwise(order)]
     roots: list[PrefixNode] = []
+    # A work list in place of recursion: a chain of nested prefixes may be deeper than Python's stack.
     todo = [(0, len(order), 0, roots)] if rows else []
     while todo:
         low, high, depth, siblings = todo.pop()

@@ -179,6 +179,7 @@ def _part(query: Any, key: Any, value: Any, scale: float | None, *, causal: bool
     width = query.shape[-1]
     if query.device.type != "cuda" or query.element_size() > 4 or width % 8 or width > 256:
         return _by_hand(query, key, value, scale, causal=causal)
+    # The flash kernel takes half precision on Ampere (8.0) and later. The memory-efficient one takes the rest.
     if query.element_size() == 2 and torch.cuda.get_device_capability(query.device) >= (8, 0):
         result = aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal, False, scale=scale)
     else:

@@ -80,6 +80,7 @@ class TransformersLogProb(RowLogProb):
     def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
         fitted = [self._fitted(row) for row in rows]
         cut = "nothing was cut" if self.truncate == "refuse" else f"even with {MIN_PROMPT} prompt tokens left"
+        # Both models read the same ids, so the smaller vocabulary is the bound.
         check_rows(fitted, self.limit, min(model.vocabulary for model in self._models), cut)
         self._count(rows, fitted)
         return fitted
@@ -126,6 +127,7 @@ class TransformersLogProb(RowLogProb):
     @cached_property
     def _tokenizer(self) -> Any:
         folder = _folder(self.policy, "policy")
+        # An adapter that was saved without a tokenizer uses the one of its base model.
         if is_adapter(folder) and not (Path(folder) / "tokenizer_config.json").is_file():
             folder = base_of(folder)
         return from_folder(_transformers().AutoTokenizer, folder)

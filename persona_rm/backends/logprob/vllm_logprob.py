@@ -165,6 +165,7 @@ class VllmLogProb(RowLogProb):
         known: dict[tuple[tuple[int, ...], int], float] = {}
         for (prompt, part), output in zip(asked, _outputs(engine, [p for p, _ in asked], sampling), strict=True):
             entries, end = output.outputs[0].logprobs, len(part) + 1  # the sampled token precedes the requested ones
+            # An entry is accepted only if it names the requested tokens. A row that gets none is computed again.
             if entries is not None and list(entries.token_ids[1:end]) == part:
                 known.update(zip([(prompt, token) for token in part], entries.logprobs[1:end], strict=True))
         values = {}
@@ -194,6 +195,7 @@ class VllmLogProb(RowLogProb):
         if self.dtype not in get_args(VllmDtype):
             raise RecipeError(f"vLLM has no dtype {self.dtype}: use one of {', '.join(get_args(VllmDtype))}")
         given = self.options.model_dump(include=set(EngineOptions.model_fields))
+        # Each engine reserves its share of the whole GPU, and the option covers both.
         given["gpu_memory_utilization"] /= 1 if self.reference is None else 2
         return start_engine(EngineConfig(model=model_dir(folder, role), dtype=self.dtype, **given))
 
@@ -212,6 +214,7 @@ def tail_sum(output: Any, row: Encoded, missing: int = 0) -> float | None:
     begin = len(entries.token_ids) - (len(ids) - start)  # negative if entries are missing
     if begin < 0 or tuple(entries.token_ids[begin:]) != ids[start:]:
         return None
+    # `fsum` rounds once, at the end, however many tokens the response has.
     return math.fsum(entries.logprobs[begin:])
 
 

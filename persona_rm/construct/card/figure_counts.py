@@ -280,6 +280,7 @@ class _Split:
         strict = consistent(ways, said)
         self.histograms["consistent"][len(strict)] += 1
         self._place("consistent", ways, strict)
+        # UGC and PAIR are judged apart, as in the paper's consistency (section 4): each must agree with the pair.
         votes = [_votes(ways, part, active) for part in parts if part]
         self.histograms["agreed"][sum(min(vote) == 1 for vote in zip(*votes, strict=True))] += 1
         same = _votes(ways, said, active)

@@ -46,6 +46,7 @@ class Blocklist:
     def holds(self, text: str) -> bool:
         """True if an entry occurs in the text as whole words, in a row."""
         text_words = words(text)
+        # One pass over the text, with the phrases that begin at each word, whatever the length of the list.
         for place, word in enumerate(text_words):
             for phrase in self.entries.get(word, ()):
                 if tuple(text_words[place : place + len(phrase)]) == phrase:

@@ -49,6 +49,7 @@ ITALIAN_ODD = dict(zip("0123456789", (1, 0, 5, 7, 9, 13, 15, 17, 19, 21), strict
 
 def luhn(digits: str) -> bool:
     """ISO/IEC 7812: cards, Swedish and Canadian numbers."""
+    # From the right, every second digit is doubled, and the two digits of the product are added.
     total = sum(int(d) for d in digits[-1::-2]) + sum(sum(divmod(2 * int(d), 10)) for d in digits[-2::-2])
     return total % 10 == 0
 
@@ -62,6 +63,7 @@ def iban(code: str) -> bool:
     """Letters and digits without spaces, lower case: the country's length, and 1 modulo 97."""
     if len(code) != IBAN_LENGTHS.get(code[:2]):
         return False
+    # In the sum a letter stands for two digits, a for 10 to z for 35, and the first four characters come last.
     return int("".join(str(int(c, 36)) for c in code[4:] + code[:4])) % 97 == 1
 
 
@@ -73,9 +75,9 @@ def ean(digits: str) -> bool:
 @cache
 def _dihedral() -> tuple[list[list[int]], list[list[int]]]:
     """Verhoeff's multiplication and permutation tables, from the dihedral group D5."""
-    product = [
-        [(i + j) % 5 + 5 * (j // 5) if i < 5 else (i - j) % 5 + 5 * (1 - j // 5) for j in range(10)] for i in range(10)
-    ]
+    # 0 to 4 are the rotations of a pentagon, 5 to 9 its reflections: after a reflection, rotations turn the other way.
+    product = [[(i + j) % 5 + 5 * (j // 5) for j in range(10)] for i in range(5)]
+    product += [[(i - j) % 5 + 5 * (1 - j // 5) for j in range(10)] for i in range(5, 10)]
     # Each row applies the permutation once more. Its order is 8, so eight rows serve all places.
     rows = [list(range(10)), [1, 5, 7, 6, 2, 8, 3, 0, 9, 4]]
     while len(rows) < 8:
@@ -94,6 +96,7 @@ def verhoeff(digits: str) -> bool:
 
 def mod_11_10(digits: str) -> bool:
     """ISO 7064 MOD 11,10: the German tax number."""
+    # The recursion starts at 10, and a remainder of 0 counts as 10: both are part of the standard.
     product = 10
     for digit in digits[:-1]:
         product = ((int(digit) + product) % 10 or 10) * 2 % 11

@@ -65,6 +65,7 @@ class Cleaner:
         if not kept:
             reason = "no usable response" if thread.comments else "empty thread"
             return Cleaned(None, [*drops, Drop("post", thread.id, reason)])
+        # The post is scrubbed last, because a thread without a usable response is dropped anyway.
         prompt, replaced = self._scrub(thread.prompt)
         marks.update(replaced)
         author = self.author(thread.author)

@@ -49,6 +49,7 @@ def _always(_: str) -> bool:
 
 
 def _nino(text: str) -> bool:
+    # Small letters with spaces between the groups may be words, so such a text must be in capitals.
     return plain(text)[:2] not in NOT_NINO and (text.isalnum() or text.upper() == text)
 
 
@@ -183,6 +184,7 @@ def accounts(view: View, start: int, end: int) -> Iterator[IdentifierMatch]:
         match = _IBAN.match(text, word.start()) if size else None
         if not match:
             continue
+        # The pattern may run on into the next word. The country's length says where the number ends.
         places = [i for i in range(*match.span()) if text[i].isalnum()][:size]
         stop = places[-1] + 1
         if checksums.iban("".join(text[i] for i in places)) and not text[stop : stop + 1].isalnum():

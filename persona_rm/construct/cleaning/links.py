@@ -42,6 +42,7 @@ def link_mark(link: str) -> str:
 
 
 def _numeric(host: str) -> bool:
+    # Most hosts are names, and need no exception to tell so.
     if not host[:1].isdigit():
         return False
     try:
@@ -60,6 +61,7 @@ def _home(host: str) -> bool:
 
 
 def _profile(host: str, rest: str) -> bool:
+    # These subdomains show the same site: for devices, for languages, or its older form.
     host = re.sub(r"^(?:www|m|mobile|old|en|[a-z]{2}-[a-z]{2})\.", "", host)
     segment = re.split(r"[/?#]", rest, maxsplit=2)[1:2]
     return host in PROFILES and bool(segment) and segment[0].strip(".,;:!'*") not in PAGES

@@ -70,7 +70,9 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[IdentifierMat
     matches: list[IdentifierMatch] = list(accounts(view, low, end))
     if size >= 6:
         matches += _addresses(text, start, end)
+    # Counted only if the run holds something else, because most runs are digits alone.
     digits = size if text[start:end].isdigit() else len(digits_of(text[start:end]))
+    # A plus and two of space and bracket may stand before the first digit of `INTERNATIONAL`.
     abroad = list(_abroad(text, max(floor, start - 3), end)) if digits >= 7 else []
     matches += [one for one in abroad if text[one.start] == "+"]
     if digits >= 13:
@@ -134,6 +136,7 @@ def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Itera
     if digits in (10, 13) and (_isbn13(text[start:end]) or ISBN.search(text, before, start)):
         return
     for match in AMERICAN.finditer(text, low, end + 2):
+        # Punctuation shows that a number is one to call. Bare digits must be a number that the library knows.
         if not match.group().isdigit() or (match.group() not in LIMITS and _valid(match.group(), ("US",))):
             yield IdentifierMatch(*match.span(), "PHONE")
     yield from (IdentifierMatch(*match.span(), "PHONE") for match in INDIAN.finditer(text, low, end + 2))

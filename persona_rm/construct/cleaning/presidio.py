@@ -51,6 +51,7 @@ class Presidio:
             from presidio_analyzer.nlp_engine import SpacyNlpEngine
         except ImportError as error:
             raise MissingExtra("the Presidio pass needs presidio-analyzer: pip install persona_rm[pii]") from error
+        # The pipeline is set by hand, so the analyzer finds it loaded and does not look for a model to download.
         engine = SpacyNlpEngine(models=[{"lang_code": LANGUAGE, "model_name": "blank"}])
         engine.nlp = {LANGUAGE: spacy.blank(LANGUAGE)}
         registry = RecognizerRegistry(supported_languages=[LANGUAGE])

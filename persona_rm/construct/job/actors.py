@@ -30,6 +30,7 @@ class AnnotatorSpec:
 def annotator(spec: AnnotatorSpec, space: PreferenceSpace, threads: int) -> Any:
     """The annotator that a spec names, with an encoder of `threads` CPU threads."""
     cls, config = ANNOTATORS.member({**spec.params, "name": spec.name})
+    # The encoder loads its model at the first text, so it costs nothing for an annotator that needs none.
     encoder = MiniLM(spec.encoder.model_copy(update={"threads": threads}))
     return cls(config, space, Backends(encoder=encoder))
 

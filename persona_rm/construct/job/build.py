@@ -117,6 +117,7 @@ class _Run:
 
     def _annotate(self) -> None:
         """One actor a core, each with one thread: torch threads that share a busy core wait for each other."""
+        # A language model batches by itself, so one actor for it is enough unless the settings say more.
         config, model = self.job.config, self.job.spec.name in ("llm", "http")
         options = self._actors(1 if model else None) | {"batch_size": config.annotate_batch}
         threads = max(1, _cpus() // options["concurrency"])
@@ -153,6 +154,7 @@ class _Run:
 
     def _index(self, folder: Path) -> None:
         for side in ("train", "test"):
+            # An index per side: a persona of a test example never holds an item of the train side.
             posts = (records.to_post(row) for row in self.stages.records(self._sided) if row["side"] == side)
             pairs = (records.to_pairs(row) for row in self.stages.records("pair") if row["side"] == side)
             build_index(posts, pairs, folder / side, self.job.space, self.job.seed)

@@ -23,8 +23,10 @@ def cluster() -> Iterator[Any]:
         import ray
         import ray.data
 
+    # A cluster that the caller has joined is used and left as it is.
     with nullcontext() if ray.is_initialized() else _started():
         context = ray.data.DataContext.get_current()
+        # The stages have bars of their own (`worker_progress`).
         context.enable_progress_bars = False
         # `own` looks for the library's errors, so a stage's exception must come through as it is.
         context.raise_original_map_exception = True

@@ -6,7 +6,7 @@ import resource
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def finish(job: BuildJob, stages: Stages, seconds: float) -> BuildResult:
     """Writes README.md, card.json and figures/ beside the data. Raises DataError if rows are lost or none results."""
     made, tally = _card(job, stages, seconds)
     try:
+        # Pictures need an extra. Without it the card says so, and the build does not fail at its end.
         figures = pictures.draw(job.out, made, tally.correlation())
         made = made.model_copy(update={"figures": figures})
     except MissingExtra as error:
@@ -84,9 +85,8 @@ def _stages(stages: Stages) -> dict[str, dict[str, float]]:
         peak = max(peaks(stages.folder / name / "_rows"), default=0)
         figures[name] = {"seconds": seconds} | ({"peak_mb": peak} if peak else {})
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    after = sum(
-        row["seconds"] for name, row in figures.items() if list(figures).index(name) > list(figures).index("annotate")
-    )
+    names = list(figures)
+    after = sum(figures[name]["seconds"] for name in names[names.index("annotate") + 1 :])
     most = max(figures, key=lambda name: figures[name].get("peak_mb", 0))
     console.print(
         f"{after:,.0f} s after annotation; largest process {figures[most].get('peak_mb', 0):,.0f} MB ({most}), "
@@ -100,6 +100,7 @@ def _card(job: BuildJob, stages: Stages, seconds: float) -> tuple[DataCard, Leve
     tally, counts = _examples(job, stages)
     drops, noted = _drops(job, stages)
     rows = _rows(job, stages, usable, noted) | counts
+    # The threshold in matching dimensions, as integers (`similarity`).
     least = min_matches(len(job.space), job.config.threshold)
     every = [tally.figures(job.space.ids, name) for name in ("train", "test")]
     made = DataCard(
@@ -211,6 +212,7 @@ def _examples(job: BuildJob, stages: Stages) -> tuple[ExampleTally, dict[str, in
     rows = 0
     for name in ("train", "test"):
         for example in read_shards(stages.folder / "mix" / name):
+            # Curation chooses among training examples only.
             if name == "test" or kept is None or example.id in kept:
                 tally.add(example, name)
                 rows += 1
@@ -231,6 +233,7 @@ def _drops(job: BuildJob, stages: Stages) -> tuple[dict[str, dict[str, int]], Co
 
     by_reason = card.reasons(chain(every(), _mixed(stages)))
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
+    # What left without a `Drop` of its own was counted by the stage that left it out.
     extra = {"sample": {"not drawn": counts["not_drawn"]}} if counts["not_drawn"] else {}
     made = json.loads((stages.folder / "mix" / COUNTS).read_text())
     away = made.get("mirrored of test", 0)
@@ -248,6 +251,7 @@ def _mixed(stages: Stages) -> Iterable[Drop]:
 def _rows(job: BuildJob, stages: Stages, usable: tuple[int, int], noted: Mapping[str, float]) -> dict[str, int]:
     counts = json.loads((stages.folder / "raw" / COUNTS).read_text())
     made = json.loads((stages.folder / "mix" / COUNTS).read_text())
+    # Stage mix counts universal examples among those of their side too.
     universal = made.get("universal train", 0) + made.get("universal test", 0)
     pairs = [len(row["pairs"]) for row in stages.records("pair")]
     rows = {
@@ -297,6 +301,7 @@ def _sources(job: BuildJob, stages: Stages) -> Iterable[SourceCard]:
 
 
 def _source(source: Any, read: int, bad: list[dict[str, Any]], where: str) -> SourceCard:
+    # A problem without a row and a key is about the whole file, and no row of it was read.
     whole = {str(line["file"]): line["problem"] for line in bad if line["row"] is None and line["key"] is None}
     rows = [line for line in bad if str(line["file"]) not in whole]
     return SourceCard(
@@ -315,11 +320,10 @@ def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: BuildJo
     failed = sum(n for reason, n in drops.get("response", {}).items() if reason.startswith("not annotated"))
     if failed:
         yield f"{failed:,} responses could not be annotated (reasons below)"
-    path = stages.folder / "split" / LEAKAGE
-    if job.config.split.test and not json.loads(path.read_text())["clean"]:
-        shared = [row for row in json.loads(path.read_text())["rows"] if row["shared"].strip("0 -")]
-        said = "; ".join(f"{row['kind']} {row['part']}: {row['shared']}" for row in islice(shared, 6))
-        yield f"train and test share something ({said}); `persona-rm leakage` shows it"
+    if job.config.split.test:
+        leaks = json.loads((stages.folder / "split" / LEAKAGE).read_text())
+        if not leaks["clean"]:
+            yield f"train and test share something ({leaks['summary']}); `persona-rm leakage` shows it"
     if job.config.split.test and not stages.count("mix/test"):
         yield "the split was asked for, and the test side has no example: too little data for build.split.test"
     cells = stages.folder / "split" / CELLS

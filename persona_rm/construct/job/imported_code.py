@@ -86,6 +86,7 @@ class ImportedCode:
 
 def _file_of(piece: Any) -> Path:
     """The file in which a function or class is written."""
+    # A partial has no file of its own.
     while isinstance(piece, partial):
         piece = piece.func
     return Path(inspect.getfile(piece)).resolve()
@@ -116,5 +117,6 @@ def _base(node: ast.ImportFrom, package: str) -> str:
     """The module from which an import statement takes names, absolute."""
     if not node.level:
         return node.module or ""
+    # One dot is the package itself, so `level` - 1 parts are left out at its end.
     parts = package.split(".")[: len(package.split(".")) - node.level + 1]
     return ".".join([*parts, *([node.module] if node.module else [])])

@@ -45,6 +45,8 @@ class BuildJob:
 
     def salt(self) -> bytes:
         """The key of author hashes: the environment's, or a secret that stays in this folder and is not published."""
+        # With a salt in common, several builds give an author one name. Otherwise it stays in the folder, for
+        # resuming.
         if given := os.environ.get(SALT):
             return given.encode()
         path = self.out / STAGES / "_salt"

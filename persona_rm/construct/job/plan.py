@@ -65,6 +65,7 @@ def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> 
     cleaned = [done.thread for done in map(cleaner.clean, threads) if done.thread is not None]
     cleaning = (time.monotonic() - began) / len(threads)
     total = read if exact else len(threads) * _scale(source.files(), threads)
+    # In the order of `raw_stage`: first the sample is drawn, then `max_threads` of it are taken.
     total = min(total * config.sample, config.max_threads or total)
     responses = [(thread.prompt, comment) for thread in cleaned for comment in thread.comments]
     # Spread over the sample, because neighbours are responses to one post.
@@ -87,6 +88,7 @@ def _scale(files: Sequence[Path], threads: Sequence[Thread]) -> float:
     if not files:
         return 1.0
     text = "".join(str(from_post(PostRecord(thread))) for thread in threads).encode()
+    # Compressed here with zlib, which is near enough to gzip and zstd for an estimate.
     packed = sum(file.stat().st_size for file in files if file.suffix in PACKED)
     plain = sum(file.stat().st_size for file in files if file.suffix not in PACKED)
     return max(1.0, packed / len(zlib.compress(text, 6)) + plain / len(text))
@@ -123,6 +125,7 @@ def lines(plan: BuildEstimate, prices: PriceConfig) -> list[tuple[str, str]]:
         f"at {prices.tokens_per_second:,.0f} tokens/s" if prices.tokens_per_second else "as measured here, one process"
     )
     for key, name in (("prompt_tokens", "prompt"), ("cached_tokens", "of these cached"), ("output_tokens", "answer")):
+        # An annotator without a language model has no tokens to show.
         if cost["prompt_tokens"]:
             rows.append(
                 (

@@ -29,6 +29,7 @@ def emit(job: BuildJob, stages: Stages, key: str) -> None:
                 function = Emit(job.space, schema(_extra(job, name)), kept if name == "train" else None)
                 stages.written(before, folder / name, key, function)
 
+    # Published outside of the stage, so that a build whose stage was done before publishes again.
     stages.run("emit", key, work, keeps=True)
     _publish(job.out, stages.folder / "emit")
 
@@ -55,6 +56,7 @@ def _publish(out: Path, emitted: Path) -> None:
 
 def _linked(source: Path, target: Path) -> None:
     try:
+        # Links cost no space. File systems without hard links, and a folder on another device, refuse them.
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)

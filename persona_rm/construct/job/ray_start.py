@@ -59,6 +59,7 @@ def local_ray(
         import ray
 
     folder = Path(tempfile.mkdtemp(prefix="prm-"))
+    # The folder is made by `mkdtemp`, which only this user can enter; Ray puts its sockets and logs there too.
     access = _access(folder / "token")
     started = {"address": "local", "_node_ip_address": LOOPBACK, "_temp_dir": str(folder), **options}
     try:
@@ -89,6 +90,7 @@ def connect(tries: int = 3, **options: Any) -> None:
             ray.init(include_dashboard=False, log_to_driver=False, **options)
             return
         except Exception as error:
+            # Only the slow start is worth another try, and only its message tells it from other failures.
             if left == 0 or "timed out during startup" not in str(error):
                 raise HostError(f"no Ray cluster could be started here: {error}") from error
             console.print(f"Ray did not start within its 30 seconds on this busy machine; {left} tries left")
@@ -109,6 +111,7 @@ def environment(env: Mapping[str, str]) -> Iterator[None]:
 
 def _access(token: Path) -> dict[str, str]:
     """Write a new token, and return the variables by which Ray, and vLLM inside it, use it and stay on loopback."""
+    # O_EXCL and the mode at creation: the file never exists with wider permissions, and a planted one is refused.
     handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(32))

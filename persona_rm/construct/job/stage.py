@@ -79,6 +79,7 @@ class Stages:
             console.print(f"construct {name}: done before, skipped", style="dim")
             return
         goes_on = self.resume and keeps and _key_in(folder / KEY) == key and not (folder / DONE).exists()
+        # What another key wrote must not be mixed with what this one writes.
         if not goes_on:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,6 +162,7 @@ class Stages:
 
 def _written(checkpoint: Path) -> int:
     """The rows that a checkpoint holds for done."""
+    # A pending file is about rows that were not committed.
     files = [file for file in checkpoint.glob("*.parquet") if ".pending" not in file.name]
     return sum(pq.read_metadata(file).num_rows for file in files)
 

@@ -53,6 +53,7 @@ def keys_of(job: BuildJob) -> dict[str, str]:
     for name, work in work_of(job).items():
         parts = {"name": name, "before": before, "settings": settings_of(job, name), "code": code.hash_of(work)}
         keys[name] = hash_of(parts)
+        # Chained, so that a stage that runs again makes all stages after it run again.
         before = [keys[name]]
     return keys
 
@@ -61,6 +62,7 @@ def work_of(job: BuildJob) -> dict[str, tuple[Any, ...]]:
     """The functions and classes that compute each stage, in the order of the stages."""
     reader = _annotator_work(job)
     describer = (generator_class(job.config.demo)[0], *reader) if job.config.demo.by in ("llm", "http") else ()
+    # The template is part of every demo, because it also takes the place of a description that is refused.
     return {
         "raw": (read_source, type(job.source)),
         "clean": (Clean,),

@@ -43,11 +43,13 @@ def consistent(directions: Directions, items: Sequence[Directions]) -> list[int]
 
 def demo(directions: Directions, space: PreferenceSpace) -> str:
     """ "A person who is outgoing and likes sports, but does not mind disorder.": directions as a description."""
-    liked, other = (
-        [pole.wording for d, way in zip(space.dimensions, directions, strict=True) if way == w and (pole := d.pole(w))]
-        for w in (1, -1)
-    )
-    return f"A person who {', but '.join(part for part in (_listed(liked), _listed(other)) if part)}."
+    positive, negative = list[str](), list[str]()
+    for dimension, way in zip(space.dimensions, directions, strict=True):
+        if way > 0:
+            positive.append(dimension.positive.wording)
+        elif way < 0:
+            negative.append(dimension.negative.wording)
+    return f"A person who {', but '.join(_listed(part) for part in (positive, negative) if part)}."
 
 
 def _listed(parts: list[str]) -> str:

@@ -79,6 +79,7 @@ class _Rows:
 
 def worth(example: Example, config: CurateConfig) -> int:
     """What the example adds independently of the others: the second sum of f, in units of 2^-40."""
+    # Beyond `full` further items add nothing, or long histories alone would decide.
     share = min(agreeing(example), config.full) / config.full
     both = bool(example.persona.ugc and example.persona.pairs)
     return round(UNIT * (config.items * share + config.both * both))

@@ -27,6 +27,8 @@ Sign = Callable[[str], TextSignature]
 _layout = cache(bands)
 SHOWN = 10
 """How many ids a finding shows."""
+LISTED = 6
+"""How many leaks a summary names."""
 ROLES = ("target", "history")
 PARTS = tuple(f"{train}-{test}" for train, test in product(ROLES, ROLES))
 NEAR = {"post": "near-duplicate post", "text": "near-duplicate text"}
@@ -77,6 +79,12 @@ class Leakage:
     def clean(self) -> bool:
         """True if nothing is shared."""
         return not self.leaks
+
+    @property
+    def summary(self) -> str:
+        """The first leaks, in one line: "post target-history: 3; user: 1"; "" if nothing is shared."""
+        named = [(leak.kind if leak.kind == leak.part else f"{leak.kind} {leak.part}", leak) for leak in self.leaks]
+        return "; ".join(f"{name}: {leak.shared:,}" for name, leak in named[:LISTED])
 
     def rows(self) -> list[dict[str, str]]:
         """For a table. What could not be compared says so, rather than "0"."""
@@ -276,7 +284,10 @@ class _Near:
         return self.answers[key]
 
     def _like(self, key: int, sketch: TextSignature) -> Iterator[int]:
-        for row in sorted({row for band in self._bands(sketch) for row in self.bands.get(band, ())}):
+        candidates: set[int] = set()
+        for band in self._bands(sketch):
+            candidates.update(self.bands.get(band, ()))
+        for row in sorted(candidates):
             # An equal key is the same text, which is a finding of its own kind.
             if self.keys[row] != key and np.mean(self.signatures[row] == sketch) >= self.near:
                 yield self.keys[row]

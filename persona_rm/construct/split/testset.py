@@ -137,6 +137,7 @@ def _choose(eligible: _Eligible, per_cell: int, seed: int) -> dict[str, Cell]:
     taken: dict[str, Cell] = {}
     for cell, numbers in sorted(eligible.cells.items(), key=lambda entry: (len(entry[1]), entry[0])):
         free = (id_ for n in sorted(numbers, key=rank.__getitem__) if (id_ := eligible.ids[n]) not in taken)
+        # The range comes first in `zip`, so no id is drawn from `free` after the last one that is wanted.
         taken |= {id_: cell for _, id_ in zip(range(per_cell), free, strict=False)}
     return taken
 

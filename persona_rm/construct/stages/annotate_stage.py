@@ -36,6 +36,7 @@ class Annotate:
             outcomes.append(self._outcome(post, both[begin:end]))
             begin = end
         done = iter(outcomes)
+        # Rows that were dropped before keep their places, and were not read.
         return [next(done) if row else Outcome() for row in rows]
 
     def _outcome(self, post: PostRecord, readings: Sequence[tuple[Reading, Reading]]) -> Outcome:
@@ -43,6 +44,7 @@ class Annotate:
         drops: list[Drop] = []
         counts = dict.fromkeys(("annotated", "cells", "confidence", "unsure", "unstable"), 0.0)
         for comment, (first, second) in zip(post.thread.comments, readings, strict=True):
+            # With a re-test a level needs both readings.
             if error := first.error or second.error:
                 drops.append(Drop("response", comment.id, f"not annotated: {error}"))
                 continue
@@ -63,6 +65,7 @@ class Annotate:
             unstable, unsure = level != other, confidence < self.config.min_confidence
             counts["unstable"] += unstable
             counts["unsure"] += unsure and not unstable
+            # Level 2 means "cannot reflect" (paper, section 4.1), so an uncertain reading votes for no pole.
             levels.append(2 if unstable or unsure else level)
         counts["cells"] += len(levels)
         counts["confidence"] += sum(first.confidence)

@@ -52,4 +52,5 @@ class Clean:
         signed = texts if self.config.clean.near_duplicates is not None else texts[:1]
         if self.config.split.near_duplicates is None and len(signed) == 1:
             return exact
+        # The order is the one in which `unique_stage` reads them back: hashes of all texts, then signatures.
         return exact + b"".join(signature(text, self.config.clean).tobytes() for text in signed)

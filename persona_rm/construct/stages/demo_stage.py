@@ -38,6 +38,7 @@ class Describe:
         entries = [entry for row in rows if row for entry in row["examples"]]
         examples: list[Example] = [records.to_example(entry) for entry in entries]
         described = describe(examples, self.config, self.space, self.generator, self.annotator) if examples else []
+        # Descriptions are dealt out again in the order in which `entries` were collected.
         texts = iter(described)
         return [self._outcome(row, texts) for row in rows]
 

@@ -19,6 +19,7 @@ OWN = ("id", "user_id", "source", "group", "author", "persona", "dimension", "di
 
 def schema(extra: Sequence[str] = ()) -> Any:
     """The columns. `extra`: which of author, persona, dimension and direction this set has."""
+    # A schema of its own, and not what Arrow finds in the first rows: every shard must have the same columns.
     items = {
         name: pa.list_(pa.struct([*((key, pa.string()) for key in (*keys, "created")), (DIRECTIONS, WAYS)]))
         for name, keys in ITEMS.items()

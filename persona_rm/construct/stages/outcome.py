@@ -42,6 +42,7 @@ def table(rows: Sequence[tuple[int, Outcome]]) -> ArrowTable:
         columns["record"].append(None if outcome.record is None else json.dumps(outcome.record, ensure_ascii=False))
         columns["notes"].append(records.noted(outcome.drops, outcome.counts))
         columns["prints"].append(outcome.prints)
+    # The types are given, because a batch in which all rows were dropped would get a column of type null.
     arrays = [pa.array(columns[column.name], column.type) for column in SCHEMA]
     return pa.table(arrays, schema=SCHEMA)
 

@@ -40,6 +40,7 @@ def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path
             quarantine.write(quarantined(error))
 
         for thread in source.threads(bad):
+            # `max_threads` counts the threads that are drawn, so with a small sample reading goes on for longer.
             if len(seen) == config.max_threads:
                 break
             name = hashed(thread.source, thread.id)
@@ -50,6 +51,7 @@ def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path
             if not drawn(thread, config.sample, seed):
                 counts["not_drawn"] += 1
                 continue
+            # Only now: a thread that is not drawn takes no memory, and its second row is not drawn either.
             seen.add(name)
             counts["responses"] += len(thread.comments)
             shard.append((name, Outcome(records.from_post(PostRecord(thread)))))

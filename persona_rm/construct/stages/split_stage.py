@@ -38,9 +38,9 @@ def split_examples(mixed: Path, config: ConstructConfig, space: PreferenceSpace,
         shards.add("alignx_test", records.from_example(example))
     shards.close()
     (folder / CELLS).write_text(json.dumps([[c.dimension, c.direction, c.eligible, c.chosen] for c in cases.cells]))
-    leaks: dict[str, Any] = {"clean": True, "rows": []}
+    leaks: dict[str, Any] = {"clean": True, "summary": "", "rows": []}
     # `check` refuses an empty side. The data card reports a test side that came out empty.
     if any(True for _ in train()) and any(True for _ in test()):
         report = check(train(), test(), config.split.near_duplicates)
-        leaks = {"clean": report.clean, "rows": report.rows()}
+        leaks = {"clean": report.clean, "summary": report.summary, "rows": report.rows()}
     (folder / LEAKAGE).write_text(json.dumps(leaks) + "\n")

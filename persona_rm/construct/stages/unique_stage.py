@@ -123,6 +123,7 @@ def _repeated(prints: _Prints, responses: npt.NDArray[np.bool_], config: Constru
     names, nothing = prints.names[responses], np.empty(0, np.int64)
     if not config.clean.duplicates or not len(names):
         return nothing, nothing
+    # A row that stands for itself stays; every other one repeats it. Sorted for the binary search of `_among`.
     exact = np.sort(names[exact_groups(names, prints.exact[responses]) != np.arange(len(names))])
     if config.clean.near_duplicates is None or prints.of_responses is None:
         return exact, nothing

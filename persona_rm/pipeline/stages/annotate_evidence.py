@@ -21,6 +21,7 @@ def annotated(personas: Sequence[Persona], backends: Backends) -> list[Persona]:
                 texts.update(texts_in(item))
     if not texts:
         return list(personas)
+    # Sorted, because the order of a set of texts differs between processes.
     order, reader = sorted(texts), backends.need_reader("evidence without directions")
     read = reader.levels([prompt for prompt, _ in order], [text for _, text in order])
     levels = dict(zip(order, read, strict=True))

@@ -49,6 +49,7 @@ def dpo_rows(
     method = _prompted(recipe, config)
     opposites: dict[str, Example] = {}
     if config.mirror and not _shows_directions(method, examples[0]):
+        # A mirrored example has the two responses of its original the other way round.
         by_pair = {(other.group, other.rejected, other.chosen): other for other in mirrored}
         for example in examples:
             if (key := (example.group, example.chosen, example.rejected)) in by_pair:
@@ -108,6 +109,7 @@ def _rows_of(
         return
     if opposite:
         persona = draw_items(opposite.persona, config.max_items, rng)
+    # Only what the pair shows is turned: on all other dimensions the two users are alike.
     turned = tuple(-d if shown else d for d, shown in zip(directions, example.directions, strict=True))
     mirrored = _prompt(method, persona, turned, example)
     yield dict(zip(KEYS, (mirrored, example.rejected, example.chosen), strict=True))
@@ -157,6 +159,7 @@ def write_dpo_rows(
     rows = list(dpo_rows(recipe, config, examples, mirrored))
     fit, too_long = load_host().dpo_rows(rows, config.args, base)
     beside = out.with_name(f"{out.stem}_too_long{out.suffix}")
+    # An earlier run may have left rows here, which this one would not overwrite if it has none.
     beside.unlink(missing_ok=True)
     if too_long:
         write_rows(beside, iter(too_long))

@@ -140,6 +140,7 @@ def evaluate(
             run.console.print(f"{one.name}: not evaluated, because no comparison was built that it could learn from")
             continue
         base = model_folder(recipe.model)
+        # A method that needs no training reads the starting model and has no reference to compare it with.
         logprob = policies(one.policy or base, base if one.policy else None).logprob
         make = partial(_made, recipe, one.member, replace(backends, logprob=logprob), comparisons if learns else ())
         figures.measure(one.name, make, may_lead=one.policy is not None)

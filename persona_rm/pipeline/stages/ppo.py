@@ -110,6 +110,7 @@ def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPo
     else:
         examples = examples_of(run)
         first = examples[: config.users]
+        # Real data have no groups of users, so the source of the example stands for one.
         users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in first]
         posts = [example.prompt for example in examples]
     if isinstance(config.prompts, str):
@@ -220,6 +221,7 @@ def _curve(folder: Path, done: PpoJob, per_step: int) -> None:
     sums: dict[tuple[int, str], list[float]] = defaultdict(list)
     for number, sample in enumerate(done.samples()):
         for group in {ALL_USERS, str(sample["group"])}:
+            # The samples are in order of time, and each step of the host takes the next `per_step` of them.
             sums[number // per_step + 1, group].append(float(sample["reward"]))
     rows = (
         {"step": step, "group": group, "reward_mean": sum(values) / len(values), "n": len(values)}

@@ -100,6 +100,8 @@ def _rates(study: RealStudy) -> list[StudyResults]:
 
 def _rate(study: RealStudy, one: TraitRates, spoken: int) -> StudyResults:
     name = f"real_rate_{one.trait}_accuracy"
+    # Only the share is known. The bootstrap of a mean does not depend on the order, so any one with this share will
+    # do.
     right = np.arange(spoken) < round(one.right * spoken)
     units = [str(i) for i in range(spoken)]
     resamples = study.config.resamples

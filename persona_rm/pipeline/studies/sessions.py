@@ -82,6 +82,7 @@ def start(inferrer: ModelInferrer) -> Belief:
 
 
 def _any(questions: Sequence[Question], asked: set[str], rng: Random) -> Question:
+    # Ends soon: the bank is far larger than the number of questions that one user is asked.
     while (question := rng.choice(questions)).id in asked:
         pass
     return question

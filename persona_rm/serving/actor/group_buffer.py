@@ -137,6 +137,7 @@ class GroupBuffer(Generic[Item, Result]):
         if self._closed:
             raise ScoreError("this group buffer is closed: make another", kind="down")
         group = self._open.get(key)
+        # A sample that expects another size cannot complete this group.
         if group is not None and group.size != size:
             raise ScoreError(f"a sample of a group of {size} came while one of {group.size} waits under the same key")
         if group is not None:

@@ -203,6 +203,7 @@ class RewardActor:
             return await self.batcher.submit(request, caller=caller, deadline=deadline), {}
         try:
             async with asyncio.timeout(deadline) as timeout:
+                # The name of the group is part of the key: two rollouts of one prompt at the same time are two groups.
                 key = request.user, request.prompt, request.group
                 done = await self.together.submit(key, self.bundle.file.groups.size, request)
         except TimeoutError as error:
@@ -263,6 +264,7 @@ class RewardActor:
             if self._closed:
                 raise ScoreError("this reward actor is closed", kind="down")
             if rows:
+                # The first bound that is not below `rows`: bounds of a Prometheus histogram are inclusive.
                 at = bisect_left(SIZES, rows)
                 self.sizes[str(SIZES[at]) if at < len(SIZES) else "more"] += 1
                 self.sizes["rows"] += rows
@@ -317,6 +319,7 @@ class RewardActor:
             "empty": not request.response.strip(),
             "ms": round(1000 * seconds, 2),
         }
+        # Closed before the reward is given, so its line is in the file even if the actor is killed next.
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

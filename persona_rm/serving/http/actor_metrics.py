@@ -32,11 +32,15 @@ class ActorMetrics(Collector):
             # Prometheus counters must not fall, so the counts of the ended process are kept.
             if process_before != process:
                 self._before.update(counted)
-            parts = ((part, key, info.get(part, {}).get(key, 0)) for part, keys in FAMILIES.items() for key in keys)
-            self._now[name] = process, Counter({(part, key): int(value) for part, key, value in parts})
+            counts: Counter[tuple[str, str]] = Counter()
+            for part, keys in FAMILIES.items():
+                for key in keys:
+                    counts[part, key] = int(info.get(part, {}).get(key, 0))
+            self._now[name] = process, counts
 
     def collect(self) -> Iterator[Metric]:
         """Called by Prometheus at every scrape."""
+        # Actors that ended stay in the sums: a counter that falls looks like a restart to Prometheus.
         sums = sum((counted for _, counted in self._now.values()), Counter(self._before))
         yield _counter("persona_rm_rows", "Requested rows by their outcome.", "outcome", "rows", sums)
         yield _counter("persona_rm_engine", "What the log-prob engines did.", "what", "engine", sums)

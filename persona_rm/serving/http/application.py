@@ -62,8 +62,10 @@ def make_app(service: Service, settings: Settings, routes: Sequence[HostRoute] =
         title="persona_rm reward service",
         version=__version__,
         description="Each user's own reward. A call has all its rewards, or an error.",
+        # FastAPI's pages of documentation load scripts from the internet. The schema itself is at /openapi.json.
         docs_url=None,
         redoc_url=None,
+        # A path with a slash too many is told so by a 404, and not redirected.
         redirect_slashes=False,
     )
     metrics = HttpMetrics()
@@ -88,6 +90,7 @@ def _add_rewards(
 
     async def score(body: ScoreIn, request: Request, trace: bool = False) -> ScoreOut:
         """A user's reward of each response to a prompt; with `trace`, how each came about."""
+        # Before any request is made, so that a call with too many rows costs nothing.
         check_rows(len(body.responses), settings)
         requests = [
             with_id(RewardRequest(body.user or None, body.prompt, response, group=body.group))
@@ -176,6 +179,7 @@ def _add_errors(
     async def other(request: Request, error: Exception) -> Response:
         """Errors of the framework: no such route, no such method, a body that is no JSON."""
         assert isinstance(error, HTTPException)
+        # Errors of the framework carry a status only. The first kind with this status stands for it.
         kind = next((kind for kind, status in KINDS.items() if status == error.status_code), "malformed")
         said = {
             "not_found": f"there is no such route; there is: {', '.join(sorted(paths))}",

@@ -88,6 +88,7 @@ class Guard:
         """True if the token is right, compared in constant time. Every caller is authorised if no token is set."""
         if self.settings.token is None:
             return True
+        # As bytes, because `compare_digest` refuses texts that are not ASCII, which a caller may send.
         return hmac.compare_digest(_token(given).encode(), self.settings.token.encode())
 
     async def _read(self, headers: Headers, receive: Receive, body: bytearray) -> None:

@@ -15,6 +15,7 @@ KINDS: Mapping[str, int] = {
     "invalid": 422,
     "label": 422,
     "unscorable": 422,
+    # Not a registered status. nginx logs it for a caller that went away before the answer.
     "gone": 499,
     "failed": 500,
     "not_finite": 500,

@@ -18,6 +18,7 @@ class HttpMetrics:
     """Counters of one service, in a registry of their own."""
 
     def __init__(self) -> None:
+        # Not the global registry, in which two services of one process would clash.
         self.registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("persona_rm_requests", "Calls, by route and status.", ["route", "status"], **own)
@@ -46,6 +47,7 @@ class HttpMetrics:
         except Exception:  # noqa: BLE001 - a page without the actors' figures still says what is wrong
             self.failures.labels("down").inc()
         else:
+            # The inference actor gives no rewards, so its batches are not counted.
             actors = [one for one in info.get("actors", [info]) if "inferrer" not in one]
             self.batch.set(sum(one.get("mean_batch", 0.0) for one in actors) / max(len(actors), 1))
             self.figures.take(actors)

@@ -30,10 +30,12 @@ async def results_of(
         except RequestError as error:
             raise RequestError(error.kind, f"row {i}: {error.problem}") from error
 
+    # All rows start at once, so that the rows of one call can share a batch.
     tasks = [asyncio.ensure_future(score(i, request)) for i, request in enumerate(requests)]
     try:
         return list(await asyncio.gather(*tasks))
     finally:
+        # Cancelling a finished task does nothing. After an error it withdraws rows for which no call waits any more.
         for task in tasks:
             task.cancel()
 

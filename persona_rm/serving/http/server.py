@@ -52,6 +52,7 @@ def run_server(
     """
     listening = listen(settings)
     config = uvicorn.Config(
+        # The service is not opened in a lifespan, because uvicorn answers no probe until its start-up has ended.
         make_app(service, settings, routes), lifespan="off", log_level="warning", access_log=False,
         server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip

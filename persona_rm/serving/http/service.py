@@ -108,6 +108,7 @@ class _BaseService:
             raise RequestError("not_ready", self.reason())
         try:
             with self.flow.row():
+                # The scorer's own deadline fires first and says more than this one, which ends a call that hangs.
                 async with asyncio.timeout(None if deadline is None else deadline + GRACE):
                     return await self._call(request, caller, deadline)
         except RequestError:
@@ -131,6 +132,7 @@ class ActorService(_BaseService):
 
     async def open(self) -> None:
         """Load, and score a sentence. Raises what the bundle or its method raise."""
+        # In a thread, so that the probes answer meanwhile.
         self._actor = await asyncio.to_thread(self.make)
         await self._actor.warm()
         self.opened = True
@@ -160,6 +162,7 @@ class PoolService(_BaseService):
     def __init__(self, client: RewardClient, pool: Pool, limit: int = 4096, stuck_timeout: float = 60.0) -> None:
         super().__init__(limit, stuck_timeout)
         self.client, self.pool = client, pool
+        # The client blocks and retries with pauses, so it cannot run on the event loop.
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ask")
 
     async def open(self) -> None:

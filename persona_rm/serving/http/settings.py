@@ -52,6 +52,7 @@ class Settings:
 def is_local(host: str) -> bool:
     """True if only this machine can connect."""
     try:
+        # Of names only localhost is known to be local: any other one may be resolved differently later.
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"

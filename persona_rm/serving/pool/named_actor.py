@@ -60,6 +60,7 @@ def create(
 
     group = reserve(reservation_name(namespace, name), need.bundle)
     placed = {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, 0)} if group is not None else {}
+    # Calls that wait for their batch each hold one of the 512 places.
     lasting = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": retries, "max_concurrency": 512}
     options = {"num_cpus": need.cpus, "num_gpus": need.gpus, **lasting, **placed}
     with _without_group_warning():
@@ -77,6 +78,7 @@ def end(namespace: str, *names: str) -> None:
     handles = []
     for name in names:
         with suppress(ValueError):
+            # Raises ValueError if no actor has this name.
             handles.append(ray.get_actor(name, namespace=namespace))
     closing = [handle.close.remote() for handle in handles if getattr(handle, "close", None) is not None]
     if closing:

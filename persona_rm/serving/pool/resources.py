@@ -62,6 +62,7 @@ def cluster_nodes() -> list[ClusterNode]:
 
 def fitting(needs: Sequence[Need], rooms: Sequence[Mapping[str, float]]) -> int:
     """How many of the needed actors fit on nodes with these free resources: first fit, the largest actors first."""
+    # Copies, because `_place` takes from them.
     left = [dict(room) for room in rooms]
     bundles = [need.bundle for need in needs for _ in range(need.n)]
     # The largest come first: a small actor that is placed early may block the only node on which a large one fits.

@@ -99,6 +99,7 @@ def _forget_gone(trend: Trend, statuses: Sequence[ActorStatus]) -> Trend:
 def _hangs(policy: Policy, status: ActorStatus) -> bool:
     """True if an actor exceeds a timeout, so that it must be restarted."""
     if status.state == "starting":
+        # Loading a model blocks the actor, so a start has a longer timeout for both.
         return max(status.silent, status.stuck) > policy.start_after
     return status.silent > policy.silent_after or status.stuck > policy.stuck_after
 

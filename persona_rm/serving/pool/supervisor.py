@@ -138,6 +138,7 @@ class Supervisor:
         # The call is kept across checks, because loading a model takes longer than one check may.
         if record.warming is None:
             record.warming = record.handle.warm.remote()
+        # A loaded model answers within this time. One that still loads is looked at again at the next check.
         if not ray.wait([record.warming], timeout=0.5)[0]:
             return
         ref, record.warming = record.warming, None

@@ -40,6 +40,7 @@ class Running:
 
     def toward(self, other: "Running", weight: float) -> "Running":
         """Mean and variance as if `weight` values of `other`'s had been seen too, each shrunk by itself."""
+        # The more samples a user has, the less the others count.
         own = self.count / (self.count + weight)
         mean, var = own * self.mean + (1 - own) * other.mean, own * self.var + (1 - own) * other.var
         return Running(self.count, mean, var)
@@ -117,6 +118,7 @@ class RunningTable:
         if key is None:
             return Running()
         self._rows[key] = new
+        # The order of the table is that of the last sample, so the first row is the one to drop.
         self._rows.move_to_end(key)
         if len(self._rows) > self.capacity:
             self._rows.popitem(last=False)

@@ -51,6 +51,7 @@ class Postprocessor:
             return result
         reward, logs, steps = given, {"raw": given}, list(trace.steps)
         for name, step in self._steps.items():
+            # A step reads the reward as the step before left it, and the trace as the method gave it.
             new, more = step(reward, trace)
             steps.append(RewardStep(name, reward, new))
             logs[name] = new - reward
@@ -206,6 +207,7 @@ def _length(length: Length, reward: float, trace: RewardTrace) -> _Stepped:
 
 
 def _floor(floor: Floor, reward: float, trace: RewardTrace) -> _Stepped:
+    # A minimum, and not the floor itself: an unsafe response that already got less is not lifted.
     unsafe = _given(trace, floor.by) < floor.below
     return min(reward, floor.reward) if unsafe else reward, {"unsafe": float(unsafe)}
 

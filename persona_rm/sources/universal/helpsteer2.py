@@ -52,6 +52,7 @@ class HelpSteer2(UniversalSource):
         for prompt, responses in prompts.items():
             for key, value in VALUES.items():
                 pairs = self.contrast(prompt, value, [(rated.ratings[key], rated.response) for rated in responses])
+                # The last row names the pair's place for errors: only with it the pair was complete.
                 yield from ((responses[-1].row, pair) for pair in pairs)
 
 

@@ -38,6 +38,7 @@ class PkuSafeRlhf(UniversalSource):
         safer = need_whole(row, "safer_response_id")
         if safer not in (0, 1):
             raise row.error(f"must be 0 or 1, found {safer}", "safer_response_id")
+        # 1 for a safe and an unsafe response, 0 for two of a kind; -1 says that the row contradicts itself.
         gap = safe[safer] - safe[1 - safer]
         if gap < 0:
             raise row.error("contradicts is_response_0_safe and is_response_1_safe", "safer_response_id")

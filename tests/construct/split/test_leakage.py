@@ -120,6 +120,14 @@ def test_each_planted_leak_is_found_and_nothing_else(plant, data):
     assert (leak.train_ids, leak.test_ids) == ((f"train-{i}",), (f"test-{j}",))
 
 
+def test_a_summary_names_what_is_shared_and_only_that():
+    train, test = clean_split()
+    assert check(train, test, 0.8, sign=sign).summary == ""
+    for plant in (("user", "user"), ("post", "target-history")):
+        train[0], test[0] = PLANTS[plant](train[0], test[0])
+    assert check(train, test, None).summary == "post target-history: 1; user: 1"
+
+
 @pytest.mark.parametrize("plant", [p for p in PLANTS if "near" in p[0]], ids=" ".join)
 def test_near_duplicates_are_looked_for_only_when_asked(plant):
     train, test = clean_split()
