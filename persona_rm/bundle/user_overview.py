@@ -10,9 +10,9 @@ from persona_rm.bundle.bundle import Bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.load import load_bundle
 from persona_rm.bundle.user_states import CHUNK
-from persona_rm.space import load_space
 from persona_rm.types import Persona, UserState
-from persona_rm.users.users_file import NO_GROUP, User, read_users
+from persona_rm.users.read_file import read_users_data
+from persona_rm.users.users_file import NO_GROUP, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,7 @@ def overviews(source: Path) -> Iterator[UserOverview]:
     Raises `DataError` naming file, row and key.
     """
     if not (source / YAML).is_file():
-        space = load_space()
-        yield from (_of_file(user) for user in read_users(source, space))
+        yield from (_of_file(user) for user in read_users_data(source).users)
         return
     bundle = load_bundle(source)
     ids = chain(bundle.users, (id_ for id_ in bundle.store.ids() if id_ not in bundle.users) if bundle.store else ())

@@ -24,8 +24,9 @@ def rehearse(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Your prompts with the user of each row, or for a DPO command your comparisons: JSON lines or "
-            "Parquet. The columns are those that the command names. The default is the command's own file."
+            help="Your prompts with the user of each row, or for a DPO command your comparisons: JSON lines, CSV, "
+            "Parquet or a `datasets` folder. The columns are those that the command names. The default is the "
+            "command's own file."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the rehearsal of a COMMAND.")] = Path("runs/rehearsal"),

@@ -69,7 +69,7 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
         return not only or stage in only
 
     if (own_users(recipe) or own_prompts(recipe)) and (not only or {"infer", "dpo", "ppo"} & {*only}):
-        check_own_data(recipe, backends_of(recipe))
+        check_own_data(recipe, backends_of(recipe), console)
     keys: dict[str, str] = {}
     if recipe.pretrain and wanted("pretrain"):
         run_pretrain(run, recipe.pretrain)

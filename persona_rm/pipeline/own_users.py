@@ -8,6 +8,8 @@ prompts come from their own items unless a prompts file is named.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from persona_rm.backends.base import Backends
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.errors import DataError, RecipeError
@@ -19,15 +21,18 @@ from persona_rm.recipe import Recipe
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import MIDDLE, Comparison, Example, Persona
 from persona_rm.users.own_prompts import read_own_prompts
-from persona_rm.users.users_file import User, read_users
+from persona_rm.users.read_file import read_users_data
+from persona_rm.users.users_file import User
 
+TIE = 0
+"""The strength of a comparison in which the user preferred neither response."""
 TRIED = 64
 """Number of texts that are read before anything else runs, to see whether the annotator understands them."""
 
 
 def read_own_users(path: str | Path, space: PreferenceSpace) -> list[User]:
-    """The users of a users file. Raises `DataError` naming file, row and key."""
-    return list(read_users(Path(path), space))
+    """The users of a users file in any form. Raises `DataError` naming file, row and key."""
+    return read_users_data(path, space=space).users
 
 
 def is_bundle(path: str) -> bool:
@@ -35,8 +40,8 @@ def is_bundle(path: str) -> bool:
     return (Path(path) / YAML).is_file()
 
 
-def check_own_data(recipe: Recipe, backends: Backends) -> None:
-    """Read every users file and prompts file of the recipe, before a stage runs.
+def check_own_data(recipe: Recipe, backends: Backends, console: Console) -> None:
+    """Read every users file and prompts file of the recipe, before a stage runs, and print what is in them.
 
     Raises `RecipeError` for a file that is missing, and if the annotator reads nothing in the texts of the users;
     `DataError` for a row that cannot be read.
@@ -46,9 +51,11 @@ def check_own_data(recipe: Recipe, backends: Backends) -> None:
             raise RecipeError(f"{key}: there is no file {path}")
     for path in sorted(set(own_prompts(recipe).values())):
         read_own_prompts(Path(path))
-    for key, path in own_users(recipe).items():
-        if not is_bundle(path):
-            check_readable(read_own_users(path, space_of(recipe)), recipe, backends, f"{key}={path}")
+    named = {path: key for key, path in own_users(recipe).items() if not is_bundle(path)}
+    for path, key in named.items():
+        data = read_users_data(path, space=space_of(recipe))
+        console.print(data.describe(), highlight=False, markup=False)
+        check_readable(data.users, recipe, backends, f"{key}={path}")
 
 
 def check_readable(users: Sequence[User], recipe: Recipe, backends: Backends, where: str) -> None:
@@ -82,11 +89,12 @@ def with_directions(users: Sequence[User], backends: Backends) -> list[User]:
 
 
 def comparisons_of(users: Sequence[User]) -> list[Comparison]:
-    """Every comparison of these users."""
+    """Every comparison of these users that is no tie."""
     return [
         Comparison(user.persona.user_id, pair.prompt, pair.chosen, pair.rejected, pair.prompt)
         for user in users
         for pair in user.persona.pairs
+        if pair.strength != TIE
     ]
 
 
@@ -105,6 +113,8 @@ def _examples(users: Sequence[User]) -> Iterator[Example]:
     for user in users:
         persona = user.persona
         for place, pair in enumerate(persona.pairs):
+            if pair.strength == TIE:
+                continue
             # The pair itself must not be in the prompt that asks which response the user chose.
             rest = Persona(
                 persona.user_id, persona.ugc, persona.pairs[:place] + persona.pairs[place + 1 :], persona.demo,

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
-from persona_rm.io.json_rows import JsonRow, read_rows
-from persona_rm.io.parquet import read_parquet
+from persona_rm.io.json_rows import JsonRow
+from persona_rm.users.raw_rows import open_table
 
 PROMPT_COLUMNS = ("prompt", "input", "question", "instruction", "query", "post")
 USER_COLUMNS = ("user", "user_id", "label")
@@ -22,8 +22,12 @@ class OwnPrompt(NamedTuple):
 
 
 def read_table(path: Path) -> list[JsonRow]:
-    """The rows of a table. Raises `DataError` if it has none."""
-    rows = list(read_parquet(path) if path.suffix == ".parquet" else read_rows(path))
+    """The rows of a table in any format (`open_table`). Raises `DataError` for a row that cannot be read, or none."""
+
+    def refuse(error: DataError) -> None:
+        raise error
+
+    rows = list(open_table(path).rows(refuse))
     if not rows:
         raise DataError("the file has no rows", file=path)
     return rows

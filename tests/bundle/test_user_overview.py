@@ -20,7 +20,10 @@ def ann(space):
 def test_a_users_file_is_listed_with_sizes_dates_and_groups(tmp_path):
     path = tmp_path / "users.jsonl"
     pair = {"prompt": "p", "chosen": "a", "rejected": "b", "created": "2026-05-01"}
-    rows = [{"user_id": "ann", "pairs": [pair, {**pair, "created": "2026-01-01"}], "group": "cats"}, {"user_id": "bob"}]
+    rows = [
+        {"user_id": "ann", "pairs": [pair, {**pair, "created": "2026-01-01"}], "group": "cats"},
+        {"user_id": "bob"},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     ann, bob = overviews(path)
     assert (ann.pairs, ann.texts, ann.first, ann.last, ann.group) == (2, 0, "2026-01-01", "2026-05-01", "cats")

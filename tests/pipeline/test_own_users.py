@@ -27,8 +27,14 @@ from tests.pipeline.stages.infer_samples import run_of
 POSTERIOR = {"name": "posterior", "classes": [1]}
 
 
-def say(space, dim, way, seed=0):
-    return load_language(space).write({dim: way}, "any", random.Random(seed))
+def dims(space):
+    """The dimensions of which the simulator's language has words for both poles."""
+    words = load_language(space).wordings
+    return [dim for dim in range(len(space)) if (dim, 1) in words and (dim, -1) in words]
+
+
+def say(space, nth, way, seed=0):
+    return load_language(space).write({dims(space)[nth]: way}, "any", random.Random(seed))
 
 
 @pytest.fixture
@@ -72,7 +78,10 @@ def test_the_inferrer_learns_from_the_users_given(tmp_path, users, space):
     run = own_run(tmp_path, infer={"users": users, "inferrer": POSTERIOR}, report=False)
     folder = run_recipe(run.recipe, run.console)
     rows = [json.loads(line) for line in (folder / "infer" / "directions.jsonl").read_text().splitlines()]
-    assert {row["user_id"]: row["directions"][0] for row in rows} == {f"u{i}": 1 if i % 2 else -1 for i in range(12)}
+    first = dims(space)[0]
+    assert {row["user_id"]: row["directions"][first] for row in rows} == {
+        f"u{i}": 1 if i % 2 else -1 for i in range(12)
+    }
     assert not (folder / "build").exists()
 
 
@@ -81,7 +90,9 @@ def test_an_annotator_that_reads_nothing_is_refused_before_anything_is_built(tmp
     pair = {"prompt": "Hello?", "chosen": "I read physics journals.", "rejected": "We raid every night."}
     path.write_text(json.dumps({"user_id": "ann", "pairs": [pair]}) + "\n")
     run = own_run(tmp_path, source="simulator", build={}, infer={"users": str(path)})
-    with pytest.raises(RecipeError, match=r"infer\.users=.*'simulator' reads no preference in any of 2 texts.*encoder"):
+    with pytest.raises(
+        RecipeError, match=r"infer\.users=.*'simulator' reads no preference in any of 2 texts.*encoder"
+    ):
         run_recipe(run.recipe, run.console)
     assert not (run.folder / "build").exists()
 
@@ -152,7 +163,7 @@ def test_dpo_examples_leave_the_pair_out_of_its_own_persona(tmp_path, users, spa
     for example in examples:
         assert len(example.persona.pairs) == 5
         assert example.chosen not in {pair.chosen for pair in example.persona.pairs if pair.prompt == example.prompt}
-    assert {example.directions[0] for example in examples} == {-1, 1}
+    assert {example.directions[dims(space)[0]] for example in examples} == {-1, 1}
 
 
 def test_users_without_comparisons_are_no_examples(tmp_path, space):

@@ -99,8 +99,8 @@ def rehearse(
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The flags of any PPO or DPO job -> (flags that run here, environment, what changed and why).
 
-    `job` is the kind of trainer; None: the flags tell it. `model` replaces every model of the job; `out` replaces every output folder, so that a rehearsal never writes over
-    a real run.
+    `job` is the kind of trainer; None: the flags tell it. `model` replaces every model of the job; `out` replaces
+    every output folder, so that a rehearsal never writes over a real run.
     """
     on = on or device()
     if job is None:

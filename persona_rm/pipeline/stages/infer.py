@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from persona_rm.bundle import read_users
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.base import Evidence, Inferrer, Posterior, StatefulInferrer
 from persona_rm.io.json_rows import open_atomic
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.pipeline.members import backends_of, inferrer_of, space_of, text_annotator_of, truth_of
 from persona_rm.pipeline.own_files import own_only
+from persona_rm.pipeline.own_users import read_own_users
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.train import examples_of
@@ -73,7 +73,7 @@ def run_infer(run: RunFolder, config: InferConfig, upstream: str = "") -> str:
     Raises `RecipeError` if there is no user to infer, a file is missing, or a store is named for an inferrer without
     states; `DataError` if a user comes twice with different evidence; and what stores raise.
     """
-    if config.users and not Path(config.users).is_file():
+    if config.users and not Path(config.users).exists():
         raise RecipeError(f"infer.users: there is no file {config.users}")
 
     def work(folder: Path) -> None:
@@ -123,7 +123,7 @@ def _users(run: RunFolder, config: InferConfig) -> Iterator[Persona]:
     """The users whose directions are asked for, without known directions."""
     recipe, half = run.recipe, config.items // 2
     if config.users:
-        users: Iterator[Persona] = (user.persona for user in read_users(Path(config.users), space_of(recipe)))
+        users: Iterator[Persona] = (user.persona for user in read_own_users(config.users, space_of(recipe)))
     elif simulator := truth_of(recipe):
         users = (simulator.persona(user, "test", config.items - half, half) for user in simulator.users("test"))
     else:
