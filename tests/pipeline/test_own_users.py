@@ -87,7 +87,7 @@ def test_the_inferrer_learns_from_the_users_given(tmp_path, users, space):
 
 def test_an_annotator_that_reads_nothing_is_refused_before_anything_is_built(tmp_path):
     path = tmp_path / "english.jsonl"
-    pair = {"prompt": "Hello?", "chosen": "I read physics journals.", "rejected": "We raid every night."}
+    pair = {"prompt": "Hello?", "chosen": "Two short steps.", "rejected": "A long essay about it."}
     path.write_text(json.dumps({"user_id": "ann", "pairs": [pair]}) + "\n")
     run = own_run(tmp_path, source="simulator", build={}, infer={"users": str(path)})
     with pytest.raises(
