@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-ErrorKind = Literal["failed", "too_long", "no_token", "not_finite", "late", "group", "busy", "down"]
+ErrorKind = Literal["failed", "too_long", "no_token", "user", "not_finite", "late", "group", "busy", "down"]
 """Why there is no reward, as programs read it; the message of the error is for readers.
 
+Three kinds lie in the request or its user: `too_long`, `no_token`, and `user` (what is known about the user cannot be
+used).
 Four kinds say nothing about the request: `late` (the deadline passed), `group` (the other samples of its group did not
 arrive in time), `busy` (there is no room in the queue) and `down` (no actor answers, or it is closing)."""
 
@@ -44,17 +46,20 @@ class MissingExtra(PersonaRMError):
 
 class ScoreError(PersonaRMError):
     """A reward could not be computed. `rows` are the positions of the failed requests in the batch; none of them has a
-    reward. `kind` is kept when the error is sent between processes."""
+    reward. `cause` says what was missing, without a text and without a user id: logs and HTTP answers hold it. It is
+    "" if the one who raised the error cannot promise that. `kind` and `cause` are kept between processes."""
 
     kind: ErrorKind = "failed"
 
-    def __init__(self, problem: str, rows: tuple[int, ...] = (), kind: ErrorKind | None = None) -> None:
+    def __init__(
+        self, problem: str, rows: tuple[int, ...] = (), kind: ErrorKind | None = None, *, cause: str = ""
+    ) -> None:
         super().__init__(f"{problem} (requests {list(rows)})" if rows else problem)
-        self.problem, self.rows, self.kind = problem, rows, kind or self.kind
+        self.problem, self.rows, self.kind, self.cause = problem, rows, kind or self.kind, cause
 
     def at(self, *rows: int) -> "ScoreError":
         """The same error with other positions, for a caller whose batch numbers the requests differently."""
-        return ScoreError(self.problem, rows, self.kind)
+        return ScoreError(self.problem, rows, self.kind, cause=self.cause)
 
 
 class Late(ScoreError):

@@ -17,13 +17,15 @@ from persona_rm.backends.pretrain import PretrainConfig
 from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.bundle.bundle_file import PolicyPrompt, RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config, explain
+from persona_rm.config import Config, problems
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.errors import HostError, PersonaRMError, RecipeError, UnknownName
+from persona_rm.errors import DataError, HostError, MemberError, PersonaRMError, RecipeError, UnknownName
 from persona_rm.hosts import load_host
 from persona_rm.inferrers import INFERRERS
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
+from persona_rm.overrides import apply_override, place_of
 from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
 from persona_rm.simulator.simulated_users import PopulationKind
 from persona_rm.sources import SOURCES
@@ -312,19 +314,22 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not path.is_file():
         raise RecipeError(f"no recipe at {path}; the packaged ones are listed by `persona-rm recipes`")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+        raw = read_yaml(path)
+    except DataError as error:
+        raise RecipeError(str(error)) from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections, found {type(raw).__name__}")
     for override in overrides:
-        _override(raw, override)
+        apply_override(raw, override)
     try:
         return Recipe.model_validate(raw, context={FOLDER: path.parent})
     except ValidationError as error:
-        raise RecipeError(f"{path}: {explain(error, type_of=Recipe)}") from error
+        found = problems(error, Recipe)
+        said = [f"{place_of(path, overrides, problem.key)}: {problem.key}: {problem.text}" for problem in found]
+        raise RecipeError("; ".join(said)) from error
     except PersonaRMError as error:
-        raise RecipeError(f"{path}: {error}") from error
+        key = (error.key or "") if isinstance(error, MemberError) else ""
+        raise RecipeError(f"{place_of(path, overrides, key)}: {error}") from error
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
@@ -333,26 +338,3 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = recipe.model_dump(mode="json", exclude={"source"} - recipe.model_fields_set)
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def _override(raw: dict[str, Any], override: str) -> None:
-    """`source=reddit` replaces a member by its name; `source.path=FILE` then sets a key of it. A member in a file,
-    `source=./my_source.py:MySource`, is relative to the working directory.
-
-    Host flags are dotted themselves: everything after `args.` is one key.
-    """
-    key, found, value = override.partition("=")
-    if not found or not key:
-        raise RecipeError(f"an override reads a.b=c, found {override!r}")
-    head, flag, tail = key.partition(".args.")
-    parts = [*head.split("."), "args", tail] if flag else key.split(".")
-    node = raw
-    for part in parts[:-1]:
-        below = node.setdefault(part, {})
-        if isinstance(below, str):
-            below = node[part] = {"name": below}
-        if not isinstance(below, dict):
-            raise RecipeError(f"override {override!r}: {part!r} is {below!r}, not a section")
-        node = below
-    new = yaml.safe_load(value)
-    node[parts[-1]] = absolute_name(new) if isinstance(new, str) else new

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("construct", "users", "bundle", "report"),
     ("serving",),
     ("hosts",),
-    ("recipe", "pipeline"),
+    ("overrides", "recipe", "pipeline", "doctor"),
     ("cli", "__main__"),
     ("plugins",),
 )

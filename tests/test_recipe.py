@@ -29,7 +29,7 @@ def written(tmp_path):
         ("name: a\nsource: {kind: x}", "a zoo member is its name"),
         ("name: A b", "name"),
         ("- 1", "a recipe is a mapping"),
-        ("name: [", "is not YAML"),
+        ("name: [", "not YAML"),
     ],
 )
 def test_what_is_wrong_is_named(written, text, says):
@@ -91,6 +91,37 @@ def test_a_member_is_replaced_by_its_name_with_its_settings(written):
 def test_an_override_that_cannot_be_is_an_error(written, override):
     with pytest.raises(RecipeError):
         load_recipe(written("name: a"), [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sed=1", "override 'sed=1': sed: there is no such key"),
+        ("seed=x", "override 'seed=x': seed: "),
+        ("source=reddit", "override 'source=reddit': source.path: missing"),
+        ("dpo.pba.rows=0", "override 'dpo.pba.rows=0': dpo.pba.rows: "),
+        ("seed=[", "override 'seed=[': the value is not YAML"),
+        ("source.posts={a: 1, a: 2}", "the key 'a' is given twice"),
+    ],
+)
+def test_an_error_of_an_override_names_the_override_and_not_the_file(written, override, words):
+    path = written("name: a\nsource: {name: simulator}\ndpo: {pba: {method: pba}}")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, ["name=b", override])
+    assert words in str(caught.value)
+    assert str(path) not in str(caught.value)
+
+
+def test_an_error_of_the_file_names_the_file_beside_overrides(written):
+    path = written("name: a\nbogus: 1")
+    with pytest.raises(RecipeError, match=f"{path}: bogus: there is no such key"):
+        load_recipe(path, ["seed=1"])
+
+
+def test_a_key_that_is_given_twice_is_an_error(written):
+    path = written("name: a\nseed: 1\nname: b")
+    with pytest.raises(RecipeError, match=f"{path}: the key 'name' is given twice, in line 1 and in line 3"):
+        load_recipe(path)
 
 
 def test_the_saved_recipe_is_the_same_recipe(written, tmp_path):

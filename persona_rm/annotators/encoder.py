@@ -124,6 +124,7 @@ def axes(space: PreferenceSpace, encoder: Encoder, weights: dict[str, float], st
     kinds = np.array([answers(dimension) for dimension in space.dimensions])
     # Topics differ between the dimensions of one kind and average out; what is left is the polarity.
     shared = np.stack([difference[kinds == kind].mean(0) for kind in kinds]).astype(np.float32)
+    # Answers that the fit has not seen get no shared direction.
     weight = np.array([weights.get(kind, 0.0) for kind in kinds], np.float32)[:, None]
     return Axes((positive + negative) / np.float32(2), difference + weight * shared)
 

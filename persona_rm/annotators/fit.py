@@ -128,6 +128,7 @@ def _weights(
     known = sorted({dimension for dimension, _ in TRAITS.values()} & {*space.ids})
     kinds = {dimension: answers(space.dimensions[space.index(dimension)]) for dimension in known}
     scores: dict[str, list[float]] = {kind: [] for kind in kinds.values()}
+    # One pass serves all kinds: the shared direction of a kind moves the dimensions of that kind only.
     for weight in WEIGHTS:
         contrast = vectors @ axes(space, encoder, dict.fromkeys(scores, weight)).contrast.T
         aucs = {id: _auc_of(statements, contrast, fitting, space, id) for id in known}

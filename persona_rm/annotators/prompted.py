@@ -86,6 +86,7 @@ class AskingAnnotator(Annotator):
         started = time.perf_counter()
         answers = self._generate(asked, way) if asked else []
         spent = sum((cost_of(answer) for answer in answers), Cost(seconds=time.perf_counter() - started))
+        # Answers come in the order of the prompts, `per` of them for each comment.
         per = len(way.tasks)
         groups = [answers[i : i + per] for i in range(0, len(answers), per)]
         readings = iter([_with_cut(self._reading(group, way), cut) for group, cut in zip(groups, cuts, strict=True)])

@@ -130,6 +130,7 @@ def words(number: int, dimension: Dimension) -> dict[str, str]:
     return {
         "number": str(number),
         "name": dimension.name,
+        # Most questions of the space spell out their options already.
         "question": dimension.question + ("" if OPTIONS.search(dimension.question) else options),
         "positive_label": positive.label,
         "negative_label": negative.label,

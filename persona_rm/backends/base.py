@@ -98,13 +98,16 @@ class Backends:
     def need_logprob(self, who: str) -> LogProb:
         """The log-prob backend. Raises `RecipeError` if there is none."""
         if self.logprob is None:
-            raise RecipeError(f"{who} needs a log-prob backend (a policy and a reference model) and was handed none")
+            raise RecipeError(
+                f"{who} needs a log-prob backend (a policy and a reference model) and was handed none: name "
+                "`policy` (and, for a trained one, its `reference`) in bundle.yaml"
+            )
         return self.logprob
 
     def need_reader(self, who: str) -> LevelReader:
         """The annotator. Raises `RecipeError` if there is none."""
         if self.reader is None:
-            raise RecipeError(f"{who} needs an annotator and was handed none")
+            raise RecipeError(f"{who} needs an annotator and was handed none: name `annotator` in bundle.yaml")
         return self.reader
 
     def need_generator(self, who: str) -> Generator:

@@ -50,10 +50,9 @@ class MiniLM:
     def __init__(self, config: MiniLMConfig | None = None) -> None:
         self.config = config or MiniLMConfig()
         self._memory: OrderedDict[bytes, Vectors] = OrderedDict()
-        self._disk = _Shards(Path(self.config.folder), self._signature()) if self.config.folder else None
-
-    def _signature(self) -> str:
-        return f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
+        # Vectors are kept apart by everything that changes them.
+        signature = f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
+        self._disk = _Shards(Path(self.config.folder), signature) if self.config.folder else None
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (len(texts), 384), float32. Raises `MissingExtra` if a package is missing."""

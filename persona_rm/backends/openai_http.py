@@ -158,6 +158,7 @@ class HttpGenerator:
             if not outcome.again or attempt == self.config.retries:
                 return Generation(error=outcome.problem)
             own = min(LONGEST_WAIT_S, self.config.backoff * 2**attempt) * (0.5 + 0.5 * jitter.random())
+            # Never sooner than the server asked.
             await asyncio.sleep(max(own, outcome.wait))
             attempt += 1
         return outcome

@@ -270,6 +270,7 @@ class _Learner:
         for i, optimizer in enumerate(self.optimizers):
             for j, kept in optimizer.state_dict()["state"].items():
                 tensors |= {f"{i}/{j}/{name}": tensor for name, tensor in kept.items()}
+        # The metadata of a safetensors file holds texts only.
         note = {"done": json.dumps(asdict(done))}
         with atomic(path) as temporary:
             save_file({key: tensor.cpu() for key, tensor in tensors.items()}, temporary, note)

@@ -141,6 +141,7 @@ class Cobbler(Benchmark):
     def _duels(self, ranking: Ranking) -> list[Duel]:
         """Every pair of different texts, in drawn order."""
         texts = {model: plain(text) for model, text in ranking.responses.items()}
+        # Two models may have given the same text, which cannot be ordered.
         pairs = [(a, b) for a, b in combinations(sorted(texts), 2) if texts[a] != texts[b]]
         order = drawn(pairs, lambda pair: unordered(*pair), self.config.seed, ranking.id)
         return [Duel(ranking, pair) for pair in order]

@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 def drawn(items: Iterable[T], key: Callable[[T], str], seed: int, *parts: str) -> list[T]:
     """The items in an order that depends only on a hash of the seed, `parts` and each item's key."""
+    # The key itself decides between equal hashes, so the order never depends on that of the input.
     return sorted(items, key=lambda item: (content_id(str(seed), *parts, key(item)), key(item)))
 
 

@@ -32,6 +32,7 @@ def shuffled_personas(cases: Sequence[Case], seed: int = 0) -> list[Case]:
     by_user: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         by_user[case.example.persona.user_id].append(case)
+    # Sorted, so that the derangement does not depend on the order of the cases.
     users = sorted(by_user)
     donor = dict(zip(users, (users[i] for i in derangement(len(users), np.random.default_rng(seed))), strict=True))
     seen: dict[str, int] = defaultdict(int)

@@ -97,6 +97,7 @@ def _score(
             requests.append(RewardRequest(user, prompt, response))
     try:
         rewards = [result.reward for result in method.score(states, requests)]
+        # Requests alternate: the chosen response of a case, then the rejected one.
         values[rows] = np.reshape(rewards, (-1, 2))
     except ScoreError as error:
         # The error names requests, and a case has two of them.

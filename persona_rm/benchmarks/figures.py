@@ -34,6 +34,7 @@ class Figure:
         """The inverse of `to_dict`. Raises `DataError` naming the key that is missing or has another type."""
         for key, kind in (("name", str), ("value", float), ("low", float), ("high", float), ("n", int)):
             value = row.get(key)
+            # Other programs may write 1 for 1.0.
             number = kind is float and isinstance(value, float | int) and math.isfinite(value)
             if not number and (kind is float or not isinstance(value, kind)):
                 raise DataError(f"a figure needs a {kind.__name__} here, found {value!r}", key=key)
@@ -48,6 +49,7 @@ def accuracy(chosen: npt.ArrayLike, rejected: npt.ArrayLike) -> Floats:
     a, b = np.asarray(chosen, np.float64), np.asarray(rejected, np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise DataError(f"rewards must be finite and of one shape; found shapes {a.shape} and {b.shape}")
+    # -1, 0 and 1 become 0, 0.5 and 1.
     return np.asarray((np.sign(a - b) + 1) / 2, np.float64)
 
 
@@ -59,6 +61,7 @@ def flips(margins: npt.ArrayLike, reversed_margins: npt.ArrayLike) -> Floats:
     on either side is not a turn, so a scorer that ignores the persona is at 0.
     """
     a, b = np.asarray(margins, np.float64), np.asarray(reversed_margins, np.float64)
+    # The product of the signs, because that of two small margins could underflow to 0.
     return np.asarray(np.sign(a) * np.sign(b) < 0, np.float64)
 
 
@@ -128,6 +131,7 @@ def direction_figures(
         raise DataError(f"directions must be two equal tables; found shapes {guess.shape} and {truth.shape}")
     figures, undefined = [], []
     for label, value in (("positive", 1), ("negative", -1), ("neutral", 0)):
+        # Counts by case: the bootstrap sums them by unit and divides last.
         hits = ((guess == value) & (truth == value)).sum(axis=1)
         for kind, of in (("precision", guess), ("recall", truth)):
             name, counts = f"{prefix}_{label}_{kind}", (of == value).sum(axis=1)

@@ -177,6 +177,7 @@ class Ukp(Benchmark):
     def _splits(self) -> dict[str, tuple[list[WorkerVote], list[WorkerVote]]]:
         splits = {user: self._split(user, votes) for user, votes in self._enough.items()}
         history, held = self.config.history, self.config.per_user
+        # Workers whose votes lie in few debates get shorter sides than asked, and are left out.
         return {user: two for user, two in splits.items() if (len(two[0]), len(two[1])) == (history, held)}
 
     def _split(self, user: str, votes: Sequence[WorkerVote]) -> tuple[list[WorkerVote], list[WorkerVote]]:
@@ -213,12 +214,10 @@ class Ukp(Benchmark):
         return [self._case(vote, persona) for vote in held]
 
     def _case(self, vote: WorkerVote, persona: Persona) -> Case:
-        ident, extra = content_id(self.name, vote.user, vote.key), dict(zip(NOTES, self._pair(vote), strict=True))
+        ident = content_id(self.name, vote.user, vote.key)
+        extra = dict(zip(NOTES, (vote.chosen, vote.rejected), strict=True))
         example = Example(ident, *self._sides(vote), (), persona, self.name, self._debate(vote), extra)
         return Case(example, cluster=vote.user)
-
-    def _pair(self, vote: WorkerVote) -> tuple[str, str]:
-        return vote.chosen, vote.rejected
 
     def _sides(self, vote: WorkerVote) -> tuple[str, str, str]:
         chosen, rejected = self._arguments[vote.chosen], self._arguments[vote.rejected]

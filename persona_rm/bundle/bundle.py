@@ -24,7 +24,17 @@ from persona_rm.methods.base import Method, PromptedMethod
 from persona_rm.profiles import ProfileStore, open_store
 from persona_rm.prompts import PromptFormat, load_prompts
 from persona_rm.space import PreferenceSpace, load_space
-from persona_rm.types import Directions, Levels, Persona, RewardRequest, RewardResult, RewardTrace, Status, UserState
+from persona_rm.types import (
+    Directions,
+    Levels,
+    Persona,
+    RewardRequest,
+    RewardResult,
+    RewardTrace,
+    Status,
+    UserState,
+    content_id,
+)
 from persona_rm.users.users_file import NO_GROUP, User
 
 UNKNOWN = "unknown"
@@ -242,13 +252,26 @@ class Bundle:
         try:
             return self.user_states.find([(request.user, request.prompt) for request in requests])
         except DataError as error:
-            raise ScoreError(str(error)) from error
+            raise self._user_error(error, requests) from error
 
     def _states(self, inferred: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[UserState]:
-        try:
-            return [self._state(state, request.prompt) for state, request in zip(inferred, requests, strict=True)]
-        except DataError as error:
-            raise ScoreError(str(error)) from error
+        states = []
+        for i, (state, request) in enumerate(zip(inferred, requests, strict=True)):
+            try:
+                states.append(self._state(state, request.prompt))
+            except DataError as error:
+                rows = (i,) if len(requests) > 1 else ()
+                raise self._user_error(error, [request], rows) from error
+        return states
+
+    def _user_error(
+        self, error: DataError, requests: Sequence[RewardRequest], rows: tuple[int, ...] = ()
+    ) -> ScoreError:
+        """What is known about a user cannot be used. The cause has the hashes of user ids in place of the ids."""
+        cause = error.problem
+        for user in {request.user for request in requests if request.user}:
+            cause = cause.replace(repr(user), content_id(user))
+        return ScoreError(str(error), rows, "user", cause=cause)
 
     def _state(self, inferred: UserState, prompt: str) -> UserState:
         """The method's state, which is adapted again if the directions changed. A prior is not cached."""

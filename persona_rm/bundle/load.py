@@ -13,6 +13,7 @@ from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, members_of,
 from persona_rm.config import absolute_in, relative_in
 from persona_rm.errors import DataError, MemberError
 from persona_rm.io.json_rows import JsonRow, open_atomic
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.space import load_space
 from persona_rm.types import Persona
@@ -28,11 +29,9 @@ def read_file(folder: str | Path) -> BundleFile:
             "no reward bundle here: `persona-rm run` of a recipe with a `ppo` section writes one", file=path
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         file = BundleFile.model_validate(content)
         return BundleFile.model_validate(with_paths(file, absolute_in(folder), folder))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"not YAML: {error}", file=path) from error
     except ValidationError as error:
         raise invalid(error, path) from error
     except MemberError as error:

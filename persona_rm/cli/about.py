@@ -11,8 +11,10 @@ import typer
 from rich.table import Table
 
 from persona_rm import __version__
-from persona_rm.cli.app import app, console, recipe_files, told
+from persona_rm.cli.app import app, console, told
+from persona_rm.cli.complete import complete_host
 from persona_rm.cli.listing import ZooMember, listing, zoo_member
+from persona_rm.cli.packaged import recipe_files
 from persona_rm.errors import UnknownName
 
 ZOO_TITLES = {
@@ -27,7 +29,9 @@ ZOO_TITLES = {
 
 @app.command()
 def where(
-    host: Annotated[str, typer.Argument(help="The host that the plugin is for: openrlhf.")] = "openrlhf",
+    host: Annotated[
+        str, typer.Argument(help="The host that the plugin is for: openrlhf.", autocompletion=complete_host)
+    ] = "openrlhf",
     agent: Annotated[bool, typer.Option("--agent", help="Print the agent file, for --train.agent_func_path.")] = False,
     rehearsal: Annotated[
         bool, typer.Option("--rehearsal", help="Print the folder of CPU patches, for PYTHONPATH.")
@@ -133,7 +137,11 @@ def _about_recipe(path: Path) -> list[str]:
 @app.command()
 def zoo(
     name: Annotated[
-        str | None, typer.Argument(help="Only this zoo: source, universal, annotator, inferrer, method or benchmark.")
+        str | None,
+        typer.Argument(
+            help="Only this zoo: source, universal, annotator, inferrer, method or benchmark.",
+            autocompletion=lambda: list(ZOO_TITLES),
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with the settings of each member as recipes write them.")

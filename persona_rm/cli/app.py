@@ -14,6 +14,8 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from persona_rm import __version__
+from persona_rm.cli.complete import complete_recipe
+from persona_rm.cli.packaged import recipe_files
 from persona_rm.errors import MissingExtra, PersonaRMError
 from persona_rm.io.terminal import make_console
 
@@ -54,7 +56,8 @@ app = typer.Typer(
     cls=Verbs,
     help="User-level rewards for OpenRLHF: each user gets their own reward, in the RLHF stack you already run.\n\n"
     "Start with `persona-rm run quickstart`: it runs the whole product on simulated users. `persona-rm recipes` lists "
-    "the other recipes, and `persona-rm VERB --help` explains a verb with an example.",
+    "the other recipes, `persona-rm doctor` examines this machine, and `persona-rm VERB --help` explains a verb with "
+    "an example. `persona-rm --install-completion` teaches your shell the verbs, recipes and bundles.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -63,7 +66,10 @@ console = make_console()
 # Models load in a second; their bars would hide those of the stages.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 RecipePath = Annotated[
-    Path, typer.Argument(help="The recipe: a YAML file, or a name that `persona-rm recipes` lists.")
+    Path,
+    typer.Argument(
+        help="The recipe: a YAML file, or a name that `persona-rm recipes` lists.", autocompletion=complete_recipe
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -143,10 +149,3 @@ def find_recipe(path: Path) -> Path:
         return path
     named = {p.stem: p for p in recipe_files()}
     return named.get(path.stem, path)
-
-
-def recipe_files() -> list[Path]:
-    here = Path(__file__).resolve().parents[1]
-    roots = (here.parent / "recipes", here / "_recipes")
-    root = next((r for r in roots if r.is_dir()), None)
-    return sorted(p for p in root.rglob("*.yaml")) if root else []

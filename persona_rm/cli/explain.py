@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from persona_rm.cli.app import app, told
+from persona_rm.cli.complete import complete_bundle
 from persona_rm.errors import RecipeError
 
 
 @app.command()
 def explain(
     bundle: Annotated[
-        Path | None, typer.Argument(help="The bundle folder, as `persona-rm run` writes it: RUN/ppo/SECTION/bundle.")
+        Path | None,
+        typer.Argument(
+            help="The bundle folder, as `persona-rm run` writes it: RUN/ppo/SECTION/bundle.",
+            autocompletion=complete_bundle,
+        ),
     ] = None,
     user: Annotated[
         str | None, typer.Option(help="The id of the user. Without it the population prior is explained.")

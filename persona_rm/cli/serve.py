@@ -3,12 +3,15 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from persona_rm.cli.app import Overrides, app, console, recipe_of, told
+from persona_rm.cli.complete import complete_bundle, complete_recipe
 from persona_rm.errors import MissingExtra, RecipeError
 
 if TYPE_CHECKING:
@@ -23,7 +26,8 @@ FOLDER = "serve"
 @app.command()
 def serve(
     recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe with a `ppo` section. It is not needed with --bundle.")
+        Path | None,
+        typer.Argument(help="A recipe with a `ppo` section; not with --bundle.", autocompletion=complete_recipe),
     ] = None,
     overrides: Overrides = None,
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8000,
@@ -31,7 +35,9 @@ def serve(
         str, typer.Option(help="The address to listen on. Other than loopback it needs a token, see above.")
     ] = "127.0.0.1",
     section: Annotated[str, typer.Option(help="The section of the recipe's `ppo`. The default is the first.")] = "",
-    bundle: Annotated[Path | None, typer.Option(help="The bundle folder to serve.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle folder to serve.", autocompletion=complete_bundle)
+    ] = None,
     actors: Annotated[
         int, typer.Option(min=0, help="The number of reward actors on Ray; 0 scores in this process.")
     ] = 0,
@@ -64,24 +70,28 @@ def serve(
         folder = bundle or _bundle_of(recipe, overrides, section)
         from persona_rm.hosts import HOSTS, load_host
         from persona_rm.serving.http.server import curl_example, run_server
+        from persona_rm.serving.labels import LabelPolicy
 
-        user, token = _first_user(folder), settings.token is not None
+        settings = replace(settings, labels=LabelPolicy.from_env(known=lambda: list(_first_users(folder))))
+        user, token = next(_first_users(folder), "USER"), settings.token is not None
         routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
 
         def say(url: str) -> None:
             example = curl_example(url, user, token=token, route=next(iter(routes), None))
-            console.print(f"Serving {folder} at {url}   try: {example}", highlight=False, soft_wrap=True)
+            lines = f"Serving {folder} at {url}   try: {example}", str(settings.labels)
+            console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
 
         with _service(folder, actors, gpus, deadline, log) as service:
             run_server(service, settings, say, routes)
 
 
-def _first_user(folder: Path) -> str:
-    """The first user of a bundle, for an example call. "USER" if all users are in a store."""
+def _first_users(folder: Path) -> Iterator[str]:
+    """A few users of a bundle's users file, for examples. None if all users are in a store."""
     from persona_rm.bundle.load import read_file, users_in
+    from persona_rm.serving.label_monitor import EXAMPLES
 
-    first = next(users_in(folder, read_file(folder)), None)
-    return first.persona.user_id if first else "USER"
+    for user in islice(users_in(folder, read_file(folder)), EXAMPLES):
+        yield user.persona.user_id
 
 
 def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":
@@ -92,10 +102,9 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
     except ImportError as error:
         raise MissingExtra(f"serving over HTTP needs {error.name}: pip install persona_rm[serve]") from error
     from persona_rm.serving.http.settings import Settings, token_from
-    from persona_rm.serving.labels import LabelPolicy
 
     token = token_from(token_file)
-    return Settings(host, port, token, body_limit=body_limit, deadline=deadline, labels=LabelPolicy.from_env())
+    return Settings(host, port, token, body_limit=body_limit, deadline=deadline)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def _question() -> str:
 
 def question(example: Example, space: PreferenceSpace) -> str:
     """The prompt for one example."""
+    # Interests are asked for as keywords, all other dimensions by their two answers.
     named = [d for d in space.dimensions if not d.id.startswith("likes_")]
     keywords = ", ".join(d.name for d in space.dimensions if d.id.startswith("likes_"))
     listed = "\n".join(f"{n}. {d.name}: ({d.positive.answer}, {d.negative.answer})" for n, d in enumerate(named, 1))

@@ -156,6 +156,19 @@ class Host(ABC):
         """How many answers one training step generates."""
 
     @abstractmethod
+    def draft_args(self, gpus: int) -> dict[str, Any]:
+        """Flags of a PPO job on so many GPUs (0: a machine without one), as a recipe that is begun writes them."""
+
+    @abstractmethod
+    def lines(self, bundle: Path) -> tuple[str, str]:
+        """The command that starts the reward actors of a bundle, and the command of a job that asks them, in which
+        "..." stands for the job's own flags."""
+
+    @abstractmethod
+    def gpus_needed(self, args: Args) -> int:
+        """How many GPUs a PPO job with these flags reserves, besides those of the reward actors."""
+
+    @abstractmethod
     def answer_tokens(self, args: Args) -> int | None:
         """The upper bound on the tokens of an answer; None if the flags set none."""
 

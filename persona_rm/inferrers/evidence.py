@@ -48,7 +48,11 @@ def items_of(persona: Persona, size: int) -> list[Item]:
     """
     named: list[tuple[str, Ugc | Pair]] = [(f"ugc[{i}]", item) for i, item in enumerate(persona.ugc)]
     named += [(f"pairs[{i}]", item) for i, item in enumerate(persona.pairs)]
-    return [_item(item, f"user {persona.user_id!r}, {where}", size) for where, item in named]
+    items = []
+    for where, item in named:
+        votes = check_votes(item.directions, f"user {persona.user_id!r}, {where}", size)
+        items.append(replace(bare_item(item), votes=votes))
+    return items
 
 
 def distinct(items: Iterable[Item]) -> list[Item]:
@@ -81,7 +85,3 @@ def bare_item(item: Ugc | Pair) -> Item:
     if isinstance(item, Ugc):
         return Item(content_id("ugc", item.prompt, item.comment), "ugc", (), item.created)
     return Item(content_id("pair", item.prompt, item.chosen, item.rejected), "pair", (), item.created)
-
-
-def _item(item: Ugc | Pair, where: str, size: int) -> Item:
-    return replace(bare_item(item), votes=check_votes(item.directions, where, size))

@@ -70,6 +70,7 @@ def read_levels(
         readings = reader.levels([prompt for prompt, _ in once], [text for _, text in once])
     except DataError as error:
         raise DataError(f"{who}: the annotator failed at one of {len(once)} texts: {error}") from error
+    # Readers are members too. A wrong number of readings would give every text another one's levels.
     if len(readings) != len(once):
         raise DataError(f"{who}: the annotator was asked about {len(once)} texts and answered {len(readings)}")
     for levels in readings:

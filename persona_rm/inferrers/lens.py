@@ -52,6 +52,7 @@ def fit_lens(
     # Rows are permuted within a user: the sizes of the tastes stay, their relation to the contexts is lost.
     dealt = [one[rng.permutation(len(one))] for one in responsibilities]
     worth, axes = _discriminants(seen, responsibilities)
+    # The largest value by chance is the bar for all directions, which is stricter than comparing them rank by rank.
     better = worth - _discriminants(seen, dealt)[0].max(initial=0.0) > 0
     if not better.any():
         return None

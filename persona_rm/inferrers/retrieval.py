@@ -140,6 +140,7 @@ def rank(
 def _recency(items: Sequence[Item], half_life: float) -> list[float]:
     """0.5 ** (age / half_life) of each; 0 without a date, as if it were infinitely old."""
     times = [item.when for item in items]
+    # Age is counted from the newest item and not from today, so that the result does not change with time.
     newest = max(map(_or_oldest, times), default=0.0)
     return [0.0 if when is None else float(0.5 ** ((newest - when) / DAY / half_life)) for when in times]
 

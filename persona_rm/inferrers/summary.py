@@ -196,9 +196,11 @@ class Summary(Inferrer):
         return fill(self._prompts.labels, {"labels": listed(self.space), "summary": summary})
 
     def _shown(self, number: int, item: Ugc | Pair) -> str:
-        texts = {"comment": item.comment} if isinstance(item, Ugc) else _sides(item)
+        if isinstance(item, Ugc):
+            template, texts = self._prompts.ugc, {"comment": item.comment}
+        else:
+            template, texts = self._prompts.pair, {"chosen": item.chosen, "rejected": item.rejected}
         short = {key: self._shorten(text) for key, text in {"prompt": item.prompt, **texts}.items()}
-        template = self._prompts.ugc if isinstance(item, Ugc) else self._prompts.pair
         return fill(template, {"number": str(number), **short})
 
     def _shorten(self, text: str) -> str:
@@ -220,10 +222,6 @@ def in_time(persona: Persona) -> list[Ugc | Pair]:
 def _when(item: Ugc | Pair) -> float:
     when = bare_item(item).when
     return float("-inf") if when is None else when
-
-
-def _sides(pair: Pair) -> dict[str, str]:
-    return {"chosen": pair.chosen, "rejected": pair.rejected}
 
 
 def _user(persona: Persona) -> str:

@@ -144,6 +144,7 @@ def _persona(row: JsonRow, space: PreferenceSpace, extra: dict[str, Any]) -> Per
         directions=_profile(row, space, extra),
     )
     user_id = _own(row, "user_id", extra)
+    # The P-SOUPS file that AlignX published names the user in this column.
     if user_id is None and (truth := row.nullable(TRUTH, str)) is not None:
         user_id = truth
     return replace(persona, user_id=_user_id(persona) if user_id is None else user_id)

@@ -145,6 +145,7 @@ def _guarded(file: Path, read: Callable[..., Iterator[JsonRow]], on_bad: OnBad |
 
 def _open(path: Path) -> TextIO:
     """The file as text. Bytes that are not UTF-8 become lone surrogates, so that only their row is bad."""
+    # Lines end with \n only, so that a lone \r does not part a row. "-sig" skips a byte order mark.
     packed = cast(BinaryIO, open_binary(path))
     return io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
@@ -278,6 +279,7 @@ class _Pieces:
             raise self.failure
         data = bytearray()
         try:
+            # `read1` returns what it has, so the text before a break is not lost with it.
             while len(data) < size and (more := self.stream.read1(size - len(data))):
                 data += more
         except BREAKS as error:

@@ -39,3 +39,12 @@ def shorten(text: str, limit: int, *, keep_end: bool = True) -> str:
     room = max(0, limit - len(GAP))
     head = room * 2 // 3
     return text[:head] + GAP + text[len(text) - (room - head) :]
+
+
+def is_sound(text: str) -> bool:
+    """True for text that UTF-8 can write. Half of a surrogate pair, which JSON can spell, is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

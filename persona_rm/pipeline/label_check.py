@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from persona_rm.bundle import UNKNOWN, Bundle
+from persona_rm.bundle.known_users import known_users
 from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.hosts.own_command import DataColumns
@@ -70,16 +71,7 @@ REST = {
 """The kinds of label whose answers get the population prior, in words after their count."""
 
 
-def known_users(bundle: Bundle, ids: Sequence[str]) -> set[str]:
-    """Those of these users whom the bundle knows: by its users file or its store; an erased user is unknown."""
-    distinct = list(dict.fromkeys(ids))
-    known = {user for user in distinct if user in bundle.users}
-    if bundle.store is None:
-        return known
-    return (known - set(bundle.store.erased(distinct))) | set(bundle.store.get(distinct))
-
-
-def check_labels(rows: Sequence[JsonRow], column: str, bundle: Bundle) -> LabelReport:
+def label_report(rows: Sequence[JsonRow], column: str, bundle: Bundle) -> LabelReport:
     """The label of every row against the bundle. Raises `DataError` if none of them names a user of the bundle."""
     labels = [read_label(row.data.get(column)) for row in rows]
     known = known_users(bundle, [label.user for label in labels if label.user is not None])

@@ -29,9 +29,9 @@ from persona_rm.pipeline.command_summary import (
     seen_in_log,
     write_summary,
 )
-from persona_rm.pipeline.label_check import LabelReport, check_labels, label_column
+from persona_rm.pipeline.label_check import LabelReport, label_column, label_report
 from persona_rm.pipeline.small_bundle import small_bundle
-from persona_rm.users.own_prompts import PROMPT_COLUMNS, column_of, need_column, read_table
+from persona_rm.users.own_prompts import PROMPT_COLUMNS, column_of, read_table, require_column
 
 ROWS: Mapping[str, int] = {"ppo": 16, "dpo": 32}
 """Number of rows of a rehearsal: two steps of eight prompts, or four batches of eight pairs."""
@@ -91,7 +91,7 @@ def check_command(words: Sequence[str], bundle: Path | None, prompts: Path | Non
         label, change = label_column(rows, columns, loaded)
         added[columns.label_flag] = label
         changes += change
-        labels = check_labels(rows, label, loaded)
+        labels = label_report(rows, label, loaded)
         notes.append(f"labels: column {label!r} of {file}: {labels.line()}")
     limit = ROWS[command.trainer]
     places = labels.spread(limit) if labels else range(min(len(rows), limit))
@@ -139,7 +139,7 @@ def _run_ppo(plan: CommandPlan, bundle: Bundle, labels: LabelReport) -> dict[str
     given: dict[str, Any] = {OBEYED[name]: value for name, value in variables.items() if name in OBEYED}
     done = host.run_ppo(plan.job.args, bundle.folder, plan.folder, PpoOptions(plugin=plan.job.plugin, **given))
     summary = reward_summary(done, labels)
-    first = rows[check_labels(rows, labels.column, bundle).kinds.index("known")]
+    first = rows[label_report(rows, labels.column, bundle).kinds.index("known")]
     agent, tokenizer = plan.job.plugin == "agent", load_tokenizer(plan.model)
     shared = (labels.column, agent, tokenizer)
     summary["prompt"] = prompt_views(host, plan.job.args, bundle, first.data, *shared)
@@ -179,7 +179,7 @@ def _text_columns(columns: DataColumns, rows: Sequence[JsonRow], changes: list[s
         flag, default = columns.flags[name], columns.flags[name] in columns.unnamed
         guess = column_of(rows, PROMPT_COLUMNS) if default and name == "prompt" else None
         if column in rows[0].data or guess is None:
-            need_column(rows, column, f"{'the host default' if default else 'named by the command'} for --{flag}")
+            require_column(rows, column, f"{'the host default' if default else 'named by the command'} for --{flag}")
             continue
         added[flag] = guess
         why = "the column of your file; add this flag to the command"

@@ -187,6 +187,7 @@ def _once(states: Iterable[UserState], refused: Mapping[str, str]) -> Iterator[R
     seen: set[str] = set()
     for state in states:
         new = record(state)
+        # Tested before erased users are left out, so that a user who comes twice is an error in any case.
         if new.sha256 in seen:
             raise DataError(f"user {new.user_id!r} stands twice among the states of a snapshot; give the latest only")
         seen.add(new.sha256)
@@ -226,6 +227,7 @@ def _mapped(path: Path) -> StateTable:
     if path.is_dir():
         raise DataError("a folder; a snapshot is one file", file=path)
     with need_file(path).open("rb") as stream:
+        # Tells another kind of file apart from a damaged snapshot, which fails below.
         if stream.read(len(MAGIC)) != MAGIC:
             raise DataError("no Arrow file; a snapshot is made by persona_rm.profiles.arrow.write_snapshot", file=path)
     try:

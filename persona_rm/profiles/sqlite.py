@@ -151,6 +151,7 @@ class SqliteStore(ProfileStore):
                 yield db
                 return
             db.execute(begin)
+            # sqlite3 commits at the end of this block, and rolls back if it raises.
             with db:
                 yield db
 

@@ -97,6 +97,7 @@ def _known(line: bytes) -> tuple[str, str, str] | None:
         return None
     if not isinstance(data, dict) or len(data) != 2:
         return None
+    # One key is left, and its name says what happened.
     sha256, what = str(data.pop("sha256", "")), str(*data)[:20]
     when = data.get(what)
     good = HASH.fullmatch(sha256) and what in (ERASED, READMITTED) and is_date(when)

@@ -89,7 +89,8 @@ class RayTransport:
         except RayTaskError as error:
             # RayTaskError is a RayError too, so this clause comes first: the actor lives, and its method raised.
             cause = error.cause if isinstance(error.cause, ScoreError) else ScoreError("")
-            raise ScoreError(f"{name} could not {method}: {_message_of(error)}", cause.rows, cause.kind) from error
+            problem = f"{name} could not {method}: {_message_of(error)}"
+            raise ScoreError(problem, cause.rows, cause.kind, cause=cause.cause) from error
         except (RayError, GetTimeoutError, ValueError) as error:
             # `ray.get_actor` raises ValueError for a name without an actor. The handle may be that of an actor that
             # ended for good, so the name is looked up again by the next call.
@@ -128,7 +129,7 @@ class RewardClient:
         """
         env = os.environ if environ is None else environ
         namespace = env.get("PERSONA_RM_NAMESPACE", NAMESPACE)
-        deadline, policy = _seconds(env, "PERSONA_RM_DEADLINE"), read_policy(env.get("PERSONA_RM_ON_FAILURE", "stop"))
+        deadline, policy = read_deadline(env), read_policy(env.get("PERSONA_RM_ON_FAILURE", "stop"))
         client = cls(RayTransport(namespace), deadline=deadline, on_failure=policy)
         client.check(env.get("PERSONA_RM_BUNDLE"), namespace)
         return client
@@ -212,6 +213,10 @@ class RewardClient:
         for request in part:
             self.failures.passed((request.user, request.prompt))
         return results
+
+    def some_users(self) -> list[str]:
+        """A few user ids of the bundle that the reward actors serve, for messages."""
+        return list(self._call("info", (), "")["some_users"])
 
     def profile(self, user: str | None, prompt: str) -> Profile:
         """What this user prefers, and the prompt with it that the policy reads.
@@ -311,7 +316,9 @@ def _message_of(error: Any) -> str:
     return type(error.cause).__name__ + (f" in {places[-1][0]}:{places[-1][1]}" if places else "")
 
 
-def _seconds(env: Mapping[str, str], key: str, default: str = "300") -> float:
+def read_deadline(env: Mapping[str, str]) -> float:
+    """The seconds of PERSONA_RM_DEADLINE. Raises `HostError` for another text."""
+    key, default = "PERSONA_RM_DEADLINE", "300"
     text = env.get(key, default)
     try:
         seconds = float(text)

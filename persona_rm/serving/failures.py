@@ -69,10 +69,11 @@ class Failures:
             bad, counted = sum(self._recent.values()), len(self._recent)
         if self.policy == "stop":
             return error
+        # No `SkipGroup` any more, so the plugin stops the job.
         if bad > ALLOWED:
             many = f"{bad} of the last {counted} rewards failed; skip_group allows {ALLOWED}"
-            return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind)
-        return SkipGroup(error.problem, error.rows, error.kind)
+            return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind, cause=error.cause)
+        return SkipGroup(error.problem, error.rows, error.kind, cause=error.cause)
 
     def logs(self) -> dict[str, float]:
         """A metric beside a reward that was given: the failed share of the last 100. Empty if the policy is to

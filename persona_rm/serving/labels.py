@@ -1,29 +1,39 @@
 """The user of a sample. A host passes one JSON value per row, `label`, through to the reward. It may be:
 
-    "u17"                              a user id
+    "u17"                              a user id; a whole number (17) means the id "17"
     {"user": "u17"}                    the same; other keys may stand beside it (a team's answer key, say)
+    {"user_id": "u17"}                 the same
     {"user": "u17", "prompt": "..."}   with the bare prompt, if the dataset's prompt already carries the persona
-    '{"user": "u17"}'                  either of these as JSON text
+    '{"user": "u17"}'                  any of these as JSON text
 
 A sample names no user if its label is absent, null, "", an empty object, or has the user null or "". A label that is
-none of these (a list, a number, broken JSON, a user that is no text, an object with other keys but no key `user`) is
+none of these (a list, a fraction, broken JSON, half of a surrogate pair, an object with other keys but no user) is
 bad. By default (PERSONA_RM_LABELS=prior) the population prior answers for a missing or unknown user, and for a bad
 label. Each case is counted: `persona_rm/cold` and `persona_rm/bad_label`. With PERSONA_RM_LABELS=strict all of them
-are errors.
+are errors. Where nearly all of the last labels name no user of the bundle, `LabelMonitor` reports it once.
 """
 
 import json
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from persona_rm.errors import DataError, HostError
+from persona_rm.io.text import is_sound
+from persona_rm.serving.label_monitor import LabelMonitor
 from persona_rm.types import RewardRequest
 
 logger = logging.getLogger(__name__)
 VARIABLE = "PERSONA_RM_LABELS"
+USER_KEYS = ("user", "user_id")
+"""The keys under which a label that is an object names its user."""
+POLICIES: Mapping[str, str] = {
+    "prior": "a sample without a known user gets the population prior and is counted",
+    "strict": "a sample without a known user stops the job, or is rejected over HTTP",
+}
+"""The values of PERSONA_RM_LABELS, and what each does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +50,56 @@ def read_label(value: Any) -> Label:
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
         try:
             value = json.loads(value)
-        except ValueError as error:
-            return Label(bad=f"broken JSON of {len(value)} characters ({error})")
+        # RecursionError: the text nests thousands of brackets.
+        except (ValueError, RecursionError) as error:
+            problem = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+            return Label(bad=f"broken JSON of {len(value)} characters ({problem})")
     if value is None or value == "":
         return Label()
-    if isinstance(value, str):
-        return Label(user=value)
-    if not isinstance(value, dict):
-        return Label(bad=f"a label is a user id or an object with a user, found {type(value).__name__}")
-    if value and "user" not in value:
-        return Label(bad="a label that is an object names its user under the key 'user', and this one lacks that key")
-    user, prompt = value.get("user"), value.get("prompt")
-    if user is not None and not isinstance(user, str):
-        return Label(bad=f"the user of a label is a text, found {type(user).__name__}")
+    if isinstance(value, dict):
+        return _of_object(value)
+    user = _user_id(value)
+    if user is None:
+        found = type(value).__name__
+        return Label(bad=f"a label is a user id (text or a whole number) or an object with a user, found {found}")
+    return Label(user=user) if is_sound(user) else Label(bad=f"the user id of a label {HALF}")
+
+
+HALF = "holds half of a surrogate pair, which is no character"
+LARGEST_ID = 1 << 64
+"""Above any whole number that is an id."""
+
+
+def _of_object(value: Mapping[str, Any]) -> Label:
+    """The label that is an object."""
+    given = [value[key] for key in USER_KEYS if key in value]
+    if value and not given:
+        keys = " or ".join(map(repr, USER_KEYS))
+        return Label(bad=f"a label that is an object names its user under {keys}, and this one has neither key")
+    named = [user for user in given if user is not None and user != ""]
+    prompt = value.get("prompt")
+    ids = [_user_id(user) for user in named]
+    for user, user_id in zip(named, ids, strict=True):
+        if user_id is None:
+            return Label(bad=f"the user of a label is a text or a whole number, found {type(user).__name__}")
+    if len(set(ids)) > 1:
+        return Label(bad=f"{' and '.join(map(repr, USER_KEYS))} of a label name two users")
     if prompt is not None and not isinstance(prompt, str):
         return Label(bad=f"the prompt of a label is a text, found {type(prompt).__name__}")
-    return Label(user=user or None, prompt=prompt)
+    user_id = ids[0] if ids else None
+    for what, text in (("user id", user_id), ("prompt", prompt)):
+        if text is not None and not is_sound(text):
+            return Label(bad=f"the {what} of a label {HALF}")
+    return Label(user=user_id, prompt=prompt)
+
+
+def _user_id(value: Any) -> str | None:
+    """The id that a text or a whole number means; None for any other value."""
+    if isinstance(value, str):
+        return value
+    # A truth value is an int in Python, and no id. Python refuses to write integers of thousands of digits.
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID
+    return str(value) if whole else None
 
 
 class LabelError(DataError):
@@ -71,14 +115,25 @@ class LabelPolicy:
     """What happens to a sample whose label names no user that the bundle knows. All hosts use this policy."""
 
     strict: bool = False
+    monitor: LabelMonitor = field(default_factory=LabelMonitor, compare=False)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> "LabelPolicy":
-        """PERSONA_RM_LABELS, "prior" without it. Raises `HostError` for another value."""
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, known: Callable[[], Sequence[str]] = tuple
+    ) -> "LabelPolicy":
+        """PERSONA_RM_LABELS, "prior" without it. `known` gives a few user ids of the bundle, for messages.
+
+        Raises `HostError` for any other value: "Strict" must not mean `prior`.
+        """
         value = (os.environ if environ is None else environ).get(VARIABLE, "prior")
-        if value not in ("prior", "strict"):
-            raise HostError(f"{VARIABLE} is {value!r}; it is one of ['prior', 'strict']")
-        return cls(value == "strict")
+        if value not in POLICIES:
+            raise HostError(f"{VARIABLE} is {value!r}; it is one of {list(POLICIES)}, in lower case")
+        return cls(value == "strict", LabelMonitor(known))
+
+    def __str__(self) -> str:
+        """The policy in words, for the first line of a log."""
+        name = "strict" if self.strict else "prior"
+        return f"{VARIABLE}={name}: {POLICIES[name]}"
 
     def request(self, value: Any, prompt: str, response: str, *, finished: bool = True) -> RewardRequest:
         """The request of a sample with the label `value`; the label's bare prompt replaces `prompt`.
@@ -88,6 +143,7 @@ class LabelPolicy:
         label = read_label(value)
         if label.bad:
             logger.warning("persona_rm: label: %s", label.bad)
+            self.monitor.bad_label(label.bad)
         if self.strict and label.user is None:
             raise LabelError("this sample has no user", label.bad or repr(value))
         return RewardRequest(
@@ -95,6 +151,7 @@ class LabelPolicy:
         )
 
     def check_known(self, user: str | None, known: bool, status: str) -> None:
-        """Raises `LabelError` if the policy is strict and the bundle does not know the user."""
+        """Count the sample. Raises `LabelError` if the policy is strict and the bundle does not know the user."""
+        self.monitor.sample(user, known)
         if self.strict and not known:
             raise LabelError("the bundle does not know this user", f"{user!r} ({status})")

@@ -181,6 +181,7 @@ def _fill(language: Language, views: dict[int, int], size: int, rng: Random) -> 
             return
         if dim not in views:
             views[dim] = rng.choice((-1, 1))
+            # A correlation works in both directions, whichever of the two views was drawn first.
             for a, b, turn in language.correlated:
                 other = {a: b, b: a}.get(dim)
                 if other is not None and other not in views and len(views) < size and rng.random() < FOLLOWS:

@@ -33,7 +33,7 @@ from persona_rm.simulator.noise import (
 from persona_rm.simulator.simulated_language import N_TRAIN_QUESTIONS, Language, Split, Topic, load_language
 from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser, draw_users
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comment, Directions, Levels, Pair, Persona, Thread, Ugc, content_id
+from persona_rm.types import MIDDLE, Comment, Levels, Pair, Persona, Thread, Ugc, content_id
 
 Side = Literal["train", "test"]
 CLAUSES = (3, 5)
@@ -250,7 +250,8 @@ class Simulator:
     def _ugc(self, user: SimulatedUser, post: SimulatedPost, split: Split, i: int) -> Ugc:
         author = self._unrelated(user, post) if self._non_attitude(user, post) else user
         comment = self.reply(author, post, split, f"ugc/{user.id}/{i}", clauses=self.config.evidence_clauses)
-        return Ugc(post.text, comment.text, self._annotate(comment), comment.created)
+        directions = tuple((level > MIDDLE) - (level < MIDDLE) for level in self.noisy_levels(comment))
+        return Ugc(post.text, comment.text, directions, comment.created)
 
     def _pair(self, user: SimulatedUser, post: SimulatedPost, split: Split) -> Pair | None:
         when = self._when(user, post, "evidence")
@@ -266,9 +267,6 @@ class Simulator:
         pairs = zip(self.noisy_levels(chosen), self.noisy_levels(rejected), strict=True)
         directions = tuple((a > b) - (a < b) for a, b in pairs)
         return Pair(post.text, chosen.text, rejected.text, directions, when or chosen.created)
-
-    def _annotate(self, comment: Comment) -> Directions:
-        return tuple((level > 2) - (level < 2) for level in self.noisy_levels(comment))
 
     def noisy_levels(self, comment: Comment) -> Levels:
         """The comment's levels as an annotator with the confusion matrices `confusions` reads them."""
@@ -304,6 +302,7 @@ class Simulator:
         posts = self.posts("test")
         for user in self.users("test"):
             made = 0
+            # All posts in drawn order, because some give no choice and are passed over.
             for post in self._rng("asked", user.id).sample(posts, len(posts)):
                 if made == per_user:
                     break

@@ -51,6 +51,7 @@ def need_whole(row: JsonRow, key: str) -> int:
 def moment(row: JsonRow, key: str) -> str | None:
     """A time as ISO text: (milli)seconds since 1970 become UTC, other text stays. None if absent, null or empty."""
     value = row.data.get(key)
+    # Parquet and Arrow give times as Python's own dates.
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, int | float) and not isinstance(value, bool):

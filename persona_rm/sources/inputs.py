@@ -73,6 +73,7 @@ def find_files(path: str, patterns: tuple[str, ...]) -> list[Path]:
         files = _inside(place, patterns)
         beside = ", ".join(sorted(entry.name for entry in place.iterdir())[:10]) or "nothing"
         problem = f"the folder holds no {', '.join(patterns)}, packed or not (it holds: {beside})"
+    # A file that exists is meant as it is, also if its name holds brackets.
     elif not place.exists() and glob.has_magic(path):
         found = [Path(match) for match in glob.glob(path, recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute one
         files = sorted({file for match in found for file in _of_match(match, patterns)})
@@ -126,6 +127,7 @@ def files_fingerprint(config: Config, files: list[Path]) -> str:
     """The sha256 of the config, less what changes no row, and of the files' names and contents."""
     digest = hashlib.sha256(config.model_dump_json(exclude={"buckets", "scratch"}).encode())
     for file in files:
+        # Names of files may hold bytes that are no UTF-8.
         digest.update(f"\n{file} {_content(file)}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

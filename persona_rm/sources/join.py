@@ -79,6 +79,7 @@ class Buckets:
     def add(self, placed: Placed, row: JsonRow) -> None:
         """Writes what `placed` keeps of a row."""
         hashed = blake2b(placed.key.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).hexdigest()
+        # A number in place of the name of the file, which would stand in every line.
         file = self.files.setdefault(row.file, len(self.files))
         text = ENCODER.encode([placed.kind, file, row.number, placed.data])
         line = f"{hashed}{text}\n".encode("utf-8", "surrogatepass")

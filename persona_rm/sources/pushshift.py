@@ -36,6 +36,7 @@ class PushshiftSource(JoinedSource):
 
     name: ClassVar[str] = "pushshift"
     Config: ClassVar[type[Config]] = PushshiftConfig
+    # RS_2019-01 and RC_2019-01 are Pushshift's monthly files; later dumps have one file per subreddit.
     patterns: ClassVar[tuple[str, ...]] = (*JSON, "rs_*", "rc_*", "*_submissions", "*_comments")
     id_key: ClassVar[str] = "id"
     parent_key: ClassVar[str] = "link_id"

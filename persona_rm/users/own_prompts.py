@@ -38,7 +38,7 @@ def column_of(rows: Sequence[JsonRow], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in rows[0].data), None)
 
 
-def need_column(rows: Sequence[JsonRow], column: str, why: str) -> None:
+def require_column(rows: Sequence[JsonRow], column: str, why: str) -> None:
     """Raises `DataError` if the first row lacks the column, with the columns that there are."""
     have = rows[0].data
     if column not in have:

@@ -7,6 +7,7 @@ an exception is not swallowed: it reaches the trainer and ends the job, so no sa
 
 import asyncio
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -18,8 +19,11 @@ from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
+from persona_rm.serving.label_monitor import LabelMonitor
 from persona_rm.serving.labels import LabelPolicy
 
+LABELS = LabelPolicy.from_env()
+"""Read at import, so that a policy that does not exist is refused before a rollout."""
 THREADS = 128
 """Samples that can wait for the actors at once. asyncio's own pool has cpu + 4 threads, too few to fill a batch."""
 
@@ -30,7 +34,8 @@ class AgentExecutor(SingleTurnAgentExecutor):
     def __init__(self):
         super().__init__()
         self.client = RewardClient.from_env()
-        self.labels = LabelPolicy.from_env()
+        self.labels = replace(LABELS, monitor=LabelMonitor(self.client.some_users))
+        sys.stderr.write(f"persona_rm: {LABELS}\n")
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="persona_rm")
 
     async def execute(self, prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=None):

@@ -27,7 +27,8 @@ LOGGER = logging.getLogger("persona_rm.openrlhf")
 EXIT_CODE = 70
 
 CLIENT = RewardClient.from_env()
-LABELS = LabelPolicy.from_env()
+LABELS = LabelPolicy.from_env(known=CLIENT.some_users)
+sys.stderr.write(f"persona_rm: {LABELS}\n")
 
 
 def reward_func(queries, prompts, labels, **_kwargs):

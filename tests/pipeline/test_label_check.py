@@ -6,7 +6,7 @@ from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import DataError
 from persona_rm.hosts.own_command import DataColumns
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.pipeline.label_check import check_labels, label_column
+from persona_rm.pipeline.label_check import label_column, label_report
 from persona_rm.types import Persona
 from tests.profiles.store_samples import new_store
 
@@ -29,7 +29,7 @@ def columns(label=None):
 
 def test_every_label_is_counted_by_its_kind(bundle):
     rows = table({"who": "ann"}, {"who": {"user": "bob"}}, {"who": "zoe"}, {"who": None}, {"who": "[junk"})
-    report = check_labels(rows, "who", bundle)
+    report = label_report(rows, "who", bundle)
     assert report.counts == {"known": 2, "unknown": 1, "missing": 1, "bad": 1}
     assert report.line() == (
         "2 of 5 labels name a user of the bundle (2 users); 1 name another user, 1 name none, 1 cannot be read"
@@ -38,18 +38,18 @@ def test_every_label_is_counted_by_its_kind(bundle):
 
 def test_an_erased_user_is_unknown(bundle):
     bundle.store.erase(["bob"])
-    report = check_labels(table({"who": "ann"}, {"who": "bob"}), "who", bundle)
+    report = label_report(table({"who": "ann"}, {"who": "bob"}), "who", bundle)
     assert report.kinds == ["known", "unknown"]
 
 
 def test_labels_of_which_none_is_known_are_refused_with_both_sides(bundle):
     with pytest.raises(DataError, match=r"row 1, key 'who'.*0 of 1 labels.*such as 'Ann'; did you mean 'ann'.*'bob'"):
-        check_labels(table({"who": "Ann"}), "who", bundle)
+        label_report(table({"who": "Ann"}), "who", bundle)
 
 
 def test_few_rows_hold_every_group_and_kind_and_many_users(bundle):
     labels = ["ann"] * 50 + ["bob"] + ["zoe", "yan"] * 20 + [None]
-    report = check_labels(table(*({"who": label} for label in labels)), "who", bundle)
+    report = label_report(table(*({"who": label} for label in labels)), "who", bundle)
     drawn = report.spread(8)
     assert len(drawn) == len(set(drawn)) == 8
     assert drawn == sorted(drawn)

@@ -62,9 +62,7 @@ def test_what_the_command_leaves_out_is_found_in_the_file_and_told(bundle, promp
 
 def test_a_column_that_the_command_names_and_the_file_lacks_is_refused(bundle, prompts):
     wrong = [*TEAM, "--data.input_key", "questions"]
-    with pytest.raises(
-        DataError, match=r"key 'questions'.*named by the command.*did you mean 'question'"
-    ):
+    with pytest.raises(DataError, match=r"key 'questions'.*named by the command.*did you mean 'question'"):
         check_command(wrong, bundle, prompts)
 
 

@@ -127,6 +127,7 @@ def _plain_layers(output: Any) -> list[Any]:
     from transformers.cache_utils import DynamicLayer
 
     layers = list(getattr(getattr(output, "past_key_values", None), "layers", []))
+    # The exact type, because the layers of sliding windows are subclasses of it.
     if not layers or any(type(layer) is not DynamicLayer for layer in layers):
         raise PlainOnlyError("its cache does not hold plain keys and values of every position")
     if len({tuple(part.shape) for layer in layers for part in (layer.keys, layer.values)}) > 1:

@@ -85,6 +85,7 @@ class LogProbScorer:
         counters: ForwardCounters | None = None,
     ) -> None:
         self.model, self.rows, self.budget, self.counters = model, rows, budget, counters or ForwardCounters()
+        # A network that cannot read keys of another pass cannot read stored ones either.
         self.cache = cache if model.shares else None
         # Without the last prompt token: its state predicts the response and is computed in the leaf, never read.
         self._keys = [keys_of(model.role, ids[: start - 1]) for ids, start in rows] if self.cache else []
@@ -102,6 +103,7 @@ class LogProbScorer:
         """
         import torch
 
+        # The forest is that of both models. A network that cannot share scores whole rows.
         if not self.model.shares:
             roots = grow(self.rows, share=False)
         with torch.inference_mode(), self.model.active():
@@ -212,6 +214,7 @@ class LogProbScorer:
 
 def _shared(jobs: Sequence[_Job]) -> list[Shared]:
     """Every distinct segment of the jobs' chains with the indices of the jobs that see it (None: all)."""
+    # Segments are hashed by identity: rows under one node hold the same object.
     seen: dict[Segment, list[int]] = {}
     for i, job in enumerate(jobs):
         for segment in job.chain:

@@ -85,10 +85,13 @@ def check_rows(rows: Sequence[Encoded], limit: int | None, vocabulary: int, cut:
     """
     if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if limit is not None and len(ids) > limit}:
         tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
-        raise ScoreError(f"too long for the limit of {limit} tokens, {cut}: {tokens}", tuple(long), "too_long")
+        cause = f"prompt and response have {max(long.values())} tokens, and the limit is {limit}"
+        problem = f"too long for the limit of {limit} tokens, {cut}: {tokens}"
+        raise ScoreError(problem, tuple(long), "too_long", cause=cause)
+    # The first token of a row has no predecessor that could predict it, so a prompt needs one token at least.
     if empty := tuple(i for i, (ids, start) in enumerate(rows) if not 0 < start < len(ids)):
         problem = "no prompt token before the response, or no response token after the prompt"
-        raise ScoreError(problem, empty, "no_token")
+        raise ScoreError(problem, empty, "no_token", cause=problem)
     if odd := tuple(i for i, (ids, _) in enumerate(rows) if not 0 <= min(ids) <= max(ids) < vocabulary):
         raise ScoreError(f"token ids outside the vocabulary of {vocabulary}: these ids are another tokenizer's", odd)
 

@@ -102,6 +102,7 @@ def attend(
     packed = _ACTIVE.get()
     if packed is None:
         raise PlainOnlyError("it was called outside of `seeing`")
+    # Every row has tokens of its own, so the merges start from them.
     out, norm = _own(query, key, value, scaling, packed)
     for segment, tokens in packed.shared:
         keys, values = segment.keys[module.layer_idx], segment.values[module.layer_idx]
@@ -120,6 +121,7 @@ def _own(query: Any, key: Any, value: Any, scale: float | None, packed: Packing)
     need as many key heads as query heads, so key heads that serve several query heads are repeated.
     """
     times, heads, total = query.shape[1] // key.shape[1], query.shape[1], query.shape[2]
+    # A packed pass is a batch of one, so the axis of the batch is dropped.
     query, key, value = (_rows(states[0], packed) for states in (query, key, value))
     if times > 1:
         key, value = key.repeat_interleave(times, dim=1), value.repeat_interleave(times, dim=1)
@@ -192,6 +194,7 @@ def _by_hand(query: Any, key: Any, value: Any, scale: float | None, *, causal: b
     import torch
 
     logits = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    # In half precision the log-sum-exp would lose digits that `_merge` needs.
     if logits.element_size() < 4:
         logits = logits.float()
     if causal:
@@ -209,6 +212,7 @@ def joined(chain: Sequence[Segment], begin: int, end: int) -> Any:
 
     pieces, at = [], 0
     for segment in chain:
+        # What of this segment lies in [begin, end), counted from its own first position.
         low, high = max(begin - at, 0), min(end - at, segment.length)
         if low < high:
             pieces.append(torch.cat([part[:, :, low:high] for part in (*segment.keys, *segment.values)]))

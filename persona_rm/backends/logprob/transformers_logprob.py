@@ -78,21 +78,17 @@ class TransformersLogProb(RowLogProb):
         self._cache = PrefixCache(cache_bytes) if share_prompts and cache_bytes > 0 else None
 
     def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
-        fitted = [self._fitted(row) for row in rows]
+        limit = self.limit
+        fitted = [row if self.truncate == "refuse" or limit is None else shortened(row, limit) for row in rows]
         cut = "nothing was cut" if self.truncate == "refuse" else f"even with {MIN_PROMPT} prompt tokens left"
         # Both models read the same ids, so the smaller vocabulary is the bound.
-        check_rows(fitted, self.limit, min(model.vocabulary for model in self._models), cut)
-        self._count(rows, fitted)
-        return fitted
-
-    def _fitted(self, row: Encoded) -> Encoded:
-        return row if self.truncate == "refuse" or self.limit is None else shortened(row, self.limit)
-
-    def _count(self, given: Sequence[Encoded], fitted: Sequence[Encoded]) -> None:
-        cuts = [len(row[0]) - len(short[0]) for row, short in zip(given, fitted, strict=True)]
-        self.counters.rows += len(given)
+        check_rows(fitted, limit, min(model.vocabulary for model in self._models), cut)
+        # Counted only now: a call that is refused has scored no row.
+        cuts = [len(row[0]) - len(short[0]) for row, short in zip(rows, fitted, strict=True)]
+        self.counters.rows += len(rows)
         self.counters.cut_rows += sum(cut > 0 for cut in cuts)
         self.counters.cut_tokens += sum(cuts)
+        return fitted
 
     @property
     def limit(self) -> int | None:

@@ -118,6 +118,7 @@ class VllmLogProb(RowLogProb):
         """The sum of each row: read with the cache if that is accepted, else computed without it."""
         sums = self._shared(engine, rows) if self.options.share_prompts else {}
         rest = [row for row in rows if row not in sums]
+        # Without sharing no row is computed a second time: this is the only way in which rows are read.
         self.counters.rescored += len(rest) if self.options.share_prompts else 0
         for row, output in zip(rest, self._run(engine, rest, read=False), strict=True):
             if (value := tail_sum(output, row)) is not None:

@@ -17,10 +17,12 @@ def moved(before: Path, after: Path) -> float:
     new: dict[str, Any] = {}
     for file in sorted(after.glob("*.safetensors")):
         new |= load_file(file)
+    # Tied weights may be stored under one name by one writer and under two by another.
     shared = old.keys() & new.keys()
     change = torch.stack([(new[key].float() - old[key].float()).norm() ** 2 for key in shared]).sum().sqrt()
     size = torch.stack([old[key].float().norm() ** 2 for key in shared]).sum().sqrt()
     share = float(change / size)
+    # Written so that NaN fails, too.
     if not share > 0:
         raise HostError(f"training did not change the weights in {after} (change {share})")
     return share

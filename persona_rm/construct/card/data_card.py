@@ -152,6 +152,7 @@ def similarity(levels: npt.ArrayLike, least: int, seed: int) -> dict[str, float]
         return {}
     some, other = (table[random.integers(len(table), size=SAMPLE)] for _ in range(2))
     same = some[:, None] == other[None]
+    # Two neutral levels match without saying anything, so such cells are left out.
     active = (some[:, None] != 2) | (other[None] != 2)
     near, sizes, alike = same.sum(2) >= least, active.sum(2), (same & active).sum(2)
     figures = {"least_matches": float(least), "pass_rate": round(float(near.mean()), 4)}

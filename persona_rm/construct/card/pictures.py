@@ -35,6 +35,7 @@ def _save(figure: Any, path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The figure was made without pyplot, so it has no canvas yet; making one attaches it.
     FigureCanvasAgg(figure)
     figure.savefig(path, bbox_inches="tight", format="png")
     return path
@@ -205,6 +206,7 @@ def draw(folder: Path, card: DataCard, matrix: npt.ArrayLike | None = None) -> d
 
     `matrix` is `LevelTally.correlation()`. Raises `MissingExtra`; its text is for `DataCard.figures_missing`.
     """
+    # Fails here if matplotlib is missing, before any picture is drawn.
     _figure(1, 1)
     names, groups = [d["id"] for d in card.dimensions], [d["source"] for d in card.dimensions]
     target, made = folder / "figures", {}

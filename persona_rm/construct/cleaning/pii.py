@@ -115,6 +115,7 @@ KINDS = (
     IdentifierKind("link", links.LINK, _any(("://", "www.", *HOSTS))),
     IdentifierKind("user", USER, _any(("@", "u/", "/user/", "#"))),
     IdentifierKind("handle", HANDLE, _handled),
+    # The six groups of a hardware address have five separators between them.
     IdentifierKind("network", NETWORK, lambda text: "::" in text or text.count(":") >= 5 or text.count("-") >= 5),
     IdentifierKind("number", RUN, lambda text: DIGIT.search(text) is not None),
 )
@@ -154,6 +155,7 @@ def _judge(copy: View, match: re.Match[str], floor: int) -> list[IdentifierMatch
         return numerals(copy, start, end, floor)
     mark = _mark(str(match.lastgroup), match.group())
     if match.lastgroup == "link":
+        # Punctuation at the end belongs to the sentence, and not to the link.
         end = start + len(match.group().rstrip(".,;:!?'*_"))
     return [IdentifierMatch(start, end, mark)] if mark else []
 

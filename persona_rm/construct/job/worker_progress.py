@@ -33,6 +33,7 @@ def shown(name: str, path: Path, total: int, console: Console) -> Iterator[None]
             while not ended.wait(SECONDS):
                 update(min(total, done(path)))
 
+        # A daemon, so that an error on the driver does not wait for it.
         follower = Thread(target=follow, daemon=True)
         follower.start()
         try:

@@ -72,6 +72,7 @@ def _universal(
 
     for source in sets:
         pairs += [_scrubbed(pair) if config.clean.pii else pair for pair in source.pairs(bad)]
+        # The total before this source is subtracted, because `pairs` holds those of all sources so far.
         counts[f"read {source.name}"] = len(pairs) - counts["value pairs"]
         counts["value pairs"] = len(pairs)
     if pairs:

@@ -36,6 +36,7 @@ class Search:
             drops += [result for result in results if isinstance(result, Drop)]
             # One entry per pair, None for a drop: `examples` matches them with the pairs by place.
             matches[kind] = [None if isinstance(r, Drop) else [r.of, r.ugc, r.pairs] for r in results]
+        # No pair of this post has a persona, so no later stage has anything to do with it.
         if not any(any(results) for results in matches.values()):
             return Outcome(None, drops)
         return Outcome(row | {"found": matches}, drops)

@@ -78,6 +78,7 @@ class _Prints:
 def _collect(rows: Iterable[dict[str, Any]], config: ConstructConfig, folder: Path) -> _Prints:
     """One pass over the rows; signatures are written to files, which are then mapped into memory."""
     posts, names, exact = list[int](), list[int](), list[npt.NDArray[np.uint64]]()
+    # Bytes of one signature: a uint32 for each permutation.
     size = 4 * config.clean.permutations
     paths = folder / "posts.bin", folder / "responses.bin"
     with paths[0].open("wb") as first, paths[1].open("wb") as others:

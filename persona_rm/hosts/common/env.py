@@ -33,6 +33,7 @@ def _torch_has_cuda() -> bool:
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return False
+    # In builds without CUDA, the version file of torch says that `cuda` is None.
     text = (Path(spec.origin).parent / "version.py").read_text()
     return not any(line.startswith("cuda") and line.rstrip().endswith("None") for line in text.splitlines())
 
@@ -61,6 +62,7 @@ def host_environment(
     the variables of our shell.
     """
     env = dict(os.environ if base is None else base)
+    # Tokenizers that have used threads may lock up in a process that is forked afterwards.
     env["TOKENIZERS_PARALLELISM"] = "false"
     if (on or device(env)) == "cpu":
         env.update(_without_gpu(env, patches, gpus))

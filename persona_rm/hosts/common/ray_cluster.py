@@ -19,6 +19,7 @@ from persona_rm.extras import extra_needed
 from persona_rm.hosts.common.env import Device
 from persona_rm.interpreter import worker_python
 from persona_rm.serving.pool.pool import NAMESPACE
+from persona_rm.serving.pool.resources import ClusterNode, cluster_nodes
 
 HOST_ONLY = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """Variables for the host's own `ray.init`. They would change the cluster that is started here."""
@@ -77,6 +78,15 @@ def _tagged(tag: str) -> list[int]:
             if pid != os.getpid() and wanted in (folder / "environ").read_bytes().split(b"\0"):
                 out.append(pid)
     return out
+
+
+def joined_nodes() -> list[ClusterNode]:
+    """The machines of the cluster that RAY_ADDRESS names; none without one."""
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address in ("", "local"):
+        return []
+    with _connected(address):
+        return cluster_nodes()
 
 
 @contextmanager

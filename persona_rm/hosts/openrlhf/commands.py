@@ -1,6 +1,8 @@
 """The commands of OpenRLHF 0.11.2: its dotted flags, its environment, the GPUs it reserves, and its version."""
 
+import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -118,3 +120,44 @@ def gpus_needed(args: CommandArgs) -> int:
     if not (args.get("reward.remote_url") or args.get("train.agent_func_path")):
         need += size("reward")
     return need
+
+
+GPUS_PER_NODE = 8
+"""The host's default."""
+
+
+def draft_args(gpus: int) -> dict[str, Any]:
+    """Flags of a PPO job on `gpus` GPUs (0: one pretended GPU) with a short rollout, as a start to change.
+
+    All roles share the GPUs (`train.colocate_all`), which the host allows if each has as many. A baseline from the
+    samples of a prompt takes the place of a critic.
+    """
+    nodes = max(1, -(-gpus // GPUS_PER_NODE))
+    each = max(1, gpus // nodes)
+    args: dict[str, Any] = {}
+    for role in ("actor", "ref"):
+        args |= {f"{role}.num_nodes": nodes, f"{role}.num_gpus_per_node": each}
+    args |= {"vllm.num_engines": nodes * each, "vllm.tensor_parallel_size": 1}
+    args["vllm.gpu_memory_utilization"] = 0.5 if gpus else 0.1
+    if gpus:
+        args |= {"train.colocate_all": True, "vllm.enable_sleep": True, "ds.enable_sleep": True}
+        args |= {"vllm.sync_backend": "nccl", "ds.zero_stage": 3, "ds.attn_implementation": "flash_attention_2"}
+    else:
+        args |= {"vllm.enforce_eager": True, "vllm.sync_backend": "gloo"}
+        args |= {"ds.zero_stage": 0, "ds.attn_implementation": "sdpa"}
+    batch = 16 * nodes * each
+    return args | {
+        "data.max_len": 1024, "rollout.max_new_tokens": 256, "rollout.batch_size": batch,
+        "rollout.n_samples_per_prompt": 4, "rollout.micro_batch_size": 4, "train.batch_size": 4 * batch,
+        "train.micro_batch_size": 2, "train.num_episodes": 1, "train.max_epochs": 1, "actor.adam.lr": 5.0e-7,
+        "algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0.01,
+    }  # fmt: skip
+
+
+def own_job_lines(bundle: Path) -> tuple[str, str]:
+    """The command that starts the reward actors, and a job that asks them."""
+    variables = json.dumps({"env_vars": {"PERSONA_RM_BUNDLE": str(bundle)}})
+    job = "python -m openrlhf.cli.train_ppo_ray ... --data.label_key label"
+    plugin = '--train.agent_func_path "$(persona-rm where openrlhf --agent)"'
+    start = f"python -m persona_rm.serving start {shlex.quote(str(bundle))} --actors 2"
+    return start, f"ray job submit --runtime-env-json {shlex.quote(variables)} -- {job} {plugin}"

@@ -90,6 +90,18 @@ class OpenRLHF(Host):
         """`rollout.batch_size` prompts, each with `rollout.n_samples_per_prompt` answers."""
         return datasets.samples_per_step(args)
 
+    def draft_args(self, gpus: int) -> dict[str, Any]:
+        """All roles share all GPUs (`train.colocate_all`), and the engines sleep while the others train."""
+        return commands.draft_args(gpus)
+
+    def lines(self, bundle: Path) -> tuple[str, str]:
+        """`persona_rm.serving start`, and `ray job submit` of `train_ppo_ray` with the agent plugin."""
+        return commands.own_job_lines(bundle)
+
+    def gpus_needed(self, args: Mapping[str, Any]) -> int:
+        """The GPUs of engines, actor, reference, critic and reward model."""
+        return commands.gpus_needed(args)
+
     def answer_tokens(self, args: Mapping[str, Any]) -> int | None:
         """`rollout.max_new_tokens`."""
         limit = args.get("rollout.max_new_tokens")

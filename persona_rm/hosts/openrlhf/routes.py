@@ -28,7 +28,7 @@ from persona_rm.maths import sigmoid
 from persona_rm.serving.http.application import ERRORS, HostRoute, Scorer
 from persona_rm.serving.http.http_errors import RequestError
 from persona_rm.serving.http.payloads import check_rows
-from persona_rm.serving.http.schemas import Text, is_sound
+from persona_rm.serving.http.schemas import Text
 from persona_rm.serving.http.settings import Settings
 from persona_rm.serving.labels import LabelError, LabelPolicy
 from persona_rm.types import RewardRequest, RewardResult
@@ -102,12 +102,9 @@ def _request(i: int, query: str, prompt: str, label: object, labels: LabelPolicy
         problem = "the query does not begin with its prompt, so the answer in it is unknown: does the tokenizer give"
         raise RequestError("unscorable", f"row {i}: {problem} back the text it was given?") from error
     try:
-        request = labels.request(label, prompt, response)
+        return labels.request(label, prompt, response)
     except LabelError as error:
         raise RequestError("label", f"row {i}: {error.reason}") from error
-    if not is_sound((request.user or "") + request.prompt):
-        raise RequestError("label", f"row {i}: the label holds half of a surrogate pair, which is no character")
-    return request
 
 
 def rewards_out(results: Sequence[RewardResult]) -> RewardsOut:

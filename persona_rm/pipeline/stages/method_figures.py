@@ -34,6 +34,7 @@ class MethodFigures:
         self.sheet, self.config, self.cases, self.infer, self.seed = sheet, config, list(cases), infer, seed
         self.known = "golden" if truth else "given"
         self.all_known = all(case.example.persona.directions is not None for case in cases)
+        # Inferred once, because all methods are told the same directions.
         self.inferred = [inferred(shortened(case, config.items), infer) for case in cases]
         self.leader = ""
         """The result that impersonal methods are held against: that of the first section that reads directions."""

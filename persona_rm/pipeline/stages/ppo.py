@@ -109,6 +109,8 @@ def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPo
         posts = [post.text for post in simulator.posts("train")]
     else:
         examples = examples_of(run)
+        if not examples:
+            raise RecipeError(_nothing_built(run.recipe))
         first = examples[: config.users]
         # Real data have no groups of users, so the source of the example stands for one.
         users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in first]
@@ -128,6 +130,14 @@ def _own_users_of(run: RunFolder, config: PpoConfig, path: str) -> tuple[list[Us
     if isinstance(config.prompts, str):
         return users, asked_in(config.prompts, users)
     return users, asked_in_items(users, config.prompts)
+
+
+def _nothing_built(recipe: Recipe) -> str:
+    """Why a source of texts gives no users yet, and what to do."""
+    source, folder = recipe.source["name"], recipe.build_folder
+    problem = f"ppo takes users and prompts from examples built from the source {source!r}, and {folder} has none"
+    again = "" if recipe.build is not None else ", and with build={}, because this recipe has no build section"
+    return f"{problem}. Build them first, with the same settings{again}: persona-rm run RECIPE --only build"
 
 
 def _hidden(persona: Persona) -> Persona:

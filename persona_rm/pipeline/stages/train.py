@@ -151,6 +151,7 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
         run.console.print(f"{name}: {count} rows for the host in {rows}; {cut} longer than data.max_len left out")
         job = host.dpo_job(base, rows, folder, config.args, on)
         host.run(job, folder / "dpo.log", console=run.console)
+        # A host that exits with 0 may still have saved nothing.
         if not (folder / MODEL / "config.json").is_file():
             raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
         (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")

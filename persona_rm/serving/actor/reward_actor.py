@@ -6,6 +6,7 @@ users and reads the same store.
 
 import asyncio
 import json
+import logging
 import os
 import time
 from bisect import bisect_left
@@ -13,20 +14,25 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.group_scores import NORMALISE
+from persona_rm.bundle.startup import startup_check
 from persona_rm.errors import ErrorKind, Late, ScoreError
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.group_buffer import GroupBuffer
+from persona_rm.serving.failure_line import failure_line
+from persona_rm.serving.label_monitor import EXAMPLES
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
 from persona_rm.serving.sample_metrics import PREFIX, SampleMetrics
 from persona_rm.types import RewardRequest, RewardResult, RewardStep, UserState, UserStatus
 
+logger = logging.getLogger(__name__)
 LOG_FOLDER, STATISTICS = "rewards", "postprocess"
 MOST_TOKENS = 65_536
 """Upper bound on the estimated tokens in one batch. Backends may split a batch further."""
@@ -108,9 +114,9 @@ class RewardActor:
             self.counts["left"] += 1
             raise
         except Exception as error:
-            self.counts[
-                _OUTCOME_OF_ERROR.get(error.kind, "failed") if isinstance(error, ScoreError) else "failed"
-            ] += 1
+            kind: ErrorKind = error.kind if isinstance(error, ScoreError) else "failed"
+            self.counts[_OUTCOME_OF_ERROR.get(kind, "failed")] += 1
+            logger.warning("persona_rm: %s gave no reward, %s", self.name, failure_line(request, error))
             raise
         self._record(request, result, time.perf_counter() - started)
         return result
@@ -148,6 +154,7 @@ class RewardActor:
             "bundle": str(self.bundle.folder),
             "method": self.bundle.method.name,
             "users": len(self.bundle.users),
+            "some_users": list(islice(self.bundle.users, EXAMPLES)),
             "groups": self.bundle.groups,
             "log_dims": self.bundle.log_dims,
             "counts": dict(self.counts),
@@ -161,16 +168,18 @@ class RewardActor:
         }
 
     async def warm(self) -> float:
-        """Load the models by scoring one sentence for an unknown user: a set-up that cannot score fails here, before
-        training."""
-        request = RewardRequest(None, "How are you? ", "I am well.")
-        if self.bundle.file.groups is not None and self.bundle.file.groups.listwise:
-            # A comparison needs two responses.
-            result = (await asyncio.to_thread(self._compare, [request, replace(request, response="Well.")]))[0]
-        else:
-            result = await self.batcher.submit(request)
-        # A new postprocessor is used and dropped: this sentence must not enter the running statistics.
-        return Postprocessor(self.postprocess.config).apply(result).reward
+        """Load the models by the start-up check: a set-up that cannot score fails here, before training. Returns the
+        reward of the first sentence."""
+
+        def check() -> list[RewardResult]:
+            with self._one_thread():
+                return startup_check(self.bundle)
+
+        results = await asyncio.to_thread(check)
+        # A new postprocessor is used and dropped: these sentences must not enter the running statistics.
+        dropped = Postprocessor(self.postprocess.config)
+        rewards = [dropped.apply(result).reward for result in results]
+        return rewards[0]
 
     async def close(self) -> None:
         """Fail every request that waits, and close engines and store. Later requests raise `ScoreError` too."""

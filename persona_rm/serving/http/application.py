@@ -83,6 +83,7 @@ def _add_rewards(
     app: FastAPI, service: Service, settings: Settings, metrics: HttpMetrics, routes: Sequence[HostRoute]
 ) -> None:
     async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        requests = [with_id(request) for request in requests]
         metrics.rows.observe(len(requests))
         # An actor in this process serves its callers in turn, so one address with many rows does not delay the others.
         caller = call.client.host if call.client else "unknown"
@@ -93,8 +94,7 @@ def _add_rewards(
         # Before any request is made, so that a call with too many rows costs nothing.
         check_rows(len(body.responses), settings)
         requests = [
-            with_id(RewardRequest(body.user or None, body.prompt, response, group=body.group))
-            for response in body.responses
+            RewardRequest(body.user or None, body.prompt, response, group=body.group) for response in body.responses
         ]
         return score_out(body, await scored(request, requests), trace or body.trace)
 

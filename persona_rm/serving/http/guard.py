@@ -15,6 +15,7 @@ import time
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from persona_rm.serving.failure_line import place_of
 from persona_rm.serving.http.http_errors import RequestError, request_error_of
 from persona_rm.serving.http.metrics import HttpMetrics
 from persona_rm.serving.http.settings import Settings
@@ -50,7 +51,7 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - the caller always gets an answer
             refused = request_error_of(error)
             if not isinstance(error, RequestError):
-                logger.error("persona_rm: %s in %s", type(error).__name__, _place(error))
+                logger.error("persona_rm: %s in %s", type(error).__name__, place_of(error))
             self.metrics.failures.labels(refused.kind).inc()
             # An answer that has begun cannot be replaced by an error.
             if not status:
@@ -148,11 +149,3 @@ async def _answer(refused: RequestError, send: Send) -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
-
-
-def _place(error: BaseException) -> str:
-    """The innermost file and line of an error, without its message."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

@@ -30,11 +30,12 @@ RETRY_AFTER: Mapping[str, int] = {"busy": 1, "down": 5, "late": 5, "not_ready": 
 
 
 class RequestError(PersonaRMError):
-    """No reward, of one of `KINDS`. The message holds no text of a user and no user id."""
+    """No reward, of one of `KINDS`. The message holds no text of a user and no user id. `request_id` is that of the
+    log line with the cause, "" if the call had no request yet."""
 
-    def __init__(self, kind: str, problem: str) -> None:
+    def __init__(self, kind: str, problem: str, request_id: str = "") -> None:
         super().__init__(problem)
-        self.kind, self.problem, self.status = kind, problem, KINDS[kind]
+        self.kind, self.problem, self.status, self.request_id = kind, problem, KINDS[kind], request_id
 
     @property
     def headers(self) -> dict[str, str]:
@@ -46,12 +47,14 @@ class RequestError(PersonaRMError):
     @property
     def body(self) -> dict[str, str]:
         """The JSON of the answer."""
-        return {"error": self.problem, "kind": self.kind}
+        found = {"request_id": self.request_id} if self.request_id else {}
+        return {"error": self.problem, "kind": self.kind, **found}
 
 
 _ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
     "too_long": ("unscorable", "prompt and response are too long for the model"),
     "no_token": ("unscorable", "the prompt or the response has no token"),
+    "user": ("unscorable", "what is known about this user cannot be used"),
     "not_finite": ("not_finite", "the model gave a number that is not finite"),
     "late": ("late", "no reward within the deadline"),
     "group": ("late", "the other samples of its group did not come in time"),
@@ -62,10 +65,12 @@ _ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
 
 
 def request_error_of(error: BaseException) -> RequestError:
-    """The error that a caller gets. The message of the original error is withheld, because it may name a user or a
-    folder."""
+    """The error that a caller gets, with the cause if the error names one. The message of the original error is
+    withheld, because it may name a user or a folder."""
     if isinstance(error, RequestError):
         return error
     kind = "late" if isinstance(error, TimeoutError) else error.kind if isinstance(error, ScoreError) else "failed"
     failed = f"the service failed ({type(error).__name__}); see its log"
-    return RequestError(*_ANSWERS.get(kind, ("failed", failed)))
+    answer, message = _ANSWERS.get(kind, ("failed", failed))
+    cause = error.cause if isinstance(error, ScoreError) else ""
+    return RequestError(answer, f"{message}: {cause}" if cause else message)

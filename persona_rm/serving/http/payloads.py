@@ -28,7 +28,7 @@ async def results_of(
             result = await service.score(request, caller=caller, deadline=settings.deadline)
             return _checked(result, settings.labels)
         except RequestError as error:
-            raise RequestError(error.kind, f"row {i}: {error.problem}") from error
+            raise RequestError(error.kind, f"row {i}: {error.problem}", request.request_id) from error
 
     # All rows start at once, so that the rows of one call can share a batch.
     tasks = [asyncio.ensure_future(score(i, request)) for i, request in enumerate(requests)]

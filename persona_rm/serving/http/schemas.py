@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from persona_rm.io.text import is_sound
 from persona_rm.types import Status
 
 VERSION = 1
@@ -14,15 +15,6 @@ def _sound(text: str) -> str:
     if not is_sound(text):
         raise ValueError("half of a surrogate pair is no character")
     return text
-
-
-def is_sound(text: str) -> bool:
-    """True for text that UTF-8 can write."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 Text = Annotated[str, AfterValidator(_sound)]
@@ -121,10 +113,12 @@ class Problem(BaseModel):
     """There is no reward. `error` is a message for readers, `kind` is for programs."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"error": "row 0: the prompt is too long", "kind": "unscorable"}]}
+        json_schema_extra={"examples": [{"error": "row 0: prompt and response are too long", "kind": "unscorable"}]}
     )
     error: str
     kind: str
+    request_id: str | None = None
+    """The id under which the log has the cause, if a request failed."""
 
 
 class State(BaseModel):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from persona_rm.errors import ScoreError
 from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.client import RewardClient
+from persona_rm.serving.failure_line import failure_line
 from persona_rm.serving.http.http_errors import RequestError, request_error_of
 from persona_rm.serving.pool.pool import Pool
 from persona_rm.types import RewardRequest, RewardResult
@@ -114,9 +115,8 @@ class _BaseService:
         except RequestError:
             raise
         except Exception as error:
-            refused = request_error_of(error)
-            logger.warning("persona_rm: no reward, %s (%s)", refused.kind, type(error).__name__)
-            raise refused from error
+            logger.warning("persona_rm: no reward, %s", failure_line(request, error))
+            raise request_error_of(error) from error
 
     async def _call(self, request: RewardRequest, caller: str, deadline: float | None) -> RewardResult:
         raise RequestError("failed", "this service has no scorer")

@@ -149,6 +149,7 @@ def start_pool(
     log_dir = str(run_dir.resolve()) if run_dir else None
     options = {"max_rows": max_rows, "max_wait": max_wait}
     spec = Spec(namespace, str(Path(bundle).resolve()), log_dir, num_cpus, num_gpus, options)
+    # Whatever can be refused is refused before the first actor is created.
     _check_bounds(n, policy)
     refuse_taken([*names, SUPERVISOR, *([INFERENCE] if wanted else [])], namespace)
     require_room([spec.need(n), *([_inference_need(INFERENCE_CPUS)] if wanted else [])])

@@ -156,6 +156,7 @@ class Supervisor:
         silent = time.monotonic() - record.since
         if not record.ready:
             return ActorStatus(name, "starting", silent=silent)
+        # Without an answer nothing is known about its queue. It is silent, so it does not count as idle.
         if ref not in done:
             return ActorStatus(name, silent=silent)
         info = ray.get(ref)
@@ -178,6 +179,7 @@ class Supervisor:
 
     def _create(self, n: int) -> None:
         """Create `n` actors under the first free names. Without room in the cluster, pause for `NO_ROOM_PAUSE` s."""
+        # The first free name: the actor that died under it left its reservation, which the new one takes over.
         free = (name for i in range(10**6) if (name := f"{PREFIX}{i}") not in self._records)
         for name, _ in zip(free, range(n), strict=False):
             try:

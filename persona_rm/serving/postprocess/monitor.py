@@ -56,6 +56,7 @@ class Monitor:
 
     def seen(self, user: str | None, raw: float, prior: float, reward: float) -> dict[str, float]:
         """The logs of one sample, this sample included."""
+        # Agreement is of the method's own rewards; what it earns is of the reward that is given.
         self.echo = self.echo.plus(raw - prior, reward, self.config.memory)
         drift, drift_raw = self.drift.seen(user, reward), self.drift_raw.seen(user, raw)
         return {

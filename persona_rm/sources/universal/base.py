@@ -65,6 +65,7 @@ class UniversalSource(ABC):
         A row that is not as published, and a pair that comes twice, goes to `on_bad` with file, row and key.
         """
         self.skipped.clear()
+        # The files are found before the generator starts, so that a missing one raises at once.
         return islice(self._unique(read_files(self.files(), on_bad), on_bad), self.config.limit)
 
     def _unique(self, rows: Iterator[JsonRow], on_bad: OnBad) -> Iterator[ValuePair]:

@@ -33,6 +33,7 @@ class UltraFeedback(UniversalSource):
         for key, value in VALUES.items():
             ratings = [_rating(completion, key) for completion in completions]
             rated = [(rating, text) for rating, text in zip(ratings, texts, strict=True) if rating is not None]
+            # A completion without this rating is counted, and the others are compared.
             self.skipped += Counter({f"{value.dimension}: N/A": ratings.count(None)})
             pairs += self.contrast(prompt, value, rated)
         return pairs

@@ -21,7 +21,7 @@ def test_empty_lists_are_accepted():
 
 def test_rows_keep_their_order_and_labels_say_who_they_are_for():
     api = Api()
-    labels = ["ann", {"user": "bob", "prompt": "bare"}, 7, '{"user": "ann"}', None]
+    labels = ["ann", {"user": "bob", "prompt": "bare"}, 7.5, '{"user": "ann"}', None]
     body = {"query": [f"Q{'x' * i}" for i in range(5)], "prompts": ["Q"] * 5, "labels": labels, "images": None}
     assert api.post("/get_reward", body).json()["rewards"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     asks = [(ask.user, ask.prompt, ask.bad_label) for ask in api.actor.requests]
@@ -34,11 +34,12 @@ def test_rows_keep_their_order_and_labels_say_who_they_are_for():
     ]
 
 
-def test_half_a_surrogate_pair_in_a_label_reaches_nobody():
+def test_half_a_surrogate_pair_is_a_bad_label():
     api = Api()
     content = b'{"query": ["Q a"], "prompts": ["Q"], "labels": [{"user": "\\ud800"}]}'
     found = api.call("POST", "/get_reward", {"content-type": "application/json"}, content=content)
-    assert (found.status_code, found.json()["kind"], api.actor.requests) == (422, "label", [])
+    assert found.status_code == 200
+    assert [(ask.user, ask.bad_label) for ask in api.actor.requests] == [(None, True)]
 
 
 def test_every_row_has_the_sums_and_shares_of_every_group():

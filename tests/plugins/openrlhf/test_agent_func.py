@@ -100,4 +100,4 @@ def test_strict_labels(monkeypatch, tmp_path):
     with pytest.raises(DataError, match=r"strict.*does not know this user: 'eve' \(erased\)"):
         execute("eve")
     with pytest.raises(DataError, match=r"strict.*this sample has no user: a label is"):
-        execute(3)
+        execute(3.5)

@@ -65,6 +65,7 @@ def test_scores_stay_between_0_and_1(plugin, actors, reward):
 @pytest.mark.parametrize(
     ("label", "user", "bad"),
     [
+        pytest.param("[" * 100_000, None, True, id="brackets"),
         ("ann", "ann", False),
         ({"user": "ann"}, "ann", False),
         ('{"user": "ann"}', "ann", False),
@@ -73,7 +74,9 @@ def test_scores_stay_between_0_and_1(plugin, actors, reward):
         ("", None, False),
         ({}, None, False),
         (["ann"], None, True),
-        (3, None, True),
+        (3.5, None, True),
+        (3, "3", False),
+        ({"user_id": "ann"}, "ann", False),
         ('{"user": ', None, True),
     ],
 )
@@ -84,7 +87,7 @@ def test_labels_by_default_the_prior_speaks_and_is_counted(plugin, actors, label
     assert out["extra_logs"]["persona_rm/cold"] == float(user != "ann")
 
 
-@pytest.mark.parametrize("label", ["stranger", "eve", None, "", {}, ["ann"], 3, '{"user": '])
+@pytest.mark.parametrize("label", ["stranger", "eve", None, "", {}, ["ann"], 3, 3.5, '{"user": '])
 def test_labels_strict_stops_the_job(monkeypatch, tmp_path, label):
     monkeypatch.setattr(os, "_exit", lambda code: (_ for _ in ()).throw(Stopped(code)))
     connect(monkeypatch, tmp_path, PERSONA_RM_LABELS="strict")
@@ -143,3 +146,19 @@ def test_the_answer_inside_the_query(plugin, query, prompt, response):
 def test_a_query_without_its_prompt_is_an_error(plugin):
     with pytest.raises(ScoreError, match="does not begin with its prompt"):
         plugin.strip_prompt("something else entirely", "a prompt of more than sixteen letters")
+
+
+@pytest.mark.parametrize("part", ["reward", "agent"])
+@pytest.mark.parametrize("value", ["Strict", "", "loud"])
+def test_an_unknown_label_policy_is_refused_at_import(monkeypatch, tmp_path, part, value):
+    connect(monkeypatch, tmp_path, PERSONA_RM_LABELS=value)
+    with pytest.raises(HostError, match=r"PERSONA_RM_LABELS is .*; it is one of \['prior', 'strict'\]"):
+        load(part)
+
+
+def test_the_label_policy_is_reported_at_the_start(monkeypatch, tmp_path, capsys):
+    connect(monkeypatch, tmp_path, PERSONA_RM_LABELS="strict")
+    load("reward")
+    assert (
+        "persona_rm: PERSONA_RM_LABELS=strict: a sample without a known user stops the job" in capsys.readouterr().err
+    )

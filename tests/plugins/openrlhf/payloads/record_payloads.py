@@ -98,9 +98,9 @@ LABELS = [
     Case("label: a stranger", TEA, "nobody-knows", user="nobody-knows"),
     Case("label: a name with spaces and marks", TEA, {"user": " p1; DROP TABLE'\n"}, user=" p1; DROP TABLE'\n"),
     Case("label: a list", TEA, ["p1"], bad=True),
-    Case("label: a number", TEA, 17, bad=True),
+    Case("label: a number", TEA, 17, user="17"),
     Case("label: broken JSON", TEA, '{"user": ', bad=True),
-    Case("label: a user of no text", TEA, {"user": 3}, bad=True),
+    Case("label: a user of a number", TEA, {"user": 3}, user="3"),
     Case("label: a prompt of no text", TEA, {"user": "p1", "prompt": 3}, bad=True),
 ]
 TEXTS = [
