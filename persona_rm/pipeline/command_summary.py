@@ -91,14 +91,14 @@ def preference_summary(bundle: Bundle, rows: Sequence[JsonRow], texts: Mapping[s
         return {"note": f"no column names the user of a row ({', '.join(USER_COLUMNS)}), so no reward was compared"}
     requests, used = [], 0
     for row in rows:
-        values = {name: row.data.get(column) for name, column in texts.items()}
-        if all(isinstance(value, str) for value in values.values()):
+        prompt, *answers = (row.data.get(texts.get(name, "")) for name in ("prompt", "chosen", "rejected"))
+        if isinstance(prompt, str) and all(isinstance(answer, str) for answer in answers):
             user = read_label(row.data.get(user_column)).user
-            requests += [RewardRequest(user, values["prompt"], values[name]) for name in ("chosen", "rejected")]
+            requests += [RewardRequest(user, prompt, str(answer)) for answer in answers]
             used += 1
     rewards = [result.reward for result in bundle.score(requests)]
-    wins = sum(better > worse for better, worse in zip(rewards[::2], rewards[1::2], strict=True))
-    ties = sum(better == worse for better, worse in zip(rewards[::2], rewards[1::2], strict=True))
+    margins = [better - worse for better, worse in zip(rewards[::2], rewards[1::2], strict=True)]
+    wins, ties = sum(margin > 0 for margin in margins), margins.count(0)
     return {"compared": used, "agree": wins, "ties": ties}
 
 

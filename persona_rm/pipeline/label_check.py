@@ -63,7 +63,7 @@ class LabelReport:
         return sorted(drawn[:limit])
 
 
-REST = {
+REST: dict[LabelKind, str] = {
     "unknown": "name another user",
     "missing": "name none",
     "bad": "cannot be read",
