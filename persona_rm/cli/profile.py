@@ -48,16 +48,22 @@ def profile(
 
     Example: `persona-rm profile arrow:runs/inference/infer/profiles.arrow u17 --users users.jsonl`
     """
-    from persona_rm.profiles import open_store
-
-    if Path(store, "bundle.yaml").is_file():
-        with told():
+    with told():
+        if Path(store, "bundle.yaml").is_file():
             _of_bundle(Path(store), user, as_json, export, erase)
-        return
-    with told(), open_store(store) as held:
+        else:
+            _of_store(store, user, (bundle, model, users, space), as_json, export, erase)
+
+
+def _of_store(store: str, user: str, beside: tuple[Any, ...], as_json: bool, export: Path | None, erase: bool) -> None:
+    """Print, export or erase what a store holds. `beside`: bundle, fitted inferrer, users file and space."""
+    from persona_rm.profiles import open_store
+    from persona_rm.report.user_words import lines_of
+
+    with open_store(store) as held:
         if as_json or export or not erase:
             stored = held.export(user)
-            words = _words(held.get([user])[user], held.where, bundle, model, users, space)
+            words = _words(held.get([user])[user], held.where, *beside)
             text = json.dumps({**stored, "in_words": words.as_json()}, ensure_ascii=False, indent=1)
             if export:
                 export.write_text(text + "\n", encoding="utf-8")
@@ -65,8 +71,6 @@ def profile(
             elif as_json:
                 typer.echo(text)
             else:
-                from persona_rm.report.user_words import lines_of
-
                 for line in lines_of(words):
                     console.print(line, highlight=False)
         if erase:

@@ -16,7 +16,7 @@ from rich.console import Console
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
-from persona_rm.hosts.own_command import DataColumns, OwnCommand, SmallJob
+from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.serving.failures import SKIPPED, OnFailure
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from persona_rm.bundle import UNKNOWN, Bundle
 from persona_rm.bundle.known_users import known_users
 from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
-from persona_rm.hosts.own_command import DataColumns
+from persona_rm.hosts.command_records import DataColumns
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.serving.labels import read_label
 

@@ -47,7 +47,7 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
 
 
 def _whose(recipe: Recipe, users: int | str) -> str:
-    """Whose rewards a section rehearses: nobody should take simulated users for their own."""
+    """Whose rewards a section rehearses, so that simulated users are not taken for the own ones."""
     if isinstance(users, str):
         return f"your own users, of {users}"
     kind = "simulated users" if truth_of(recipe) else f"users that are built from the source {recipe.source['name']!r}"

@@ -230,15 +230,6 @@ def test_a_path_of_a_store_is_relative_to_the_bundle(folder, form, monkeypatch, 
     assert bundle.store.where == str(folder / "people.sqlite")
 
 
-def test_a_store_that_is_not_there_is_refused_and_not_created(folder):
-    new_store(folder, "people.sqlite")
-    with pytest.raises(
-        DataError, match=r"peple\.sqlite: there is no profile store here.*did you mean 'people\.sqlite'"
-    ):
-        load_bundle(edit(folder, profiles="sqlite:peple.sqlite"))
-    assert not (folder / "peple.sqlite").exists()
-
-
 def test_whom_only_the_store_knows_is_in_the_group_of_everybody(folder, space):
     like = directions(space, **{space.ids[2]: 1})
     bundle = load_bundle(edit(folder, profiles=new_store(folder)))

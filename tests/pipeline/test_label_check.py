@@ -4,7 +4,7 @@ import pytest
 
 from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.errors import DataError
-from persona_rm.hosts.own_command import DataColumns
+from persona_rm.hosts.command_records import DataColumns
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.pipeline.label_check import label_column, label_report
 from persona_rm.types import Persona

@@ -23,7 +23,7 @@ TEAM = [
     "python", "-m", "openrlhf.cli.train_ppo_ray", "--actor.model_name_or_path", "/models/Llama", "--vllm.num_engines",
     "4", "--data.prompt_dataset", "/shared/prompts", "--data.input_key", "question", "--data.apply_chat_template",
     "--rollout.n_samples_per_prompt", "8", "--algo.advantage.estimator", "reinforce_baseline",
-    "--algo.kl.init_coef", "0", "--train.agent_func_path", "/home/team/agent_func.py",
+    "--algo.kl.init_coef", "0", "--train.agent_func_path", "/shared/agent_func.py",
 ]  # fmt: skip
 DPO = ["python", "-m", "openrlhf.cli.train_dpo", "--model.model_name_or_path", "/models/Llama", "--data.prompt_key"]
 

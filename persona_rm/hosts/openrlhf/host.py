@@ -13,7 +13,7 @@ from persona_rm.hosts.openrlhf import commands, datasets, own_command
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
-from persona_rm.hosts.own_command import DataColumns, OwnCommand, SmallJob
+from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.serving.failures import OnFailure
 
 if TYPE_CHECKING:
