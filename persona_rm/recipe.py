@@ -5,57 +5,27 @@ A recipe names what to run, section by section; a section that is left out is no
 class. `name: ./my_method.py:MyMethod` is a class in a file beside the recipe.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.pretrain import PretrainConfig
-from persona_rm.benchmarks import BENCHMARKS
+from persona_rm.benchmarks.study_config import InferenceConfig, RealConfig
 from persona_rm.bundle.bundle_file import PolicyPrompt, RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
-from persona_rm.config import Config, problems
+from persona_rm.config import problems
 from persona_rm.construct.config import ConstructConfig
-from persona_rm.errors import DataError, HostError, MemberError, PersonaRMError, RecipeError, UnknownName
+from persona_rm.errors import DataError, HostError, MemberError, PersonaRMError, RecipeError
 from persona_rm.hosts import load_host
-from persona_rm.inferrers import INFERRERS
 from persona_rm.io.yaml_file import read_yaml
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.overrides import apply_override, place_of
-from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
-from persona_rm.simulator.simulated_users import PopulationKind
-from persona_rm.sources import SOURCES
-from persona_rm.sources.universal import UNIVERSAL
-
-Scalar = str | int | float | bool | None
-HostArgs = dict[str, Scalar | list[str | int | float]]
-"""Flags of the host as it writes them, dotted, without dashes: {train.batch_size: 32}; a list is several values."""
-FOLDER = "folder"
-"""The key of the validation context that holds the recipe's folder: member files are relative to it."""
-ZOOS: Mapping[str, Registry] = {
-    "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS,
-    "benchmark": BENCHMARKS,
-}  # fmt: skip
-
-
-class Section(Config):
-    """A section whose zoo members are checked when it is read."""
-
-    @field_validator("source", "annotator", "inferrer", "method", "benchmark", mode="before", check_fields=False)
-    @classmethod
-    def _known(cls, given: Any, info: ValidationInfo) -> Any:
-        return None if given is None else _checked(str(info.field_name), given, info)
-
-
-def _checked(zoo: str, given: Any, info: ValidationInfo, where: str | None = None) -> dict[str, Any]:
-    """The member with an absolute name, after its settings were checked. Raises `MemberError`."""
-    named = absolute_member(as_mapping(given), (info.context or {}).get(FOLDER))
-    ZOOS[zoo].member(named, where=where or zoo)
-    return named
+from persona_rm.recipe_sections import FOLDER, HostArgs, OnPolicyConfig, Section, check_reward, checked
+from persona_rm.registry import Member, absolute_name
 
 
 class DpoConfig(Section):
@@ -73,6 +43,8 @@ class DpoConfig(Section):
     """Every other row mirrors the row before it: a user of the opposite views on what the pair shows chose the other
     response. For a method whose prompt shows items and no directions (ICA), `build.mirror` finds that user, and pairs
     without such a user are left out."""
+    on_policy: OnPolicyConfig | None = None
+    """Rounds on the policy's own answers, after the training on `rows`."""
     args: HostArgs = Field(default_factory=dict)
 
     @field_validator("method")
@@ -139,7 +111,7 @@ class PpoConfig(Section):
     def _known_model(cls, given: RewardModelSpec | None, info: ValidationInfo) -> RewardModelSpec | None:
         if given is None:
             return None
-        return given.model_copy(update={"method": _checked("method", given.method, info, f"{info.field_name}.method")})
+        return given.model_copy(update={"method": checked("method", given.method, info, f"{info.field_name}.method")})
 
     @model_validator(mode="after")
     def _can_skip(self) -> Self:
@@ -171,7 +143,7 @@ class EvalConfig(Section):
     def _need_no_training(cls, given: dict[str, Member] | None, info: ValidationInfo) -> dict[str, Member] | None:
         if given is None:
             return None
-        methods = {name: _checked("method", one, info, f"untrained.{name}") for name, one in given.items()}
+        methods = {name: checked("method", one, info, f"untrained.{name}") for name, one in given.items()}
         for name, one in methods.items():
             if "reference" in METHODS.load(one["name"]).needs:
                 raise ValueError(f"untrained.{name}: {one['name']} must be trained: give it a section of dpo")
@@ -190,53 +162,6 @@ class InferConfig(Section):
     """The users to infer: a users file. None: the users of the evaluation side."""
     store: str = "profiles.arrow"
     """Where their states go: a file in the stage's folder, sqlite:PATH or redis://HOST."""
-
-
-class InferenceConfig(Section):
-    """`persona-rm eval` of inferred directions, on the simulator."""
-
-    policy: str = "pba"
-    """The section of `dpo` whose policy reads the directions."""
-    items: int = Field(8, ge=2)
-    history: tuple[int, ...] = (0, 2, 4, 8, 16)
-    per_user: int = Field(4, gt=0)
-    """Held-out choices of each test user."""
-    choices: int = Field(10, gt=0)
-    """Held-out choices of each user who is asked."""
-    populations: tuple[PopulationKind, ...] = ("low_rank", "clusters", "independent")
-    """Kinds of population in which new users are asked. The first one's figure is `questions_to_match_16`."""
-    asked_users: int = Field(150, gt=1)
-    """Number of users who are asked in each of them."""
-    questions: int = Field(20, ge=1)
-    bank: int = Field(4000, ge=2)
-    """Pairs to choose questions from."""
-    batch: int = Field(64, gt=0)
-    resamples: int = Field(2000, gt=0)
-
-
-class UkpFiles(Config):
-    """The two files of UKPConvArg1, and the least number of votes without ties of an annotator who is used."""
-
-    arguments: str
-    judgments: str
-    least: int = Field(40, ge=2)
-
-
-class RealConfig(Config):
-    """`persona-rm eval` of inferred directions on text that people wrote: every part whose file is named."""
-
-    statements: str | None = None
-    """Statements with the trait that they show. They say how often the recipe's annotator errs."""
-    psoups: str | None = None
-    ukp: UkpFiles | None = None
-    cobbler: str | None = None
-    history: int = Field(16, ge=1)
-    """Number of pairs of each user from which directions are inferred (UKP, CoBBLEr)."""
-    per_user: int | None = Field(None, ge=1)
-    """Number of held-out pairs of each. None: the default of the benchmark (UKP 8, CoBBLEr 102)."""
-    derangements: int = Field(5, ge=1)
-    """How many times the control gives every user another user's directions."""
-    resamples: int = Field(2000, gt=0)
 
 
 class Recipe(Section):
@@ -269,7 +194,7 @@ class Recipe(Section):
     def _known_sets(cls, build: ConstructConfig | None, info: ValidationInfo) -> ConstructConfig | None:
         if not build or not build.universal:
             return build
-        sets = tuple(_checked("universal", entry, info, "build.universal") for entry in build.universal)
+        sets = tuple(checked("universal", entry, info, "build.universal") for entry in build.universal)
         return build.model_copy(update={"universal": sets})
 
     @field_validator("real")
@@ -282,18 +207,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _rewards_exist(self) -> Self:
         for name, config in self.ppo.items():
-            if config.reward in self.dpo:
-                continue
-            try:
-                needs = METHODS.load(config.reward).needs
-            except UnknownName as error:
-                there = f"a section of dpo ({', '.join(self.dpo) or 'none here'}) nor a method"
-                problem = f"{config.reward!r} is neither {there}: {', '.join(METHODS.names())}"
-                raise RecipeError(f"ppo.{name}.reward: {problem}") from error
-            if "reference" in needs:
-                free = ", ".join(other for other in METHODS.table if "reference" not in METHODS.load(other).needs)
-                problem = f"{config.reward} must be trained, and dpo has no section of this name"
-                raise RecipeError(f"ppo.{name}.reward: {problem}; these need no training: {free}")
+            check_reward(f"ppo.{name}.reward", config.reward, list(self.dpo))
+        for place, (name, section) in enumerate(self.dpo.items()):
+            if section.on_policy is not None and section.on_policy.reward is not None:
+                # The policy of a later section is not trained yet, and its own is still being trained.
+                before = list(self.dpo)[:place]
+                check_reward(f"dpo.{name}.on_policy.reward", section.on_policy.reward, before)
         return self
 
     @property

@@ -18,6 +18,11 @@ UserStatus = Literal["ok", "cold", "erased"]
 Status = Literal["ok", "cold", "erased", "abstained"]
 STORED = ("method", "user_id", "payload", "n_items", "version")
 """The fields of a `UserState` that are written to a profile store. The others are derived when it is read."""
+LOGGED = (
+    "request_id", "user", "user_known", "group", "status", "state_version", "raw", "parts", "std", "inputs", "steps",
+    "evidence",
+)  # fmt: skip
+"""The fields of a `RewardTrace` in its row, in their order."""
 MIDDLE = 2
 """The level of a text that says nothing about a dimension."""
 
@@ -88,6 +93,11 @@ class Pair:
     def tie(self) -> bool:
         """True if the user found both responses equally good, so that their order says nothing."""
         return self.strength == 0
+
+    @property
+    def is_decided(self) -> bool:
+        """True if the comparison says what the user prefers: it is no tie, and the responses differ."""
+        return not self.tie and self.chosen != self.rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,39 +273,19 @@ class RewardTrace:
     def to_row(self) -> dict[str, Any]:
         """The trace as plain JSON, without `metrics` and without parts of 0: the log line, the HTTP API and
         `persona-rm explain --json` show this."""
-        return {
-            "request_id": self.request_id,
-            "user": self.user,
-            "user_known": self.user_known,
-            "group": self.group,
-            "status": self.status,
-            "state_version": self.state_version,
-            "raw": self.raw,
-            "parts": {name: value for name, value in self.parts.items() if value},
-            "std": self.std,
-            "inputs": dict(self.inputs),
-            "steps": [{"name": step.name, "before": step.before, "after": step.after} for step in self.steps],
-            "evidence": list(self.evidence),
-        }
+        row: dict[str, Any] = {name: getattr(self, name) for name in LOGGED}
+        row |= {"parts": {name: value for name, value in self.parts.items() if value}, "inputs": dict(self.inputs)}
+        row["steps"] = [{"name": step.name, "before": step.before, "after": step.after} for step in self.steps]
+        row["evidence"] = list(self.evidence)
+        return row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "RewardTrace":
         """The inverse of `to_row`; other keys of the row are ignored. Raises `KeyError` or `TypeError` for another
         layout."""
-        plain = (
-            "request_id",
-            "user",
-            "user_known",
-            "group",
-            "status",
-            "state_version",
-            "raw",
-            "parts",
-            "std",
-            "inputs",
-        )
-        steps = tuple(RewardStep(**step) for step in row["steps"])
-        return cls(**{name: row[name] for name in plain}, steps=steps, evidence=tuple(row["evidence"]))
+        values = {name: row[name] for name in LOGGED}
+        values |= {"steps": tuple(RewardStep(**step) for step in row["steps"]), "evidence": tuple(row["evidence"])}
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("construct", "users", "bundle", "report"),
     ("serving",),
     ("hosts",),
-    ("overrides", "recipe", "pipeline", "doctor"),
+    ("overrides", "recipe", "recipe_sections", "pipeline", "doctor"),
     ("cli", "__main__"),
     ("plugins",),
 )

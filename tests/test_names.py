@@ -3,7 +3,7 @@
 import ast
 from collections import defaultdict
 
-from persona_rm.recipe import ZOOS
+from persona_rm.recipe_sections import ZOOS
 from tests.source import PACKAGE, python_files
 
 MAY_REPEAT = {"__init__", "__main__", "base", "config"}

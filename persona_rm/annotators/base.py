@@ -27,7 +27,6 @@ class Reading:
 
 
 VARIANTS = (0, 1)
-EMPTY = Reading(error="is empty: there is nothing to annotate")
 WARM = Comment("warm-up", "Hello.")
 
 
@@ -42,9 +41,16 @@ class Annotator(ABC):
     def __init__(self, config: Any, space: PreferenceSpace, backends: Backends) -> None:
         self.config, self.space, self.backends = config, space, backends
 
+    @property
+    def neutral(self) -> Reading:
+        """The reading of a comment without text, which no model needs to be asked about."""
+        return Reading((MIDDLE,) * len(self.space), (1.0,) * len(self.space))
+
     @abstractmethod
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
         """One reading per comment, same order. A comment that cannot be read has `error` and nothing else.
+
+        A comment without text is `neutral`: a policy may answer nothing, and that says nothing about any dimension.
 
         `variant` 1 asks the same in other words: levels that differ between the two are no attitudes (test-retest).
         Raises RecipeError if the annotator has only one way to ask, or is set up wrong.

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from persona_rm.annotators.base import EMPTY, Annotator, Reading
+from persona_rm.annotators.base import Annotator, Reading
 from persona_rm.backends.base import Encoder, Vectors
 from persona_rm.backends.minilm import products
 from persona_rm.config import Config, PathText
@@ -93,12 +93,12 @@ class EncoderAnnotator(Annotator):
         return axes(self.space, encoder, weights), axes(self.space, encoder, weights, step=2)
 
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
-        """Levels and confidences per comment; a comment without text has an error."""
+        """Levels and confidences per comment. One without text is neutral, and is not encoded."""
         self.check(prompts, comments, variant)
         # Blank comments are not encoded, and get their error when the readings are put in place below.
         texts = [comment.text for comment in comments if comment.text.strip()]
         readings = iter(self._read(texts, variant) if texts else ())
-        return [next(readings) if comment.text.strip() else EMPTY for comment in comments]
+        return [next(readings) if comment.text.strip() else self.neutral for comment in comments]
 
     def _read(self, texts: Sequence[str], variant: int) -> list[Reading]:
         vectors = self.backends.need_encoder("annotator encoder").encode(texts)

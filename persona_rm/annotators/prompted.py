@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from persona_rm.annotators.base import EMPTY, WARM, Annotator, Reading
+from persona_rm.annotators.base import WARM, Annotator, Reading
 from persona_rm.annotators.cost import Cost
 from persona_rm.annotators.parse_levels import read_listed, read_questions
 from persona_rm.annotators.wording import PACKAGED, PromptForm, PromptWriter, asker, read_wording, schema
@@ -62,7 +62,7 @@ class AskingAnnotator(Annotator):
         return asker(file, form, self.space, 0, examples), asker(file, form, self.space, 1, examples)
 
     def read(self, prompts: Sequence[str], comments: Sequence[Comment], variant: int = 0) -> list[Reading]:
-        """All prompts of all comments, comment by comment."""
+        """All prompts of all comments, comment by comment. One without text is neutral, and the model is not asked."""
         return self._ask(prompts, comments, variant)[0]
 
     def cost(self, prompts: Sequence[str], comments: Sequence[Comment]) -> Cost:
@@ -90,7 +90,7 @@ class AskingAnnotator(Annotator):
         per = len(way.tasks)
         groups = [answers[i : i + per] for i in range(0, len(answers), per)]
         readings = iter([_with_cut(self._reading(group, way), cut) for group, cut in zip(groups, cuts, strict=True)])
-        return [next(readings) if comment.text.strip() else EMPTY for comment in comments], spent
+        return [next(readings) if comment.text.strip() else self.neutral for comment in comments], spent
 
     def _generate(self, asked: Sequence[str], way: PromptWriter) -> list[Generation]:
         codes = list(way.wording.codes)

@@ -59,6 +59,8 @@ class Generation:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    finished: bool = True
+    """False if the answer was cut at its limit instead of ending by itself; backends that cannot tell say True."""
     error: str = ""
 
 
@@ -78,6 +80,18 @@ class Generator(Protocol):
         schema: Mapping[str, Any] | None = None,
         choices: Sequence[str] | None = None,
     ) -> list[Generation]: ...
+
+
+class Sampler(Protocol):
+    """Draws several answers of a policy to each prompt, which is read as it is: special tokens are part of its text.
+
+    The answers of a prompt depend on the prompt and its seed only, not on the other prompts of the call. A prompt
+    that fails gets one `Generation` with an error. Raises `HostError` if the engine is down.
+    """
+
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, n: int, max_tokens: int, temperature: float
+    ) -> list[list[Generation]]: ...
 
 
 @dataclass(frozen=True, slots=True)

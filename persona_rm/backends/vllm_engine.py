@@ -1,7 +1,8 @@
 """Answers of a local model through vLLM's offline engine, inside the calling process (or Ray actor).
 
-Decoding is greedy, so the same prompts give the same answers on one machine. Prompts with a common prefix share its
-cache. Structured outputs restrict the answer. The engine starts on first use and lives as long as its object.
+`generate` decodes greedily, so the same prompts give the same answers on one machine; `sample` draws by seeds. Prompts
+with a common prefix share its cache. Structured outputs restrict the answer. The engine starts on first use and lives
+as long as its object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,8 @@ class VllmConfig(EngineConfig):
 
 
 class VllmGenerator:
-    """A `Generator` on vLLM 0.29. Log-probabilities are a softmax over the tokens that the restriction allows."""
+    """A `Generator` and a `Sampler` on vLLM 0.29. Log-probabilities are a softmax over the tokens that the restriction
+    allows."""
 
     def __init__(self, config: VllmConfig) -> None:
         self.config = config
@@ -78,12 +80,42 @@ class VllmGenerator:
         sampling = self._sampling(max_tokens, schema, choices)
         if not prompts:
             return []
-        limit = int(self._engine.model_config.max_model_len)
-        rows = [_refusal(ids, max_tokens, limit) or ids for ids in self._encode(prompts)]
+        rows = self._checked(self._encode(prompts), max_tokens)
         asked = [{"prompt_token_ids": row} for row in rows if not isinstance(row, Generation)]
         # One output for each accepted row, in order. Rows with an error keep their places.
         outputs = iter(self._run(asked, sampling) if asked else ())
         return [row if isinstance(row, Generation) else read_output(next(outputs)) for row in rows]
+
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, n: int, max_tokens: int, temperature: float
+    ) -> list[list[Generation]]:
+        """See `Sampler`. The chat template is not applied: the prompt is what the policy reads."""
+        vllm = load_vllm()
+        if not prompts:
+            return []
+        # The trainers of the policy add no special tokens either.
+        encoded = self._engine.get_tokenizer()(list(prompts), add_special_tokens=False)["input_ids"]
+        rows = self._checked([list(ids) for ids in encoded], max_tokens)
+        asked, sampling = [], []
+        for row, seed in zip(rows, seeds, strict=True):
+            if not isinstance(row, Generation):
+                asked.append({"prompt_token_ids": row})
+                settings = {"n": n, "seed": seed, "temperature": temperature, "max_tokens": max_tokens}
+                sampling.append(vllm.SamplingParams(**settings))
+        outputs = iter(self._run(asked, sampling) if asked else ())
+        answers: list[list[Generation]] = []
+        for row in rows:
+            if isinstance(row, Generation):
+                answers.append([row])
+            else:
+                output = next(outputs)
+                answers.append([read_output(output, place) for place in range(n)])
+        return answers
+
+    def _checked(self, encoded: Sequence[list[int]], max_tokens: int) -> list[list[int] | Generation]:
+        """The ids of each prompt, or the error of a prompt that vLLM would refuse."""
+        limit = int(self._engine.model_config.max_model_len)
+        return [_refusal(ids, max_tokens, limit) or ids for ids in encoded]
 
     def close(self) -> None:
         """Stops the engine and its processes. The next call starts a new one."""
@@ -169,9 +201,9 @@ def _refusal(ids: Sequence[int], max_tokens: int, limit: int) -> Generation | No
     return None
 
 
-def read_output(output: Any) -> Generation:
-    """vLLM's `RequestOutput` as a `Generation`."""
-    answer = output.outputs[0]
+def read_output(output: Any, place: int = 0) -> Generation:
+    """One answer of vLLM's `RequestOutput` as a `Generation`."""
+    answer = output.outputs[place]
     # Not strict: without log-probabilities there are no steps, and the tokens are still counted.
     steps = [step[token] for step, token in zip(answer.logprobs or (), answer.token_ids, strict=False)]
     return Generation(
@@ -181,6 +213,7 @@ def read_output(output: Any) -> Generation:
         prompt_tokens=len(output.prompt_token_ids),
         cached_tokens=int(output.num_cached_tokens or 0),
         output_tokens=len(answer.token_ids),
+        finished=answer.finish_reason != "length",
     )
 
 

@@ -15,13 +15,14 @@ from persona_rm.backends.minilm import MiniLM
 from persona_rm.bundle.bundle_file import YAML, BundleFile
 from persona_rm.bundle.engine_counters import engine_figures
 from persona_rm.bundle.group_scores import win_rates
-from persona_rm.bundle.user_states import UserPrompt, UserStates
+from persona_rm.bundle.user_states import FITTED, UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method, PromptedMethod
 from persona_rm.profiles import ProfileStore, open_store
+from persona_rm.profiles.arrow import ArrowSnapshot
 from persona_rm.prompts import PromptFormat, load_prompts
 from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.types import (
@@ -118,11 +119,19 @@ class Bundle:
             raise DataError(str(error), file=self.folder / YAML, key="profiles") from error
 
     @cached_property
+    def fitted(self) -> ArrowSnapshot | None:
+        """The open snapshot of fitted states; None if the bundle names none. Raises `DataError` if it cannot be
+        opened."""
+        given = self.file.fitted_states
+        return ArrowSnapshot(self.path(given)).open() if given is not None else None
+
+    @cached_property
     def user_states(self) -> UserStates:
         """The inferred states of all users."""
         return UserStates(
-            self.space, self.users, self.inferrer, self.store, refresh=self.file.refresh, capacity=self.file.states
-        )
+            self.space, self.users, self.inferrer, self.store, fitted=self.fitted, refresh=self.file.refresh,
+            capacity=self.file.states,
+        )  # fmt: skip
 
     @cached_property
     def groups(self) -> list[str]:
@@ -143,7 +152,8 @@ class Bundle:
         """Close what was opened so far: engines with their processes, and the store. What was not opened stays so."""
         # Read through `vars`: the cached properties themselves would open what is only to be closed.
         backends: Backends = vars(self).get("_backends", Backends())
-        held = (backends.encoder, backends.logprob, backends.reader, backends.generator, vars(self).get("store"))
+        stores = vars(self).get("store"), vars(self).get("fitted")
+        held = (backends.encoder, backends.logprob, backends.reader, backends.generator, *stores)
         for resource in held:
             if (close := getattr(resource, "close", None)) is not None:
                 close()
@@ -280,11 +290,13 @@ class Bundle:
             self._states_kept.pop(key, None)
             return replace(self.method.prior(), version=0, status=inferred.status, known=False)
         before, state = self._states_kept.get(key, (None, None))
-        if before is None or state is None or before.directions != inferred.directions:
-            state = self.method.adapt(self.persona_of(inferred))
-        # A state that was looked up again and has the same directions need not be adapted again; only its version,
-        # evidence and status are new.
-        if before is not inferred:
+        if state is None or before is not inferred:
+            # A state that was looked up again and has the same directions need not be adapted again; only its
+            # version, evidence and status are new.
+            if FITTED in inferred.payload:
+                state = self._fitted_state(inferred)
+            elif state is None or before is None or before.directions != inferred.directions:
+                state = self.method.adapt(self.persona_of(inferred))
             state = replace(
                 state, version=inferred.version, evidence=inferred.evidence, status=inferred.status, known=True
             )
@@ -293,6 +305,13 @@ class Bundle:
         while len(self._states_kept) > self.file.states:
             self._states_kept.popitem(last=False)
         return state
+
+    def _fitted_state(self, inferred: UserState) -> UserState:
+        """The method's state that was fitted before. Raises `DataError` if another method fitted it."""
+        if inferred.method != self.method.name:
+            problem = f"the states were fitted by {inferred.method!r}, the bundle's method is {self.method.name!r}"
+            raise DataError(f"{problem}: fit the bundle again", file=self.folder / YAML, key="fitted_states")
+        return UserState(inferred.method, inferred.user_id, inferred.payload[FITTED], inferred.n_items)
 
     def _complete(self, trace: RewardTrace, inferred: UserState) -> RewardTrace:
         """The trace with the user and the inferred state; an erased user's status says so."""

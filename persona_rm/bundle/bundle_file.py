@@ -62,6 +62,9 @@ class BundleFile(Config):
     """Seconds after which a user's state is read from the store again."""
     annotator: Member | None = None
     users: PathText = "users.jsonl"
+    fitted_states: PathText | None = None
+    """An Arrow snapshot of the method's user states, fitted before: these users need no texts in the users file. A
+    state in the profile store has priority."""
     policy_prompt: PolicyPrompt = "pba"
     log_dims: list[str] | None = None
     """The dimensions whose part of the reward is logged; None: the most common ones among the users."""

@@ -12,7 +12,7 @@ from persona_rm.bundle.bundle import Bundle
 from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, members_of, with_paths
 from persona_rm.config import absolute_in, relative_in
 from persona_rm.errors import DataError, MemberError
-from persona_rm.io.json_rows import JsonRow, open_atomic
+from persona_rm.io.json_rows import JsonRow, need_file, open_atomic
 from persona_rm.io.yaml_file import read_yaml
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.space import load_space
@@ -46,7 +46,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder, file = Path(folder).resolve(), read_file(folder)
     bundle = Bundle(folder, file, {})
     _check_members(bundle, folder / YAML)
-    _ = bundle.store
+    _ = bundle.store, bundle.fitted
     bundle.users = {user.persona.user_id: user for user in users_in(folder, file)}
     return bundle
 
@@ -120,6 +120,8 @@ def _check_members(bundle: Bundle, path: Path) -> None:
         value = getattr(file, key)
         if value is not None and not bundle.path(value).is_dir():
             raise DataError(f"no such folder: {bundle.path(value)}", file=path, key=key)
+    if file.fitted_states is not None:
+        need_file(bundle.path(file.fitted_states))
     for dim in file.log_dims or ():
         if dim not in bundle.space.ids:
             raise DataError(f"{dim!r} is no dimension of {bundle.space.name}", file=path, key="log_dims")

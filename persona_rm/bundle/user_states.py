@@ -1,4 +1,5 @@
-"""The state of each user at this moment: from the profile store if it has the user, else from users.jsonl.
+"""The state of each user at this moment: from the profile store if it has the user, else the state that was fitted
+with the bundle, else from users.jsonl.
 
 The store has priority, because later evidence is written there. A state that cannot be read raises an error; the
 prior never replaces it. An erased user is unknown, whatever users.jsonl says. A state is cached for `refresh` seconds
@@ -25,12 +26,18 @@ UserPrompt = tuple[str | None, str]
 """(user id, prompt)."""
 CHUNK = 1000
 """Maximum number of users in one computation."""
+FITTED = "fitted"
+"""The key of a state's payload that holds the payload of the method's fitted state."""
+EVIDENCE = "evidence"
+"""The key of a fitted state's payload that holds the ids of the items behind it."""
 NAMED = 64
 """Maximum number of items that are named as the evidence of a state, the newest ones: every log line repeats them."""
 
 
 class UserStates:
     """The users that a bundle knows, and what is known about each. It is not thread-safe.
+
+    `store` holds states of the inferrer, and `fitted` states of the method, as `bundle.fit_bundle` writes them.
 
     The payload of a state holds `directions` (neutral for an unknown user; None if the users file gives none and the
     bundle has no inferrer) and `probabilities` (the population's for an unknown user, empty without an inferrer). Its
@@ -44,14 +51,17 @@ class UserStates:
         inferrer: Inferrer | None,
         store: ProfileStore | None = None,
         *,
+        fitted: ProfileStore | None = None,
         refresh: float = 60,
         capacity: int = 4096,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space, self.users, self.inferrer, self.store = space, users, inferrer, store
         self._stateful = inferrer.stateful() if inferrer is not None else None
+        self.fitted = fitted
         # Without a store there is nothing to look up again.
-        self.refresh, self.capacity, self.clock = refresh if store is not None else inf, capacity, clock
+        changes = store is not None or fitted is not None
+        self.refresh, self.capacity, self.clock = refresh if changes else inf, capacity, clock
         self.computed = 0
         """The number of posteriors computed since the start."""
         self._cache: OrderedDict[UserPrompt, tuple[float, UserState]] = OrderedDict()
@@ -149,13 +159,17 @@ class UserStates:
 
     def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, UserState]:
         """The states of these keys from the store, the users file and the inferrer, without the cache."""
-        stored, dates = self._look(list(dict.fromkeys(user for user, _ in keys if user is not None)))
+        asked = list(dict.fromkeys(user for user, _ in keys if user is not None))
+        stored, dates = self._look(asked)
+        fitted = self._look_fitted([user for user in asked if user not in stored and user not in dates])
         states: dict[UserPrompt, UserState] = {}
         counted: dict[UserPrompt, tuple[Evidence, int]] = {}
         for key in keys:
             user, prompt = key
             if user in stored:
                 counted[key] = self._resume(stored[user]), stored[user].version
+            elif user in fitted:
+                states[key] = self._of_fitted(fitted[user])
             elif user is None or user in dates or user not in self.users:
                 states[key] = self._unknown(user, "erased" if user in dates else "cold")
             # Tallies are collected here and computed together below.
@@ -166,12 +180,35 @@ class UserStates:
         return states | self._read(counted)
 
     def _look(self, users: Sequence[str]) -> tuple[dict[str, UserState], dict[str, str]]:
-        """The stored states, and the dates of erasure of the users that have no state."""
-        if self.store is None or not users:
-            return {}, {}
-        self.store.refresh()
-        states = self.store.get(users)
-        return states, self.store.erased([user for user in users if user not in states])
+        """The stored states, and the dates of erasure of the users that have no state.
+
+        A user who was erased from the fitted states is erased, too, unless the profile store has a state.
+        """
+        states: dict[str, UserState] = {}
+        dates: dict[str, str] = {}
+        if self.store is not None and users:
+            self.store.refresh()
+            states = self.store.get(users)
+            dates = self.store.erased([user for user in users if user not in states])
+        if self.fitted is not None and users:
+            self.fitted.refresh()
+            dates = self.fitted.erased([user for user in users if user not in states]) | dates
+        return states, dates
+
+    def _look_fitted(self, users: Sequence[str]) -> dict[str, UserState]:
+        return self.fitted.get(users) if self.fitted is not None and users else {}
+
+    def _of_fitted(self, fitted: UserState) -> UserState:
+        """The state of a user whose method state was fitted before; its payload carries that one."""
+        user = str(fitted.user_id)
+        known = self.users.get(user)
+        payload = {key: value for key, value in fitted.payload.items() if key != EVIDENCE}
+        return UserState(
+            fitted.method, user,
+            {"directions": known.persona.directions if known else None, "probabilities": (), FITTED: payload},
+            fitted.n_items, fitted.version, tuple(fitted.payload.get(EVIDENCE, ())),
+            status="ok" if fitted.n_items else "cold",
+        )  # fmt: skip
 
     def _resume(self, state: UserState) -> Any:
         """The evidence behind a stored state. Raises `DataError` if another inferrer wrote it or it cannot be read."""

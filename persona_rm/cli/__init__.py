@@ -1,6 +1,11 @@
 """The command line: `persona-rm VERB`. Each verb is a few lines over a function that Python can call too."""
 
-from persona_rm.cli import init, doctor, jobs, rehearsals, users, list_users, profile, serve, explain, about  # isort: skip  # noqa: F401 - each adds its verbs, in this order
+# Each import adds its verbs, in this order.
+# isort: off
+from persona_rm.cli import init, doctor, jobs, rehearsals, users  # noqa: F401
+from persona_rm.cli import check, bundle_verb, score  # noqa: F401
+from persona_rm.cli import list_users, profile, serve, explain, dpo_data, about  # noqa: F401
 from persona_rm.cli.app import app
+# isort: on
 
 __all__ = ["app"]

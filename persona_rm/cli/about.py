@@ -153,7 +153,7 @@ def zoo(
     `name: ./my_method.py:MyMethod`. Example: `persona-rm zoo method`
     """
     with told():
-        from persona_rm.recipe import ZOOS
+        from persona_rm.recipe_sections import ZOOS
 
         if name is not None and name not in ZOOS:
             raise UnknownName(f"there is no zoo {name!r}; the zoos are: {', '.join(ZOOS)}")

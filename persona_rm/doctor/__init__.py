@@ -15,6 +15,7 @@ from persona_rm.doctor.placement import check_placement
 from persona_rm.doctor.ports import check_http_port, check_ray_address
 from persona_rm.doctor.scored_rows import check_scoring
 from persona_rm.doctor.subject import DoctorSubject, subject_of
+from persona_rm.doctor.users_files import check_users_files
 from persona_rm.doctor.variables import check_variables
 from persona_rm.errors import DataError, PersonaRMError
 
@@ -42,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     check_placement,
     check_disk,
     check_shared_memory,
+    check_users_files,
     check_bundle,
     check_chat,
     check_labels,

@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from rich.console import Console
 
+from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.serving.failures import SKIPPED, OnFailure
+from persona_rm.types import Pair
 
 if TYPE_CHECKING:
     from persona_rm.serving.http.application import HostRoute
 
 Args = Mapping[str, Any]
 """Flags as the host writes them, dotted and without dashes: {train.batch_size: 32}."""
-DpoRow = dict[str, str]
-"""`prompt`, `chosen` and `rejected`."""
+DpoRow = dict[str, Any]
+"""`prompt`, `chosen` and `rejected`, as texts or in another layout of the host, and any other columns."""
 
 
 class LabelledPrompt(NamedTuple):
@@ -125,6 +127,31 @@ class Host(ABC):
 
         `model` is the folder of the starting policy, whose tokenizer decides. Raises `DataError` if no row fits.
         """
+
+    @abstractmethod
+    def read_preference(self, row: JsonRow) -> Pair:
+        """The texts of a row of preference data, as the host's trainers read its columns.
+
+        Raises `DataError` naming file, row and key if the trainers could not read it.
+        """
+
+    @abstractmethod
+    def read_prompt(self, row: JsonRow) -> str:
+        """The text of the prompt in a row of prompt data. Raises `DataError`."""
+
+    @abstractmethod
+    def preference_row(
+        self, given: Mapping[str, Any], pair: Pair | None, margin: float, *, turned: bool = False
+    ) -> DpoRow:
+        """A row of preference data with its margin where the host reads it.
+
+        `given` is a row of the host's layout, whose other columns stay. `pair` replaces its texts; None: they stay as
+        they are, or, if `turned`, with the responses exchanged.
+        """
+
+    @abstractmethod
+    def preference_flags(self, rows: Path) -> dict[str, Any]:
+        """The flags of a DPO job that name a file of `preference_row` and its columns."""
 
     @abstractmethod
     def dpo_job(self, model: Path, rows: Path, folder: Path, args: Args, on: Device | None = None) -> HostJob:

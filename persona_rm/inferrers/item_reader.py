@@ -34,15 +34,14 @@ def annotated_items(
     """The persona's items as votes, in the order of `items_of`; those without directions are read.
 
     One call of the reader, each (prompt, text) once. `again` reads those with directions too; `demo` adds the
-    demographic text. Raises `DataError` naming the user if a text is blank or the reader fails at it.
+    demographic text. Raises `DataError` naming the user if the reader fails at a text.
     """
     user = f"user {persona.user_id!r}"
     named: list[tuple[str, Ugc | Pair]] = [(f"{user}, ugc[{i}]", item) for i, item in enumerate(persona.ugc)]
     named += [(f"{user}, pairs[{i}]", item) for i, item in enumerate(persona.pairs)]
-    open_ = [(where, texts_in(item)) for where, item in named if again or item.directions is None]
+    open_ = [texts_in(item) for _, item in named if again or item.directions is None]
     about = persona.demo if demo and persona.demo.strip() else ""
-    # Blank texts are refused before the reader is asked: its error could not name the item.
-    asked = [one for where, texts in open_ for one in _no_blank(texts, where)] + ([("", about)] if about else [])
+    asked = [one for texts in open_ for one in texts] + ([("", about)] if about else [])
     levels = read_levels(asked, reader, len(space), user)
     items = [_item(item, levels, len(space), where, again) for where, item in named]
     return items + ([_demo(about, levels)] if about else [])
@@ -87,24 +86,23 @@ def texts_in(item: Ugc | Pair) -> list[PromptAndText]:
     return [(item.prompt, item.chosen), (item.prompt, item.rejected)]
 
 
-def _no_blank(texts: Sequence[PromptAndText], where: str) -> Sequence[PromptAndText]:
-    if not all(text.strip() for _, text in texts):
-        raise DataError(f"{where} has a blank text: there is nothing to annotate; leave the item out")
-    return texts
-
-
 def _item(item: Ugc | Pair, levels: Mapping[PromptAndText, Levels], size: int, where: str, again: bool) -> Item:
     bare = bare_item(item)
     if item.directions is not None and not again:
         return Item(bare.id, bare.source, check_votes(item.directions, where, size), bare.created)
-    rows = [levels[one] for one in texts_in(item)]
-    against = rows[1] if len(rows) > 1 else (MIDDLE,) * size
-    return Item(bare.id, bare.source, votes_of(rows[0], against), bare.created)
+    return Item(bare.id, bare.source, item_votes(item, levels), bare.created)
 
 
 def _demo(about: str, levels: Mapping[PromptAndText, Levels]) -> Item:
     read = levels["", about]
     return Item(content_id("demo", about), "demo", votes_of(read, (MIDDLE,) * len(read)))
+
+
+def item_votes(item: Ugc | Pair, levels: Mapping[PromptAndText, Levels]) -> Directions:
+    """The votes of an item whose texts have these levels. A tie votes for no pole."""
+    rows = [levels[one] for one in texts_in(item)]
+    against = rows[1] if len(rows) > 1 else (MIDDLE,) * len(rows[0])
+    return votes_of(rows[0], rows[0] if isinstance(item, Pair) and item.tie else against)
 
 
 def votes_of(levels: Sequence[int], against: Sequence[int]) -> Directions:

@@ -207,7 +207,9 @@ class Summary(Inferrer):
         return shorten(text, self.config.max_chars)
 
     def _chunks(self, persona: Persona) -> list[list[Ugc | Pair]]:
-        order, size = in_time(persona), self.config.chunk
+        # A prompt says of each pair which response the user preferred, so ties have no place in it.
+        order = [item for item in in_time(persona) if not (isinstance(item, Pair) and item.tie)]
+        size = self.config.chunk
         return [order[i : i + size] for i in range(0, len(order), size)]
 
 

@@ -39,6 +39,15 @@ def read_parquet(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
         report(DataError(f"cannot be read as Parquet: {error}", file=path, row=number + 1), on_bad)
 
 
+def count_rows(path: Path) -> int:
+    """The number of rows in a Parquet file, from its metadata; 0 if it is broken, which reading it will say."""
+    pyarrow, parquet = _pyarrow()
+    try:
+        return int(parquet.read_metadata(path).num_rows)
+    except (pyarrow.ArrowException, OSError):
+        return 0
+
+
 def rows_of(batch: Any, path: Path, before: int, on_bad: OnBad | None) -> Iterator[JsonRow]:
     """The rows of an Arrow batch, which `before` rows precede.
 

@@ -10,6 +10,7 @@ METHODS = Registry(
         "contrast": "persona_rm.methods.contrast:Contrast",
         "pba_linear": "persona_rm.methods.pba_linear:PBALinear",
         "bradley_terry": "persona_rm.methods.bradley_terry:BradleyTerry",
+        "centroid": "persona_rm.methods.centroid:Centroid",
     },
     "persona_rm.methods.base:Method",
 )

@@ -58,7 +58,9 @@ def items_state(method: str, persona: Persona, state: UserState | None, config: 
         return UserState(method, persona.user_id, {}, 0, version)
     old = dict(state.payload) if state else {}
     ugc = [*old.get("ugc", []), *({"prompt": u.prompt, "comment": u.comment} for u in persona.ugc)]
-    new = ({"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in persona.pairs)
+    # A prompt format says of every pair which response the user preferred, so ties have no place in it.
+    preferred = (pair for pair in persona.pairs if not pair.tie)
+    new = ({"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in preferred)
     payload: dict[str, Any] = {
         "ugc": _keep(ugc, config.n_ugc, config.keep),
         "pairs": _keep([*old.get("pairs", []), *new], config.n_pairs, config.keep),

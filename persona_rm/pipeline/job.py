@@ -25,6 +25,7 @@ from persona_rm.pipeline.own_users import check_own_data
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.evaluate import cases_of, run_eval
 from persona_rm.pipeline.stages.infer import run_infer
+from persona_rm.pipeline.stages.on_policy import run_rounds
 from persona_rm.pipeline.stages.ppo import run_one
 from persona_rm.pipeline.stages.train import MODEL, run_build, run_dpo, run_pretrain
 from persona_rm.pipeline.studies import run_inference
@@ -77,7 +78,7 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
     # Policies of another run are evaluated, so none is trained here.
     elsewhere = recipe.eval is not None and recipe.eval.runs is not None
     for name, config in recipe.dpo.items() if wanted("dpo") and not elsewhere else ():
-        keys[name] = run_dpo(run, name, config, keys.get("build", ""))
+        keys[name] = run_rounds(run, name, config, run_dpo(run, name, config, keys.get("build", "")), keys)
         _gather(run, f"dpo/{name}")
     if recipe.eval and wanted("eval"):
         run_eval(run, recipe.eval)
@@ -93,12 +94,13 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
 
 
 def _gather(run: RunFolder, stage: str) -> None:
-    """Append the stage's exact commands to the run's own commands.sh, once."""
-    path, every = run.folder / stage / "commands.sh", run.folder / "commands.sh"
-    text = path.read_text() if path.is_file() else ""
-    if text and text not in (every.read_text() if every.is_file() else ""):
-        with every.open("a") as file:
-            file.write(f"# {stage}\n{text}")
+    """Append the exact commands of the stage, and of stages inside it, to the run's own commands.sh, once."""
+    every = run.folder / "commands.sh"
+    for path in sorted((run.folder / stage).rglob("commands.sh")):
+        text = path.read_text()
+        if text not in (every.read_text() if every.is_file() else ""):
+            with every.open("a") as file:
+                file.write(f"# {path.parent.relative_to(run.folder)}\n{text}")
 
 
 def make_report(run: RunFolder) -> Path:

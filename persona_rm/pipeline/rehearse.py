@@ -6,9 +6,10 @@ from typing import Any
 from persona_rm.hosts import load_host
 from persona_rm.pipeline.members import model_folder, source_of, truth_of
 from persona_rm.pipeline.own_files import own_only
-from persona_rm.recipe import HostArgs, Recipe
+from persona_rm.recipe import Recipe
+from persona_rm.recipe_sections import HostArgs, OnPolicyConfig
 
-ROWS, PROMPTS, USERS = 16, 8, 8
+ROWS, PROMPTS, USERS, TOKENS = 16, 8, 8, 32
 
 
 def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
@@ -36,6 +37,8 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
         args = _args(f"dpo.{name}", dpo.args, model, changes)
         raw["dpo"][name] |= {"rows": min(dpo.rows, ROWS), "args": args}
         changes.append(f"dpo.{name}.rows: {dpo.rows} -> {min(dpo.rows, ROWS)}: few steps")
+        if dpo.on_policy is not None:
+            raw["dpo"][name]["on_policy"] |= _small_rounds(name, dpo.on_policy, changes)
     for name, ppo in recipe.ppo.items():
         args = _args(f"ppo.{name}", ppo.args, model, changes)
         users = ppo.users if isinstance(ppo.users, str) else min(ppo.users, USERS)
@@ -63,6 +66,14 @@ def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> Non
     elif recipe.build is not None:
         raw["build"] = {**recipe.build.model_dump(exclude_unset=True), "max_threads": 300}
         changes.append("build.max_threads: 300: a small share of the data")
+
+
+def _small_rounds(name: str, rounds: OnPolicyConfig, changes: list[str]) -> dict[str, int]:
+    """The sizes of the rounds on the policy's own answers. Some prompts give no pair, so there are more of them."""
+    most = {"rounds": 1, "prompts": 2 * ROWS, "users": USERS, "max_tokens": TOKENS}
+    small = {key: min(getattr(rounds, key), limit) for key, limit in most.items()}
+    changes.append(f"dpo.{name}.on_policy: {', '.join(f'{key} {value}' for key, value in small.items())}: few steps")
+    return small
 
 
 def _args(where: str, args: HostArgs, model: Path, changes: list[str]) -> HostArgs:

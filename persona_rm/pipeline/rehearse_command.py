@@ -18,8 +18,8 @@ from persona_rm.bundle import Bundle, load_bundle
 from persona_rm.errors import HostError, RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import PpoOptions
-from persona_rm.hosts.common.env import device
 from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
+from persona_rm.hosts.common.env import device
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.pipeline.command_summary import (
     policy_texts,

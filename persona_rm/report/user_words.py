@@ -36,6 +36,10 @@ class EvidenceNote:
     id: str
     text: str = ""
 
+    def line(self) -> str:
+        """The note as a line below a direction: the beginning of the id, then what the item says."""
+        return f"    {self.id[:SHORT_ID]}  {self.text}".rstrip()
+
 
 @dataclass(frozen=True, slots=True)
 class DirectionInWords:
@@ -176,18 +180,23 @@ def notes_of(persona: Persona) -> dict[str, EvidenceNote]:
 
 def lines_of(user: UserInWords) -> list[str]:
     """The record as lines of text, for a console."""
-    items = f"{user.n_items} item{'' if user.n_items == 1 else 's'} of evidence"
-    lines = [f"User {user.user_id!r}: {items}; state version {user.version}, written by {user.method!r}."]
+    evidence = evidence_words(user.n_items)
+    lines = [f"User {user.user_id!r}: {evidence}; state version {user.version}, written by {user.method!r}."]
     lines += [user.note] if user.note else []
     for direction in user.directions:
         lines += ["", _head(direction)]
-        lines += [f"    {note.id[:SHORT_ID]}  {note.text}".rstrip() for note in direction.evidence]
-    lines += [f"    {note.id[:SHORT_ID]}  {note.text}" for note in user.items]
+        lines += [note.line() for note in direction.evidence]
+    lines += [note.line() for note in user.items]
     if user.dimensions:
         silent = user.dimensions - len(user.directions)
         neutral = f"The other {silent} of {user.dimensions} dimensions are neutral: the evidence does not decide them."
         lines += ["", neutral]
     return lines
+
+
+def evidence_words(n_items: int) -> str:
+    """The size of a user's evidence."""
+    return f"{n_items} item{'' if n_items == 1 else 's'} of evidence"
 
 
 def _head(direction: DirectionInWords) -> str:

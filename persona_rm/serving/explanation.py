@@ -14,7 +14,7 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.postprocess_config import PostprocessConfig
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.report.user_words import SHORT_ID, notes_of
+from persona_rm.report.user_words import EvidenceNote, evidence_words, notes_of
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
@@ -22,6 +22,8 @@ from persona_rm.space import Dimension
 from persona_rm.types import MIDDLE, Directions, RewardRequest, RewardResult, RewardStep, RewardTrace, UserState
 
 LEVELS = {1: "low", MIDDLE: "neutral", 3: "high"}
+SHOWN = 3
+"""So many of the user's newest items are shown under a part that comes from all of them."""
 STATUS = {
     "ok": "the user is known",
     "cold": "no evidence about a user was read, so the population prior answered",
@@ -62,9 +64,21 @@ def explain_request(folder: Path, request: RewardRequest) -> Explanation:
     """
     bundle = load_bundle(folder)
     try:
-        return _live(bundle, with_id(request))
+        inferred = bundle.inferred(request.user, request.prompt)
+        if request.user is not None and not inferred.known:
+            raise DataError(
+                f"user {request.user!r} {why_unknown(inferred)}. Rewards for unknown users come from the population "
+                "prior. To see those, leave out --user",
+                file=bundle.folder,
+            )
+        return explain_live(bundle, request)
     finally:
         bundle.close()
+
+
+def why_unknown(inferred: UserState) -> str:
+    """Why the bundle does not know the user of this state: "was erased from this bundle", say."""
+    return "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
 
 
 def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Explanation:
@@ -129,15 +143,13 @@ def lines_of(explanation: Explanation) -> list[str]:
     return lines
 
 
-def _live(bundle: Bundle, request: RewardRequest) -> Explanation:
+def explain_live(bundle: Bundle, request: RewardRequest) -> Explanation:
+    """The reward of a request, also for a user that the bundle does not know: the prior's.
+
+    Raises `RecipeError` if the method only compares.
+    """
+    request = with_id(request)
     inferred = bundle.inferred(request.user, request.prompt)
-    if request.user is not None and not inferred.known:
-        why = "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
-        raise DataError(
-            f"user {request.user!r} {why}. Rewards for unknown users come from the population prior. To see those, "
-            "leave out --user",
-            file=bundle.folder,
-        )
     inputs, remarks, groups = PostprocessInputs(bundle), [], bundle.file.groups
     inputs.check()
     if groups is not None and groups.listwise:
@@ -184,7 +196,7 @@ def _items(bundle: Bundle, user: str | None) -> dict[str, str]:
 def _state_words(trace: RewardTrace) -> str:
     items = int(trace.inputs.get("n_items", len(trace.evidence)))
     state = f"version {trace.state_version}" if trace.state_version else "computed for the request and not stored"
-    return f"the user's state is {state}, from {items} item{'' if items == 1 else 's'} of evidence"
+    return f"the user's state is {state}, from {evidence_words(items)}"
 
 
 def _method_lines(explanation: Explanation) -> list[str]:
@@ -214,7 +226,8 @@ def _parts(n: int, *, other: bool = False) -> str:
 def _part_lines(explanation: Explanation, part: str, value: float) -> list[str]:
     bundle, inferred = explanation.bundle, explanation.inferred
     if bundle is None or part not in bundle.space.ids:
-        return [f"  {value:+.4g}  {part}"]
+        items = explanation.result.trace.evidence[-SHOWN:] if part == "personal" else ()
+        return [f"  {value:+.4g}  {part}", *(_item_line(explanation, id_) for id_ in items)]
     place = bundle.space.index(part)
     dimension = bundle.space.dimensions[place]
     directions = inferred.directions if inferred is not None else None
@@ -253,7 +266,7 @@ def _evidence_lines(explanation: Explanation, place: int) -> list[str]:
 
 
 def _item_line(explanation: Explanation, id_: str) -> str:
-    return f"    {id_[:SHORT_ID]}  {explanation.items.get(id_, '')}".rstrip()
+    return EvidenceNote(id_, explanation.items.get(id_, "")).line()
 
 
 def _step_lines(explanation: Explanation) -> list[str]:

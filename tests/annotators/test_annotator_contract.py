@@ -74,18 +74,25 @@ def test_a_reading_does_not_depend_on_its_batch(annotator, space, variant):
         assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
 
 
-def test_a_bad_comment_is_an_error_and_the_others_are_read(annotator, space):
+def test_a_comment_without_text_is_neutral_and_the_others_are_read(annotator, space):
     good = comments(space, 3)
-    bad = Comment("bad", " \n", levels=None if annotator.name == "given" else good[0].levels)
-    readings = annotator.read(["p"] * 4, [good[0], bad, *good[1:]])
-    if annotator.name == "simulator":  # its rule: "cannot reflect" on any text that is not the simulator's
-        assert {*readings[1].levels} == {2}
-        return
+    empty = [Comment("empty", text, levels=(2,) * len(space)) for text in ("", " \n")]
+    readings = annotator.read(["p"] * 5, [good[0], *empty, *good[1:]])
+    assert all(len(reading.confidence) == len(space) for reading in readings)
+    if not annotator.config.model_dump().get("confusion"):  # which corrupts the levels that it was given
+        assert [{*reading.levels} for reading in readings[1:3]] == [{2}, {2}]
+    assert readings[:1] + readings[3:] == annotator.read(["p"] * 3, good)
+    assert len(annotator.levels([""], [""])) == 1 if annotator.reads_text else True
+
+
+def test_a_bad_comment_is_an_error_and_the_others_are_read(space):
+    annotator, good = make(("given", {}), space), comments(space, 3)
+    readings = annotator.read(["p"] * 4, [good[0], Comment("bad", "t"), *good[1:]])
     assert readings[1].error
     assert readings[1].levels == readings[1].confidence == ()
     assert readings[:1] + readings[2:] == annotator.read(["p"] * 3, good)
     with pytest.raises(DataError, match="comment 'bad' "):
-        annotator.annotate(["p"] * 4, [good[0], bad, *good[1:]])
+        annotator.annotate(["p"] * 4, [good[0], Comment("bad", "t"), *good[1:]])
 
 
 @pytest.mark.parametrize("case", ASKS_ANOTHER_WAY, ids=label)

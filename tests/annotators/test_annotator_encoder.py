@@ -75,9 +75,9 @@ def test_a_margin_is_what_a_level_could_move(space):
         assert (found[0].item(), found[1].item()) == (level, pytest.approx(margin))
 
 
-def test_an_empty_comment_is_named(annotator):
-    with pytest.raises(DataError, match="'c7' is empty"):
-        annotator.annotate(["", ""], [Comment("c1", "fine"), Comment("c7", "  ")])
+def test_an_empty_text_is_neutral_without_the_model(space):
+    annotator = EncoderAnnotator(EncoderConfig(), space, Backends())
+    assert annotator.levels(["", ""], ["", "  "]) == [(2,) * len(space)] * 2
 
 
 def test_without_an_encoder_it_says_so(space):

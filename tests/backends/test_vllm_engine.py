@@ -46,15 +46,19 @@ class FakeEngine:
     def generate(self, asked, sampling, use_tqdm):
         if any(ord("x") in row["prompt_token_ids"] for row in asked):
             raise sys.modules["vllm.v1.engine.exceptions"].EngineDeadError
+        if isinstance(sampling, list):
+            self.sampled = sampling
+            return [output(row["prompt_token_ids"], n=one.n) for row, one in zip(asked, sampling, strict=True)]
         if sampling.max_tokens < 1:
             raise ValueError("max_tokens must be 1 or more")
         return [output(row["prompt_token_ids"]) for row in asked]
 
 
-def output(ids, cached=2):
+def output(ids, cached=2, n=1):
     steps = [{i: SimpleNamespace(logprob=-0.5, decoded_token=chr(i))} for i in ids]
-    answer = SimpleNamespace(text="".join(map(chr, ids)), token_ids=ids, logprobs=steps)
-    return SimpleNamespace(outputs=[answer], prompt_token_ids=ids, num_cached_tokens=cached)
+    text = "".join(map(chr, ids))
+    answers = [SimpleNamespace(text=text, token_ids=ids, logprobs=steps, finish_reason="stop") for _ in range(n)]
+    return SimpleNamespace(outputs=answers, prompt_token_ids=ids, num_cached_tokens=cached)
 
 
 @pytest.fixture
@@ -73,6 +77,24 @@ def fake_vllm(monkeypatch):
         return made, made.__dict__["_engine"]
 
     return make
+
+
+def test_samples_are_drawn_by_the_seed_of_each_prompt_from_the_prompt_as_it_is(fake_vllm):
+    made, engine = fake_vllm("a template")
+    answers = made.sample(["ab", "", "c"], [5, 6, 7], n=3, max_tokens=2, temperature=0.7)
+    assert [[answer.text for answer in row] for row in answers] == [["ab"] * 3, [""], ["c"] * 3]
+    assert answers[1][0].error == "the prompt is empty"
+    assert [(one.seed, one.n, one.temperature, one.max_tokens) for one in engine.sampled] == [
+        (5, 3, 0.7, 2), (7, 3, 0.7, 2),
+    ]  # fmt: skip
+    assert engine.tokenizer.special == [False]
+    assert made.sample([], [], n=3, max_tokens=2, temperature=0.7) == []
+
+
+def test_a_cut_answer_is_not_finished():
+    cut = output([65])
+    cut.outputs[0].finish_reason = "length"
+    assert (read_output(cut).finished, read_output(output([65])).finished) == (False, True)
 
 
 def test_rows_that_do_not_fit_are_errors_and_the_others_are_answered(fake_vllm):
@@ -183,7 +205,7 @@ def test_real_readings_are_whole_or_errors(engine, space, form, dimensions):
     comments = [Comment("a", "I love football and every match of my team."), Comment("b", " "), Comment("c", "No.")]
     for variant in (0, 1):
         readings = annotator.read(["What do you like?"] * 3, comments, variant)
-        assert readings[1].error.startswith("is empty")
+        assert readings[1] == annotator.neutral
         for reading in (readings[0], readings[2]):
             # the list of `compact` may name a dimension twice, which a schema cannot forbid
             assert reading.error == "" or (form == "compact" and reading.error == NO_JSON)

@@ -10,7 +10,7 @@ from persona_rm.cli import about, app
 from persona_rm.cli.app import recipe_files
 from persona_rm.cli.listing import first_sentence, listing, zoo_member
 from persona_rm.io.terminal import make_console
-from persona_rm.recipe import ZOOS
+from persona_rm.recipe_sections import ZOOS
 from persona_rm.registry import Registry
 
 RUNNER = CliRunner()

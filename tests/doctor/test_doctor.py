@@ -15,6 +15,7 @@ from persona_rm.doctor.packages import _packages, pinned_versions
 from persona_rm.doctor.placement import _fits, this_machine
 from persona_rm.doctor.ports import check_http_port, check_ray_address
 from persona_rm.doctor.scored_rows import check_scoring
+from persona_rm.doctor.users_files import check_users_files
 from persona_rm.doctor.variables import check_variables
 from persona_rm.errors import DataError
 from persona_rm.recipe import PpoConfig, load_recipe
@@ -221,6 +222,21 @@ def test_the_chat_form_against_the_tokenizer(tmp_path, space, chat, template, se
     (finding,) = check_chat(subject_of(folder))
     assert finding.severity == severity
     assert words in finding.what
+
+
+def test_the_users_files_of_a_recipe_are_read(tmp_path):
+    users, recipe = tmp_path / "users.jsonl", tmp_path / "r.yaml"
+    recipe.write_text(f"name: r\ninfer: {{users: {users}}}\n")
+    rows = [{"user": "ann", "prompt": "q", "chosen": "a", "rejected": "b"}] * 30
+    written(users, [*rows, {"user": "bob", "prompt": "q", "chosen": "a"}])
+    found = check_users_files(subject_of(recipe))
+    assert found[0].severity == "ok"
+    assert "users.jsonl: " in found[0].what
+    assert [one.severity for one in found if "infer.users: bad: 1 rows" in one.what] == ["warning"]
+    users.unlink()
+    (gone,) = check_users_files(subject_of(recipe))
+    assert gone.severity == "error"
+    assert "infer.users: " in gone.what
 
 
 def test_free_space(tmp_path):

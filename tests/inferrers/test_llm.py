@@ -98,10 +98,11 @@ def test_a_reader_that_fails_is_told_of_with_the_user(answer, match):
     assert "secret" not in str(caught.value)
 
 
-def test_a_blank_text_is_named_before_anybody_is_asked(reader):
-    with pytest.raises(DataError, match=r"user 'ann', pairs\[1\] has a blank text"):
-        annotated_items(Persona("ann", (), (Pair("p", "up", "down"), Pair("p", "up", "  "))), SPACE, reader)
-    assert reader.calls == []
+def test_a_tie_votes_for_no_pole(reader):
+    pairs = Pair("p", "up", "down"), Pair("p", "up", "down", strength=0.0)
+    items = annotated_items(Persona("ann", (), pairs), SPACE, reader)
+    assert any(items[0].votes)
+    assert not any(items[1].votes)
 
 
 def test_directions_of_another_space_are_refused(reader):

@@ -8,7 +8,8 @@ import pytest
 
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.errors import DataError, ScoreError
-from persona_rm.methods.bradley_terry import BradleyTerry, newton
+from persona_rm.methods.bradley_terry import BradleyTerry
+from persona_rm.methods.pairwise import newton
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comparison
 from tests.methods.method_samples import (

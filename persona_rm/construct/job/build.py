@@ -8,7 +8,7 @@ worker or an order.
 import json
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from persona_rm.construct.stages.side_stage import Sided, sides_of
 from persona_rm.construct.stages.split_stage import split_examples
 from persona_rm.construct.stages.unique_stage import unique_rule
 from persona_rm.errors import DataError
+from persona_rm.extras import require
 
 
 def build(job: BuildJob) -> BuildResult:
@@ -45,18 +46,22 @@ def build(job: BuildJob) -> BuildResult:
     stages = Stages(job.out / STAGES, job.resume)
     with stages.locked():
         keys = keys_of(job)
+        due = _due(stages, keys, bool(job.config.split.test))
+        if due:
+            # Before anything is written: reading a source may take an hour, and the stages after it need Ray.
+            require("construction", "ray", extra="data")
         # The source is read on the driver, before Ray starts: a source that gives no thread fails at once.
         read = partial(read_source, job.source, job.config, job.seed)
         stages.run("raw", keys["raw"], read)
-        # Without a test side stage `sides` does not run and is never done.
-        with _cluster_if_needed(stages, {n: k for n, k in keys.items() if n != "sides" or job.config.split.test}):
+        with cluster() if due else nullcontext():
             _Run(job, stages, keys).all()
         return finish(job, stages, round(time.monotonic() - started, 1))
 
 
-def _cluster_if_needed(stages: Stages, keys: Mapping[str, str]) -> AbstractContextManager[Any]:
-    """Ray, unless everything was done before."""
-    return nullcontext() if stages.resume and all(map(stages.is_done, keys, keys.values())) else cluster()
+def _due(stages: Stages, keys: Mapping[str, str], test: bool) -> bool:
+    """Is there a stage to do? Without a test side stage `sides` does not run and is never done."""
+    wanted = {name: key for name, key in keys.items() if name != "sides" or test}
+    return not (stages.resume and all(map(stages.is_done, wanted, wanted.values())))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from persona_rm.backends.tokens import token_lengths
 from persona_rm.errors import DataError
 from persona_rm.hosts.base import DpoRow, LabelledPrompt
+from persona_rm.hosts.openrlhf.preferences import CHOSEN, PROMPT, REJECTED
 
 DEFAULT_MAX_LEN = 512
 """The default of `data.max_len` in cli/train_dpo.py:319."""
@@ -37,15 +38,18 @@ def dpo_args(model: Path, rows: Path, folder: Path, args: Mapping[str, Any]) -> 
     return {
         "model.model_name_or_path": str(model),
         "ref.model_name_or_path": str(model),
-        "data.dataset": str(rows.resolve()),
-        "data.prompt_key": "prompt",
-        "data.chosen_key": "chosen",
-        "data.rejected_key": "rejected",
+        **preference_flags(rows),
         "ckpt.output_dir": str((folder / "model").resolve()),
         "ckpt.path": str((folder / "ckpt").resolve()),
         "logger.tensorboard_dir": str((folder / "tensorboard").resolve()),
         **args,
     }
+
+
+def preference_flags(rows: Path) -> dict[str, Any]:
+    """The flags that name a file of preference data and its columns."""
+    columns = {f"data.{key}_key": key for key in (PROMPT, CHOSEN, REJECTED)}
+    return {"data.dataset": str(rows.resolve()), **columns}
 
 
 def fitting_rows(rows: Sequence[DpoRow], args: Mapping[str, Any], model: Path) -> tuple[list[DpoRow], list[DpoRow]]:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
+from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
-from persona_rm.hosts.openrlhf import commands, datasets, own_command
+from persona_rm.hosts.openrlhf import commands, datasets, own_command, preferences
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.serving.failures import OnFailure
+from persona_rm.types import Pair
 
 if TYPE_CHECKING:
     from persona_rm.serving.http.application import HostRoute
@@ -50,6 +52,24 @@ class OpenRLHF(Host):
     ) -> tuple[list[DpoRow], list[DpoRow]]:
         """Rows of at most `data.max_len` tokens, and the longer ones."""
         return datasets.fitting_rows(rows, args, model)
+
+    def read_preference(self, row: JsonRow) -> Pair:
+        """Texts, chat messages beside a prompt, or two whole conversations."""
+        return preferences.read_preference(row)
+
+    def read_prompt(self, row: JsonRow) -> str:
+        """The column `prompt`: a text or chat messages."""
+        return preferences.read_prompt(row)
+
+    def preference_row(
+        self, given: Mapping[str, Any], pair: Pair | None, margin: float, *, turned: bool = False
+    ) -> DpoRow:
+        """The columns `prompt`, `chosen`, `rejected` and `margin`."""
+        return preferences.preference_row(given, pair, margin, turned=turned)
+
+    def preference_flags(self, rows: Path) -> dict[str, Any]:
+        """`data.dataset` and the three keys."""
+        return datasets.preference_flags(rows)
 
     def dpo_job(
         self, model: Path, rows: Path, folder: Path, args: Mapping[str, Any], on: Device | None = None

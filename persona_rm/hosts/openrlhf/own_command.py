@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.errors import HostError
+from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob, TrainerKind
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import where
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob, TrainerKind
 
 TRAINERS: Mapping[str, TrainerKind] = {"train_ppo_ray": "ppo", "train_dpo": "dpo"}
 _TRAINER = re.compile(r"(?:openrlhf\.cli\.|.*/)?(train_\w+)(?:\.py)?")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from persona_rm.hosts.command_records import TrainerKind
 from persona_rm.hosts.common.env import Device, device
 from persona_rm.hosts.openrlhf.commands import environment, gpus_needed
-from persona_rm.hosts.command_records import TrainerKind
 
 _DROP = object()
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from persona_rm.backends.base import Backends
 from persona_rm.benchmarks.base import Case
-from persona_rm.inferrers.item_reader import PromptAndText, texts_in, votes_of
-from persona_rm.types import MIDDLE, Directions, Levels, Pair, Persona, Ugc
+from persona_rm.inferrers.item_reader import PromptAndText, item_votes, texts_in
+from persona_rm.types import Directions, Levels, Pair, Persona, Ugc
 
 
 def annotated(personas: Sequence[Persona], backends: Backends) -> list[Persona]:
@@ -43,5 +43,4 @@ def _with_directions(persona: Persona, levels: Mapping[PromptAndText, Levels]) -
 def _directions(item: Ugc | Pair, levels: Mapping[PromptAndText, Levels]) -> Directions:
     if item.directions is not None:
         return item.directions
-    rows = [levels[text] for text in texts_in(item)]
-    return votes_of(rows[0], rows[1] if len(rows) > 1 else (MIDDLE,) * len(rows[0]))
+    return item_votes(item, levels)

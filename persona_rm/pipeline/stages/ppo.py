@@ -194,7 +194,12 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
 
 def bundle_inputs(recipe: Recipe, section: str) -> dict[str, Any]:
     """What `bundle_of` reads of a recipe; the weights of a trained policy come on top."""
-    config, every = recipe.ppo[section], {"seed", "source", "prompts", "space", "model", "annotator", "build"}
+    return reward_inputs(recipe, recipe.ppo[section])
+
+
+def reward_inputs(recipe: Recipe, config: PpoConfig) -> dict[str, Any]:
+    """As `bundle_inputs`, for a section that need not be one of the recipe's `ppo`."""
+    every = {"seed", "source", "prompts", "space", "model", "annotator", "build"}
     own = {"reward", "policy_prompt", "inferrer", "annotator", "users", "items"}
     own |= {"postprocess", "groups", "universal", "safety"}
     trained = recipe.dpo.get(config.reward)

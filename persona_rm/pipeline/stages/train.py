@@ -34,9 +34,12 @@ from persona_rm.pipeline.own_users import examples_of_users, read_own_users, wit
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import held_out, write_dpo_rows
 from persona_rm.recipe import DpoConfig, Recipe
+from persona_rm.recipe_sections import HostArgs
 from persona_rm.types import Example
 
 MODEL = "model"
+OFFLINE = "offline"
+"""The folder of the training on built examples, in a section of dpo with rounds on the policy's own answers."""
 
 
 def device_of(recipe: Recipe) -> Device:
@@ -139,24 +142,35 @@ def examples_for(run: RunFolder, config: DpoConfig) -> list[Example]:
 
 
 def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
-    """Write the rows of this section and run the host's DPO trainer; the policy goes to <run>/dpo/<name>/model."""
+    """Write the rows of this section and run the host's DPO trainer; the policy goes to <run>/dpo/<name>/model.
+
+    With `on_policy` it goes to <run>/dpo/<name>/offline/model, and the rounds start from it.
+    """
     recipe, base = run.recipe, model_folder(run.recipe.model)
     on = device_of(recipe)
 
     def work(folder: Path) -> None:
-        host = load_host()
-        host.require()
+        load_host().require()
         rows = folder / "rows.jsonl"
         count, cut = write_dpo_rows(recipe, config, examples_for(run, config), base, rows, mirrored_of(run))
         run.console.print(f"{name}: {count} rows for the host in {rows}; {cut} longer than data.max_len left out")
-        job = host.dpo_job(base, rows, folder, config.args, on)
-        host.run(job, folder / "dpo.log", console=run.console)
-        # A host that exits with 0 may still have saved nothing.
-        if not (folder / MODEL / "config.json").is_file():
-            raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
-        (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")
+        train_dpo(run, base, rows, folder, config.args)
 
-    inputs = {"build": upstream, "config": config, "model": file_hash(base), "prompts": recipe.prompts}
+    # What comes after this training is no input of it.
+    given = config.model_dump(mode="json", exclude={"on_policy"})
+    inputs = {"build": upstream, "config": given, "model": file_hash(base), "prompts": recipe.prompts}
     if config.users is not None:
         inputs["users"] = file_hash(Path(config.users))
-    return run.stage(f"dpo/{name}", {**inputs, "seed": recipe.seed, "device": on}, work)
+    stage = f"dpo/{name}/{OFFLINE}" if config.on_policy else f"dpo/{name}"
+    return run.stage(stage, {**inputs, "seed": recipe.seed, "device": on}, work)
+
+
+def train_dpo(run: RunFolder, base: Path, rows: Path, folder: Path, args: HostArgs) -> None:
+    """Run the host's DPO trainer from `base`, which is the reference too, on a file of rows; into <folder>/model."""
+    host = load_host()
+    job = host.dpo_job(base, rows, folder, args, device_of(run.recipe))
+    host.run(job, folder / "dpo.log", console=run.console)
+    # A host that exits with 0 may still have saved nothing.
+    if not (folder / MODEL / "config.json").is_file():
+        raise HostError(f"the host ended well but saved no model in {folder / MODEL}; log: {folder / 'dpo.log'}")
+    (folder / "moved.json").write_text(json.dumps({"share": moved(base, folder / MODEL)}) + "\n")

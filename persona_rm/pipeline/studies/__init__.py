@@ -10,6 +10,7 @@ from pathlib import Path
 
 from persona_rm.benchmarks.evaluation import read_figures, write_figures
 from persona_rm.benchmarks.figures import Figure
+from persona_rm.benchmarks.study_config import InferenceConfig
 from persona_rm.pipeline.members import model_folder
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.evaluate import policy_of
@@ -18,7 +19,6 @@ from persona_rm.pipeline.studies.direction_accuracy import by_items, calibration
 from persona_rm.pipeline.studies.question_study import asking, priors
 from persona_rm.pipeline.studies.study import Study
 from persona_rm.pipeline.studies.tastes_study import tastes
-from persona_rm.recipe import InferenceConfig
 from persona_rm.registry import Member
 
 FOLDER = "inference"

@@ -17,6 +17,7 @@ from persona_rm.annotators.rates import TraitRates, error_rates
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.figures import mean_figure
+from persona_rm.benchmarks.study_config import RealConfig
 from persona_rm.errors import RecipeError
 from persona_rm.pipeline.members import annotator_of, space_of
 from persona_rm.pipeline.run import RunFolder, file_hash
@@ -25,7 +26,7 @@ from persona_rm.pipeline.studies.real_people import cobbler, ukp
 from persona_rm.pipeline.studies.real_psoups import psoups
 from persona_rm.pipeline.studies.real_study import RealStudy
 from persona_rm.pipeline.studies.study import StudyResults
-from persona_rm.recipe import RealConfig, Recipe
+from persona_rm.recipe import Recipe
 
 PARTS = (ukp, cobbler, psoups)
 

@@ -13,11 +13,11 @@ from persona_rm.benchmarks.base import Case
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.benchmarks.evaluation import Evaluation
 from persona_rm.benchmarks.figures import Figure, accuracy, bootstrap_ratio, mean_figure
+from persona_rm.benchmarks.study_config import RealConfig
 from persona_rm.pipeline.members import space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.annotate_evidence import annotated_cases
 from persona_rm.pipeline.studies.study import Ints, StudyResults, dot
-from persona_rm.recipe import RealConfig
 from persona_rm.types import MIDDLE, Levels
 
 Floats = npt.NDArray[np.float64]

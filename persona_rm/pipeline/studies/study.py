@@ -12,12 +12,13 @@ from persona_rm.benchmarks.controls import truncate_history, without_golden
 from persona_rm.benchmarks.evaluation import Evaluation
 from persona_rm.benchmarks.figures import Figure, accuracy, mean_figure
 from persona_rm.benchmarks.simulator import SimulatorBenchmark, SimulatorBenchmarkConfig
+from persona_rm.benchmarks.study_config import InferenceConfig
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer, ModelInferrer, Posterior
 from persona_rm.pipeline.members import backends_of, inferrer_of, simulator_of, space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.infer import fitted, population
-from persona_rm.recipe import InferConfig, InferenceConfig
+from persona_rm.recipe import InferConfig
 from persona_rm.registry import Member
 from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser
 from persona_rm.simulator.simulator import Choice, Simulator

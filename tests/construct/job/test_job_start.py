@@ -1,13 +1,17 @@
 """Ray as the construction job and the launcher start it, where starting fails."""
 
 import os
+import sys
 
 import pytest
 import ray
 
+from persona_rm.construct.job import build
 from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.ray_start import connect, environment, ray_address
-from persona_rm.errors import HostError
+from persona_rm.errors import HostError, MissingExtra
+from persona_rm.pipeline.stages.train import build_job
+from persona_rm.recipe import Recipe
 
 
 def starts(monkeypatch, *outcomes):
@@ -65,3 +69,12 @@ def test_a_cluster_that_runs_is_joined_as_it_is(monkeypatch):
     with cluster():
         assert {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} == before
     assert not {"address", "_node_ip_address", "_temp_dir"} & calls[0].keys()
+
+
+def test_without_ray_a_build_fails_before_it_reads_the_source(monkeypatch, tmp_path):
+    """Reading may take an hour, and the stages after it need Ray."""
+    recipe = Recipe(name="a", source={"name": "simulator", "users": 20, "posts": 20}, out=str(tmp_path), build={})
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"construction needs ray, .*: pip install persona_rm\[data\]"):
+        build(build_job(recipe))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "raw" in path.as_posix()]

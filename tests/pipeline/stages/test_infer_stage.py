@@ -216,6 +216,12 @@ def test_a_reward_that_learns_is_fitted_on_the_training_side_and_goes_into_the_b
     np.testing.assert_array_equal(judging.method.weights, learner.weights)
 
 
+def test_a_source_of_texts_gives_no_users_until_it_is_built(tmp_path):
+    run = run_of(tmp_path, source={"name": "reddit", "path": "threads.jsonl"})
+    with pytest.raises(RecipeError, match=r"built from the source 'reddit', and .* has none\. Build them first"):
+        users_of(run, PpoConfig(reward="contrast", users=3, prompts=3))
+
+
 def test_a_reward_that_learns_needs_built_comparisons(tmp_path):
     run, config = run_of(tmp_path), PpoConfig(reward="bradley_terry", inferrer={"name": "vote"}, users=3, prompts=3)
     with pytest.raises(RecipeError, match="bradley_terry is fitted on built comparisons, and none were built"):

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from persona_rm.benchmarks.figures import Figure
+from persona_rm.benchmarks.study_config import InferenceConfig
 from persona_rm.errors import DataError
 from persona_rm.inferrers.ask import Question, QuestionChooser
 from persona_rm.pipeline.studies import study
 from persona_rm.pipeline.studies.question_study import _needed, asking, priors
 from persona_rm.pipeline.studies.sessions import _grade, ask_users, observed, orders, orders_of, start
 from persona_rm.pipeline.studies.tastes_study import KINDS, tastes
-from persona_rm.recipe import InferenceConfig
 from persona_rm.types import Example, Persona
 from tests.pipeline.studies.inference_samples import FEW, SMALL, TASTES, hand_toys, run_of, study_of, study_with_pairs
 

@@ -8,13 +8,14 @@ import pytest
 
 from persona_rm.backends.base import Backends, SequenceLogProb
 from persona_rm.backends.logprob.row_logprob import check_rows
+from persona_rm.bundle import write_bundle
 from persona_rm.errors import DataError, ErrorKind, Full, Late, ScoreError
 from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.client import RewardClient, Unreachable
 from persona_rm.serving.http.http_errors import KINDS, RequestError, request_error_of
 from persona_rm.serving.http.service import ActorService, PoolService, RequestFlow
 from persona_rm.serving.pool.pool import Pool
-from persona_rm.types import RewardRequest, RewardResult, RewardTrace
+from persona_rm.types import Persona, RewardRequest, RewardResult, RewardTrace, content_id
 from tests.serving.http.http_service_samples import HOST, RUNNER, SECRET, Api
 from tests.serving.serving_samples import users_bundle
 
@@ -271,3 +272,35 @@ def test_closing_tells_who_waits_and_closes_the_actor(api):
     assert RUNNER.run(main()) == "down"
     assert api.post("/get_reward", HOST).json()["kind"] == "not_ready"
     assert actor._closed
+
+
+def test_a_user_who_cannot_be_scored_is_a_422_with_the_cause_and_the_log_has_the_request(tmp_path, space, caplog):
+    users = [Persona("ann", directions=space.parse("Likes Science")), Persona("theodora")]
+    keys = {"method": {"name": "pba_linear"}, "annotator": {"name": "simulator"}, "inferrer": None}
+    folder = write_bundle(tmp_path / "bundle", users, **keys)
+    made = Api()
+    made.service = ActorService(lambda: RewardActor(str(folder), "http"))
+    made = rebuilt(made)
+    made.service._actor, made.service.opened = RewardActor(str(folder), "http"), True
+    found = made.post("/score", {"user": "theodora", "prompt": SECRET, "responses": [SECRET]})
+    body, hashed = found.json(), content_id("theodora")
+    assert (found.status_code, body["kind"]) == (422, "unscorable")
+    assert body["error"] == (
+        f"row 0: what is known about this user cannot be used: pba_linear: user {hashed} has no directions; run an "
+        "inferrer first (vote, golden)"
+    )
+    line = f"request {body['request_id']}, user {hashed}: user, pba_linear: user {hashed} has no directions"
+    assert [line in record.getMessage() for record in caplog.records] == [True, True], "the actor's, then the API's"
+    assert "theodora" not in (found.text + caplog.text).replace(SECRET, "").lower()
+    assert SECRET not in found.text + caplog.text
+    assert made.post("/score", {"user": "ann", "prompt": "Hi", "responses": ["Yes."]}).status_code == 200
+
+
+def test_the_service_opens_only_if_known_users_can_be_scored(tmp_path, space):
+    users = [Persona("ann", directions=space.parse("Likes Science")), Persona("bob")]
+    keys = {"method": {"name": "pba_linear"}, "annotator": {"name": "simulator"}, "inferrer": None}
+    folder = write_bundle(tmp_path / "bundle", users, **keys)
+    service = ActorService(lambda: RewardActor(str(folder), "http"))
+    with pytest.raises(ScoreError, match="cannot score a response for user 'bob': pba_linear: user 'bob' has no dir"):
+        RUNNER.run(service.open())
+    assert not service.ready()

@@ -1,0 +1,96 @@
+"""The verb bundle: a reward bundle from a team's own users."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from persona_rm.cli.app import app, console, told
+from persona_rm.cli.check import print_check
+from persona_rm.cli.users_input import ColumnMap, UsersFile, read_input
+
+
+@app.command()
+def bundle(
+    users: UsersFile,
+    out: Annotated[Path, typer.Option(help="The folder of the bundle.")],
+    method: Annotated[
+        str, typer.Option(help="The method: centroid, bradley_terry, or auto: centroid if `check` says that it helps.")
+    ] = "auto",
+    columns: ColumnMap = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="At most so many users are evaluated for `auto`; 0 takes all. All are fitted.")
+    ] = 1000,
+    keep_texts: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-texts/--no-keep-texts",
+            help="Write the users' texts into the bundle. By default only if they are less than 5 million characters.",
+        ),
+    ] = None,
+) -> None:
+    """Fit a reward on your users and write its bundle: the pooled reward, and every user's state.
+
+    `auto` runs `persona-rm check` first. It takes the personal method if the check says that it helps, and else the
+    pooled reward, the same for all users. Nothing but these users is read. The bundle is loaded and scored before the
+    two lines for the host are printed.
+
+    Example: `persona-rm bundle users.jsonl --out my_bundle`
+    """
+    with told():
+        from persona_rm.backends.base import Backends
+        from persona_rm.backends.minilm import MiniLM, MiniLMConfig
+        from persona_rm.bundle.fit_bundle import fit_bundle
+        from persona_rm.io.progress_bar import progress_bar
+        from persona_rm.users.candidates import check_users, settings_of
+
+        if method != "auto":
+            settings_of(method)
+        people = read_input(users, columns).users
+        encoder = MiniLM(MiniLMConfig(memory=1_000_000))
+        if method == "auto":
+            with progress_bar(console, "check", 100) as update:
+                result = check_users(
+                    people, sample=sample or None, backends=Backends(encoder=encoder),
+                    progress=lambda done, of: update(100 * done // of),
+                )  # fmt: skip
+            print_check(result)
+        chosen = _chosen(result) if method == "auto" else method
+        if method != "auto":
+            console.print(f"The method is {method}, as --method says; `persona-rm check` tells whether it helps.")
+        with progress_bar(console, "states", len(people)) as update:
+            fitted = fit_bundle(
+                people, out, chosen, keep_texts=keep_texts, encoder=encoder, progress=lambda done, of: update(done)
+            )
+        _print_bundle(fitted)
+
+
+def _chosen(result: Any) -> str:
+    """The method that `auto` takes, said aloud with the reason."""
+    from persona_rm.users.candidates import PERSONAL, POOLED_METHOD
+
+    if result.verdict.answer == "helps":
+        console.print(f"--method auto takes {PERSONAL}.", highlight=False)
+        return PERSONAL
+    pooled = str(POOLED_METHOD["name"])
+    console.print(
+        f"--method auto takes {pooled}, the same reward for all users, because the check did not show that a personal "
+        f"reward helps. --method {PERSONAL} fits one all the same.",
+        highlight=False,
+    )
+    return pooled
+
+
+def _print_bundle(fitted: Any) -> None:
+    scored = ", ".join(f"{what} {reward:+.3f}" for what, reward in fitted.scored.items())
+    console.print(f"\n{fitted.folder}: {fitted.method}, {fitted.users:,} users. Rewards at start-up: {scored}.")
+    if fitted.without_evidence:
+        console.print(f"{fitted.without_evidence:,} users have no comparison, so the prior answers for them.")
+    if fitted.erased:
+        console.print(f"{fitted.erased:,} users of the file were erased from this bundle before and are left out.")
+    texts = "holds the users' texts" if fitted.kept_texts else "holds no texts, only their ids"
+    folder = shlex.quote(str(fitted.folder.resolve()))
+    console.print(f"The bundle {texts}. For OpenRLHF:\n", highlight=False)
+    console.print(f"  export PERSONA_RM_BUNDLE={folder}", highlight=False, soft_wrap=True)
+    console.print('  --reward.remote_url "$(persona-rm where openrlhf)"', highlight=False, soft_wrap=True)

@@ -1,0 +1,67 @@
+"""check, bundle and score, as they are typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from persona_rm.cli import app
+
+SHORT, LONG = "Yes.", "Yes, and there is a great deal more to be said about it, if you like."
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("team") / "users.jsonl"
+    lines = []
+    for number in range(8):
+        pairs = []
+        for i in range(8):
+            texts = (f"{SHORT} {i}", f"{LONG} {i}")
+            pairs.append({"prompt": f"q{i}?", "chosen": texts[number % 2], "rejected": texts[1 - number % 2]})
+        lines.append(json.dumps({"user_id": f"u{number}", "pairs": pairs}))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_check_prints_figures_a_picture_and_a_verdict(users: Path, tmp_path: Path) -> None:
+    code, said, _ = run("check", users, "--out", tmp_path / "check.svg")
+    assert code == 0, said
+    assert "personal minus another user's" in said
+    assert "A personal reward (centroid) helps these users" in said
+    assert (tmp_path / "check.svg").read_text().startswith("<?xml")
+    code, said, _ = run("check", users, "--json", "--out", tmp_path / "check.png")
+    assert json.loads(said)["verdict"] == "helps"
+    assert (tmp_path / "check.png").read_bytes().startswith(b"\x89PNG")
+    code, _, error = run("check", users, "--out", tmp_path / "check.jpg")
+    assert (code, "a picture is one of .svg, .png" in error) == (1, True)
+
+
+def test_bundle_then_score(users: Path, tmp_path: Path) -> None:
+    code, said, _ = run("bundle", users, "--out", tmp_path / "mine")
+    assert code == 0, said
+    assert "--method auto takes centroid" in said
+    assert f"export PERSONA_RM_BUNDLE={tmp_path / 'mine'}" in said
+    assert '--reward.remote_url "$(persona-rm where openrlhf)"' in said
+    asked = ("score", tmp_path / "mine", "--prompt", "new?", "--response", SHORT, "--response", LONG)
+    for user, best in (("u0", SHORT), ("u1", LONG)):
+        code, said, _ = run(*asked, "--user", user, "--json")
+        assert (code, json.loads(said)["responses"][0]["response"]) == (0, best)
+    code, said, error = run(*asked, "--user", "nowhere", "--explain")
+    assert code == 0
+    assert "Warning: user 'nowhere' is not in this bundle" in error
+    assert "The method 'centroid' gives" in said
+
+
+def test_a_named_method_is_not_checked(users: Path, tmp_path: Path) -> None:
+    code, said, _ = run("bundle", users, "--out", tmp_path / "mine", "--method", "bradley_terry")
+    assert code == 0, said
+    assert "The method is bradley_terry, as --method says" in said
+    code, _, error = run("bundle", users, "--out", tmp_path / "other", "--method", "centroids")
+    assert (code, "method 'centroids' is not fitted" in error) == (1, True)

@@ -1,0 +1,126 @@
+"""Users who prefer opposite texts get opposite rewards, and what cross-validation cannot support is left out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from persona_rm.backends.base import Backends
+from persona_rm.errors import DataError, ScoreError
+from persona_rm.methods.centroid import MOST_SHRINK, Centroid, CentroidConfig
+from persona_rm.space import PreferenceSpace
+from persona_rm.types import Comparison, Pair, Persona
+from tests.methods.method_samples import FAULT, LetterEncoder, ask, letter_backends, make, rewards, score
+
+SHORT, LONG = "Yes.", "Yes, and there is a great deal more to be said about it."
+
+
+def opposed(n: int = 8, noise: bool = False) -> list[Comparison]:
+    """Two users prefer short answers and two long ones; with noise they choose by a coin."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(4):
+        for i in range(n):
+            short, long = f"{SHORT} {i}", f"{LONG} {i} {user}"
+            first = rng.random() < 0.5 if noise else user < 2
+            rows.append(Comparison(f"u{user}", f"prompt {i}", *((short, long) if first else (long, short))))
+    return rows
+
+
+def fitted(space: PreferenceSpace, rows: list[Comparison], **config: object) -> Centroid:
+    method = Centroid(CentroidConfig(**config), space, Backends(LetterEncoder()))  # type: ignore[arg-type]
+    method.fit(rows)
+    return method
+
+
+def history(user: str, rows: list[Comparison]) -> Persona:
+    return Persona(user, pairs=tuple(Pair(r.prompt, r.chosen, r.rejected) for r in rows if r.user_id == user))
+
+
+def test_opposite_users_are_rewarded_oppositely(space: PreferenceSpace) -> None:
+    rows = opposed()
+    method = fitted(space, rows)
+    assert method.scale is not None
+    assert method.scale[0] > 0
+    short, long = (method.adapt(history(user, rows)) for user in ("u0", "u3"))
+    groups = [ask(state, "No.", f"{LONG} Indeed it is so.", prompt="new") for state in (short, long, method.prior())]
+    (a, b), (c, d), _ = rewards(method, *groups)
+    assert a > b
+    assert c < d
+    [own, _], _, [prior, _] = score(method, *groups)
+    assert set(own.trace.parts) == {"pooled", "personal"}
+    assert own.trace.parts["pooled"] == prior.reward
+    assert set(prior.trace.parts) == {"pooled"}
+
+
+def test_choices_by_a_coin_leave_nothing_personal(space: PreferenceSpace) -> None:
+    method = fitted(space, opposed(30, noise=True))
+    assert method.scale is not None
+    assert method.shrink is not None
+    personal = method.scale[0] * 8 / (8 + method.shrink[0])
+    agreeing = fitted(space, opposed(30))
+    assert agreeing.scale is not None
+    assert agreeing.shrink is not None
+    assert personal < 0.25 * agreeing.scale[0] * 8 / (8 + agreeing.shrink[0])
+
+
+def test_one_prompt_cannot_be_held_out(space: PreferenceSpace) -> None:
+    rows = [replace(row, prompt="the only prompt") for row in opposed()]
+    assert fitted(space, rows).scale == [0.0]
+
+
+def test_one_comparison_per_user_says_nothing_about_their_spread(space: PreferenceSpace) -> None:
+    assert fitted(space, opposed(1)).shrink == [MOST_SHRINK]
+
+
+def test_evidence_in_parts_is_evidence_at_once(space: PreferenceSpace) -> None:
+    rows = opposed()
+    method, whole = fitted(space, rows), history("u0", rows)
+    first, rest = replace(whole, pairs=whole.pairs[:3]), replace(whole, pairs=whole.pairs[3:])
+    state = method.adapt(rest, method.adapt(first))
+    assert (state.n_items, state.version) == (8, 2)
+    [one], [two] = rewards(method, ask(state, "x"), ask(method.adapt(whole), "x"))
+    assert one == pytest.approx(two, abs=1e-6)
+
+
+def test_equal_responses_are_no_evidence(space: PreferenceSpace) -> None:
+    method = fitted(space, opposed())
+    state = method.adapt(Persona("ann", pairs=(Pair("x", "same", "same"),)))
+    assert (state.n_items, dict(state.payload)) == (0, {})
+
+
+def test_the_order_of_comparisons_does_not_matter(space: PreferenceSpace) -> None:
+    rows = opposed()
+    one, two = fitted(space, rows), fitted(space, rows[::-1])
+    assert one.scale == two.scale
+    assert one.centre == pytest.approx(two.centre)
+
+
+def test_settings_replace_what_is_learned(space: PreferenceSpace, tmp_path: Path) -> None:
+    method = fitted(space, opposed(), scale=3.0, shrink=0.0)
+    assert (method.scale, method.shrink) == ([3.0], [0.0])
+    method.save(tmp_path)
+    again = Centroid.load(tmp_path, space, letter_backends(space))
+    state = again.adapt(history("u0", opposed()))
+    assert rewards(again, ask(state, "x", "yy")) == rewards(method, ask(state, "x", "yy"))
+
+
+def test_few_users_are_enough_to_learn_from(space: PreferenceSpace) -> None:
+    """`validation` takes whole users, and at least one."""
+    assert fitted(space, opposed(), validation=9).scale is not None
+
+
+def test_broken_states_and_texts(space: PreferenceSpace) -> None:
+    method = make("centroid", space)
+    with pytest.raises(ScoreError, match="not finite for user 'ann'"):
+        method.adapt(Persona("ann", pairs=(Pair("x", FAULT, "b"),)))
+    state = method.adapt(Persona("ann", pairs=(Pair("x", "a", "b"),)))
+    with pytest.raises(DataError, match="user 'ann' does not hold the sum"):
+        score(method, ask(replace(state, payload={"sum": "no base64!", "n": 1}), "x"))
+    with pytest.raises(DataError, match="n is 0"):
+        score(method, ask(replace(state, payload={**state.payload, "n": 0}), "x"))
+    other = Centroid(CentroidConfig(features="encoder"), space, letter_backends(space))
+    other.fit(opposed())
+    with pytest.raises(ScoreError, match="24 numbers, centroid was fitted on 16"):
+        score(other, ask(state, "x"))
