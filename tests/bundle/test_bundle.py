@@ -299,8 +299,7 @@ def test_directions_that_depend_on_the_prompt_are_kept_by_prompt(folder, space):
 
 def test_the_users_file_may_be_empty_where_a_store_has_the_people(tmp_path):
     folder = tmp_path / "bundle"
-    new_store(folder)
-    write_bundle(folder, [], method="pba", profiles=f"sqlite:{folder}/p.sqlite")
+    write_bundle(folder, [], method="pba", profiles=new_store(folder), relative_to=folder)
     assert load_bundle(folder).users == {}
     with pytest.raises(DataError, match="the file is empty"):
         load_bundle(edit(folder, profiles=None))
