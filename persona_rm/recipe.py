@@ -24,6 +24,7 @@ from persona_rm.io.yaml_file import read_yaml
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.overrides import apply_override, place_of
+from persona_rm.prompts import Chat
 from persona_rm.recipe_sections import FOLDER, HostArgs, OnPolicyConfig, Section, check_reward, checked
 from persona_rm.registry import Member, absolute_name
 
@@ -69,11 +70,9 @@ class PpoConfig(Section):
     annotator: Member | None = None
     """For a method that reads texts (`pba_linear`). None: the recipe's, or what the source declares for texts."""
     policy_prompt: PolicyPrompt | None = None
-    """How the policy's prompt shows the user: "pba" (directions in words), "ica" (items), "plain" (not at all). None:
-    as the reward method's own prompt does."""
+    """How the policy's prompt shows the user, as in a bundle. None: as the reward method's own prompt does."""
     agent: bool = True
-    """True: the host loads agent_func.py, which puts the user into the policy's prompt and scores by token ids.
-    False: it loads reward_func.py, and the prompts of the data set hold the user already."""
+    """True: agent_func.py puts the user into the prompt. False: reward_func.py; the prompts hold the user already."""
     shuffled: bool = False
     """The control: every user is rewarded as another user."""
     users: Annotated[int, Field(gt=1)] | str = 100
@@ -171,6 +170,8 @@ class Recipe(Section):
     seed: int = 0
     space: str = "alignx90"
     prompts: str = "released"
+    chat: Chat | None = None
+    """How prompts are put into turns; `template`: by the model's chat template. None: as the prompt format says."""
     source: Member = Field(default_factory=lambda: {"name": "simulator"})
     annotator: Member | None = None
     """None: what the source declares (`given` for the simulator, `encoder` for real text)."""

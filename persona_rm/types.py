@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Directions = tuple[int, ...]
 Levels = tuple[int, ...]
@@ -209,14 +209,40 @@ class UserState:
         return cls(**json.loads(text))
 
 
+class Message(NamedTuple):
+    """One turn of a conversation. `role`: system, user or assistant."""
+
+    role: str
+    content: str
+
+
+Messages = tuple[Message, ...]
+Prompt = str | Messages
+"""A prompt as text, or as the turns of a conversation (`persona_rm.prompts.chat_messages`)."""
+
+
+def text_of(prompt: Prompt) -> str:
+    """The prompt as one text, for models and annotators that read no conversations.
+
+    A single user turn is its content. Of several turns each begins with its role, and an empty line separates them. A
+    system text is left out, as in users files: a prompt format writes it where the policy's system text stands.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    spoken = [message for message in prompt if message.role != "system"]
+    if len(spoken) == 1:
+        return spoken[0].content
+    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in spoken)
+
+
 @dataclass(frozen=True, slots=True)
 class RewardRequest:
     """One response of a policy to one prompt, to be rewarded for one user."""
 
     user: str | None
     """None for a sample that names no user: the population prior rewards it."""
-    prompt: str
-    """The bare prompt of the data set, without the user's part that the policy read in front of it."""
+    prompt: Prompt
+    """The bare prompt of the data set, text or messages, without the user's part that the policy read with it."""
     response: str
     finished: bool = True
     """False if the response was cut at a length limit instead of ending by itself."""
@@ -225,6 +251,11 @@ class RewardRequest:
     """Samples of one user, prompt and group are rewarded together, if the bundle has groups."""
     bad_label: bool = False
     """True if the host sent a label that names no user although it was not empty."""
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt as one text (`text_of`)."""
+        return text_of(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +297,7 @@ class RewardTrace:
     inputs: Mapping[str, float] = field(default_factory=dict)
     """What post-processing read beside `raw` and `std`: `n_items` (the number of items of evidence behind the user
     state) and, if an option needs them, `prior` (the method's reward of the response for an unknown user),
-    `universal`, `safety`, and `length`."""
+    `universal`, `safety`, `length`, and `cut` (1 for a response that was cut at a length limit)."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Finite numbers for the host's logs; the same keys for every sample of a bundle. They are not in `to_row`."""
 

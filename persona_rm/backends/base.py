@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persona_rm.errors import RecipeError
+from persona_rm.prompts import ChatTemplate
 from persona_rm.types import Levels
 
 Vectors = npt.NDArray[np.float32]
@@ -31,10 +32,13 @@ class SequenceLogProb:
 class LogProb(Protocol):
     """Log-probabilities of given responses under one or two models.
 
+    The sum of a response that ended by itself includes the end token. `finished` (None: all are) says which did.
     Raises `ScoreError` if a result is not finite or a text is too long.
     """
 
-    def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]: ...
+    def logprob(
+        self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None
+    ) -> list[SequenceLogProb]: ...
 
 
 class LevelReader(Protocol):
@@ -102,6 +106,12 @@ class Backends:
     logprob: LogProb | None = None
     reader: LevelReader | None = None
     generator: Generator | None = None
+    chat: ChatTemplate | None = None
+    """The chat side of the policy's tokenizer. None: that of `logprob`, if it has one."""
+
+    def chat_template(self) -> ChatTemplate | None:
+        """The chat side of the policy's tokenizer; None if no tokenizer is known."""
+        return self.chat or getattr(self.logprob, "chat", None)
 
     def need_encoder(self, who: str) -> Encoder:
         """The encoder. Raises `RecipeError` if there is none."""

@@ -8,6 +8,9 @@ begins after as many ids as the prompt has alone; the trainer counts a token tha
 There are two differences. Nothing is truncated: `logprob` refuses a text that is too long. And newlines are cut from
 the response only, so that an empty answer, which a rollout can give, is the EOS after a whole prompt. The tests of
 each host compare these ids with those of its own data set.
+
+A response that was cut at a length limit is unfinished. It has no end, so nothing is cut from it and no EOS is added:
+else half an answer would be rewarded for an end that the policy never wrote.
 """
 
 from collections.abc import Sequence
@@ -22,19 +25,25 @@ Encoded = tuple[tuple[int, ...], int]
 """The token ids of prompt and response together, and the index of the first response token."""
 
 
-def token_ids(tokenizer: Any, prompts: Sequence[str], responses: Sequence[str]) -> list[Encoded]:
-    """The ids and the border of each row. Raises `RecipeError` if the tokenizer has no EOS token."""
+def token_ids(
+    tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None
+) -> list[Encoded]:
+    """The ids and the border of each row. `finished` (None: all are) says which responses ended by themselves.
+
+    An unfinished response can have no token of its own. Raises `RecipeError` if the tokenizer has no EOS token.
+    """
     if tokenizer.eos_token is None:
         raise RecipeError("the policy's tokenizer has no EOS token; DPO ends every response with one")
     # The border is the length of the prompt encoded alone, and each distinct prompt is encoded once.
     starts = {prompt: len(ids) for prompt, ids in _encode(tokenizer, list(dict.fromkeys(prompts)))}
-    texts = [
-        prompt + ended(response, tokenizer.eos_token) for prompt, response in zip(prompts, responses, strict=True)
-    ]
+    whole = [True] * len(prompts) if finished is None else finished
+    texts = []
+    for prompt, response, ends in zip(prompts, responses, whole, strict=True):
+        texts.append(prompt + (ended(response, tokenizer.eos_token) if ends else response))
     rows = []
-    for prompt, (_, ids) in zip(prompts, _encode(tokenizer, texts), strict=True):
+    for prompt, ends, (_, ids) in zip(prompts, whole, _encode(tokenizer, texts), strict=True):
         # The last token is set to EOS, whatever ids the tokenizer gives its text at the end of a response.
-        rows.append(((*ids[:-1], tokenizer.eos_token_id), starts[prompt]))
+        rows.append(((*ids[:-1], tokenizer.eos_token_id) if ends else tuple(ids), starts[prompt]))
     return rows
 
 

@@ -7,28 +7,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from persona_rm.annotators import ANNOTATORS
-from persona_rm.backends.base import Backends, LogProb
-from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb, TransformersOptions
-from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
-from persona_rm.backends.minilm import MiniLM
-from persona_rm.bundle.bundle_file import YAML, BundleFile
+from persona_rm.backends.base import Backends
+from persona_rm.backends.tokens import load_tokenizer
+from persona_rm.bundle.bundle_backends import backends_of_file, inferrer_of_file
+from persona_rm.bundle.bundle_file import YAML, BundleFile, with_format
 from persona_rm.bundle.engine_counters import engine_figures
 from persona_rm.bundle.group_scores import win_rates
+from persona_rm.bundle.request_reader import RequestReader
 from persona_rm.bundle.user_states import FITTED, UserPrompt, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
-from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method, PromptedMethod
 from persona_rm.profiles import ProfileStore, open_store
 from persona_rm.profiles.arrow import ArrowSnapshot
-from persona_rm.prompts import PromptFormat, load_prompts
+from persona_rm.prompts import ChatTemplate, PromptFormat, load_prompts, text_of
 from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.types import (
     Directions,
     Levels,
     Persona,
+    Prompt,
     RewardRequest,
     RewardResult,
     RewardTrace,
@@ -60,13 +59,29 @@ class Bundle:
 
     @cached_property
     def prompts(self) -> PromptFormat:
-        """The format in which the policy reads a user."""
-        return load_prompts(self.file.prompts)
+        """The format in which the policy reads a user: that of the method, if the method has one."""
+        return load_prompts(self._settings.prompts or "released", self._settings.chat).with_template(self.chat)
+
+    @cached_property
+    def chat(self) -> ChatTemplate | None:
+        """The chat side of the policy's tokenizer; None if the bundle names no tokenizer and no policy."""
+        if self.file.tokenizer is None:
+            return self._backends.chat_template()
+        return ChatTemplate(lambda: load_tokenizer(self.path(str(self.file.tokenizer))))
+
+    @cached_property
+    def reader(self) -> RequestReader:
+        """Reads requests before the method does."""
+        return RequestReader(self.chat, strip_think=self.file.strip_think)
+
+    @cached_property
+    def _settings(self) -> BundleFile:
+        return with_format(self.file, self.folder)
 
     @cached_property
     def method(self) -> Method:
         """The reward method, loaded from `method_dir` if it was fitted."""
-        return self._method(self.file.method, self.file.method_dir, "method")
+        return self._method(self._settings.method, self.file.method_dir, "method")
 
     @cached_property
     def universal(self) -> Method | None:
@@ -96,17 +111,7 @@ class Bundle:
         """
         if self.file.inferrer is None:
             return None
-        path = self.folder / YAML
-        cls, config = INFERRERS.member(self.file.inferrer, self.folder)
-        if self.file.inferrer_dir is None:
-            new: Inferrer = cls(config, self.space, self._backends)
-            return new
-        learned: Inferrer = cls.load(self.path(self.file.inferrer_dir), self.space, self._backends)
-        for key in self.file.inferrer.keys() - {"name"}:
-            if (given := getattr(config, key)) != (fitted := getattr(learned.config, key)):
-                problem = f"{key} is {given!r} here, and {fitted!r} in {self.file.inferrer_dir}: fit it again"
-                raise DataError(problem, file=path, key="inferrer")
-        return learned
+        return inferrer_of_file(self.file, self.file.inferrer, self.folder, self.space, self._backends)
 
     @cached_property
     def store(self) -> ProfileStore | None:
@@ -201,25 +206,43 @@ class Bundle:
         """The directions of an inferred state in words."""
         return self.space.describe(inferred.directions) if inferred.known and inferred.directions else ""
 
-    def render(self, user_id: str | None, prompt: str) -> str:
-        """`prompt` as the policy reads it for this user; an unknown user gets the plain format."""
-        return self.render_of(self.inferred(user_id, prompt), prompt)
+    def render(self, user_id: str | None, prompt: Prompt) -> str:
+        """`prompt` as the policy reads it for this user. Raises `DataError` if only the host has the chat template."""
+        rendered = self.render_of(self.inferred(user_id, text_of(self.reader.bare(prompt))), prompt)
+        if isinstance(rendered, str):
+            return rendered
+        problem = (
+            "the prompt's text is made by the chat template of the policy's tokenizer, and none is named: name it"
+        )
+        raise DataError(problem, file=self.folder / YAML, key="tokenizer")
 
-    def render_of(self, inferred: UserState, prompt: str) -> str:
-        """`prompt` as the policy reads it for the user of this inferred state."""
-        if not inferred.known or self.file.policy_prompt == "plain":
-            return self.prompts.plain(prompt)
-        if self.file.policy_prompt == "method" and isinstance(self.method, PromptedMethod):
-            return self.method.render(self._state(inferred, prompt), prompt)
-        if self.file.policy_prompt == "ica":
-            return self.prompts.ica(self.persona_of(inferred), prompt)
-        return self.prompts.pba(self.profile_of(inferred), prompt)
+    def render_of(self, inferred: UserState, prompt: Prompt) -> Prompt:
+        """`prompt` as the policy reads it for the user of this inferred state.
+
+        The turns of a chat if only the host's tokenizer has the template that makes a text of them. Raises `DataError`
+        for a rendered prompt that cannot be unwrapped.
+        """
+        prompt = self.reader.bare(prompt)
+        if self._settings.policy_prompt == "method" and isinstance(self.method, PromptedMethod):
+            state = self._state(inferred, text_of(prompt))
+            return self.method.render(state, prompt if self.method.takes_messages else text_of(prompt))
+        prompts = self.prompts
+        if not isinstance(prompt, str) and self._settings.chat is None and not isinstance(self.method, PromptedMethod):
+            prompts = replace(prompts, chat="template")
+        if not inferred.known or self._settings.policy_prompt == "plain":
+            turns = prompts.plain_turns(prompt)
+        elif self._settings.policy_prompt == "ica":
+            turns = prompts.ica_turns(self.persona_of(inferred), prompt)
+        else:
+            turns = prompts.pba_turns(self.profile_of(inferred), prompt)
+        return turns if prompts.chat == "template" and self.chat is None else prompts.text_of_turns(turns)
 
     def score(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """The method's reward of each request for its user, in one call of the method. Raises `ScoreError`.
 
         The traces name the user, the version of the state and the evidence behind it.
         """
+        requests = self.reader.read_all(requests, self.method)
         inferred = self._inferred(requests)
         results = self.method.score(self._states(inferred, requests), requests)
         completed = []
@@ -233,6 +256,7 @@ class Bundle:
         All requests are of one user and one prompt. `inputs["prior"]` is the same share by the method's prior, if
         post-processing needs it. Raises `ScoreError`.
         """
+        requests = self.reader.read_all(requests, self.method)
         # One user and one prompt have one state, and the method compares all responses under it.
         (inferred,) = self._inferred(requests[:1])
         states = self._states([inferred], requests[:1])
@@ -260,7 +284,7 @@ class Bundle:
 
     def _inferred(self, requests: Sequence[RewardRequest]) -> list[UserState]:
         try:
-            return self.user_states.find([(request.user, request.prompt) for request in requests])
+            return self.user_states.find([(request.user, request.prompt_text) for request in requests])
         except DataError as error:
             raise self._user_error(error, requests) from error
 
@@ -268,7 +292,7 @@ class Bundle:
         states = []
         for i, (state, request) in enumerate(zip(inferred, requests, strict=True)):
             try:
-                states.append(self._state(state, request.prompt))
+                states.append(self._state(state, request.prompt_text))
             except DataError as error:
                 rows = (i,) if len(requests) > 1 else ()
                 raise self._user_error(error, [request], rows) from error
@@ -323,20 +347,4 @@ class Bundle:
 
     @cached_property
     def _backends(self) -> Backends:
-        encoder, reader = MiniLM(), None
-        if self.file.annotator is not None:
-            cls, config = ANNOTATORS.member(self.file.annotator, self.folder)
-            reader = cls(config, self.space, Backends(encoder=encoder))
-        logprob = self._logprob(self.file.policy) if self.file.policy is not None else None
-        return Backends(encoder=encoder, reader=reader, logprob=logprob)
-
-    def _logprob(self, policy: str) -> LogProb:
-        file, model, where = self.file, str(self.path(policy)), self.folder / YAML
-        reference = str(self.path(file.reference)) if file.reference else None
-        options = file.engine_options
-        if isinstance(options, TransformersOptions):
-            return TransformersLogProb(model, reference, device=file.device, dtype=file.dtype, **options.model_dump())
-        if file.device != "auto" or file.dtype == "float64":
-            problem = "engine vllm chooses its device itself and has no float64: leave device out, set dtype"
-            raise DataError(problem, file=where, key="engine")
-        return VllmLogProb(model, reference, dtype=file.dtype, options=options)
+        return backends_of_file(self.file, self.folder, self.space)

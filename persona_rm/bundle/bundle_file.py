@@ -14,6 +14,8 @@ from persona_rm.config import Config, NameOrPath, PathChange, PathMark, PathText
 from persona_rm.errors import DataError, MemberError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
+from persona_rm.methods.base import PromptedMethod
+from persona_rm.prompts import Chat
 from persona_rm.registry import Member, Registry
 
 YAML = "bundle.yaml"
@@ -51,7 +53,14 @@ class BundleFile(Config):
     """The engine that computes log-probabilities under `policy` and `reference`."""
     engine_options: TransformersOptions | VllmOptions = Field(default_factory=dict, validate_default=True)
     """The options of that engine."""
-    prompts: NameOrPath = "released"
+    tokenizer: PathText | None = None
+    """A folder with the tokenizer of the policy that is trained, if `policy` is none or has another one. It says which
+    prompts arrive rendered, where an answer ends, and what the chat template is."""
+    prompts: NameOrPath | None = None
+    """The prompt format. None: the one that the method names, else `released`. A method that names none takes it."""
+    chat: Chat | None = None
+    """How the prompt is put into turns, as in a format. None: as the method says, else as the format does. If a method
+    without a prompt of its own names none either, a prompt of messages becomes the policy's prompt by its template."""
     inferrer: Member | None = Field(default_factory=lambda: {"name": "posterior"})
     """Infers directions for users without any in the users file; None if the method reads the items itself (ICA)."""
     inferrer_dir: PathText | None = None
@@ -65,7 +74,10 @@ class BundleFile(Config):
     fitted_states: PathText | None = None
     """An Arrow snapshot of the method's user states, fitted before: these users need no texts in the users file. A
     state in the profile store has priority."""
-    policy_prompt: PolicyPrompt = "pba"
+    policy_prompt: PolicyPrompt | None = None
+    """None: `method` for a method that renders prompts, else `pba`."""
+    strip_think: bool = False
+    """Score responses without `<think>...</think>`. Of a response that was cut inside it nothing is left to score."""
     log_dims: list[str] | None = None
     """The dimensions whose part of the reward is logged; None: the most common ones among the users."""
     postprocess: PostprocessConfig = PostprocessConfig()
@@ -92,6 +104,29 @@ class BundleFile(Config):
             return OPTIONS[engine].model_validate(given)
         except ValidationError as error:
             raise ValueError(f"engine {engine}: {explain(error, OPTIONS[engine])}") from error
+
+
+def with_format(file: BundleFile, folder: Path) -> BundleFile:
+    """The file with one prompt format for method and policy: each names it, or takes it from the other.
+
+    Raises `MemberError` if the method has no such name or settings, and `DataError` if both name different formats:
+    reward and policy would read different prompts.
+    """
+    cls, _ = METHODS.member(file.method, folder, "method")
+    method, given = dict(file.method), dict[str, Any]()
+    for key in ("prompts", "chat") if {"prompts", "chat"} <= cls.Config.model_fields.keys() else ():
+        ours, own = getattr(file, key), method.get(key)
+        if ours is not None and own is not None and not _same_format(ours, own, folder):
+            problem = f"the method has {key} {own!r} and the bundle {ours!r}: name it once, the policy reads the same"
+            raise DataError(problem, file=folder / YAML, key=key)
+        if (value := own if ours is None else ours) is not None:
+            method[key] = given[key] = value
+    prompt = file.policy_prompt or ("method" if issubclass(cls, PromptedMethod) else "pba")
+    return file.model_copy(update={**given, "method": method, "policy_prompt": prompt})
+
+
+def _same_format(one: str, other: str, folder: Path) -> bool:
+    return one == other or folder / one == folder / other
 
 
 def invalid(error: ValidationError, path: Path) -> DataError:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from persona_rm.bundle.bundle import Bundle
-from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, members_of, with_paths
+from persona_rm.bundle.bundle_file import YAML, BundleFile, invalid, members_of, with_format, with_paths
 from persona_rm.config import absolute_in, relative_in
 from persona_rm.errors import DataError, MemberError
 from persona_rm.io.json_rows import JsonRow, need_file, open_atomic
@@ -116,7 +116,16 @@ def _check_members(bundle: Bundle, path: Path) -> None:
         if key == "method" and file.policy_prompt == "method" and not issubclass(cls, PromptedMethod):
             problem = f"{given['name']} renders no prompt; name the form of the policy's prompt: pba, ica or plain"
             raise DataError(problem, file=path, key="policy_prompt")
-    for key in ("method_dir", "inferrer_dir", "policy", "reference"):
+    settings = with_format(file, bundle.folder)
+    if (
+        settings.chat == "template"
+        and file.policy is None
+        and file.tokenizer is None
+        and settings.policy_prompt == "method"
+    ):
+        problem = "chat: template needs the template of the policy's tokenizer: name policy or tokenizer (a folder)"
+        raise DataError(problem, file=path, key="chat")
+    for key in ("method_dir", "inferrer_dir", "policy", "reference", "tokenizer"):
         value = getattr(file, key)
         if value is not None and not bundle.path(value).is_dir():
             raise DataError(f"no such folder: {bundle.path(value)}", file=path, key=key)

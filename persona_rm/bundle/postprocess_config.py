@@ -79,6 +79,8 @@ class PostprocessConfig(Config):
     clip: tuple[Number, Number] | None = None
     """[low, high]."""
     length: Length | None = None
+    cut_penalty: Positive = 0.0
+    """Subtracted from the reward of a response that was cut at a length limit instead of ending by itself."""
     floor: Floor | None = None
     monitor: bool = False
     """Log how much of the reward is agreement with the user, and how far users drift from the population."""
@@ -97,7 +99,8 @@ class PostprocessConfig(Config):
     def on(self) -> bool:
         """True if any option is on."""
         steps = (self.shrinkage, self.mix, self.clip, self.length, self.floor)
-        return self.monitor or self.standardise != "none" or any(step is not None for step in steps)
+        others = self.monitor or self.standardise != "none" or self.cut_penalty > 0
+        return others or any(step is not None for step in steps)
 
     @property
     def needs_std(self) -> bool:

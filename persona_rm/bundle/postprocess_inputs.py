@@ -7,6 +7,7 @@ from typing import Any
 
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.bundle.bundle import Bundle
+from persona_rm.bundle.request_reader import for_method
 from persona_rm.errors import ScoreError
 from persona_rm.methods.base import Method
 from persona_rm.types import RewardRequest, RewardResult
@@ -22,13 +23,16 @@ class PostprocessInputs:
         """Raises `RecipeError` if an option of the post-processing has no model."""
         file = self.bundle.file
         given = {"universal": file.universal is not None, "safety": file.safety is not None}
-        self.config.check(**given, tokens=file.policy is not None, std=file.groups is None)
+        self.config.check(
+            **given, tokens=file.policy is not None or file.tokenizer is not None, std=file.groups is None
+        )
 
     def add(self, requests: Sequence[RewardRequest], results: Sequence[RewardResult]) -> list[RewardResult]:
         """The same results with complete `trace.inputs`. A prior's reward that is already there is kept.
 
         Raises `ScoreError`.
         """
+        requests = [self.bundle.reader.read(request) for request in requests]
         columns: dict[str, Sequence[float]] = {}
         if self.config.needs_prior and any("prior" not in result.trace.inputs for result in results):
             columns["prior"] = self._priors(requests, results)
@@ -38,6 +42,8 @@ class PostprocessInputs:
             columns["safety"] = _prior_rewards(self.bundle.safety, requests)
         if self.config.needs_length is not None:
             columns["length"] = self._lengths([request.response for request in requests])
+        if self.config.cut_penalty:
+            columns["cut"] = [float(not request.finished) for request in requests]
         if not columns:
             return list(results)
         completed = []
@@ -67,7 +73,8 @@ class PostprocessInputs:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return load_tokenizer(self.bundle.path(str(self.bundle.file.policy)))
+        file = self.bundle.file
+        return load_tokenizer(self.bundle.path(str(file.tokenizer or file.policy)))
 
 
 def _prior_rewards(method: Method | None, requests: Sequence[RewardRequest]) -> list[float]:
@@ -78,13 +85,12 @@ def _prior_rewards(method: Method | None, requests: Sequence[RewardRequest]) -> 
     if method is None:
         raise ScoreError("post-processing needs a model that the bundle does not name")
     # The prior does not depend on the user, so equal texts of different users are one row.
-    distinct = {(request.prompt, request.response): request for request in requests}
+    keys = [(request.prompt, request.response, request.finished) for request in requests]
+    distinct = {key: for_method(request, method) for key, request in zip(keys, requests, strict=True)}
     try:
         results = method.score([method.prior()] * len(distinct), list(distinct.values()))
     except ScoreError as error:
-        keys = list(distinct)
-        bad = {keys[i] for i in error.rows}
-        rows = (i for i, request in enumerate(requests) if (request.prompt, request.response) in bad)
-        raise error.at(*rows) from error
+        bad = {list(distinct)[i] for i in error.rows}
+        raise error.at(*(i for i, key in enumerate(keys) if key in bad)) from error
     rewards = dict(zip(distinct, (result.reward for result in results), strict=True))
-    return [rewards[request.prompt, request.response] for request in requests]
+    return [rewards[key] for key in keys]

@@ -15,6 +15,7 @@ from persona_rm.cli.complete import complete_bundle, complete_recipe
 from persona_rm.errors import MissingExtra, RecipeError
 
 if TYPE_CHECKING:
+    from persona_rm.prompts import ChatTemplate
     from persona_rm.recipe import PpoConfig, Recipe
     from persona_rm.serving.http.service import Service
     from persona_rm.serving.http.settings import Settings
@@ -68,6 +69,7 @@ def serve(
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
         folder = bundle or _bundle_of(recipe, overrides, section)
+        settings = replace(settings, chat=_chat_of(folder))
         from persona_rm.hosts import HOSTS, load_host
         from persona_rm.serving.http.server import curl_example, run_server
         from persona_rm.serving.labels import LabelPolicy
@@ -92,6 +94,13 @@ def _first_users(folder: Path) -> Iterator[str]:
 
     for user in islice(users_in(folder, read_file(folder)), EXAMPLES):
         yield user.persona.user_id
+
+
+def _chat_of(folder: Path) -> "ChatTemplate | None":
+    """The chat side of the tokenizer that the bundle names."""
+    from persona_rm.bundle import Bundle, read_file
+
+    return Bundle(folder.resolve(), read_file(folder), {}).chat
 
 
 def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":

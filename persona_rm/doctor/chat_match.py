@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+from persona_rm.bundle.bundle_file import with_format
 from persona_rm.doctor.finding import DoctorFinding
 from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.methods import METHODS
+from persona_rm.pipeline.members import with_prompts
 from persona_rm.prompts.prompts import Chat, load_prompts
 from persona_rm.registry import Member
 
@@ -29,10 +31,16 @@ def chats_of(subject: DoctorSubject) -> dict[str, Chat]:
     """The chat form of each prompt that the subject writes, by the key that sets it."""
     members: dict[str, tuple[Member, str, Path | None]] = {}
     if subject.bundle is not None:
-        members["method"] = (subject.bundle.file.method, subject.bundle.file.prompts, subject.bundle.folder)
+        bundle = subject.bundle
+        settings = with_format(bundle.file, bundle.folder)
+        members["method"] = (settings.method, settings.prompts or "released", bundle.folder)
     elif subject.recipe is not None:
         for name, section in subject.recipe.dpo.items():
-            members[f"dpo.{name}.method"] = (section.method, subject.recipe.prompts, None)
+            members[f"dpo.{name}.method"] = (
+                with_prompts(subject.recipe, section.method),
+                subject.recipe.prompts,
+                None,
+            )
     chats = {}
     for key, (member, prompts, folder) in members.items():
         _, config = METHODS.member(member, folder)

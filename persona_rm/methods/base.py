@@ -17,7 +17,7 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.maths import sigmoid
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, RewardTrace, UserState
+from persona_rm.types import Comparison, Persona, Prompt, RewardRequest, RewardResult, RewardTrace, UserState
 
 Need = Literal["policy", "reference", "annotator", "encoder", "fit"]
 Control = Literal["flip", "history", "shuffled", "no_user"]
@@ -36,6 +36,8 @@ class Method(ABC):
     controls: ClassVar[frozenset[Control]] = frozenset({"shuffled", "no_user"})
     """The controls that an evaluation applies: `flip` reverses the user's directions, `history` varies the number
     of items, `shuffled` takes the state of another user, `no_user` takes the population prior."""
+    takes_messages: ClassVar[bool] = False
+    """True if the method reads a prompt of chat messages as turns. The others get its text (`prompts.text_of`)."""
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Other settings that an evaluation scores beside the configured ones, by the suffix of their results."""
 
@@ -178,9 +180,14 @@ def _adds_up(result: RewardResult) -> bool:
 class PromptedMethod(Method):
     """A method whose model reads the user in its prompt.
 
-    The rows that DPO trains on, the reward and the policy of a rollout all use this one renderer.
+    The rows that DPO trains on, the reward and the policy of a rollout all use this one renderer. `prompt` is a text,
+    and may be messages if the method takes them.
     """
 
     @abstractmethod
-    def render(self, state: UserState, prompt: str) -> str:
+    def render(self, state: UserState, prompt: Prompt) -> str:
         """The prompt that the policy reads for the user of this state, chat template included."""
+
+    def response(self, text: str) -> str:
+        """A response as a row of DPO data has it. A method that splits control tokens overrides it."""
+        return text

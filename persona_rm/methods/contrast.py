@@ -1,13 +1,12 @@
 """Contrast: the change that a user makes under one untrained model (NextQuill's preference effect as a reward)."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from persona_rm.backends.base import SequenceLogProb
 from persona_rm.config import Config
-from persona_rm.methods.base import Control, Need, PromptedMethod, Reads
-from persona_rm.methods.implicit import LengthNormalisation, per_token, prompt_format, sequences
+from persona_rm.methods.base import Control, Need, Reads
+from persona_rm.methods.implicit import FormattedMethod, LengthNormalisation, per_token, sequences
 from persona_rm.methods.states import (
     ItemsConfig,
     directions_of,
@@ -17,8 +16,7 @@ from persona_rm.methods.states import (
     items_state,
     neutral_payload,
 )
-from persona_rm.prompts import PromptFormat
-from persona_rm.types import Persona, RewardRequest, RewardResult, UserState
+from persona_rm.types import Persona, Prompt, RewardRequest, RewardResult, UserState
 
 
 class ContrastConfig(ItemsConfig):
@@ -29,7 +27,7 @@ class ContrastConfig(ItemsConfig):
     normalise: LengthNormalisation = "sum"
 
 
-class Contrast(PromptedMethod):
+class Contrast(FormattedMethod):
     """r = beta (log pi(y|x,P) - log pi(y|x)) under the policy; exactly 0 for an unknown user. Needs no reference."""
 
     name: ClassVar[str] = "contrast"
@@ -51,11 +49,6 @@ class Contrast(PromptedMethod):
         """Up to `n_items` in the prompt, if items enter it."""
         return half_of_each(n_items)
 
-    @cached_property
-    def prompts(self) -> PromptFormat:
-        """The prompt format, read on first use."""
-        return prompt_format(self.config, self.backends, self.name)
-
     def prior(self) -> UserState:
         """No item, or all directions neutral: the plain prompt."""
         return UserState(self.name, None, neutral_payload(self.space) if self.config.persona_as == "pba" else {})
@@ -66,7 +59,7 @@ class Contrast(PromptedMethod):
             return items_state(self.name, evidence, state, self.config)
         return directions_state(self.name, evidence, state, self.space, ignore=self.config.persona == "none")
 
-    def render(self, state: UserState, prompt: str) -> str:
+    def render(self, state: UserState, prompt: Prompt) -> str:
         """The prompt with the user's items or directions."""
         if self.config.persona_as == "ica":
             return self.prompts.ica(items_of(state), prompt)
@@ -75,7 +68,7 @@ class Contrast(PromptedMethod):
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """Scores both prompts of every response in one batch, so that equal prompts give exactly 0."""
         renders = (self.render, lambda _state, prompt: self.prompts.plain(prompt))
-        rows = sequences(self.backends.need_logprob(self.name), states, requests, *renders)
+        rows = sequences(self.backends.need_logprob(self.name), states, requests, *renders, escape=self.response)
         return [
             self.result(state, request, self._effect(given, plain))
             for state, request, (given, plain) in zip(states, requests, rows, strict=True)

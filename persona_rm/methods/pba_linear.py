@@ -59,7 +59,7 @@ class PBALinear(Method):
         levels, weights = self._levels(requests), self.weights
         results = []
         for state, request in zip(states, requests, strict=True):
-            read = levels[request.prompt, request.response]
+            read = levels[request.prompt_text, request.response]
             parts = {}
             for d, direction in enumerate(directions_of(state, self.space)):
                 if direction:
@@ -70,7 +70,7 @@ class PBALinear(Method):
 
     def _levels(self, requests: Sequence[RewardRequest]) -> dict[tuple[str, str], Levels]:
         """The levels of every distinct (prompt, response)."""
-        texts = list(dict.fromkeys((request.prompt, request.response) for request in requests))
+        texts = list(dict.fromkeys((request.prompt_text, request.response) for request in requests))
         reader = self.backends.need_reader(self.name)
         readings = reader.levels([prompt for prompt, _ in texts], [response for _, response in texts])
         if len(readings) != len(texts):
@@ -78,6 +78,6 @@ class PBALinear(Method):
         levels = dict(zip(texts, readings, strict=True))
         # NaN is in no set, so this also refuses levels that are not numbers.
         valid = {text for text, row in levels.items() if len(row) == len(self.space) and {1, 2, 3}.issuperset(row)}
-        if bad := tuple(i for i, r in enumerate(requests) if (r.prompt, r.response) not in valid):
+        if bad := tuple(i for i, r in enumerate(requests) if (r.prompt_text, r.response) not in valid):
             raise ScoreError(f"the annotator must give {len(self.space)} levels of 1, 2 or 3 per response", bad)
         return levels

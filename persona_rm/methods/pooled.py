@@ -76,7 +76,7 @@ class PooledMethod(Method):
         """
         if self.weights is None:
             raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
-        vectors = self.features.rows([(request.prompt, request.response) for request in requests])
+        vectors = self.features.rows([(request.prompt_text, request.response) for request in requests])
         if len(vectors) and vectors.shape[1] != len(self.weights):
             raise ScoreError(
                 f"the encoder gives {vectors.shape[1]} numbers, the saved weights are {len(self.weights)}"

@@ -107,10 +107,13 @@ def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Back
 
 
 def with_prompts(recipe: Recipe, given: Member) -> Member:
-    """The method with the recipe's prompt format, where it has one and names none itself."""
+    """The method with the recipe's prompt format and its `chat`, where it has them and names none itself."""
     cls, _ = METHODS.member(given)
-    takes = "prompts" in cls.Config.model_fields and "prompts" not in given
-    return {**given, "prompts": recipe.prompts} if takes else dict(given)
+    method = dict(given)
+    for key, value in (("prompts", recipe.prompts), ("chat", recipe.chat)):
+        if value is not None and key in cls.Config.model_fields:
+            method.setdefault(key, value)
+    return method
 
 
 def method_of(recipe: Recipe, given: Member, backends: Backends) -> Method:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from persona_rm.backends.small_chat_model import save_small_chat_model
 from persona_rm.hosts import load_host
-from persona_rm.pipeline.members import model_folder, source_of, truth_of
+from persona_rm.pipeline.members import PACKAGED_MODEL, model_folder, source_of, truth_of, with_prompts
 from persona_rm.pipeline.own_files import own_only
 from persona_rm.recipe import Recipe
 from persona_rm.recipe_sections import HostArgs, OnPolicyConfig
@@ -13,18 +14,21 @@ ROWS, PROMPTS, USERS, TOKENS = 16, 8, 8, 32
 
 
 def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """The small recipe, which writes to runs/<name>-rehearsal, and every change with its reason."""
-    model = model_folder("simulator_lm")
+    """The small recipe, which writes to runs/<name>-rehearsal, and every change with its reason.
+
+    If the recipe renders prompts by the chat template of its model, a small model with that template is written there.
+    """
+    out = f"runs/{recipe.name}-rehearsal"
+    name, why = _small_model(recipe, Path(out))
+    model = model_folder(name)
     raw: dict[str, Any] = recipe.model_dump(exclude_unset=True)
-    changes = (
-        [f"model: {recipe.model} -> simulator_lm: the packaged tiny model"] if recipe.model != "simulator_lm" else []
-    )
+    changes = [f"model: {recipe.model} -> {name}: {why}"] if recipe.model != name else []
     if recipe.device != "auto":
         changes.append(f"device: {recipe.device} -> auto: a rehearsal runs on what this machine has")
     raw |= {
-        "model": "simulator_lm",
+        "model": name,
         "device": "auto",
-        "out": f"runs/{recipe.name}-rehearsal",
+        "out": out,
         "pretrain": None,
         "eval": None,
         "inference": None,
@@ -55,6 +59,16 @@ def _whose(recipe: Recipe, users: int | str) -> str:
         return f"your own users, of {users}"
     kind = "simulated users" if truth_of(recipe) else f"users that are built from the source {recipe.source['name']!r}"
     return f"{kind}, not yours: name ppo.SECTION.users=FILE, or rehearse your own command with --bundle"
+
+
+def _small_model(recipe: Recipe, out: Path) -> tuple[str, str]:
+    """The model of the rehearsal, and what it is."""
+    members = [with_prompts(recipe, section.method) for section in recipe.dpo.values()]
+    if recipe.chat != "template" and all(member.get("chat") != "template" for member in members):
+        return PACKAGED_MODEL, "the packaged tiny model"
+    folder = out / "small_model"
+    whose = save_small_chat_model(model_folder(PACKAGED_MODEL), Path(recipe.model), folder)
+    return str(folder), f"the packaged tiny model with {whose}"
 
 
 def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> None:

@@ -1,5 +1,8 @@
 """Prompt formats as data: they turn a persona or its directions, and a post, into the text that a model reads."""
 
-from persona_rm.prompts.prompts import PromptFormat, load_prompts
+from persona_rm.prompts.chat_messages import read_prompt
+from persona_rm.prompts.chat_template import ChatTemplate
+from persona_rm.prompts.prompts import Chat, PromptFormat, load_prompts
+from persona_rm.types import text_of
 
-__all__ = ["PromptFormat", "load_prompts"]
+__all__ = ["Chat", "ChatTemplate", "PromptFormat", "load_prompts", "read_prompt", "text_of"]

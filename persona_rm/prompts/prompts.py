@@ -8,9 +8,16 @@
 
 Fields in braces are filled in one pass, so braces in a user's text stay as they are. A persona without items, and
 directions that are all neutral, render as `plain`, which is the prompt of an unknown user.
+
+A prompt of several messages keeps its turns if `chat` is "template": earlier turns stay as they are, the user's part
+goes into the last user turn with its content as {prompt}. The other values of `chat` have one user turn, so the
+messages enter it as one text (`types.text_of`). The format's system text stands below the prompt's own one.
+
+Control tokens of the tokenizer that a text of a user spells are split (`ChatTemplate.escape`), if the tokenizer is
+known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,10 +29,11 @@ from pydantic import ValidationError
 from persona_rm.config import Config
 from persona_rm.errors import DataError, RecipeError, UnknownName
 from persona_rm.io.text import FIELD, fill
-from persona_rm.types import Persona
+from persona_rm.prompts.chat_messages import check_turns
+from persona_rm.prompts.chat_template import ChatTemplate
+from persona_rm.types import Message, Messages, Persona, Prompt, text_of
 
 Chat = Literal["none", "llama3", "template"]
-Messages = list[dict[str, str]]
 
 PACKAGED = Path(__file__).parent
 FIELDS = {
@@ -80,49 +88,83 @@ class FormatFile(Config):
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """Renders the three kinds of prompt. `apply` is the tokenizer's chat template, needed for chat "template" only."""
+    """Renders the three kinds of prompt. `template` is the chat side of the policy's tokenizer, needed by chat
+    "template", and wherever control tokens in texts of users shall stay words."""
 
     text: FormatFile
     chat: Chat
-    apply: Callable[[Messages], str] | None = None
+    template: ChatTemplate | None = None
 
-    def with_template(self, apply: Callable[[Messages], str]) -> "PromptFormat":
-        """The same format through a chat template: `apply` takes system and user messages and returns text."""
-        return replace(self, apply=apply)
+    def with_template(self, template: ChatTemplate | None) -> "PromptFormat":
+        """The same format for this tokenizer."""
+        return replace(self, template=template)
 
-    def ica(self, persona: Persona, prompt: str) -> str:
+    def ica(self, persona: Persona, prompt: Prompt) -> str:
         """The prompt with the persona's items in the context (paper, eq. 1)."""
+        return self.text_of_turns(self.ica_turns(persona, prompt))
+
+    def pba(self, preferences: str, prompt: Prompt) -> str:
+        """The prompt with the directions in words, as `PreferenceSpace.describe` writes them (paper, eq. 2)."""
+        return self.text_of_turns(self.pba_turns(preferences, prompt))
+
+    def plain(self, prompt: Prompt) -> str:
+        """The prompt without a user: for unknown users, for the no-persona control and for `contrast`."""
+        return self.text_of_turns(self.plain_turns(prompt))
+
+    def ica_turns(self, persona: Persona, prompt: Prompt) -> Messages:
+        """`ica` before it becomes text: the turns for a chat template, or a system and a user turn."""
         if not (persona.ugc or persona.pairs or persona.demo):
-            return self.plain(prompt)
+            return self.plain_turns(prompt)
         ugc = [{"prompt": item.prompt, "comment": item.comment} for item in persona.ugc]
         pairs = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in persona.pairs]
         blocks = {
-            "ugc": _items(self.text.ugc, ugc),
-            "pairs": _items(self.text.pairs, pairs),
-            "demo": fill(self.text.demo, {"demo": persona.demo}) if persona.demo else "",
+            "ugc": self._items(self.text.ugc, ugc),
+            "pairs": self._items(self.text.pairs, pairs),
+            "demo": fill(self.text.demo, {"demo": self.escape(persona.demo)}) if persona.demo else "",
         }
-        return self._render(self.text.system.ica, self.text.ica, prompt, blocks)
+        return self._turns(self.text.system.ica, self.text.ica, prompt, blocks)
 
-    def pba(self, preferences: str, prompt: str) -> str:
-        """The prompt with the directions in words, as `PreferenceSpace.describe` writes them (paper, eq. 2)."""
+    def pba_turns(self, preferences: str, prompt: Prompt) -> Messages:
+        """`pba` before it becomes text."""
         if not preferences:
-            return self.plain(prompt)
-        return self._render(self.text.system.pba, self.text.pba, prompt, {"preferences": preferences})
+            return self.plain_turns(prompt)
+        return self._turns(self.text.system.pba, self.text.pba, prompt, {"preferences": self.escape(preferences)})
 
-    def plain(self, prompt: str) -> str:
-        """The prompt without a user: for unknown users, for the no-persona control and for `contrast`."""
-        return self._render(self.text.system.plain, self.text.plain, prompt, {})
+    def plain_turns(self, prompt: Prompt) -> Messages:
+        """`plain` before it becomes text."""
+        return self._turns(self.text.system.plain, self.text.plain, prompt, {})
 
-    def _render(self, system: str, body: str, prompt: str, blocks: Mapping[str, str]) -> str:
-        task = fill(self.text.task, {"prompt": prompt})
-        return self._wrap(system, fill(body, {**blocks, "task": task, "response": self.text.response}))
+    def escape(self, text: str) -> str:
+        """A text of a user or a response, whose control tokens stay words; unchanged if no tokenizer is known."""
+        return text if self.template is None else self.template.escape(text)
 
-    def _wrap(self, system: str, user: str) -> str:
+    def _turns(self, system: str, body: str, prompt: Prompt, blocks: Mapping[str, str]) -> Messages:
+        """The turns of the whole prompt, with escaped texts."""
+        before, last = list[Message](), text_of(prompt)
+        if not isinstance(prompt, str):
+            check_turns(prompt)
+            before = [turn._replace(content=self.escape(turn.content)) for turn in prompt[:-1]]
+            last = prompt[-1].content if self.chat == "template" else last
+        if before and before[0].role == "system":
+            system = f"{before.pop(0).content}\n\n{system}"
+        task = fill(self.text.task, {"prompt": self.escape(last)})
+        user = fill(body, {**blocks, "task": task, "response": self.text.response})
+        turns = before if self.chat == "template" else ()
+        return (Message("system", system), *turns, Message("user", user))
+
+    def text_of_turns(self, turns: Messages) -> str:
+        """The text of a whole prompt from its turns. Raises `RecipeError` if it needs a chat template and has none."""
         if self.chat != "template":
-            return fill(WRAPS[self.chat], {"system": system, "user": user})
-        if self.apply is None:
-            raise RecipeError("chat 'template' needs the tokenizer's chat template: call with_template() first")
-        return self.apply([{"role": "system", "content": system}, {"role": "user", "content": user}])
+            return fill(WRAPS[self.chat], {"system": turns[0].content, "user": turns[-1].content})
+        if self.template is None:
+            raise RecipeError("chat 'template' needs the policy's tokenizer: call with_template() first")
+        return self.template.render(turns)
+
+    def _items(self, block: Items, items: Sequence[Mapping[str, str]]) -> str:
+        text = block.head if items else ""
+        for number, item in enumerate(items, start=1):
+            text += fill(block.item, {"number": str(number), **{key: self.escape(one) for key, one in item.items()}})
+        return text
 
 
 def load_prompts(name_or_path: str | Path = "released", chat: Chat | None = None) -> PromptFormat:
@@ -172,8 +214,3 @@ def _check_fields(text: FormatFile, path: Path) -> None:
         if fields != FIELDS[key]:
             problem = f"has the fields {sorted(fields)}; it must have exactly {sorted(FIELDS[key])}"
             raise DataError(problem, file=path, key=key)
-
-
-def _items(block: Items, items: Sequence[Mapping[str, str]]) -> str:
-    numbered = ({"number": str(number), **item} for number, item in enumerate(items, start=1))
-    return block.head + "".join(fill(block.item, fields) for fields in numbered) if items else ""

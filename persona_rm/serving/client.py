@@ -20,13 +20,14 @@ from typing import Any, Protocol
 
 from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError
 from persona_rm.extras import extra_needed
+from persona_rm.prompts import text_of
 from persona_rm.serving.actor.reward_actor import Profile
 from persona_rm.serving.failures import Failures, OnFailure, read_policy
 from persona_rm.serving.pool.named_actor import ready_names
 from persona_rm.serving.pool.pool import NAMESPACE, inference_name, pool_names
 from persona_rm.serving.pool.routing import Roster
 from persona_rm.serving.request_ids import with_id
-from persona_rm.types import RewardRequest, RewardResult, UserState
+from persona_rm.types import Prompt, RewardRequest, RewardResult, UserState
 
 logger = logging.getLogger(__name__)
 
@@ -218,12 +219,14 @@ class RewardClient:
         """A few user ids of the bundle that the reward actors serve, for messages."""
         return list(self._call("info", (), "")["some_users"])
 
-    def profile(self, user: str | None, prompt: str) -> Profile:
+    def profile(self, user: str | None, prompt: Prompt) -> Profile:
         """What this user prefers, and the prompt with it that the policy reads.
 
         The inference actor answers if one runs, else a reward actor.
         """
-        profile: Profile | None = self._call("profile", (user, prompt), user or prompt, self._inference_names())
+        profile: Profile | None = self._call(
+            "profile", (user, prompt), user or text_of(prompt), self._inference_names()
+        )
         if profile is None:
             raise ScoreError(f"asked for the profile of user {user!r}, the actor answered nothing")
         return profile
@@ -291,7 +294,7 @@ class RewardClient:
 
 def _key(request: RewardRequest) -> str:
     """What a request is routed by: all samples of a user, or of a prompt without a user, go to one actor."""
-    return request.user or request.prompt
+    return request.user or request.prompt_text
 
 
 def _check_finite(results: Sequence[Any] | None, requests: Sequence[RewardRequest]) -> None:

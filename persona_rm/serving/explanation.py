@@ -64,7 +64,7 @@ def explain_request(folder: Path, request: RewardRequest) -> Explanation:
     """
     bundle = load_bundle(folder)
     try:
-        inferred = bundle.inferred(request.user, request.prompt)
+        inferred = bundle.inferred(request.user, bundle.reader.read(request).prompt_text)
         if request.user is not None and not inferred.known:
             raise DataError(
                 f"user {request.user!r} {why_unknown(inferred)}. Rewards for unknown users come from the population "
@@ -148,8 +148,9 @@ def explain_live(bundle: Bundle, request: RewardRequest) -> Explanation:
 
     Raises `RecipeError` if the method only compares.
     """
-    request = with_id(request)
-    inferred = bundle.inferred(request.user, request.prompt)
+    request = bundle.reader.read(with_id(request))
+    prompt = request.prompt_text
+    inferred = bundle.inferred(request.user, prompt)
     inputs, remarks, groups = PostprocessInputs(bundle), [], bundle.file.groups
     inputs.check()
     if groups is not None and groups.listwise:
@@ -166,8 +167,8 @@ def explain_live(bundle: Bundle, request: RewardRequest) -> Explanation:
     # A new postprocessor: an explanation must not count as a sample in the running statistics.
     result = Postprocessor(bundle.file.postprocess).apply(result)
     result = replace(result, trace=replace(result.trace, request_id=request.request_id))
-    evidence = bundle.user_states.evidence(inferred, request.prompt)
-    levels = bundle.levels(request.prompt, request.response)
+    evidence = bundle.user_states.evidence(inferred, prompt)
+    levels = bundle.levels(prompt, request.response)
     known = inferred if inferred.known else None
     return Explanation(result, bundle, known, evidence, levels, _items(bundle, request.user), tuple(remarks))
 
@@ -302,6 +303,8 @@ def _step_words(step: RewardStep, trace: RewardTrace, config: PostprocessConfig 
         return f"limited to the range{bounds}" if step.after != step.before else f"inside the range{bounds}"
     if step.name == "length":
         return f"a penalty for the length of {inputs['length']:g}"
+    if step.name == "cut":
+        return "a penalty because the response was cut" if inputs["cut"] else "unchanged: the response ended by itself"
     if step.name == "floor":
         name = config.floor.by if config is not None and config.floor is not None else "safety"
         score = f"the {name} score is {inputs[name]:.4g}" if name in inputs else "the score"

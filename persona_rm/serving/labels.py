@@ -3,7 +3,7 @@
     "u17"                              a user id; a whole number (17) means the id "17"
     {"user": "u17"}                    the same; other keys may stand beside it (a team's answer key, say)
     {"user_id": "u17"}                 the same
-    {"user": "u17", "prompt": "..."}   with the bare prompt, if the dataset's prompt already carries the persona
+    {"user": "u17", "prompt": "..."}   with the bare prompt (text or messages), if the dataset's carries the persona
     '{"user": "u17"}'                  any of these as JSON text
 
 A sample names no user if its label is absent, null, "", an empty object, or has the user null or "". A label that is
@@ -22,8 +22,9 @@ from typing import Any
 
 from persona_rm.errors import DataError, HostError
 from persona_rm.io.text import is_sound
+from persona_rm.prompts import read_prompt
 from persona_rm.serving.label_monitor import LabelMonitor
-from persona_rm.types import RewardRequest
+from persona_rm.types import Prompt, RewardRequest, text_of
 
 logger = logging.getLogger(__name__)
 VARIABLE = "PERSONA_RM_LABELS"
@@ -41,7 +42,7 @@ class Label:
     """A parsed label. `bad` says what is wrong with the label without quoting it, and is None for a good one."""
 
     user: str | None = None
-    prompt: str | None = None
+    prompt: Prompt | None = None
     bad: str | None = None
 
 
@@ -84,10 +85,12 @@ def _of_object(value: Mapping[str, Any]) -> Label:
             return Label(bad=f"the user of a label is a text or a whole number, found {type(user).__name__}")
     if len(set(ids)) > 1:
         return Label(bad=f"{' and '.join(map(repr, USER_KEYS))} of a label name two users")
-    if prompt is not None and not isinstance(prompt, str):
-        return Label(bad=f"the prompt of a label is a text, found {type(prompt).__name__}")
+    try:
+        prompt = None if prompt is None else read_prompt(prompt)
+    except DataError as error:
+        return Label(bad=f"the prompt of a label: {error.problem}")
     user_id = ids[0] if ids else None
-    for what, text in (("user id", user_id), ("prompt", prompt)):
+    for what, text in (("user id", user_id), ("prompt", None if prompt is None else text_of(prompt))):
         if text is not None and not is_sound(text):
             return Label(bad=f"the {what} of a label {HALF}")
     return Label(user=user_id, prompt=prompt)
@@ -135,7 +138,7 @@ class LabelPolicy:
         name = "strict" if self.strict else "prior"
         return f"{VARIABLE}={name}: {POLICIES[name]}"
 
-    def request(self, value: Any, prompt: str, response: str, *, finished: bool = True) -> RewardRequest:
+    def request(self, value: Any, prompt: Prompt, response: str, *, finished: bool = True) -> RewardRequest:
         """The request of a sample with the label `value`; the label's bare prompt replaces `prompt`.
 
         A bad label is logged. Raises `LabelError` if the policy is strict and the label names no user.

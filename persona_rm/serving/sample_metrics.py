@@ -21,6 +21,7 @@ class SampleMetrics:
         persona_rm/cold             1 if the population prior answered, because the user is missing or unknown
         persona_rm/bad_label        1 if the sample had a label that names no user
         persona_rm/empty            1 if the response has no letters
+        persona_rm/cut              1 if the response was cut at a length limit
         persona_rm/reward/<group>   the mean reward of the last `window` samples of the group, this one included
         persona_rm/dim/<dimension>  the part of the reward by a dimension, if the bundle logs it
 
@@ -41,6 +42,7 @@ class SampleMetrics:
             f"{PREFIX}cold": float(not trace.user_known),
             f"{PREFIX}bad_label": float(request.bad_label),
             f"{PREFIX}empty": float(not request.response.strip()),
+            f"{PREFIX}cut": float(not request.finished),
         }
         for group in self.groups:
             recent = self._recent[group] or self._all

@@ -95,7 +95,7 @@ class Columns:
     def misspelt(self) -> list[tuple[str, str]]:
         """(unused column, the name it is close to), for optional columns that were probably meant."""
         free = [name for role in self.form.optional if role not in self.of for name in self.form.aliases(role)]
-        close = [(column, get_close_matches(plain(column), free, n=1, cutoff=0.75)) for column in self.unused]
+        close = [(column, get_close_matches(plain(column), free, n=1, cutoff=0.8)) for column in self.unused]
         return [(column, matches[0]) for column, matches in close if matches]
 
 

@@ -31,7 +31,7 @@ class FileFinding:
     def describe(self) -> str:
         """One line: severity, count, problem and the examples."""
         examples = f" ({'; '.join(self.examples)})" if self.examples else ""
-        return f"{self.severity}: {self.count:,} {self.problem}{examples}"
+        return f"{self.severity} ({self.count:,}): {self.problem}{examples}"
 
 
 class Findings:

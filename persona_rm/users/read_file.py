@@ -17,6 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from persona_rm.errors import DataError
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.users.cells import CellReader
 from persona_rm.users.columns import Columns, detect
@@ -114,11 +115,16 @@ def read_users_data(
     head = list(islice(rows, LOOKED_AT))
     if not head:
         raise _nothing(table, findings)
-    detected = detect((key for row in head for key in row.data), columns or {}, path)
+    names = dict.fromkeys(key for row in head for key in row.data)
+    detected = detect(names, columns or {}, path)
     cells = CellReader(space or load_space(), findings, cells_are_text=table.format == "CSV")
     drafts = Drafts()
     reader = READERS[detected.form.name](detected, cells, drafts, findings)
     for count, row in enumerate(chain(head, rows), start=1):
+        if not names.keys() >= row.data.keys():
+            # An optional key may first be in a late row of JSON.
+            names |= dict.fromkeys(row.data)
+            reader.columns = _same_form(row, detect(names, columns or {}, path), detected)
         try:
             reader.add(row)
         except DataError as error:
@@ -128,9 +134,17 @@ def read_users_data(
     _check_share(table, cells, reader.units + broken, findings)
     reader.finish()
     users = list(drafts.users())
-    _note_columns(detected, findings)
+    _note_columns(reader.columns, findings)
     check_users(users, findings)
-    return UsersData(Path(path), users, detected, count, table.remark, findings.results())
+    return UsersData(Path(path), users, reader.columns, count, table.remark, findings.results())
+
+
+def _same_form(row: JsonRow, columns: Columns, before: Columns) -> Columns:
+    """The columns after a row with new keys. Raises `DataError` if these make the file one of another form."""
+    if columns.form is not before.form:
+        problem = f"with its keys the file is one of {columns.form.name}, before it was one of {before.form.name}"
+        raise DataError(f"{problem}; keep the two in files of their own", file=row.file, row=row.number)
+    return columns
 
 
 def _nothing(table: RawTable, findings: Findings) -> DataError:

@@ -16,7 +16,9 @@ from openrlhf.utils.agent import SingleTurnAgentExecutor
 
 from persona_rm.errors import PersonaRMError, ScoreError
 from persona_rm.hosts.openrlhf.curves import extra_logs
+from persona_rm.hosts.openrlhf.queries import bare_prompt, in_form_of, policy_text
 from persona_rm.maths import sigmoid
+from persona_rm.prompts import ChatTemplate
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
 from persona_rm.serving.label_monitor import LabelMonitor
@@ -37,6 +39,7 @@ class AgentExecutor(SingleTurnAgentExecutor):
         self.labels = replace(LABELS, monitor=LabelMonitor(self.client.some_users))
         sys.stderr.write(f"persona_rm: {LABELS}\n")
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="persona_rm")
+        self.chat = None
 
     async def execute(self, prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=None):
         """One sample. The output keeps the data set's own prompt, by which the host finds a sample's data source."""
@@ -53,20 +56,30 @@ class AgentExecutor(SingleTurnAgentExecutor):
         return output
 
     async def _sample(self, prompt, label, generate, tokenizer):
-        """`generate(prompt)` is the host's own output: generated, without a reward."""
-        unanswered, output = self.labels.request(label, prompt, ""), None
+        """`generate(prompt)` is the host's own output: generated, without a reward.
+
+        A prompt that the host has put into the chat template is unwrapped first, so that it is never wrapped twice.
+        """
+        if self.chat is None or self.chat.tokenizer is not tokenizer:
+            self.chat = ChatTemplate(lambda: tokenizer)
+        chat, bare = self.chat, bare_prompt(prompt, self.chat)
+        unanswered, output = self.labels.request(label, bare, ""), None
+        unanswered = replace(unanswered, prompt=in_form_of(unanswered.prompt, bare))
         try:
             profile = await self._profile(unanswered)
-            output = await generate(profile.prompt)
+            whole = policy_text(profile.prompt, unanswered.prompt, chat)
+            output = await generate(whole)
             (start, end) = output["action_ranges"][0]
-            text = tokenizer.decode(output["observation_tokens"][start:end], skip_special_tokens=True)
+            text = chat.response(output["observation_tokens"][start:end])
             request = replace(unanswered, response=text, finished=not output["truncated"])
             result = await self._call(self.client.reward, request)
         except SkipGroup as error:  # a NaN score makes the host's dynamic filtering drop the whole group
             self.client.failures.leave_out(error, unanswered.user)
-            return (output or await generate(prompt)) | {"reward": None, "scores": math.nan, "extra_logs": {}}
-        whole = len(tokenizer(text=profile.prompt, add_special_tokens=False)["input_ids"])
-        logs = {**extra_logs(result), **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < whole)}
+            # Without a profile there is no personal prompt, and the group is dropped anyway.
+            text = prompt if isinstance(prompt, str) else policy_text(bare, bare, chat)
+            return (output or await generate(text)) | {"reward": None, "scores": math.nan, "extra_logs": {}}
+        tokens = len(tokenizer(text=whole, add_special_tokens=False)["input_ids"])
+        logs = {**extra_logs(result), **self.client.failures.logs(), "persona_rm/prompt_cut": float(start < tokens)}
         return output | {"reward": result.reward, "scores": sigmoid(result.reward), "extra_logs": logs}
 
     async def _profile(self, request):

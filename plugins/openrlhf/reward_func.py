@@ -17,7 +17,7 @@ import sys
 
 from persona_rm.errors import PersonaRMError
 from persona_rm.hosts.openrlhf.curves import extra_logs
-from persona_rm.hosts.openrlhf.queries import strip_prompt
+from persona_rm.hosts.openrlhf.queries import policy_chat, strip_prompt
 from persona_rm.maths import sigmoid
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failures import SkipGroup, note_stop
@@ -29,6 +29,7 @@ EXIT_CODE = 70
 CLIENT = RewardClient.from_env()
 LABELS = LabelPolicy.from_env(known=CLIENT.some_users)
 sys.stderr.write(f"persona_rm: {LABELS}\n")
+CHAT = policy_chat()
 
 
 def reward_func(queries, prompts, labels, **_kwargs):
@@ -42,7 +43,11 @@ def reward_func(queries, prompts, labels, **_kwargs):
 
 
 def _rewards(rows):
-    requests = [LABELS.request(label, prompt, strip_prompt(query, prompt)) for query, prompt, label in rows]
+    requests = []
+    for query, prompt, label in rows:
+        # Without the end of the answer it was cut: the host keeps special tokens in the query.
+        response, finished = strip_prompt(query, prompt, CHAT)
+        requests.append(LABELS.request(label, prompt, response, finished=finished))
     try:
         results = CLIENT.rewards(requests)
     except SkipGroup as error:  # the host sends lists of one; a NaN score makes its dynamic filtering drop the group

@@ -100,7 +100,7 @@ def test_rendering(folder):
 
 def test_scores_come_in_the_order_of_the_rows(folder):
     class Letters:
-        def logprob(self, prompts, responses):
+        def logprob(self, prompts, responses, finished=None):
             return [SequenceLogProb(-float(len(r)), -2.0 * len(r), len(r)) for r in responses]
 
     bundle = load_bundle(folder)
@@ -298,8 +298,7 @@ def test_directions_that_depend_on_the_prompt_are_kept_by_prompt(folder, space):
 
 
 def test_the_users_file_may_be_empty_where_a_store_has_the_people(tmp_path):
-    folder = tmp_path / "bundle"
-    write_bundle(folder, [], method="pba", profiles=new_store(folder), relative_to=folder)
+    folder = write_bundle(tmp_path, [], method="pba", profiles=new_store(tmp_path), relative_to=tmp_path)
     assert load_bundle(folder).users == {}
     with pytest.raises(DataError, match="the file is empty"):
         load_bundle(edit(folder, profiles=None))

@@ -4,10 +4,11 @@ import pytest
 
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, RecipeError
-from persona_rm.prompts import load_prompts
+from persona_rm.prompts import ChatTemplate, load_prompts
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
 from tests.methods.method_samples import LetterEncoder, LetterLogProb, ask, make, persona, rewards, score
+from tests.prompts.chat_samples import chat_tokenizer
 
 
 def test_reward_is_beta_times_the_log_ratio(space: PreferenceSpace) -> None:
@@ -100,11 +101,12 @@ def test_without_a_reference_model(space: PreferenceSpace) -> None:
 
 
 def test_the_tokenizers_own_chat_template(space: PreferenceSpace) -> None:
-    class Chatty(LetterLogProb):
-        def chat(self, messages: list[dict[str, str]]) -> str:
-            return "".join(f"[{m['role']}]{m['content']}" for m in messages)
-
-    method = make("ica", space, Backends(logprob=Chatty()), chat="template")
-    assert method.render(method.prior(), "x").startswith("[system]Generate a task-specific response.[user]***Task***")
+    tokenizer = chat_tokenizer("llama3")
+    backends = Backends(logprob=LetterLogProb(), chat=ChatTemplate(lambda: tokenizer))
+    method = make("ica", space, backends, chat="template")
+    rendered = method.render(method.prior(), "x")
+    assert rendered.startswith(
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nGenerate a task-specific"
+    )
     with pytest.raises(RecipeError, match="chat template"):
         make("ica", space, chat="template").render(method.prior(), "x")

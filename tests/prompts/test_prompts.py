@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from persona_rm.errors import DataError, RecipeError, UnknownName
-from persona_rm.prompts import load_prompts
+from persona_rm.prompts import ChatTemplate, load_prompts
 from persona_rm.prompts.prompts import PACKAGED
 from persona_rm.types import Pair, Persona, Ugc
+from tests.prompts.chat_samples import chat_tokenizer
 
 PERSONA = Persona("u", (Ugc("post A", "comment A"), Ugc("post B", "comment B")), (Pair("post C", "yes", "no"),))
 NAMES = sorted(path.stem for path in PACKAGED.glob("*.yaml"))
@@ -63,9 +64,12 @@ def test_a_persona_without_items_renders_as_plain(name: str) -> None:
 
 
 def test_a_chat_template_wraps_both_messages() -> None:
-    prompts = load_prompts("released", chat="template")
-    bound = prompts.with_template(lambda messages: "|".join(f"{m['role']}={m['content']}" for m in messages))
-    assert bound.plain("x") == "system=Generate a task-specific response.|user=***Task***\n\nx\n\n***Response:***\n\n"
+    prompts, tokenizer = load_prompts("released", chat="template"), chat_tokenizer("llama3")
+    assert prompts.with_template(ChatTemplate(lambda: tokenizer)).plain("x") == (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nGenerate a task-specific response.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\n***Task***\n\nx\n\n***Response:***<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
     with pytest.raises(RecipeError, match="with_template"):
         prompts.plain("x")
 

@@ -30,6 +30,12 @@ def test_cold_bad_and_empty_samples_are_counted():
     assert (log["persona_rm/cold"], log["persona_rm/bad_label"], log["persona_rm/empty"]) == (0, 0, 0)
 
 
+def test_cut_samples_are_counted():
+    result = RewardResult(0.0, RewardTrace(0.0, group="a"))
+    logs = [SampleMetrics(["a"], []).of(RewardRequest("u", "p", "x", finished=ends), result) for ends in (True, False)]
+    assert [log["persona_rm/cut"] for log in logs] == [0.0, 1.0]
+
+
 def test_the_running_mean_is_the_groups_own_and_begins_with_that_of_all_samples():
     metrics = SampleMetrics(["a", "b"], [], window=2)
     assert sample(metrics, "a", 4.0)["persona_rm/reward/b"] == 4.0

@@ -191,3 +191,12 @@ def test_progress_is_told(tmp_path, monkeypatch):
     told: list[int] = []
     read_users_data(lines(tmp_path / "users.jsonl", ROWS + ROWS), progress=told.append)
     assert told == [2, 4, 6]
+
+
+def test_a_key_that_first_comes_in_a_late_row_is_read(tmp_path):
+    rows = [*ROWS * 50, {**ROWS[0], "strength": 0, "strenght": 1}]
+    data = read_users_data(lines(tmp_path / "users.jsonl", rows))
+    assert data.users[0].persona.pairs[-1].strength == 0
+    assert finding(data, "unused_columns").examples == ("strenght",)
+    with pytest.raises(DataError, match="row 151: with its keys the file is one of users, before it was one"):
+        read_users_data(lines(tmp_path / "two.jsonl", [*ROWS * 50, {"user": "u", "pairs": []}]))

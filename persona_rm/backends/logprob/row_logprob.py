@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,38 @@ from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.logprob.memory import NoRoom, in_halves
 from persona_rm.backends.tokens import Encoded, token_ids
 from persona_rm.errors import RecipeError, ScoreError
+from persona_rm.prompts import ChatTemplate
 
 
 class RowLogProb(ABC):
     """A `LogProb` whose engine scores distinct rows of token ids, under one or two models."""
 
     policy: str | Path
+    reference: str | Path | None
 
-    def logprob(self, prompts: Sequence[str], responses: Sequence[str]) -> list[SequenceLogProb]:
-        """One sum per row, in order.
+    def logprob(
+        self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None
+    ) -> list[SequenceLogProb]:
+        """One sum per row, in order. A response that is not `finished` has no end token; if it has no token at all,
+        its sums are 0.
 
         Raises `ScoreError` with the indices of rows that are too long (or too large for the memory), have no response
         token, or get a value that is not finite. Raises `HostError` if an engine died or cannot score rows.
         """
         if len(prompts) != len(responses):
             raise ScoreError(f"{len(prompts)} prompts for {len(responses)} responses")
-        return self._score(token_ids(self._tokenizer, prompts, responses)) if prompts else []
+        if not prompts:
+            return []
+        rows = token_ids(self._tokenizer, prompts, responses, finished)
+        nothing = SequenceLogProb(0.0, None if self.reference is None else 0.0, 0)
+        results = dict.fromkeys(range(len(rows)), nothing)
+        # A cut response of no letters is no fault of the row: the product of no probabilities is 1.
+        asked = [i for i, (ids, start) in enumerate(rows) if finished is None or finished[i] or start < len(ids)]
+        try:
+            results |= zip(asked, self._score([rows[i] for i in asked]), strict=True)
+        except ScoreError as error:
+            raise error.at(*(asked[i] for i in error.rows)) from error
+        return [results[i] for i in range(len(rows))]
 
     def logprob_ids(
         self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]
@@ -35,11 +52,10 @@ class RowLogProb(ABC):
             raise ScoreError(f"{len(prompt_ids)} prompts for {len(response_ids)} responses")
         return self._score([((*p, *r), len(p)) for p, r in zip(prompt_ids, response_ids, strict=True)])
 
-    def chat(self, messages: list[dict[str, str]]) -> str:
-        """The messages in the tokenizer's chat template, up to the response. Raises `RecipeError` if it has none."""
-        if not self._tokenizer.chat_template:
-            raise RecipeError(f"the tokenizer of {self.policy} has no chat template: use chat none or llama3")
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    @cached_property
+    def chat(self) -> ChatTemplate:
+        """The chat side of the policy's tokenizer. No model is loaded for it."""
+        return ChatTemplate(lambda: self._tokenizer)
 
     @property
     @abstractmethod

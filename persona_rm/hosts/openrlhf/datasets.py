@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.backends.tokens import token_lengths
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, RecipeError
 from persona_rm.hosts.base import DpoRow, LabelledPrompt
 from persona_rm.hosts.openrlhf.preferences import CHOSEN, PROMPT, REJECTED
 
@@ -56,8 +56,14 @@ def fitting_rows(rows: Sequence[DpoRow], args: Mapping[str, Any], model: Path) -
     """The rows of at most `data.max_len` tokens, and the longer ones.
 
     The host cuts a longer response, and drops a row whose prompt is too long, without a message
-    (datasets/reward_dataset.py:104-120). Raises `DataError` if no row is short enough.
+    (datasets/reward_dataset.py:104-120). Raises `DataError` if no row is short enough, and `RecipeError` if the host
+    is told to render the rows, which are rendered.
     """
+    if args.get("data.apply_chat_template"):
+        raise RecipeError(
+            "the rows hold whole prompts as text, in the chat template if the recipe says `chat: template`, and "
+            "data.apply_chat_template would put them into it once more: leave it out"
+        )
     limit = int(args.get("data.max_len") or DEFAULT_MAX_LEN)
     prompts = [row["prompt"] for row in rows]
     responses = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]

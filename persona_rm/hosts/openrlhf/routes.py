@@ -30,7 +30,7 @@ from persona_rm.serving.http.http_errors import RequestError
 from persona_rm.serving.http.payloads import check_rows
 from persona_rm.serving.http.schemas import Text
 from persona_rm.serving.http.settings import Settings
-from persona_rm.serving.labels import LabelError, LabelPolicy
+from persona_rm.serving.labels import LabelError
 from persona_rm.types import RewardRequest, RewardResult
 
 with extra_needed("serving over HTTP"):
@@ -92,17 +92,17 @@ def requests_of(body: RewardsIn, settings: Settings) -> list[RewardRequest]:
         raise RequestError("invalid", f"query, prompts and labels are lists of one length; found {sizes}")
     check_rows(len(body.query), settings)
     rows = zip(body.query, body.prompts, body.labels, strict=True)
-    return [_request(i, query, prompt, label, settings.labels) for i, (query, prompt, label) in enumerate(rows)]
+    return [_request(i, query, prompt, label, settings) for i, (query, prompt, label) in enumerate(rows)]
 
 
-def _request(i: int, query: str, prompt: str, label: object, labels: LabelPolicy) -> RewardRequest:
+def _request(i: int, query: str, prompt: str, label: object, settings: Settings) -> RewardRequest:
     try:
-        response = strip_prompt(query, prompt)
+        response, finished = strip_prompt(query, prompt, settings.chat)
     except ScoreError as error:
         problem = "the query does not begin with its prompt, so the answer in it is unknown: does the tokenizer give"
         raise RequestError("unscorable", f"row {i}: {problem} back the text it was given?") from error
     try:
-        return labels.request(label, prompt, response)
+        return settings.labels.request(label, prompt, response, finished=finished)
     except LabelError as error:
         raise RequestError("label", f"row {i}: {error.reason}") from error
 

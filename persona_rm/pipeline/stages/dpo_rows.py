@@ -17,11 +17,13 @@ from random import Random
 from typing import Any
 
 from persona_rm.backends.base import Backends
+from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.inferrers.vote import VoteConfig, VoteInferrer
 from persona_rm.methods.base import PromptedMethod
-from persona_rm.pipeline.members import method_of, space_of
+from persona_rm.pipeline.members import method_of, model_folder, space_of
+from persona_rm.prompts import ChatTemplate
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.types import Directions, Example, Persona
 
@@ -74,8 +76,9 @@ def dpo_rows(
 
 
 def _prompted(recipe: Recipe, config: DpoConfig) -> PromptedMethod:
-    """The method of a section; only its renderer is used here, so it gets no backends."""
-    method = method_of(recipe, config.method, Backends())
+    """The method of a section; only its renderer is used here, so it gets no model but the policy's tokenizer."""
+    model = model_folder(recipe.model)
+    method = method_of(recipe, config.method, Backends(chat=ChatTemplate(lambda: load_tokenizer(model))))
     if not isinstance(method, PromptedMethod):
         raise RecipeError(f"{method.name} has no `render`: its prompt does not hold the user, so DPO trains nothing")
     return method
@@ -104,7 +107,8 @@ def _rows_of(
     persona = draw_items(example.persona, config.max_items, rng)
     directions = profile(example.directions, [item.directions for item in persona.items], rule, rng)
     prompt = _prompt(method, persona, directions, example)
-    yield dict(zip(KEYS, (prompt, example.chosen, example.rejected), strict=True))
+    chosen, rejected = method.response(example.chosen), method.response(example.rejected)
+    yield dict(zip(KEYS, (prompt, chosen, rejected), strict=True))
     if not config.mirror:
         return
     if opposite:
@@ -112,7 +116,7 @@ def _rows_of(
     # Only what the pair shows is turned: on all other dimensions the two users are alike.
     turned = tuple(-d if shown else d for d, shown in zip(directions, example.directions, strict=True))
     mirrored = _prompt(method, persona, turned, example)
-    yield dict(zip(KEYS, (mirrored, example.rejected, example.chosen), strict=True))
+    yield dict(zip(KEYS, (mirrored, rejected, chosen), strict=True))
 
 
 def _prompt(method: PromptedMethod, persona: Persona, directions: Directions, example: Example) -> str:

@@ -74,7 +74,8 @@ def run_eval(run: RunFolder, config: EvalConfig) -> str:
 
     # The hash of a trained policy is an input, so the evaluation runs again when a policy was trained again.
     hashes = {one.name: [one.member, code_hash(one.member), one.policy and file_hash(one.policy)] for one in methods}
-    inputs = {"config": config, "methods": hashes, "prompts": recipe.prompts, "seed": recipe.seed}
+    inputs = {"config": config, "methods": hashes, "prompts": recipe.prompts, "chat": recipe.chat}
+    inputs |= {"seed": recipe.seed}
     key = run.stage("eval", {**inputs, "source": recipe.source}, work)
     (run.folder / "metrics.json").write_bytes((run.folder / "eval" / "metrics.json").read_bytes())
     return key

@@ -83,7 +83,11 @@ def _sample(run: RunFolder, name: str, bundle: Bundle, start: Path, number: int,
     """The pairs of a round: <folder>/pairs.jsonl and its report."""
     settings = run.recipe.dpo[name].on_policy
     assert settings is not None
-    asked = _prompts(run, settings, sorted(bundle.users), number)
+    users = {*bundle.users, *(bundle.fitted.ids() if bundle.fitted is not None else ())}
+    if not users:
+        problem = f"there is no user in {bundle.folder}, so no answer can be ranked"
+        raise RecipeError(f"dpo.{name}.on_policy.bundle: {problem}")
+    asked = _prompts(run, settings, sorted(users), number)
     _check_renderer(run, name, bundle, *asked[0])
     prompts = folder / "prompts.jsonl"
     write_rows(prompts, ({"user": user, "prompt": post} for user, post in asked))
@@ -121,7 +125,7 @@ def _prompts(run: RunFolder, settings: OnPolicyConfig, users: Sequence[str], num
 
 def _check_renderer(run: RunFolder, name: str, bundle: Bundle, user: str, post: str) -> None:
     """Raises `RecipeError` if the bundle's policy prompt is not the one that the section's method trains on."""
-    method = method_of(run.recipe, run.recipe.dpo[name].method, Backends())
+    method = method_of(run.recipe, run.recipe.dpo[name].method, Backends(chat=bundle.chat))
     assert isinstance(method, PromptedMethod)
     if method.render(method.adapt(bundle.persona(user, post)), post) != bundle.render(user, post):
         raise RecipeError(

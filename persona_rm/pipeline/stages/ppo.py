@@ -68,6 +68,9 @@ def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, st
         raise RecipeError(f"ppo.{name}: the agent takes prompt and reward from one user; shuffled needs agent: false")
     if config.groups and not config.agent:
         raise RecipeError(f"ppo.{name}: reward_func has too few calls open to fill a group; groups need agent: true")
+    if not config.agent and config.args.get("data.apply_chat_template"):
+        problem = "prompts for reward_func hold the user and the chat template already, and the host would wrap them"
+        raise RecipeError(f"ppo.{name}: {problem}: leave data.apply_chat_template out, or set agent: true")
     on, host = device_of(run.recipe), load_host()
 
     def work(folder: Path) -> None:
@@ -162,6 +165,8 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
     policy = (run.folder / "dpo" / config.reward / MODEL).resolve() if trained else start
     if trained or "policy" in needs:
         models["policy"] = str(policy)
+    else:
+        models["tokenizer"] = str(start)
     if trained:
         models["reference"] = str(start)
     if "annotator" in needs and config.annotator is None:
@@ -185,9 +190,12 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
         models["inferrer_dir"] = str(folder / "bundle" / LEARNED)
     # The policy reads the user as the reward does; a reward without a prompt of its own leaves it the directions.
     own_prompt = "method" if issubclass(method_class, PromptedMethod) else "pba"
+    # One format for both: the method's, which is the recipe's unless the method names another.
+    formats = {"prompts": run.recipe.prompts, "chat": run.recipe.chat, **method}
     return write_bundle(
         folder / "bundle", users, relative_to=Path.cwd(), space=run.recipe.space, method=method,
-        prompts=run.recipe.prompts, policy_prompt=config.policy_prompt or own_prompt, inferrer=config.inferrer,
+        prompts=formats["prompts"], chat=formats["chat"], policy_prompt=config.policy_prompt or own_prompt,
+        inferrer=config.inferrer,
         **models, **_beside(config),
     )  # fmt: skip
 
@@ -199,7 +207,7 @@ def bundle_inputs(recipe: Recipe, section: str) -> dict[str, Any]:
 
 def reward_inputs(recipe: Recipe, config: PpoConfig) -> dict[str, Any]:
     """As `bundle_inputs`, for a section that need not be one of the recipe's `ppo`."""
-    every = {"seed", "source", "prompts", "space", "model", "annotator", "build"}
+    every = {"seed", "source", "prompts", "chat", "space", "model", "annotator", "build"}
     own = {"reward", "policy_prompt", "inferrer", "annotator", "users", "items"}
     own |= {"postprocess", "groups", "universal", "safety"}
     trained = recipe.dpo.get(config.reward)

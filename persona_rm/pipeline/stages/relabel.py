@@ -131,6 +131,7 @@ class _Relabel:
         if self.config.prompts == "policy":
             given["bare_prompt"] = pair.prompt
             best, worst = (pair.rejected, pair.chosen) if decision.turn else (pair.chosen, pair.rejected)
-            texts = Pair(self.job.bundle.render(item.user, pair.prompt), best, worst)
+            escape = self.job.bundle.prompts.escape
+            texts = Pair(self.job.bundle.render(item.user, pair.prompt), escape(best), escape(worst))
         margin = -margin if decision.turn else margin
         return [self.host.preference_row(given, texts, margin, turned=decision.turn)] * decision.copies

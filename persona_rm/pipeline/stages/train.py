@@ -161,6 +161,7 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
     inputs = {"build": upstream, "config": given, "model": file_hash(base), "prompts": recipe.prompts}
     if config.users is not None:
         inputs["users"] = file_hash(Path(config.users))
+    inputs |= {"chat": recipe.chat} if recipe.chat else {}
     stage = f"dpo/{name}/{OFFLINE}" if config.on_policy else f"dpo/{name}"
     return run.stage(stage, {**inputs, "seed": recipe.seed, "device": on}, work)
 

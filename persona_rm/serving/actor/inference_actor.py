@@ -21,9 +21,10 @@ from persona_rm.inferrers.base import Evidence
 from persona_rm.inferrers.evidence import Item, check_votes
 from persona_rm.inferrers.stored_answers import GRADES, is_grade
 from persona_rm.profiles import ProfileStore
+from persona_rm.prompts import text_of
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.reward_actor import Profile, profile_of
-from persona_rm.types import UserState
+from persona_rm.types import Prompt, UserState
 
 T = TypeVar("T")
 ProfileKey = tuple[str | None, str]
@@ -43,12 +44,12 @@ class InferenceActor:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._bundle_lock = Lock()
 
-    async def profile(self, user: str | None, prompt: str) -> Profile:
+    async def profile(self, user: str | None, prompt: Prompt) -> Profile:
         """The user's directions in words and `prompt` in the form that the policy reads.
 
         Raises `DataError` for a state that cannot be read.
         """
-        (state,) = await self.batcher.submit([(user, prompt)])
+        (state,) = await self.batcher.submit([(user, text_of(self.bundle.reader.bare(prompt)))])
         self._count("profiles", [state])
         return profile_of(self.bundle, state, prompt)
 

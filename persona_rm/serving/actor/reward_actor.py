@@ -23,6 +23,7 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.group_scores import NORMALISE
 from persona_rm.bundle.startup import startup_check
 from persona_rm.errors import ErrorKind, Late, ScoreError
+from persona_rm.prompts import text_of
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.group_buffer import GroupBuffer
 from persona_rm.serving.failure_line import failure_line
@@ -30,7 +31,7 @@ from persona_rm.serving.label_monitor import EXAMPLES
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
 from persona_rm.serving.sample_metrics import PREFIX, SampleMetrics
-from persona_rm.types import RewardRequest, RewardResult, RewardStep, UserState, UserStatus
+from persona_rm.types import Prompt, RewardRequest, RewardResult, RewardStep, UserState, UserStatus
 
 logger = logging.getLogger(__name__)
 LOG_FOLDER, STATISTICS = "rewards", "postprocess"
@@ -53,14 +54,15 @@ class Profile:
     """The user as the policy reads it: directions in words ("" for an unknown user), and the whole prompt."""
 
     text: str
-    prompt: str
+    prompt: Prompt
+    """The whole prompt. The turns of a chat, if only the host knows the chat template that makes a text of them."""
     user_known: bool
     version: int = 0
     """The version of the state in the profile store; 0 without one."""
     status: UserStatus = "ok"
 
 
-def profile_of(bundle: Bundle, inferred: UserState, prompt: str) -> Profile:
+def profile_of(bundle: Bundle, inferred: UserState, prompt: Prompt) -> Profile:
     """An inferred state in words and in front of `prompt`."""
     text, whole = bundle.profile_of(inferred), bundle.render_of(inferred, prompt)
     return Profile(text, whole, inferred.known, inferred.version, inferred.status)
@@ -139,9 +141,9 @@ class RewardActor:
             raise first_error.at(*failed)
         raise first_error
 
-    async def profile(self, user: str | None, prompt: str) -> Profile:
+    async def profile(self, user: str | None, prompt: Prompt) -> Profile:
         """The user's directions in words and `prompt` in the form that the policy reads."""
-        inferred = await self.finder.submit((user, prompt))
+        inferred = await self.finder.submit((user, text_of(self.bundle.reader.bare(prompt))))
         self.counts["profiles"] += 1
         return profile_of(self.bundle, inferred, prompt)
 
@@ -294,7 +296,10 @@ class RewardActor:
             self.postprocess.forget(trace.user)
         result = self.postprocess.apply(result)
         self._save_statistics()
-        metrics = {**self.metrics.of(request, result), **result.trace.metrics, **group_metrics}
+        scored = self.bundle.reader.read(request)
+        metrics = {**self.metrics.of(scored, result), **result.trace.metrics, **group_metrics}
+        if self.bundle.file.strip_think:
+            metrics[f"{PREFIX}think"] = float(scored.response != request.response)
         if self.bundle.file.profiles is not None:
             metrics[f"{PREFIX}erased"] = float(trace.status == "erased")
         # Equal requests share one computation, so the id belongs to the request and not to the computation.
@@ -325,7 +330,7 @@ class RewardActor:
             "finished": request.finished,
             "erased": erased,
             "bad_label": request.bad_label,
-            "empty": not request.response.strip(),
+            "empty": not self.bundle.reader.response(request.response).strip(),
             "ms": round(1000 * seconds, 2),
         }
         # Closed before the reward is given, so its line is in the file even if the actor is killed next.
@@ -335,9 +340,9 @@ class RewardActor:
 
 def _tokens(request: RewardRequest) -> int:
     """An estimate of the tokens, at four characters each."""
-    return (len(request.prompt) + len(request.response)) // 4 + 1
+    return (len(request.prompt_text) + len(request.response)) // 4 + 1
 
 
-def _computation(request: RewardRequest) -> tuple[str | None, str, str]:
+def _computation(request: RewardRequest) -> tuple[str | None, Prompt, str, bool]:
     """Requests that are equal in these are computed once."""
-    return request.user, request.prompt, request.response
+    return request.user, request.prompt, request.response, request.finished

@@ -18,7 +18,7 @@ from persona_rm.config import did_you_mean
 from persona_rm.serving.http.guard import OPEN, Guard
 from persona_rm.serving.http.http_errors import KINDS, RequestError
 from persona_rm.serving.http.metrics import HttpMetrics
-from persona_rm.serving.http.payloads import check_rows, results_of, score_out
+from persona_rm.serving.http.payloads import check_rows, results_of, score_out, score_requests
 from persona_rm.serving.http.schemas import Problem, ScoreIn, ScoreOut, State
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import Settings
@@ -93,9 +93,7 @@ def _add_rewards(
         """A user's reward of each response to a prompt; with `trace`, how each came about."""
         # Before any request is made, so that a call with too many rows costs nothing.
         check_rows(len(body.responses), settings)
-        requests = [
-            RewardRequest(body.user or None, body.prompt, response, group=body.group) for response in body.responses
-        ]
+        requests = score_requests(body)
         return score_out(body, await scored(request, requests), trace or body.trace)
 
     for path, name in (("/v1/score", "score_v1"), ("/score", "score")):

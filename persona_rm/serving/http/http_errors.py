@@ -54,6 +54,7 @@ class RequestError(PersonaRMError):
 _ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
     "too_long": ("unscorable", "prompt and response are too long for the model"),
     "no_token": ("unscorable", "the prompt or the response has no token"),
+    "prompt": ("unscorable", "the prompt is no conversation for the chat template, or half a rendered one"),
     "user": ("unscorable", "what is known about this user cannot be used"),
     "not_finite": ("not_finite", "the model gave a number that is not finite"),
     "late": ("late", "no reward within the deadline"),

@@ -4,6 +4,8 @@ import asyncio
 import math
 from collections.abc import Sequence
 
+from persona_rm.errors import DataError
+from persona_rm.prompts import read_prompt
 from persona_rm.serving.http.http_errors import RequestError
 from persona_rm.serving.http.schemas import ScoredItem, ScoreIn, ScoreOut, TraceOut
 from persona_rm.serving.http.service import Service
@@ -16,6 +18,24 @@ def check_rows(n: int, settings: Settings) -> None:
     """Raises `RequestError` if a call has too many rows."""
     if n > settings.row_limit:
         raise RequestError("too_large", f"a call has at most {settings.row_limit} rows, found {n}: send them in parts")
+
+
+def score_requests(body: ScoreIn) -> list[RewardRequest]:
+    """One request per response. Raises `RequestError` for messages that no response can follow, and for another
+    number of values in `finished`."""
+    finished = [True] * len(body.responses) if body.finished is None else body.finished
+    if len(finished) != len(body.responses):
+        found = f"{len(body.responses)} and {len(finished)}"
+        raise RequestError("invalid", f"responses and finished are lists of one length; found {found}")
+    try:
+        turns = body.prompt if isinstance(body.prompt, str) else [turn.model_dump() for turn in body.prompt]
+        prompt = read_prompt(turns)
+    except DataError as error:
+        raise RequestError("invalid", f"prompt: {error.problem}") from error
+    return [
+        RewardRequest(body.user or None, prompt, response, finished=ended, group=body.group)
+        for response, ended in zip(body.responses, finished, strict=True)
+    ]
 
 
 async def results_of(

@@ -34,6 +34,15 @@ _TRACE: dict[str, JsonValue] = {
 }  # fmt: skip
 
 
+class MessageIn(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+    role: Text
+    """system, user or assistant."""
+    content: Text
+
+
 class ScoreIn(BaseModel):
     """Responses to one prompt, for one user."""
 
@@ -41,8 +50,11 @@ class ScoreIn(BaseModel):
     version: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
     user: Text | None = None
     """A user id. None: the population prior gives the rewards."""
-    prompt: Text
+    prompt: Text | list[MessageIn]
+    """A text, or the turns of a conversation; the last one is the user's."""
     responses: list[Text]
+    finished: list[bool] | None = None
+    """For each response, whether it ended by itself; false: it was cut at a length limit. None: all ended."""
     group: Text | None = None
     """A name for this set of responses; it is returned as it is. If the bundle compares the samples of a prompt, it
     compares those of one name only: two rollouts of one prompt at the same time need two names."""
@@ -79,7 +91,7 @@ class TraceOut(BaseModel):
     """Parts of `raw` by dimension or feature, without those that are 0; empty if the method cannot split it."""
     std: float | None
     inputs: dict[str, int | float]
-    """What post-processing read beside `raw`: n_items, and as needed prior, universal, safety, length."""
+    """What post-processing read beside `raw`: n_items, and as needed prior, universal, safety, length, cut."""
     steps: list[StepOut]
     evidence: list[str]
     """Ids of the items of the user's history behind the state."""

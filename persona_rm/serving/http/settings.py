@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from persona_rm.errors import RecipeError
+from persona_rm.prompts import ChatTemplate
 from persona_rm.serving.labels import LabelPolicy
 
 TOKEN = "PERSONA_RM_TOKEN"
@@ -31,6 +32,8 @@ class Settings:
     """Seconds in which a body must be complete."""
     labels: LabelPolicy = field(default_factory=LabelPolicy)
     """What happens to samples without a user that the bundle knows."""
+    chat: ChatTemplate | None = None
+    """The chat side of the policy's tokenizer, which says where an answer ends; None: common spellings say it."""
 
     def __post_init__(self) -> None:
         if self.token is None and not is_local(self.host):

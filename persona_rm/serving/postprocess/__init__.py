@@ -8,6 +8,7 @@ The order is fixed. Every step that is on appears in the trace of a sample, and 
     mix          with a universal reward model
     clip         to [low, high]: outliers of either part
     length       minus a penalty; after clipping, or a saturated reward would make length free
+    cut          minus a penalty for a response that was cut at a length limit
     floor        last, so that nothing can lift an unsafe response: AlignX's post-processing (paper, Ethics)
 
 A normalisation over the samples of a prompt (`bundle.group_scores`) comes before all of them, or it would lift a group

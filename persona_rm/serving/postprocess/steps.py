@@ -145,6 +145,7 @@ class Postprocessor:
             "universal": config.needs_universal,
             "safety": config.needs_safety,
             "length": config.length is not None,
+            "cut": config.cut_penalty > 0,
         }
         return [name for name, needed in needs.items() if needed]
 
@@ -161,6 +162,8 @@ class Postprocessor:
             steps["clip"] = partial(_clip, config.clip)
         if config.length is not None:
             steps["length"] = partial(_length, config.length)
+        if config.cut_penalty > 0:
+            steps["cut"] = partial(_cut, config.cut_penalty)
         if config.floor is not None:
             steps["floor"] = partial(_floor, config.floor)
         return steps
@@ -204,6 +207,10 @@ def _clip(clip: tuple[float, float], reward: float, _: RewardTrace) -> _Stepped:
 
 def _length(length: Length, reward: float, trace: RewardTrace) -> _Stepped:
     return reward - length.coefficient * max(_given(trace, "length") - length.free, 0), {}
+
+
+def _cut(penalty: float, reward: float, trace: RewardTrace) -> _Stepped:
+    return reward - penalty * _given(trace, "cut"), {}
 
 
 def _floor(floor: Floor, reward: float, trace: RewardTrace) -> _Stepped:

@@ -13,6 +13,7 @@ from persona_rm.backends.base import SequenceLogProb
 from persona_rm.backends.logprob.transformers_logprob import CUT_STEP, MIN_PROMPT, TransformersLogProb, shortened
 from persona_rm.backends.tokens import ended, token_ids
 from persona_rm.errors import RecipeError, ScoreError
+from persona_rm.types import Message
 
 Tiny = Callable[..., Path]
 
@@ -254,15 +255,28 @@ def test_half_precision_is_summed_in_float32(tiny_model: Tiny) -> None:
 
 
 def test_chat_template(tiny_model: Tiny, tmp_path: Path) -> None:
-    messages = [{"role": "user", "content": "hi"}]
+    messages = (Message("user", "hi"),)
     with pytest.raises(RecipeError, match="no chat template"):
-        TransformersLogProb(tiny_model(0)).chat(messages)
+        TransformersLogProb(tiny_model(0)).chat.render(messages)
     folder = tmp_path / "m"
     shutil.copytree(tiny_model(0), folder)
     tokenizer = tokenizer_of(folder)
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
     tokenizer.save_pretrained(folder)
-    assert TransformersLogProb(folder).chat(messages) == "[user]hi[assistant]"
+    assert TransformersLogProb(folder).chat.render(messages) == "[user]hi[assistant]"
+
+
+def test_a_cut_response_has_no_end_token(tiny_model: Tiny) -> None:
+    """Half of an answer gets the terms of its own tokens; in an answer that ended by itself the end counts too."""
+    folder, backend = tiny_model(0), TransformersLogProb(tiny_model(0), tiny_model(1))
+    prompt, half = PROMPTS[0], "I like"
+    cut, ended_, nothing = backend.logprob([prompt] * 3, [half, half, ""], [False, True, False])
+    ids, start = tokenizer_of(folder)(prompt + half)["input_ids"], len(tokenizer_of(folder)(prompt)["input_ids"])
+    assert cut.tokens == len(ids) - start < ended_.tokens
+    assert cut.policy == pytest.approx(one_by_one(folder, ids, start), abs=1e-4)
+    assert abs(cut.policy - ended_.policy) > 1
+    assert (nothing.policy, nothing.reference, nothing.tokens) == (0.0, 0.0, 0)
+    assert TransformersLogProb(folder).logprob([prompt], [""], [False])[0].reference is None
 
 
 @pytest.mark.parametrize(

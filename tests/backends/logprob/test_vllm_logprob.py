@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb, VllmOptions
 from persona_rm.backends.tokens import token_ids
 from persona_rm.errors import HostError, MissingExtra, RecipeError, ScoreError
+from persona_rm.types import Message
 
 BLOCK = 4
 VOCABULARY = 100
@@ -323,6 +324,6 @@ def test_texts_become_the_ids_of_dpo_training(backend_of, tiny_model):
     encoded = token_ids(AutoTokenizer.from_pretrained(tiny_model(0)), *texts)
     assert [one.policy for one in backend.logprob(*texts)] == [truth(ids[:n], ids[n:]) for ids, n in encoded]
     with pytest.raises(RecipeError, match="no chat template"):
-        backend.chat([{"role": "user", "content": "hi"}])
+        backend.chat.render((Message("user", "hi"),))
     backend._tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
-    assert backend.chat([{"role": "user", "content": "hi"}]) == "[user]hi[assistant]"
+    assert backend.chat.render((Message("user", "hi"),)) == "[user]hi[assistant]"

@@ -11,7 +11,16 @@ pytest.importorskip("openrlhf.utils.agent", reason="the host is not installed", 
 
 
 class Tokens:
-    """One token per letter; id 1 is the end."""
+    """One token per letter; id 1 is the end. There is no chat template."""
+
+    chat_template = None
+    all_special_ids, all_special_tokens = (1,), ("<eos>",)
+
+    def convert_tokens_to_ids(self, token):
+        return None
+
+    def get_added_vocab(self):
+        return {}
 
     def __call__(self, text, add_special_tokens=False, return_tensors=None):
         import torch

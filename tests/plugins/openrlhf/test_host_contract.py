@@ -24,6 +24,7 @@ from persona_rm.bundle import User, load_bundle, write_bundle
 from persona_rm.hosts.common import where
 from persona_rm.hosts.openrlhf.curves import group_curves
 from persona_rm.maths import sigmoid
+from persona_rm.prompts import ChatTemplate
 from persona_rm.serving import client
 from persona_rm.serving.pool.pool import start_pool
 from persona_rm.types import Persona, RewardRequest
@@ -37,6 +38,7 @@ from tests.plugins.openrlhf.payloads.host_learner import (
     whole,
 )
 from tests.plugins.openrlhf.payloads.host_samples import (
+    CHATML,
     PEOPLE,
     TOKENIZER,
     Engine,
@@ -246,12 +248,15 @@ def test_a_recorded_call_over_http(url, case):
 
 
 @by_case
-def test_the_same_sample_by_token_ids(local, bundle, case):
+def test_the_same_sample_by_token_ids(local, bundle, case, monkeypatch):
+    """The tokenizer knows its chat template, so a prompt that arrives rendered is asked for by its messages."""
+    monkeypatch.setattr(TOKENIZER, "chat_template", CHATML)
     prompt, label = case["call"]["prompts"][0], case["call"]["labels"][0]
     actor = rollout(Engine(lambda _prompt: tokens(case["answer"])), "agent")
     limits = {"sampling_params": params(MAX_TOKENS), "max_length": case["max_len"]}
     (output,) = generate(actor, [(prompt, label)], **limits)
-    asked = {**case["asked"], "response": case["by_tokens"]}
+    bare = ChatTemplate(lambda: TOKENIZER).unwrap(case["asked"]["prompt"])
+    asked = {**case["asked"], "prompt": bare, "response": case["by_tokens"]}
     assert asked_now(local) == asked
     assert (
         output["reward"] == bundle.score([RewardRequest(asked["user"], asked["prompt"], asked["response"])])[0].reward

@@ -20,11 +20,15 @@ from persona_rm.hosts.common import device, where
 from persona_rm.hosts.openrlhf import dpo_command, host_version, rehearse, run_trainer
 from persona_rm.hosts.openrlhf.curves import group_curves, read_scalars
 from persona_rm.hosts.openrlhf.launch import run_ppo
+from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.profiles.arrow import write_snapshot
+from persona_rm.serving.labels import read_label
 from persona_rm.serving.pool.pool import running
 from persona_rm.simulator.simulator import Simulator, SimulatorConfig
-from persona_rm.types import Persona, Ugc
+from persona_rm.types import Message, Persona, RewardRequest, Ugc
+from tests.plugins.openrlhf.noting_plugins import check_one_prompt, notes_of, noting_plugin
+from tests.prompts.chat_samples import save_chat_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,6 +45,12 @@ def model(tmp_path_factory) -> Path:
     script = where("openrlhf", "rehearsal") / "tiny_model.py"
     subprocess.run([sys.executable, script, folder], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     return folder
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory) -> Path:
+    """Another one, whose tokenizer has a chat template, BOS and EOS."""
+    return save_chat_model(tmp_path_factory.mktemp("chat_model"), "llama3", dtype="bfloat16")
 
 
 def jsonl(path: Path, rows) -> str:
@@ -61,12 +71,14 @@ def moved(before: Path, after: Path) -> bool:
     return all(not tensor.equal(new[name]) for name, tensor in old.items() if tensor.dim() > 1)
 
 
-def make_bundle(folder: Path, space, model: Path) -> Path:
-    """Two people of two groups, and one of a third whose evidence cannot be read."""
+def make_bundle(folder: Path, space, model: Path, **method) -> Path:
+    """People of two groups, and one of a third whose evidence cannot be read."""
     like = {i: tuple(int(j == i) - int(j == i + 1) for j in range(len(space))) for i in range(2)}
     people = [User(Persona(f"u{i}", directions=like[i]), ("cats", "dogs")[i]) for i in range(2)]
     broken = User(Persona("broken", ugc=(Ugc("q", "an item that was never annotated"),)), "birds")
-    return write_bundle(folder, [*people, broken], method={"name": "contrast"}, policy=str(model))
+    # The start-up check scores the first, the middle and the last user: the broken one is none of these.
+    last = User(Persona("u2", directions=like[1]), "dogs")
+    return write_bundle(folder, [*people, broken, last], method={"name": "contrast", **method}, policy=str(model))
 
 
 def inferring_bundle(folder: Path, space, model: Path) -> Path:
@@ -156,47 +168,82 @@ def kill_an_actor_in_every_step(run_dir: Path, killed: list[float]) -> None:
         killed.append(time.time())
 
 
-def test_ppo_with_reward_func_while_its_only_reward_actor_is_killed_in_every_step(tmp_path, model, space):
-    bundle = make_bundle(tmp_path / "bundle", space, model)
-    data = prompts(tmp_path / "p.jsonl", [{"user": "u0"}, {"user": "u1"}, {"user": "stranger"}, {"user": None}])
+def test_ppo_with_reward_func_while_its_only_reward_actor_is_killed_in_every_step(tmp_path, chat_model, space):
+    """With a chat model, whose prompts hold the user in its template."""
+    bundle = make_bundle(tmp_path / "bundle", space, chat_model, chat="template")
+    labels, loaded = ["u0", "u1", "stranger", None], load_bundle(bundle)
+    rows = []
+    for i in range(PROMPTS):
+        label = {"user": labels[i % 4], "prompt": f"Question {i}: "}
+        rows.append({"prompt": loaded.render(label["user"], label["prompt"]), "label": label})
+    data = jsonl(tmp_path / "p.jsonl", rows)
     estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
-    args = ppo_args(model, tmp_path / "run", data, **estimator)
+    args = ppo_args(chat_model, tmp_path / "run", data, **estimator)
+    args |= {"data.max_len": 1024, "reward.remote_url": noting_plugin(tmp_path / "plugin", "reward")}
     killed: list[float] = []
     threading.Thread(target=kill_an_actor_in_every_step, args=(tmp_path / "run", killed), daemon=True).start()
     run = run_ppo(args, bundle, tmp_path / "run", echo=False)
-    check(run, model)
+    check(run, chat_model)
     samples = run.samples()
     assert len(killed) == STEPS
     assert [row for row in samples if row["time"] > killed[-1]]
     assert {row["user"] for row in samples} == {"u0", "u1", "stranger", None}
     cold = [value for _, value in read_scalars(run.tensorboard)["train/persona_rm/cold"]]
     assert sum(cold) / len(cold) == pytest.approx(0.5)
+    for note in notes_of(tmp_path / "plugin")[:: PROMPTS // 2]:
+        user, post = note["label"]["user"], note["label"]["prompt"]
+        response, finished = strip_prompt(note["query"], note["prompt"], loaded.chat)
+        ids = loaded.chat.tokenizer(note["prompt"], add_special_tokens=False)["input_ids"]
+        answer = RewardRequest(user, post, response, finished)
+        check_one_prompt(bundle, ids, user, post, answer, note["reward"])
 
 
 @pytest.fixture(scope="module")
-def agent_run(tmp_path_factory, model, space):
+def agent_run(tmp_path_factory, chat_model, space):
     """Two tests look at this run: through agent_func with a critic and a reference model, while GPUs are hidden and
-    one user cannot be scored, whose groups are left out."""
+    one user cannot be scored, whose groups are left out. The host puts the prompts into the chat template."""
     folder = tmp_path_factory.mktemp("agent")
-    bundle = make_bundle(folder / "bundle", space, model)
+    bundle = make_bundle(folder / "bundle", space, chat_model, chat="template")
     labels = ["u0", "broken", "u1", '{"user": "u0"}', "[junk"]
     n = PROMPTS * len(labels) // 4
     data = prompts(folder / "p.jsonl", labels, n)
     estimator = {"algo.advantage.estimator": "gae", "algo.kl.init_coef": 0.01, "critic.adam.lr": 1e-3}
-    args = ppo_args(model, folder / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
+    args = ppo_args(chat_model, folder / "run", data, **estimator, **{"algo.dynamic_filtering_enable": True})
     args["data.max_samples"] = n  # a rehearsal would take `PROMPTS` of them
+    args |= {"data.max_len": 1024, "data.apply_chat_template": True}
+    args["train.agent_func_path"] = noting_plugin(folder / "plugin", "agent")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         return run_ppo(args, bundle, folder / "run", PpoOptions("agent", 2, on_failure="skip_group"), echo=False)
 
 
-def test_ppo_with_agent_func_critic_and_reference_where_gpus_are_hidden(agent_run, model):
-    check(agent_run, model)
+def test_ppo_with_agent_func_critic_and_reference_where_gpus_are_hidden(agent_run, chat_model):
+    check(agent_run, chat_model)
     scalars = read_scalars(agent_run.tensorboard)
     assert {"train/critic_loss", "train/kl"} <= scalars.keys()
     bad = [value for _, value in scalars["train/persona_rm/bad_label"]]
     assert sum(bad) / len(bad) == pytest.approx(0.25)
     assert all(value == 0 for _, value in scalars["train/persona_rm/prompt_cut"])
+    cut = [row for row in agent_run.samples() if not row["finished"]]
+    shares = [value for _, value in scalars["train/persona_rm/cut"]]
+    assert sum(shares) / len(shares) == pytest.approx(len(cut) / (PROMPTS * SAMPLES))
+
+
+def test_agent_func_gives_the_policy_the_prompt_of_the_reward_and_of_dpo_rows(agent_run):
+    folder = agent_run.log.parent.parent
+    chat = load_bundle(folder / "bundle").chat
+    seen = set()
+    for note in notes_of(folder / "plugin"):
+        label = read_label(note["label"])
+        if note["reward"] is None or label.user in seen:
+            continue
+        seen.add(label.user)
+        (*_, line) = chat.tokenizer.decode(note["ids"]).split("***Task***\n\n")
+        bare = (Message("user", line.partition("\n\n")[0]),)
+        assert bare[0].content.startswith("Question ")
+        answer = RewardRequest(label.user, bare, chat.response(note["answer"]), note["finished"])
+        check_one_prompt(folder / "bundle", note["ids"], label.user, bare[0].content, answer, note["reward"])
+    assert seen == {"u0", "u1", None}
 
 
 def watch(run_dir: Path, seen: dict[str, dict]) -> None:
@@ -276,8 +323,8 @@ def test_skip_group_trains_on_everybody_but_the_one_whose_reward_fails(tmp_path,
     check_skipped(run, model, {"u0", "u1"}, PROMPTS * SAMPLES - PROMPTS // 4 * SAMPLES)
 
 
-def test_skip_group_trains_on_everybody_but_the_one_whose_profile_fails(agent_run, model):
-    check_skipped(agent_run, model, {"u0", "u1", None}, PROMPTS * SAMPLES)
+def test_skip_group_trains_on_everybody_but_the_one_whose_profile_fails(agent_run, chat_model):
+    check_skipped(agent_run, chat_model, {"u0", "u1", None}, PROMPTS * SAMPLES)
 
 
 def test_a_bundle_that_cannot_score_fails_before_the_host_starts(tmp_path, space):

@@ -140,7 +140,7 @@ def test_a_bad_set_up_is_refused_at_import(monkeypatch):
     ],
 )
 def test_the_answer_inside_the_query(plugin, query, prompt, response):
-    assert plugin.strip_prompt(query, prompt) == response
+    assert plugin.strip_prompt(query, prompt)[0] == response
 
 
 def test_a_query_without_its_prompt_is_an_error(plugin):

@@ -24,7 +24,7 @@ class Engine:
         self.open, self.entered = threading.Event(), threading.Event()
         self.calls, self.ended, self.closed, self.runs = 0, 0, 0, False
 
-    def logprob(self, prompts, responses):
+    def logprob(self, prompts, responses, finished=None):
         self.calls, self.runs = self.calls + 1, True
         self.entered.set()
         self.open.wait(5)

@@ -74,7 +74,7 @@ class Own(Method):
 
 
 class Letters:
-    def logprob(self, prompts, responses):
+    def logprob(self, prompts, responses, finished=None):
         return [SequenceLogProb(-float(len(r)), None, len(r) + 1) for p, r in zip(prompts, responses, strict=True)]
 
 

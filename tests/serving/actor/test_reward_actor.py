@@ -18,7 +18,7 @@ from tests.serving.serving_samples import user, users_bundle, votes
 class Letters:
     """log p = minus the letters of prompt and response; NaN for the response "nan"."""
 
-    def logprob(self, prompts, responses):
+    def logprob(self, prompts, responses, finished=None):
         return [
             SequenceLogProb(math.nan if r == "nan" else -0.01 * len(p) - len(r), None, len(r) + 1)
             for p, r in zip(prompts, responses, strict=True)

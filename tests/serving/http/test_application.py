@@ -122,7 +122,7 @@ def test_other_routes_and_methods(method, path, status, kind):
 
 def test_faults_of_a_body_name_their_keys_and_the_valid_ones():
     found = Api().post("/score", {"usr": "ann", "promt": "Hello?", "responses": ["Yes.", 3]})
-    there = "there is no such key; there is: version, user, prompt, responses, group, trace; did you mean"
+    there = "there is no such key; there is: version, user, prompt, responses, finished, group, trace; did you mean"
     faults = found.json()["error"].split("; ")
     assert "; ".join(faults[:3]) == f"usr: {there} 'user'?"
     assert "; ".join(faults[3:6]) == f"promt: {there} 'prompt'?"

@@ -99,7 +99,7 @@ def leave(flow, clock, error):
 class Letters:
     """log p = minus the letters of prompt and response; too long from 50 on."""
 
-    def logprob(self, prompts, responses):
+    def logprob(self, prompts, responses, finished=None):
         if any(len(r) > 50 for r in responses):
             raise ScoreError("51 tokens", kind="too_long")
         return [

@@ -13,14 +13,15 @@ from persona_rm.types import RewardResult, RewardStep
 from tests.serving.postprocess.postprocess_samples import applied, raw
 
 CALM = settings(deadline=None, max_examples=40, database=None)
-ORDER = ["shrinkage", "standardise", "mix", "clip", "length", "floor"]
+ORDER = ["shrinkage", "standardise", "mix", "clip", "length", "cut", "floor"]
 ALL_ON = {
     "shrinkage": {}, "standardise": "user", "minimum": 2, "mix": {"weight": 0.3, "standardise": True}, "clip": (-2, 2),
-    "length": {"coefficient": 0.01, "free": 5}, "floor": {"below": 0, "reward": -3}, "monitor": True,
+    "length": {"coefficient": 0.01, "free": 5}, "cut_penalty": 0.5, "floor": {"below": 0, "reward": -3},
+    "monitor": True,
 }  # fmt: skip
 
 
-EVERYTHING = {"n_items": 4, "std": 0.5, "prior": 0.2, "universal": 0.3, "safety": 1.0, "length": 10}
+EVERYTHING = {"n_items": 4, "std": 0.5, "prior": 0.2, "universal": 0.3, "safety": 1.0, "length": 10, "cut": 1.0}
 FULL = raw(1.0, **EVERYTHING)
 
 
@@ -114,7 +115,7 @@ def test_both_sides_of_a_mix_are_standardised_where_asked():
     assert made.apply(raw(3.0, universal=500.0)).reward == 0.5 * 2.0 + 0.5 * 3.0
 
 
-def test_the_order_is_thin_standardise_mix_clip_length_floor():
+def test_the_order_is_fixed():
     made = postprocess(**ALL_ON)
     result = made.apply(FULL)
     assert [step.name for step in result.trace.steps] == ORDER
@@ -122,8 +123,8 @@ def test_the_order_is_thin_standardise_mix_clip_length_floor():
     steps = [key.rsplit("/")[-1] for key in logs]
     assert [key for key in steps if key in ORDER] == ORDER
     for reward in (0.0, 2.0):
-        made.apply(raw(reward, std=0.0, prior=0.0, universal=reward, safety=1.0, length=5))
-    reward, logs = applied(made, raw(90.0, std=0.0, prior=0.0, universal=0.0, safety=-1.0, length=105))
+        made.apply(raw(reward, std=0.0, prior=0.0, universal=reward, safety=1.0, length=5, cut=0.0))
+    reward, logs = applied(made, raw(90.0, std=0.0, prior=0.0, universal=0.0, safety=-1.0, length=105, cut=1.0))
     assert logs["persona_rm/postprocess/length"] == pytest.approx(-1.0)  # from 2, where clip left it
     assert reward == -3
 
@@ -132,6 +133,7 @@ SCORES = st.floats(-1e12, 1e12)
 RAWS = st.builds(
     raw, SCORES, st.sampled_from(["u", "v", None]), st.just("g"), n_items=st.integers(0, 50),
     std=st.none() | st.floats(0, 1e6), prior=SCORES, universal=SCORES, safety=SCORES, length=st.integers(0, 10**6),
+    cut=st.sampled_from([0.0, 1.0]),
 )  # fmt: skip
 CONFIGS = st.fixed_dictionaries(
     {
@@ -142,6 +144,7 @@ CONFIGS = st.fixed_dictionaries(
         "mix": st.none() | st.fixed_dictionaries({"weight": st.floats(0, 1)}),
         "clip": st.none() | st.just((-5, 5)),
         "length": st.none() | st.just({"coefficient": 0.1}),
+        "cut_penalty": st.sampled_from([0.0, 0.5]),
         "monitor": st.booleans(),
     }
 )
@@ -278,7 +281,16 @@ def test_the_config_says_what_it_needs_and_checks_it_before_anything_runs():
 
 def samples(n):
     return [
-        raw(math.sin(i), user=f"u{i % 3}", n_items=i % 5, prior=0.1, universal=math.cos(i), safety=1.0, length=i)
+        raw(
+            math.sin(i),
+            user=f"u{i % 3}",
+            n_items=i % 5,
+            prior=0.1,
+            universal=math.cos(i),
+            safety=1.0,
+            length=i,
+            cut=i % 2,
+        )
         for i in range(n)
     ]
 

@@ -49,8 +49,8 @@ def params(max_tokens: int | None = 64, logprobs: int | None = 1) -> SamplingPar
 class Engine:
     """In place of `vllm.AsyncLLMEngine`: says the tokens of `answer`, in vLLM's classes, a part first."""
 
-    def __init__(self, answer: Callable[[list[int]], list[int]]) -> None:
-        self.answer, self.running, self.output_processor = answer, 0, self
+    def __init__(self, answer: Callable[[list[int]], list[int]], tokenizer=TOKENIZER) -> None:
+        self.answer, self.running, self.output_processor, self.tokenizer = answer, 0, self, tokenizer
         self.prompts: list[list[int]] = []
 
     def get_num_unfinished_requests(self) -> int:
@@ -67,9 +67,9 @@ class Engine:
         self.running -= 1
 
     def _output(self, name, asked, ids, done):
-        reason = ("stop" if ids[-1:] == [TOKENIZER.eos_token_id] else "length") if done else None
+        reason = ("stop" if ids[-1:] == [self.tokenizer.eos_token_id] else "length") if done else None
         logprobs = [{i: Logprob(-0.5), i + 1: Logprob(-1.5)} for i in ids]
-        text = TOKENIZER.decode(ids)
+        text = self.tokenizer.decode(ids)
         said = CompletionOutput(0, text, ids, -0.5 * len(ids), logprobs, finish_reason=reason)
         return RequestOutput(name, None, asked, None, [said], finished=done)
 
@@ -144,8 +144,8 @@ def make_actor(folder: Path, name: str = "reward-0") -> RewardActor:
 class Local:
     """A transport to real reward actors, in an event loop of another thread as Ray runs them."""
 
-    def __init__(self, folder: Path, n: int = 2) -> None:
-        self.actors = {f"reward-{i}": make_actor(folder, f"reward-{i}") for i in range(n)}
+    def __init__(self, folder: Path, n: int = 2, make: Callable[[Path, str], RewardActor] = make_actor) -> None:
+        self.actors = {f"reward-{i}": make(folder, f"reward-{i}") for i in range(n)}
         self.loop, self.requests = asyncio.new_event_loop(), []
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
