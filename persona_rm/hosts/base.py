@@ -19,7 +19,7 @@ from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.serving.failures import SKIPPED, OnFailure
-from persona_rm.types import Pair
+from persona_rm.types import Pair, Prompt
 
 if TYPE_CHECKING:
     from persona_rm.serving.http.application import HostRoute
@@ -231,6 +231,14 @@ class Host(ABC):
     @abstractmethod
     def policy_text(self, args: Args, row: Mapping[str, Any], tokenizer: Any) -> str:
         """The prompt of a data row as the host hands it to the plugin, chat template included."""
+
+    @abstractmethod
+    def asked_prompt(self, given: str, labelled: Prompt | None, tokenizer: Any) -> Prompt:
+        """The bare prompt that a plugin asks the reward for: that of the label, else `given` without its template."""
+
+    @abstractmethod
+    def rendered_text(self, rendered: Prompt, asked: Prompt, tokenizer: Any) -> str:
+        """The text of a prompt with the user in it, as a plugin hands it to the policy."""
 
     @abstractmethod
     def logged_samples(self, log: Path) -> list[str]:

@@ -16,7 +16,7 @@ from persona_rm.io.text import shorten
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.pipeline.label_check import LabelReport
 from persona_rm.serving.labels import read_label
-from persona_rm.types import RewardRequest
+from persona_rm.types import Prompt, RewardRequest, text_of
 from persona_rm.users.own_prompts import USER_COLUMNS, column_of
 
 SHOWN = 600
@@ -47,10 +47,19 @@ def reward_summary(done: PpoJob, labels: LabelReport) -> dict[str, Any]:
 def policy_texts(
     host: Host, args: Mapping[str, Any], bundle: Bundle, row: Mapping[str, Any], label_key: str, tokenizer: Any
 ) -> tuple[str, str]:
-    """The prompt of a row as the host gives it to a plugin, and with the user in it."""
+    """The prompt of a row as the host gives it to a plugin, and with the user in it, as agent_func.py makes it."""
+    given, asked = _asked(host, args, row, label_key, tokenizer)
+    user = read_label(row.get(label_key)).user
+    rendered = bundle.render_of(bundle.inferred(user, text_of(asked)), asked)
+    return given, host.rendered_text(rendered, asked, tokenizer)
+
+
+def _asked(
+    host: Host, args: Mapping[str, Any], row: Mapping[str, Any], label_key: str, tokenizer: Any
+) -> tuple[str, Prompt]:
+    """The host's prompt, and the bare one that the reward is asked for."""
     given = host.policy_text(args, row, tokenizer)
-    label = read_label(row.get(label_key))
-    return given, bundle.render(label.user, label.prompt or given)
+    return given, host.asked_prompt(given, read_label(row.get(label_key)).prompt, tokenizer)
 
 
 def prompt_views(
@@ -59,11 +68,11 @@ def prompt_views(
 ) -> dict[str, Any]:  # fmt: skip
     """One prompt as the policy and as the reward read it, by the code that the plugins call."""
     given, personal = policy_texts(host, args, bundle, row, label_key, tokenizer)
-    label = read_label(row.get(label_key))
-    bare = label.prompt or given
-    views = {"user": label.user, "policy": personal if agent else given, "reward": bare}
+    text = text_of(_asked(host, args, row, label_key, tokenizer)[1])
+    user = read_label(row.get(label_key)).user
+    views = {"user": user, "policy": personal if agent else given, "reward": text}
     if isinstance(bundle.method, PromptedMethod):
-        views["reward_model"] = bundle.method.render(bundle.state(label.user, bare), bare)
+        views["reward_model"] = text_of(bundle.method.render(bundle.state(user, text), text))
     return views
 
 

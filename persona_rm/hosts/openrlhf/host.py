@@ -10,13 +10,14 @@ from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, Labell
 from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
-from persona_rm.hosts.openrlhf import commands, datasets, own_command, preferences
+from persona_rm.hosts.openrlhf import commands, datasets, own_command, preferences, queries
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.prompts import ChatTemplate
 from persona_rm.serving.failures import OnFailure
-from persona_rm.types import Pair
+from persona_rm.types import Pair, Prompt
 
 if TYPE_CHECKING:
     from persona_rm.serving.http.application import HostRoute
@@ -153,6 +154,15 @@ class OpenRLHF(Host):
     def policy_text(self, args: Mapping[str, Any], row: Mapping[str, Any], tokenizer: Any) -> str:
         """By `data.apply_chat_template` or `data.input_template`."""
         return own_command.policy_text(args, row, tokenizer)
+
+    def asked_prompt(self, given: str, labelled: Prompt | None, tokenizer: Any) -> Prompt:
+        """As agent_func.py does."""
+        bare = queries.bare_prompt(given, ChatTemplate(lambda: tokenizer))
+        return queries.in_form_of(labelled or bare, bare)
+
+    def rendered_text(self, rendered: Prompt, asked: Prompt, tokenizer: Any) -> str:
+        """As agent_func.py does."""
+        return queries.policy_text(rendered, asked, ChatTemplate(lambda: tokenizer))
 
     def logged_samples(self, log: Path) -> list[str]:
         """One sample of each step."""
