@@ -7,7 +7,7 @@ class. `name: ./my_method.py:MyMethod` is a class in a file beside the recipe.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -33,6 +33,9 @@ class DpoConfig(Section):
     """One run of the host's DPO trainer: rows in the format of a method, and the host's own flags."""
 
     method: Member
+    users: str | None = None
+    """A users file: the rows are its comparisons, each with the user's other items as the persona. None: the built
+    examples."""
     rows: int = Field(3840, gt=0)
     """Training rows. Each is used once if the host's max_epochs is 1. Fewer examples are used repeatedly."""
     max_items: int = Field(4, ge=0)
@@ -72,10 +75,14 @@ class PpoConfig(Section):
     """True: agent_func.py puts the user into the prompt. False: reward_func.py; the prompts hold the user already."""
     shuffled: bool = False
     """The control: every user is rewarded as another user."""
-    users: int = Field(100, gt=1)
-    prompts: int = Field(320, gt=0)
+    users: Annotated[int, Field(gt=1)] | str = 100
+    """The users whose rewards train the policy: a users file, the folder of a bundle (its rewards are taken as they
+    are), or how many users of the source."""
+    prompts: Annotated[int, Field(gt=0)] | str = 320
+    """The prompts: a file (a row has `prompt`, and `user` if one asks it; other rows get the users in turn), or how
+    many, drawn from the posts of the source or from the items of a users file."""
     items: int = Field(8, ge=1)
-    """Behavioural items per user, half UGC and half PAIR."""
+    """Behavioural items per user of the source, half UGC and half PAIR. Of a users file every item counts."""
     actors: int = Field(1, gt=0)
     max_actors: int | None = Field(None, gt=0)
     """Largest number of actors to which the pool grows while requests wait. None: it keeps its size."""
@@ -151,7 +158,7 @@ class InferConfig(Section):
     items: int = Field(16, ge=1)
     """Largest number of items of each, half UGC and half PAIR."""
     users: str | None = None
-    """The users to infer: a users file as bundles have it (JSON lines). None: the users of the evaluation side."""
+    """The users to infer: a users file. None: the users of the evaluation side."""
     store: str = "profiles.arrow"
     """Where their states go: a file in the stage's folder, sqlite:PATH or redis://HOST."""
 
@@ -246,6 +253,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe: every key, defaults included."""
+    """Write the resolved recipe: every key, defaults included; but a source that was not named stays so, because
+    users files are all the data of a recipe without one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    content = recipe.model_dump(mode="json", exclude={"source"} - recipe.model_fields_set)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -65,8 +65,17 @@ class Annotator(ABC):
         return [reading.levels for reading in readings]
 
     def levels(self, prompts: Sequence[str], texts: Sequence[str]) -> list[Levels]:
-        """`annotate` for bare texts: the `LevelReader` that methods see."""
-        return self.annotate(prompts, [Comment(id=str(i), text=text) for i, text in enumerate(texts)])
+        """`annotate` for bare texts: the `LevelReader` that methods see.
+
+        A text without any word is read as neutral on every dimension: a policy may give an empty answer, and that
+        answer shows nothing. `read` reports such a comment as an error, because construction must not keep it.
+        """
+        given = list(zip(prompts, texts, strict=True))
+        rows = [i for i, text in enumerate(texts) if text.strip() or not self.reads_text]
+        comments = [Comment(id=str(i), text=texts[i]) for i in rows]
+        levels = dict(zip(rows, self.annotate([prompts[i] for i in rows], comments), strict=True)) if rows else {}
+        neutral = (MIDDLE,) * len(self.space)
+        return [levels.get(i, neutral) for i in range(len(given))]
 
     def cost(self, prompts: Sequence[str], comments: Sequence[Comment]) -> Cost:
         """What reading these comments takes: the seconds measured, and no tokens where no language model is asked.

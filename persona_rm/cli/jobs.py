@@ -1,4 +1,4 @@
-"""Verbs over recipes: run, build, leakage, prepare, eval, report, rehearse."""
+"""Verbs over recipes: run, build, leakage, prepare, eval, report."""
 
 import shlex
 from pathlib import Path
@@ -140,7 +140,7 @@ def prepare(
         from persona_rm.pipeline.members import model_folder
         from persona_rm.pipeline.run import RunFolder
         from persona_rm.pipeline.stages.dpo_rows import write_dpo_rows
-        from persona_rm.pipeline.stages.train import device_of, examples_of, mirrored_of, run_build
+        from persona_rm.pipeline.stages.train import device_of, examples_for, mirrored_of, run_build
 
         plan = recipe_of(recipe, overrides)
         if to != "dpo":
@@ -154,7 +154,8 @@ def prepare(
         job = RunFolder(plan, plan.folder, console)
         if plan.build:
             run_build(job)
-        count, cut = write_dpo_rows(plan, config, examples_of(job), model_folder(plan.model), out, mirrored_of(job))
+        examples = examples_for(job, config)
+        count, cut = write_dpo_rows(plan, config, examples, model_folder(plan.model), out, mirrored_of(job))
         console.print(f"{count} rows in {out}; {cut} longer than data.max_len left out")
         folder, on = plan.folder / "dpo" / section, device_of(plan)
         job_of_host = load_host().dpo_job(model_folder(plan.model), out, folder, config.args, on)
@@ -201,29 +202,3 @@ def report(folder: Annotated[Path, typer.Argument(help="The folder of a run, suc
         from persona_rm.recipe import load_recipe
 
         make_report(RunFolder(load_recipe(folder / "recipe.yaml"), folder, console))
-
-
-@app.command()
-def rehearse(
-    recipe: RecipePath,
-    overrides: Overrides = None,
-    show: Annotated[bool, typer.Option("--show", help="Print what would change and stop.")] = False,
-) -> None:
-    """Run a small version of any recipe on this machine, CPU included, through the real host.
-
-    It prints what it changed in the recipe and why.
-
-    Example: `persona-rm rehearse llama8b_8gpu source=simulator --show`
-    """
-    with told():
-        from persona_rm.hosts import load_host
-        from persona_rm.pipeline.job import run_recipe
-        from persona_rm.pipeline.rehearse import rehearsal_of
-
-        load_host().require()
-        small, changes = rehearsal_of(recipe_of(recipe, overrides))
-        for line in changes:
-            console.print(f"- {line}", highlight=False)
-        if not show:
-            run_recipe(small, console)
-            console.print(f"The rehearsal of {recipe} ran to its end, in {small.out}.")

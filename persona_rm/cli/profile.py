@@ -7,12 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from persona_rm.cli.app import app, console, told
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, RecipeError
 
 
 @app.command()
 def profile(
-    store: Annotated[str, typer.Argument(help="The profile store: arrow:FILE, sqlite:FILE or redis://HOST:PORT/DB.")],
+    store: Annotated[
+        str,
+        typer.Argument(
+            help="The profile store (arrow:FILE, sqlite:FILE or redis://HOST:PORT/DB), or the folder of a bundle."
+        ),
+    ],
     user: Annotated[str, typer.Argument(help="The id of the user.")],
     bundle: Annotated[
         Path | None,
@@ -36,19 +41,29 @@ def profile(
         bool, typer.Option("--erase", help="Remove the user's state. A tombstone refuses later imports of the user.")
     ] = False,
 ) -> None:
-    """Show what a profile store holds about a user, in words; export it or erase it.
+    """Show what a profile store or a bundle knows about a user, in words; export it or erase it.
 
     Each preference direction is printed with its dimension, its pole, its probability and the items behind it. Stores
     keep no texts: an item has an id, and what it says is shown if --users or --bundle has it.
 
     Example: `persona-rm profile arrow:runs/inference/infer/profiles.arrow u17 --users users.jsonl`
     """
-    from persona_rm.profiles import open_store
+    with told():
+        if Path(store, "bundle.yaml").is_file():
+            _of_bundle(Path(store), user, as_json, export, erase)
+        else:
+            _of_store(store, user, (bundle, model, users, space), as_json, export, erase)
 
-    with told(), open_store(store) as held:
+
+def _of_store(store: str, user: str, beside: tuple[Any, ...], as_json: bool, export: Path | None, erase: bool) -> None:
+    """Print, export or erase what a store holds. `beside`: bundle, fitted inferrer, users file and space."""
+    from persona_rm.profiles import open_store
+    from persona_rm.report.user_words import lines_of
+
+    with open_store(store) as held:
         if as_json or export or not erase:
             stored = held.export(user)
-            words = _words(held.get([user])[user], held.where, bundle, model, users, space)
+            words = _words(held.get([user])[user], held.where, *beside)
             text = json.dumps({**stored, "in_words": words.as_json()}, ensure_ascii=False, indent=1)
             if export:
                 export.write_text(text + "\n", encoding="utf-8")
@@ -56,8 +71,6 @@ def profile(
             elif as_json:
                 typer.echo(text)
             else:
-                from persona_rm.report.user_words import lines_of
-
                 for line in lines_of(words):
                     console.print(line, highlight=False)
         if erase:
@@ -67,6 +80,28 @@ def profile(
                 if there
                 else f"There was no state of user {user!r}. A tombstone refuses later imports of the user."
             )
+
+
+def _of_bundle(folder: Path, user: str, as_json: bool, export: Path | None, erase: bool) -> None:
+    """Print or export what a bundle knows. Raises `RecipeError` for an erasure, which needs the store."""
+    from persona_rm.bundle import load_bundle
+    from persona_rm.report.user_words import lines_of, user_of_bundle
+
+    bundle = load_bundle(folder)
+    if erase:
+        named = bundle.file.profiles
+        do = f"erase the user in its store {named}" if named else f"remove the user's rows from {bundle.file.users}"
+        raise RecipeError(f"a bundle is not changed: {do}")
+    words = user_of_bundle(bundle, user)
+    text = json.dumps({"user_id": user, "in_words": words.as_json()}, ensure_ascii=False, indent=1)
+    if export:
+        export.write_text(text + "\n", encoding="utf-8")
+        console.print(f"What the bundle knows about user {user!r} was written to {export}")
+    elif as_json:
+        typer.echo(text)
+    else:
+        for line in lines_of(words):
+            console.print(line, highlight=False, markup=False)
 
 
 def _words(state: Any, where: str, bundle: Path | None, model: Path | None, users: Path | None, space: str) -> Any:

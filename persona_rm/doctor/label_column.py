@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from persona_rm.bundle import Bundle
+from persona_rm.bundle.known_users import known_users
 from persona_rm.doctor.finding import DoctorFinding, Severity
 from persona_rm.doctor.subject import DoctorSubject, need_column
 from persona_rm.io.text import shorten
@@ -37,15 +38,6 @@ def check_labels(subject: DoctorSubject) -> list[DoctorFinding]:
         todo = "A label is a user id, or an object with the key 'user'"
         findings.append(DoctorFinding("warning", LOOKED_AT, what, todo))
     return findings
-
-
-def known_users(bundle: Bundle, users: Sequence[str]) -> set[str]:
-    """Those of these users that the users file or the profile store of the bundle knows."""
-    distinct = list(dict.fromkeys(users))
-    if bundle.store is None:
-        return {user for user in distinct if user in bundle.users}
-    stored, erased = bundle.store.get(distinct), bundle.store.erased(distinct)
-    return {user for user in distinct if (user in bundle.users or user in stored) and user not in erased}
 
 
 def _verdict(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from rich.console import Console
 
+from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.serving.failures import SKIPPED, OnFailure
-from persona_rm.types import Pair
+from persona_rm.types import Pair, Prompt
 
 if TYPE_CHECKING:
     from persona_rm.serving.http.application import HostRoute
@@ -203,6 +204,49 @@ class Host(ABC):
         self, args: Args, *, model: Path | None = None, out: Path | None = None, on: Device | None = None
     ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
         """The flags of any job, made small enough for this machine; the environment; what changed and why."""
+
+    @abstractmethod
+    def read_command(self, words: Sequence[str]) -> OwnCommand:
+        """A team's own command, word by word. Raises `HostError` if it starts no trainer of this host."""
+
+    @abstractmethod
+    def data_columns(self, command: OwnCommand) -> DataColumns:
+        """The file and the columns that the command reads."""
+
+    @abstractmethod
+    def model_of(self, command: OwnCommand) -> str | None:
+        """The starting model that the command names."""
+
+    @abstractmethod
+    def small_model(self, folder: Path, like: Path | None = None) -> Path:
+        """Write a tiny model with random weights for a rehearsal; `like` is a model folder whose tokenizer it gets."""
+
+    @abstractmethod
+    def small_job(
+        self, command: OwnCommand, data: Path, folder: Path, model: Path, longest: int = 0, on: Device | None = None
+    ) -> SmallJob:
+        """The command made small: on the rows of `data`, with `model` in place of all models, writing to `folder`.
+        `longest` is the number of tokens of the longest prompt."""
+
+    @abstractmethod
+    def policy_text(self, args: Args, row: Mapping[str, Any], tokenizer: Any) -> str:
+        """The prompt of a data row as the host hands it to the plugin, chat template included."""
+
+    @abstractmethod
+    def asked_prompt(self, given: str, labelled: Prompt | None, tokenizer: Any) -> Prompt:
+        """The bare prompt that a plugin asks the reward for: that of the label, else `given` without its template."""
+
+    @abstractmethod
+    def rendered_text(self, rendered: Prompt, asked: Prompt, tokenizer: Any) -> str:
+        """The text of a prompt with the user in it, as a plugin hands it to the policy."""
+
+    @abstractmethod
+    def logged_samples(self, log: Path) -> list[str]:
+        """Prompts with their answers as the host's own log shows them, without special tokens."""
+
+    @abstractmethod
+    def small_dpo_job(self, args: Args, on: Device | None = None) -> HostJob:
+        """The DPO job with exactly these flags."""
 
     def routes(self) -> Sequence["HostRoute"]:
         """The HTTP routes that take this host's payload. By default there are none."""

@@ -19,7 +19,9 @@ from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import atomic
 from persona_rm.io.versions import STACK, installed
 from persona_rm.methods.base import Method
-from persona_rm.pipeline.members import method_of, model_folder, policies, space_of, truth_of
+from persona_rm.pipeline.members import backends_of, method_of, model_folder, policies, space_of, truth_of
+from persona_rm.pipeline.own_files import own_prompts, own_users
+from persona_rm.pipeline.own_users import check_own_data
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.evaluate import cases_of, run_eval
 from persona_rm.pipeline.stages.infer import run_infer
@@ -64,6 +66,8 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
     def wanted(stage: str) -> bool:
         return not only or stage in only
 
+    if (own_users(recipe) or own_prompts(recipe)) and (not only or {"infer", "dpo", "ppo"} & {*only}):
+        check_own_data(recipe, backends_of(recipe), console)
     keys: dict[str, str] = {}
     if recipe.pretrain and wanted("pretrain"):
         run_pretrain(run, recipe.pretrain)

@@ -8,12 +8,14 @@ from typing import Any
 from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.base import Backends
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb
+from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.backends.pretrained import refuse_own_code
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
+from persona_rm.pipeline.own_files import own_only
 from persona_rm.recipe import Recipe
 from persona_rm.registry import Member
 from persona_rm.simulator.simulator import Simulator
@@ -22,6 +24,8 @@ from persona_rm.sources.base import Source
 from persona_rm.space import PreferenceSpace, load_space
 
 PACKAGED_MODEL = "simulator_lm"
+OWN_ANNOTATOR = "encoder"
+"""The annotator of a team's own users if the recipe names none."""
 
 
 def model_folder(name: str) -> Path:
@@ -49,8 +53,11 @@ def source_of(recipe: Recipe) -> Source:
 
 
 def annotator_of(recipe: Recipe) -> Member:
-    """The annotator: the recipe's, or what its source declares."""
-    return recipe.annotator or {"name": source_of(recipe).default_annotator}
+    """The annotator: the recipe's, or what its source declares; for users files without a source the encoder, which
+    reads any text."""
+    if recipe.annotator:
+        return recipe.annotator
+    return {"name": OWN_ANNOTATOR if own_only(recipe) else source_of(recipe).default_annotator}
 
 
 def text_annotator_of(recipe: Recipe) -> Member | None:
@@ -69,7 +76,7 @@ def text_annotator_of(recipe: Recipe) -> Member | None:
 
 def truth_of(recipe: Recipe) -> Simulator | None:
     """The simulator behind the recipe's source, or None for real data."""
-    return source_of(recipe).truth()
+    return None if own_only(recipe) else source_of(recipe).truth()
 
 
 def simulator_of(recipe: Recipe) -> Simulator:
@@ -78,6 +85,18 @@ def simulator_of(recipe: Recipe) -> Simulator:
     if simulator is None:
         raise RecipeError(f"this needs known truth (source: simulator); the source is {recipe.source['name']!r}")
     return simulator
+
+
+def backends_of(recipe: Recipe) -> Backends:
+    """Encoder and annotator of the recipe, for inferrers that read texts.
+
+    A recipe without an annotator of texts needs data that carry the directions of every item.
+    """
+    encoder, given = MiniLM(MiniLMConfig()), text_annotator_of(recipe)
+    if given is None:
+        return Backends(encoder=encoder)
+    cls, config = ANNOTATORS.member(given)
+    return Backends(encoder=encoder, reader=cls(config, space_of(recipe), Backends(encoder=encoder)))
 
 
 def inferrer_of(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends | None = None) -> Inferrer:

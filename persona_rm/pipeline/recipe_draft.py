@@ -56,7 +56,12 @@ def text_of(draft: RecipeDraft, path: Path) -> str:
     ]
     content: dict[str, Any] = {"name": draft.name, "model": draft.model, "device": "gpu" if draft.gpus else "auto"}
     content |= {"infer": {"users": draft.users}}
-    section = {"reward": draft.reward, "judged": 0, "args": load_host(draft.host).draft_args(draft.gpus)}
+    section = {
+        "users": draft.users,
+        "reward": draft.reward,
+        "judged": 0,
+        "args": load_host(draft.host).draft_args(draft.gpus),
+    }
     content |= {"ppo": {SECTION: section}}
     body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     return "".join(f"# {line}\n" for line in comment) + body

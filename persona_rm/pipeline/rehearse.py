@@ -5,7 +5,8 @@ from typing import Any
 
 from persona_rm.backends.small_chat_model import save_small_chat_model
 from persona_rm.hosts import load_host
-from persona_rm.pipeline.members import PACKAGED_MODEL, model_folder, source_of, with_prompts
+from persona_rm.pipeline.members import PACKAGED_MODEL, model_folder, source_of, truth_of, with_prompts
+from persona_rm.pipeline.own_files import own_only
 from persona_rm.recipe import Recipe
 from persona_rm.recipe_sections import HostArgs, OnPolicyConfig
 
@@ -44,10 +45,20 @@ def rehearsal_of(recipe: Recipe) -> tuple[Recipe, list[str]]:
             raw["dpo"][name]["on_policy"] |= _small_rounds(name, dpo.on_policy, changes)
     for name, ppo in recipe.ppo.items():
         args = _args(f"ppo.{name}", ppo.args, model, changes)
-        small = {"users": min(ppo.users, USERS), "prompts": min(ppo.prompts, PROMPTS), "judged": 0, "args": args}
-        raw["ppo"][name] |= small
-        changes.append(f"ppo.{name}: {small['users']} users, {small['prompts']} prompts, not judged: few steps")
+        users = ppo.users if isinstance(ppo.users, str) else min(ppo.users, USERS)
+        prompts = ppo.prompts if isinstance(ppo.prompts, str) else min(ppo.prompts, PROMPTS)
+        raw["ppo"][name] |= {"users": users, "prompts": prompts, "judged": 0, "args": args}
+        changes.append(f"ppo.{name}: {users} users, {prompts} prompts, not judged: few steps")
+        changes.append(f"ppo.{name}.users: {_whose(recipe, ppo.users)}")
     return Recipe(**raw), changes
+
+
+def _whose(recipe: Recipe, users: int | str) -> str:
+    """Whose rewards a section rehearses, so that simulated users are not taken for the own ones."""
+    if isinstance(users, str):
+        return f"your own users, of {users}"
+    kind = "simulated users" if truth_of(recipe) else f"users that are built from the source {recipe.source['name']!r}"
+    return f"{kind}, not yours: name ppo.SECTION.users=FILE, or rehearse your own command with --bundle"
 
 
 def _small_model(recipe: Recipe, out: Path) -> tuple[str, str]:
@@ -61,6 +72,8 @@ def _small_model(recipe: Recipe, out: Path) -> tuple[str, str]:
 
 
 def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> None:
+    if own_only(recipe):
+        return
     if small := source_of(recipe).small():
         raw["source"] = {**recipe.source, **small}
         changes.append(f"source: a small one {dict(small)}")

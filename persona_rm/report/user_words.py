@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from persona_rm.bundle.bundle import Bundle
+from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.inferrers.evidence import bare_item
@@ -63,7 +65,10 @@ class UserInWords:
     n_items: int
     directions: tuple[DirectionInWords, ...]
     dimensions: int
+    """The number of dimensions of the space; 0 if the state has no directions at all."""
     note: str = ""
+    items: tuple[EvidenceNote, ...] = ()
+    """The items themselves, if no directions stand between them and the reward."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON of the record."""
@@ -124,6 +129,29 @@ def user_in_words(
     return _of_state(state, (), space, note)
 
 
+def user_of_bundle(bundle: Bundle, user: str) -> UserInWords:
+    """What a bundle knows about a user: given or inferred directions, and the items behind each.
+
+    Raises `DataError` if the bundle does not know the user.
+    """
+    state = bundle.inferred(user)
+    if not state.known:
+        hint = did_you_mean(user, bundle.users)
+        problem = "was erased" if state.status == "erased" else f"is not in this bundle{hint}"
+        raise DataError(f"user {user!r} {problem}", file=bundle.folder)
+    persona = bundle.users[user].persona if user in bundle.users else Persona(user)
+    notes = notes_of(persona)
+    space = bundle.space
+    given = persona.directions is not None and not state.version
+    method = "the users file" if given else state.method or bundle.method.name
+    if state.directions is None:
+        note = f"No directions: the method {bundle.method.name!r} reads the items themselves."
+        return UserInWords(user, method, state.version, state.n_items, (), 0, note, tuple(notes.values()))
+    evidence = {space.ids[dim]: ids for dim, ids in bundle.user_states.evidence(state).items()}
+    words = directions_in_words(space, state.directions, state.payload["probabilities"], evidence, notes)
+    return UserInWords(user, method, state.version, state.n_items, words, len(space))
+
+
 def read_directions(path: Path, space: PreferenceSpace) -> Iterator[UserInWords]:
     """The users of a run's `infer/directions.jsonl`. Raises `DataError` naming file, row and key for a bad row."""
     for row in read_rows(path):
@@ -158,11 +186,11 @@ def lines_of(user: UserInWords) -> list[str]:
     for direction in user.directions:
         lines += ["", _head(direction)]
         lines += [note.line() for note in direction.evidence]
-    silent = user.dimensions - len(user.directions)
-    lines += [
-        "",
-        f"The other {silent} of {user.dimensions} dimensions are neutral: the evidence does not decide them.",
-    ]
+    lines += [note.line() for note in user.items]
+    if user.dimensions:
+        silent = user.dimensions - len(user.directions)
+        neutral = f"The other {silent} of {user.dimensions} dimensions are neutral: the evidence does not decide them."
+        lines += ["", neutral]
     return lines
 
 

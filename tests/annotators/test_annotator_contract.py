@@ -138,3 +138,14 @@ def test_without_its_backend_it_says_so(name, space):
 def test_an_unknown_name_lists_those_that_exist():
     with pytest.raises(UnknownName, match="encoder, given"):
         ANNOTATORS.load("gpt")
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_answer_is_read_as_neutral(annotator, space, text):
+    if not annotator.reads_text:
+        with pytest.raises(DataError, match="carries no levels"):
+            annotator.levels(["p"], [text])
+        return
+    empty, other = annotator.levels(["p", "p"], [text, "text number 1"])
+    assert empty == (2,) * len(space)
+    assert [other] == annotator.levels(["p"], ["text number 1"])

@@ -12,6 +12,7 @@ from persona_rm.inferrers.base import Inferrer, Posterior
 from persona_rm.inferrers.evidence import items_of
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.types import Pair, Persona, RewardRequest, Ugc, UserState
+from tests.profiles.store_samples import new_store
 
 
 def directions(space, **by_id):
@@ -224,14 +225,14 @@ def test_an_inferrer_that_learned_comes_from_its_folder_with_its_config(folder, 
 )
 def test_a_path_of_a_store_is_relative_to_the_bundle(folder, form, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    new_store(folder, "people.sqlite")
     bundle = load_bundle(edit(folder, profiles=form.format(folder)))
     assert bundle.store.where == str(folder / "people.sqlite")
-    assert (folder / "people.sqlite").is_file()
 
 
 def test_whom_only_the_store_knows_is_in_the_group_of_everybody(folder, space):
     like = directions(space, **{space.ids[2]: 1})
-    bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite"))
+    bundle = load_bundle(edit(folder, profiles=new_store(folder)))
     tally = bundle.user_states.stateful.tally(Persona("new", pairs=pairs(like)))
     bundle.store.put([bundle.user_states.stateful.state("new", tally, 3)])
     inferred = bundle.inferred("new")
@@ -243,7 +244,7 @@ def test_whom_only_the_store_knows_is_in_the_group_of_everybody(folder, space):
 
 
 def test_a_state_that_cannot_be_read_is_an_error_of_its_row_and_not_the_prior(folder):
-    bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite"))
+    bundle = load_bundle(edit(folder, profiles=new_store(folder)))
     bundle.store.put([UserState("tastes", "ann", {"x": 1})])
     for call in (bundle.state, bundle.directions, bundle.profile, bundle.persona):
         with pytest.raises(DataError, match="user 'ann' was written by 'tastes', not 'posterior': infer the user"):
@@ -253,7 +254,7 @@ def test_a_state_that_cannot_be_read_is_an_error_of_its_row_and_not_the_prior(fo
 
 
 def test_a_state_is_adapted_again_only_when_the_directions_changed(folder, space):
-    bundle = load_bundle(edit(folder, profiles="sqlite:p.sqlite", refresh=0))
+    bundle = load_bundle(edit(folder, profiles=new_store(folder), refresh=0))
     before = bundle.state("bob")
     tally, _ = bundle.user_states.tally("bob")
     posterior = bundle.user_states.stateful
@@ -297,7 +298,7 @@ def test_directions_that_depend_on_the_prompt_are_kept_by_prompt(folder, space):
 
 
 def test_the_users_file_may_be_empty_where_a_store_has_the_people(tmp_path):
-    folder = write_bundle(tmp_path / "bundle", [], method="pba", profiles=f"sqlite:{tmp_path}/bundle/p.sqlite")
+    folder = write_bundle(tmp_path, [], method="pba", profiles=new_store(tmp_path), relative_to=tmp_path)
     assert load_bundle(folder).users == {}
     with pytest.raises(DataError, match="the file is empty"):
         load_bundle(edit(folder, profiles=None))

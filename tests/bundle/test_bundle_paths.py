@@ -12,6 +12,7 @@ from persona_rm.errors import DataError
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.profiles import open_store
 from persona_rm.types import Pair, Persona, RewardRequest
+from tests.profiles.store_samples import new_store
 
 METHOD = """
 import json
@@ -61,6 +62,7 @@ def full(tmp_path, space):
         User(Persona("ann", directions=likes)),
         Persona("bob", pairs=tuple(Pair("q", f"yes {i}", "no", likes) for i in range(3))),
     ]
+    new_store(folder, "users.sqlite")
     write_bundle(
         folder, users, method={"name": f"{folder}/length.py:Length", "weights": f"{folder}/weights.json"},
         space=str(folder / "my_space.yaml"), prompts=str(folder / "my_prompts.yaml"),
@@ -227,3 +229,12 @@ def scored_alone(folder):
 def test_rows_of_the_users_file_stay_as_they_are(full):
     rows = [json.loads(line) for line in (full / "users.jsonl").read_text().splitlines()]
     assert [row["user_id"] for row in rows] == ["ann", "bob"]
+
+
+def test_a_store_that_is_not_there_is_refused_and_not_created(tmp_path):
+    new_store(tmp_path, "people.sqlite")
+    keys = {"method": {"name": "pba_linear"}, "annotator": {"name": "simulator"}, "relative_to": tmp_path}
+    folder = write_bundle(tmp_path, [Persona("ann")], profiles="sqlite:peple.sqlite", **keys)
+    with pytest.raises(DataError, match=r"peple\.sqlite: there is no profile store.*did you mean 'people\.sqlite'"):
+        load_bundle(folder)
+    assert not (tmp_path / "peple.sqlite").exists()

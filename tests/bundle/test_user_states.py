@@ -38,7 +38,7 @@ def inferrer(space):
 
 @pytest.fixture
 def store(tmp_path):
-    with open_store(f"sqlite:{tmp_path / 'p.sqlite'}") as opened:
+    with open_store(f"sqlite:{tmp_path / 'p.sqlite'}", create=True) as opened:
         yield opened
 
 

@@ -36,7 +36,7 @@ def inferrer(space) -> PosteriorInferrer:
 @pytest.fixture
 def store(tmp_path, ann, inferrer):
     url = f"sqlite:{tmp_path / 'users.sqlite'}"
-    with open_store(url) as held:
+    with open_store(url, create=True) as held:
         held.put([inferrer.state("ann", inferrer.tally(ann), 3)])
     return url
 
@@ -109,7 +109,7 @@ def test_a_state_of_a_method_shows_its_directions(tmp_path, space):
     directions = [0] * len(space)
     directions[space.index("age")] = -1
     url = f"sqlite:{tmp_path / 'p.sqlite'}"
-    with open_store(url) as held:
+    with open_store(url, create=True) as held:
         held.put([UserState("pba", "bob", {"directions": directions}, 2), UserState("ica", "eve", {"ugc": []}, 2)])
     assert "Older: negative pole of age (Age group)" in run(url, "bob")[1]
     code, said = run(url, "eve")
@@ -133,3 +133,35 @@ def test_an_error_says_what_is_wrong(store, args, said):
     assert code == 1
     assert said in " ".join(output.split())
     assert "Traceback" not in output
+
+
+def test_a_bundle_is_told_in_words_with_the_items_behind_each_direction(tmp_path, ann):
+    folder = tmp_path / "bundle"
+    write_bundle(folder, [ann], method={"name": "pba_linear"}, annotator={"name": "simulator"})
+    code, said = run(folder, "ann")
+    assert code == 0, said
+    assert "written by 'posterior'" in said
+    assert "positive pole of likes_travel" in said
+    assert 'wrote "[b]we took the night train 0" under "question 0"' in said
+    words = json.loads(run(folder, "ann", "--json")[1])["in_words"]
+    assert {direction["dimension"] for direction in words["directions"]} == {"likes_travel", "neuroticism"}
+    code, said = run(folder, "anne")
+    assert (code, "user 'anne' is not in this bundle; did you mean 'ann'?" in said) == (1, True)
+    code, said = run(folder, "ann", "--erase")
+    assert (code, "a bundle is not changed: remove the user's rows from" in said) == (1, True)
+
+
+def test_users_whose_items_the_method_reads_itself_are_told_by_their_items(tmp_path, ann):
+    folder = tmp_path / "bundle"
+    write_bundle(folder, [ann], method={"name": "bradley_terry"}, inferrer=None)
+    code, said = run(folder, "ann")
+    assert code == 0, said
+    assert "No directions: the method 'bradley_terry' reads the items themselves." in said
+    assert 'preferred "take it easy" to "panic now"' in said
+    assert "dimensions are neutral" not in said
+
+
+def test_a_store_that_is_not_there_is_not_created(tmp_path):
+    code, said = run(f"sqlite:{tmp_path / 'typo.sqlite'}", "ann")
+    assert (code, "there is no profile store here" in said) == (1, True)
+    assert not (tmp_path / "typo.sqlite").exists()

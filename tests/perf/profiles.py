@@ -144,7 +144,7 @@ def measure(folder: Path, users: int) -> dict[str, dict[str, float]]:
     with ExitStack() as end:
         written = {"arrow": snapshot(folder / "p.arrow", users)}
         stores: dict[str, ProfileStore | Files] = {"arrow": open_store(str(folder / "p.arrow"))}
-        stores["sqlite"] = open_store(str(folder / "p.sqlite"))
+        stores["sqlite"] = open_store(str(folder / "p.sqlite"), create=True)
         if shutil.which("redis-server"):
             stores["redis"] = open_store(end.enter_context(redis_server(folder)))
         stores["files"] = Files(folder / "files")
@@ -167,7 +167,7 @@ def erasing(store: ProfileStore) -> float:
 def lookups(folder: Path, users: int) -> dict[str, float]:
     """Users per CPU second of one thread, medians over rounds in which all take part."""
     write_snapshot(folder / "many.arrow", map(small, range(users)))
-    arrow, sqlite = open_store(str(folder / "many.arrow")), open_store(str(folder / "many.sqlite"))
+    arrow, sqlite = open_store(str(folder / "many.arrow")), open_store(str(folder / "many.sqlite"), create=True)
     for start in range(0, users, SMALL_PUT):
         sqlite.put([small(number) for number in range(start, min(start + SMALL_PUT, users))])
     calls = {"": arrow.get, "_raw": reader(arrow), "_sqlite": sqlite.get, "_sqlite_raw": reader(sqlite)}

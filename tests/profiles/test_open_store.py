@@ -27,7 +27,7 @@ from persona_rm.types import UserState
 def test_a_url_or_a_path_opens_the_store(tmp_path, form, kind):
     if kind is ArrowSnapshot:
         write_snapshot(tmp_path / form.rpartition("/")[2], [])
-    with open_store(form.format(tmp_path)) as store:
+    with open_store(form.format(tmp_path), create=True) as store:
         assert type(store) is kind
         assert len(store) == 0
 

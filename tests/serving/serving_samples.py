@@ -3,6 +3,7 @@
 from persona_rm.bundle import User, write_bundle
 from persona_rm.inferrers.evidence import Item
 from persona_rm.types import Persona, Ugc
+from tests.profiles.store_samples import new_store
 
 SOME = 3
 """So many items that agree are enough for a direction."""
@@ -27,4 +28,6 @@ def users_bundle(folder, space, n=2, **keys):
     people = [user(space, f"u{i}", i % len(space), ("cats", "dogs")[i % 2]) for i in range(n)]
     given = User(Persona("given", directions=votes(space, 5)))
     keys = {"method": {"name": "contrast"}, "profiles": STORE, **keys}
+    if keys["profiles"] == STORE:
+        new_store(folder, STORE.removeprefix("sqlite:"))
     return write_bundle(folder, [*people, given], relative_to=folder, **keys)

@@ -12,6 +12,7 @@ from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.explanation import explain_logged, explain_request, lines_of
 from persona_rm.simulator.simulated_language import load_language
 from persona_rm.types import Pair, Persona, RewardRequest, Ugc
+from tests.profiles.store_samples import new_store
 
 LIKED, DISLIKED = "neuroticism", "extraversion"
 ANNOTATED = {"method": {"name": "pba_linear"}, "annotator": {"name": "simulator"}}
@@ -117,7 +118,7 @@ def test_without_a_bundle_beside_the_log_the_trace_is_shown_and_says_so(run, spa
 
 
 def test_a_state_that_changed_since_the_reward_is_pointed_out(run, space, response):
-    make(run, space, profiles="sqlite:p.sqlite")
+    make(run, space, profiles=new_store(run / "bundle"))
     (result,) = logged(run, RewardRequest("ann", "What?", response))
     bundle = load_bundle(run / "bundle")
     tally, _ = bundle.user_states.tally("ann")
@@ -128,7 +129,7 @@ def test_a_state_that_changed_since_the_reward_is_pointed_out(run, space, respon
 
 
 def test_a_user_that_the_bundle_does_not_know_is_an_error_that_names_the_prior(run, space):
-    folder = make(run, space, profiles="sqlite:p.sqlite")
+    folder = make(run, space, profiles=new_store(run / "bundle"))
     with pytest.raises(DataError, match=r"'zoe' is not in this bundle\. Rewards for unknown users come from"):
         explain_request(folder, RewardRequest("zoe", "a", "b"))
     with open_store(f"sqlite:{folder / 'p.sqlite'}") as store:

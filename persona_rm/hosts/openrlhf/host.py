@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
+from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
-from persona_rm.hosts.openrlhf import commands, datasets, preferences
+from persona_rm.hosts.openrlhf import commands, datasets, own_command, preferences, queries
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.prompts import ChatTemplate
 from persona_rm.serving.failures import OnFailure
-from persona_rm.types import Pair
+from persona_rm.types import Pair, Prompt
 
 if TYPE_CHECKING:
     from persona_rm.serving.http.application import HostRoute
@@ -125,6 +127,50 @@ class OpenRLHF(Host):
         """`rollout.max_new_tokens`."""
         limit = args.get("rollout.max_new_tokens")
         return int(limit) if limit else None
+
+    def read_command(self, words: Sequence[str]) -> OwnCommand:
+        """Of `openrlhf.cli.train_ppo_ray` or `openrlhf.cli.train_dpo`."""
+        return own_command.read_command(words)
+
+    def data_columns(self, command: OwnCommand) -> DataColumns:
+        """`data.input_key` and `data.label_key`; for DPO `data.prompt_key`, `data.chosen_key`, `data.rejected_key`."""
+        return own_command.data_columns(command)
+
+    def model_of(self, command: OwnCommand) -> str | None:
+        """`actor.model_name_or_path`, for DPO `model.model_name_or_path`."""
+        role = "actor" if command.trainer == "ppo" else "model"
+        return own_command.text_of(command.args.get(f"{role}.model_name_or_path"))
+
+    def small_model(self, folder: Path, like: Path | None = None) -> Path:
+        """By plugins/openrlhf/rehearsal/tiny_model.py, in a process of its own, because it loads torch."""
+        return own_command.small_model(folder, like)
+
+    def small_job(
+        self, command: OwnCommand, data: Path, folder: Path, model: Path, longest: int = 0, on: Device | None = None
+    ) -> SmallJob:
+        """By the rules of `rehearsal.RULES`."""
+        return own_command.small_job(command, data, folder, model, longest, on)
+
+    def policy_text(self, args: Mapping[str, Any], row: Mapping[str, Any], tokenizer: Any) -> str:
+        """By `data.apply_chat_template` or `data.input_template`."""
+        return own_command.policy_text(args, row, tokenizer)
+
+    def asked_prompt(self, given: str, labelled: Prompt | None, tokenizer: Any) -> Prompt:
+        """As agent_func.py does."""
+        bare = queries.bare_prompt(given, ChatTemplate(lambda: tokenizer))
+        return queries.in_form_of(labelled or bare, bare)
+
+    def rendered_text(self, rendered: Prompt, asked: Prompt, tokenizer: Any) -> str:
+        """As agent_func.py does."""
+        return queries.policy_text(rendered, asked, ChatTemplate(lambda: tokenizer))
+
+    def logged_samples(self, log: Path) -> list[str]:
+        """One sample of each step."""
+        return own_command.logged_samples(log)
+
+    def small_dpo_job(self, args: Mapping[str, Any], on: Device | None = None) -> HostJob:
+        """One process of the DPO trainer."""
+        return HostJob(commands.dpo_command(args), commands.environment(on, job="dpo"))
 
     def rehearse(
         self,

@@ -8,12 +8,12 @@ cli/train_dpo.py.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from persona_rm.hosts.command_records import TrainerKind
 from persona_rm.hosts.common.env import Device, device
 from persona_rm.hosts.openrlhf.commands import environment, gpus_needed
 
-TrainerKind = Literal["ppo", "dpo"]
 _DROP = object()
 
 
@@ -90,15 +90,21 @@ RULES: tuple[Rule, ...] = (
 
 
 def rehearse(
-    args: Mapping[str, Any], *, model: Path | None = None, out: Path | None = None, on: Device | None = None
+    args: Mapping[str, Any],
+    *,
+    model: Path | None = None,
+    out: Path | None = None,
+    on: Device | None = None,
+    job: TrainerKind | None = None,
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The flags of any PPO or DPO job -> (flags that run here, environment, what changed and why).
 
-    `model` replaces every model of the job; `out` replaces every output folder, so that a rehearsal never writes over
-    a real run.
+    `job` is the kind of trainer; None: the flags tell it. `model` replaces every model of the job; `out` replaces
+    every output folder, so that a rehearsal never writes over a real run.
     """
     on = on or device()
-    job: TrainerKind = "ppo" if any(k.startswith(("actor.", "rollout.", "vllm.")) for k in args) else "dpo"
+    if job is None:
+        job = "ppo" if any(k.startswith(("actor.", "rollout.", "vllm.")) for k in args) else "dpo"
     new = dict(args)
     changes: list[str] = []
     for rule in RULES:

@@ -10,15 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from persona_rm.annotators import ANNOTATORS
-from persona_rm.backends.base import Backends
-from persona_rm.backends.minilm import MiniLM, MiniLMConfig
-from persona_rm.bundle import read_users
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.base import Evidence, Inferrer, Posterior, StatefulInferrer
 from persona_rm.io.json_rows import open_atomic
 from persona_rm.io.progress_bar import progress_bar
-from persona_rm.pipeline.members import inferrer_of, space_of, text_annotator_of, truth_of
+from persona_rm.pipeline.members import backends_of, inferrer_of, space_of, text_annotator_of, truth_of
+from persona_rm.pipeline.own_files import own_only
+from persona_rm.pipeline.own_users import read_own_users
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.train import examples_of
@@ -53,23 +51,17 @@ def population(
     return annotated(list(hidden.values())[:users], backends_of(recipe))
 
 
-def backends_of(recipe: Recipe) -> Backends:
-    """Encoder and annotator of the recipe, for inferrers that read texts.
-
-    A recipe without an annotator of texts needs data that carry the directions of every item.
-    """
-    encoder, given = MiniLM(MiniLMConfig()), text_annotator_of(recipe)
-    if given is None:
-        return Backends(encoder=encoder)
-    cls, config = ANNOTATORS.member(given)
-    return Backends(encoder=encoder, reader=cls(config, space_of(recipe), Backends(encoder=encoder)))
-
-
-def fitted(run: RunFolder, given: Member, users: int = USERS, items: int = ITEMS) -> Inferrer:
-    """The inferrer, fitted on the population if it learns."""
+def fitted(
+    run: RunFolder,
+    given: Member,
+    users: int = USERS,
+    items: int = ITEMS,
+    personas: Sequence[Persona] | None = None,
+) -> Inferrer:
+    """The inferrer, fitted if it learns: on `personas`, or on the population of the source without them."""
     inferrer = inferrer_of(given, space_of(run.recipe), backends_of(run.recipe))
     if inferrer.learns:
-        inferrer.fit(population(run, users, items))
+        inferrer.fit(population(run, users, items) if personas is None else list(personas))
     return inferrer
 
 
@@ -81,18 +73,20 @@ def run_infer(run: RunFolder, config: InferConfig, upstream: str = "") -> str:
     Raises `RecipeError` if there is no user to infer, a file is missing, or a store is named for an inferrer without
     states; `DataError` if a user comes twice with different evidence; and what stores raise.
     """
-    if config.users and not Path(config.users).is_file():
+    if config.users and not Path(config.users).exists():
         raise RecipeError(f"infer.users: there is no file {config.users}")
 
     def work(folder: Path) -> None:
-        inferrer = fitted(run, config.inferrer, config.population, config.items)
+        # The users file comes first: it may have a fault, and without a source it is the population too.
+        users = _distinct(_users(run, config))
+        if not users:
+            raise RecipeError("infer: there is no user to infer; name infer.users, or build examples first")
+        own = users if own_only(run.recipe) else None
+        inferrer = fitted(run, config.inferrer, config.population, config.items, own)
         stateful = inferrer.stateful()
         if config.store != STATES and stateful is None:
             raise RecipeError(f"infer.store: {inferrer.name} keeps no states; leave it out, or infer by posterior")
         inferrer.save(folder / FITTED)
-        users = _distinct(_users(run, config))
-        if not users:
-            raise RecipeError("infer: there is no user to infer; name infer.users, or build examples first")
         kept = _store(folder, config.store, stateful, users) if stateful else {}
         results: list[tuple[Persona, Posterior]] = []
         with progress_bar(run.console, "infer", len(users)) as update:
@@ -105,6 +99,8 @@ def run_infer(run: RunFolder, config: InferConfig, upstream: str = "") -> str:
         _write(folder, run.recipe, results)
         cold = sum(posterior.cold for _, posterior in results)
         spoken = sum(sum(map(bool, posterior.directions)) for _, posterior in results) / len(results)
+        if not spoken:
+            raise DataError(_nothing(results, cold, text_annotator_of(run.recipe)), file=folder / "directions.jsonl")
         run.console.print(f"{len(results):,} users ({cold} cold), {spoken:.1f} directions each, in {folder}")
 
     recipe, users = run.recipe, config.users and file_hash(Path(config.users))
@@ -112,11 +108,22 @@ def run_infer(run: RunFolder, config: InferConfig, upstream: str = "") -> str:
     return run.stage(FOLDER, {**inputs, "annotator": recipe.annotator, "space": recipe.space}, work)
 
 
+def _nothing(results: Sequence[tuple[Persona, Posterior]], cold: int, annotator: Member | None) -> str:
+    """Why no user has a direction, and what to do."""
+    items = sum(user.n_items for user, _ in results)
+    if cold == len(results):
+        return f"nothing was inferred: none of {len(results):,} users has an item of evidence"
+    name = annotator["name"] if annotator else "given"
+    problem = f"nothing was inferred: 0 directions for {len(results):,} users from {items:,} items"
+    do = "give more items of each user, another annotator, or use a method that learns from comparisons directly"
+    return f"{problem}, as the annotator {name!r} read them: {do}"
+
+
 def _users(run: RunFolder, config: InferConfig) -> Iterator[Persona]:
     """The users whose directions are asked for, without known directions."""
     recipe, half = run.recipe, config.items // 2
     if config.users:
-        users: Iterator[Persona] = (user.persona for user in read_users(Path(config.users), space_of(recipe)))
+        users: Iterator[Persona] = (user.persona for user in read_own_users(config.users, space_of(recipe)))
     elif simulator := truth_of(recipe):
         users = (simulator.persona(user, "test", config.items - half, half) for user in simulator.users("test"))
     else:
@@ -155,7 +162,7 @@ def _store(
     if url == STATES:
         write_snapshot(folder / STATES, [inferrer.state(user, evidence) for user, evidence in new.items()], {})
         return new
-    with open_store(url) as store:
+    with open_store(url, create=True) as store:
         known = store.get(list(new))
         joined: dict[str, Evidence] = {}
         # Collected first and put in one call, so that the store receives all states or none.

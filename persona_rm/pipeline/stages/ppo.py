@@ -25,17 +25,28 @@ from persona_rm.hosts.base import LabelledPrompt, PpoJob, PpoOptions
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import PromptedMethod
 from persona_rm.pipeline.members import (
+    backends_of,
     method_of,
     model_folder,
     policies,
     simulator_of,
+    space_of,
     text_annotator_of,
     truth_of,
     with_prompts,
 )
+from persona_rm.pipeline.own_files import own_only
+from persona_rm.pipeline.own_users import (
+    asked_in,
+    asked_in_items,
+    comparisons_of,
+    is_bundle,
+    read_own_users,
+    with_directions,
+)
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import write_rows
-from persona_rm.pipeline.stages.infer import backends_of, fitted
+from persona_rm.pipeline.stages.infer import fitted
 from persona_rm.pipeline.stages.train import MODEL, device_of, examples_of
 from persona_rm.recipe import PpoConfig, Recipe
 from persona_rm.types import Persona
@@ -77,16 +88,21 @@ def run_one(run: RunFolder, name: str, config: PpoConfig, upstream: dict[str, st
         done = host.run_ppo(args, bundle, folder, options, on=on)
         _commands(run, folder)
         _curve(folder, done, host.samples_per_step(args))
-        if config.judged and truth_of(run.recipe):
+        # The truth is known of simulated users only.
+        if config.judged and truth_of(run.recipe) and not isinstance(config.users, str):
             judge(run, config, folder)
 
     base = file_hash(model_folder(run.recipe.model))
     inputs = {"config": config, "policy": upstream.get(config.reward, ""), "model": base, "device": on}
+    if isinstance(config.prompts, str):
+        inputs["prompts"] = file_hash(Path(config.prompts))
     return run.stage(f"ppo/{name}", {**inputs, **bundle_inputs(run.recipe, name)}, work)
 
 
 def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPost]]:
     """The users whose rewards train the policy, and the post that each of their prompts asks about."""
+    if isinstance(config.users, str):
+        return _own_users_of(run, config, config.users)
     rng, half = Random(f"{run.recipe.seed}/ppo"), config.items // 2
     if simulator := truth_of(run.recipe):
         users = []
@@ -102,8 +118,21 @@ def users_of(run: RunFolder, config: PpoConfig) -> tuple[list[User], list[UserPo
         # Real data have no groups of users, so the source of the example stands for one.
         users = [User(_hidden(e.persona.first(config.items - half, half)), e.source or "all") for e in first]
         posts = [example.prompt for example in examples]
+    if isinstance(config.prompts, str):
+        return users, asked_in(config.prompts, users)
     ids = [user.persona.user_id for user in users]
     return users, [(ids[i % len(ids)], rng.choice(posts)) for i in range(config.prompts)]
+
+
+def _own_users_of(run: RunFolder, config: PpoConfig, path: str) -> tuple[list[User], list[UserPost]]:
+    """The users of a users file or of a bundle, and the prompts of the prompts file or of their own items."""
+    if is_bundle(path):
+        users = list(load_bundle(path).users.values())
+    else:
+        users = with_directions(read_own_users(path, space_of(run.recipe)), backends_of(run.recipe))
+    if isinstance(config.prompts, str):
+        return users, asked_in(config.prompts, users)
+    return users, asked_in_items(users, config.prompts)
 
 
 def _nothing_built(recipe: Recipe) -> str:
@@ -122,8 +151,11 @@ def _hidden(persona: Persona) -> Persona:
 def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[User]) -> Path:
     """Write the reward bundle of a PPO section for these users: <folder>/bundle.
 
-    A method that learns is fitted on the comparisons of the training side, and what it learned goes into the bundle.
+    A method that learns is fitted on the comparisons of the training side, or of the users file, and what it learned
+    goes into the bundle. A bundle that the section names as its users is used as it is.
     """
+    if isinstance(config.users, str) and is_bundle(config.users):
+        return Path(config.users).resolve()
     trained = run.recipe.dpo.get(config.reward)
     method = with_prompts(run.recipe, trained.method if trained else {"name": config.reward})
     method_class = METHODS.load(method["name"])
@@ -141,14 +173,18 @@ def bundle_of(run: RunFolder, config: PpoConfig, folder: Path, users: Sequence[U
         models["annotator"] = text_annotator_of(run.recipe)
     if "fit" in needs:
         backends = replace(backends_of(run.recipe), logprob=policies(policy, start if trained else None).logprob)
-        learner, examples = method_of(run.recipe, method, backends), examples_of(run)
-        if not examples:
-            problem = f"{config.reward} is fitted on built comparisons, and none were built"
-            raise RecipeError(f"{problem}: add a build section, or name another reward")
-        learner.fit([example.comparison() for example in examples])
+        learner = method_of(run.recipe, method, backends)
+        own = isinstance(config.users, str)
+        comparisons = comparisons_of(users) if own else [example.comparison() for example in examples_of(run)]
+        if not comparisons:
+            problem = f"{config.reward} is fitted on comparisons, and there are none"
+            do = "the users file needs users with `pairs`" if own else "add a build section"
+            raise RecipeError(f"{problem}: {do}, or name another reward")
+        learner.fit(comparisons)
         learner.save(folder / "bundle" / LEARNED_METHOD)
         models["method_dir"] = str(folder / "bundle" / LEARNED_METHOD)
-    inferrer = fitted(run, config.inferrer)
+    personas = [user.persona for user in users] if own_only(run.recipe) else None
+    inferrer = fitted(run, config.inferrer, personas=personas)
     if inferrer.learns:
         inferrer.save(folder / "bundle" / LEARNED)
         models["inferrer_dir"] = str(folder / "bundle" / LEARNED)
@@ -178,6 +214,7 @@ def reward_inputs(recipe: Recipe, config: PpoConfig) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(mode="json", include=every), "method": trained.method if trained else None,
         "section": config.model_dump(mode="json", include=own),
+        "users": file_hash(Path(config.users)) if isinstance(config.users, str) else "",
     }  # fmt: skip
 
 
@@ -198,7 +235,8 @@ def _prompts(
         rewarder = {ids[i]: ids[j] for i, j in enumerate(order)}
     for user, post in asked:
         prompt = post if config.agent else loaded.render(user, post)
-        yield LabelledPrompt(prompt, rewarder[user], post)
+        # A prompts file may name users that are unknown; they stay so.
+        yield LabelledPrompt(prompt, rewarder.get(user, user), post)
 
 
 def _curve(folder: Path, done: PpoJob, per_step: int) -> None:

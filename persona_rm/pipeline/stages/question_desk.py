@@ -8,9 +8,9 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.ask import QuestionChooser, portraits, question_bank
 from persona_rm.inferrers.base import Inferrer, ModelInferrer
 from persona_rm.inferrers.questions import Interview
-from persona_rm.pipeline.members import space_of
+from persona_rm.pipeline.members import backends_of, space_of
 from persona_rm.pipeline.run import RunFolder
-from persona_rm.pipeline.stages.infer import FITTED, FOLDER, backends_of
+from persona_rm.pipeline.stages.infer import FITTED, FOLDER
 from persona_rm.pipeline.stages.train import examples_of
 from persona_rm.profiles import open_store
 from persona_rm.recipe import InferConfig
@@ -33,7 +33,7 @@ class QuestionDesk:
     def save(self) -> None:
         """Put the user's state into the store."""
         self.version += 1
-        with open_store(self.store) as store:
+        with open_store(self.store, create=True) as store:
             state = self.interview.inferrer.state(self.user, self.interview.tally, self.version)
             store.put([state], readmit=self.readmit)
 
@@ -46,7 +46,7 @@ def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = 
     """
     inferrer = _fitted(run)
     url = store or f"sqlite:{run.folder / 'users.sqlite'}"
-    with open_store(url) as known:
+    with open_store(url, create=True) as known:
         state = known.get([user]).get(user)
         if (when := known.erased([user]).get(user)) and not readmit:
             raise RecipeError(f"{user!r} was erased on {when}: --readmit asks them again")

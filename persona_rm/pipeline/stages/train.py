@@ -21,7 +21,16 @@ from persona_rm.hosts import load_host
 from persona_rm.hosts.common.env import Device, device
 from persona_rm.io.alignx_format import read_examples
 from persona_rm.io.progress_bar import progress_bar
-from persona_rm.pipeline.members import annotator_of, model_folder, simulator_of, source_of, space_of, truth_of
+from persona_rm.pipeline.members import (
+    annotator_of,
+    backends_of,
+    model_folder,
+    simulator_of,
+    source_of,
+    space_of,
+    truth_of,
+)
+from persona_rm.pipeline.own_users import examples_of_users, read_own_users, with_directions
 from persona_rm.pipeline.run import RunFolder, file_hash
 from persona_rm.pipeline.stages.dpo_rows import held_out, write_dpo_rows
 from persona_rm.recipe import DpoConfig, Recipe
@@ -124,6 +133,14 @@ def _read(run: RunFolder, files: list[Path]) -> list[Example]:
     return sorted((e for file in files for e in read_examples(file, space)), key=lambda example: example.id)
 
 
+def examples_for(run: RunFolder, config: DpoConfig) -> list[Example]:
+    """The examples of a section of dpo: the comparisons of its users file, or the built ones."""
+    if config.users is None:
+        return examples_of(run)
+    users = read_own_users(config.users, space_of(run.recipe))
+    return examples_of_users(with_directions(users, backends_of(run.recipe)))
+
+
 def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
     """Write the rows of this section and run the host's DPO trainer; the policy goes to <run>/dpo/<name>/model.
 
@@ -135,13 +152,15 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
     def work(folder: Path) -> None:
         load_host().require()
         rows = folder / "rows.jsonl"
-        count, cut = write_dpo_rows(recipe, config, examples_of(run), base, rows, mirrored_of(run))
+        count, cut = write_dpo_rows(recipe, config, examples_for(run, config), base, rows, mirrored_of(run))
         run.console.print(f"{name}: {count} rows for the host in {rows}; {cut} longer than data.max_len left out")
         train_dpo(run, base, rows, folder, config.args)
 
     # What comes after this training is no input of it.
     given = config.model_dump(mode="json", exclude={"on_policy"})
     inputs = {"build": upstream, "config": given, "model": file_hash(base), "prompts": recipe.prompts}
+    if config.users is not None:
+        inputs["users"] = file_hash(Path(config.users))
     inputs |= {"chat": recipe.chat} if recipe.chat else {}
     stage = f"dpo/{name}/{OFFLINE}" if config.on_policy else f"dpo/{name}"
     return run.stage(stage, {**inputs, "seed": recipe.seed, "device": on}, work)

@@ -8,8 +8,7 @@ from persona_rm.benchmarks.controls import PriorOnly, shuffled_personas
 from persona_rm.benchmarks.figures import Figure, accuracy, bootstrap_ratio
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer
-from persona_rm.pipeline.members import inferrer_of, method_of, model_folder, policies
-from persona_rm.pipeline.stages.infer import backends_of
+from persona_rm.pipeline.members import backends_of, inferrer_of, method_of, model_folder, policies
 from persona_rm.pipeline.studies.study import Study, StudyResults, dot
 from persona_rm.registry import Member
 

@@ -15,9 +15,9 @@ from persona_rm.benchmarks.simulator import SimulatorBenchmark, SimulatorBenchma
 from persona_rm.benchmarks.study_config import InferenceConfig
 from persona_rm.errors import RecipeError
 from persona_rm.inferrers.base import Inferrer, ModelInferrer, Posterior
-from persona_rm.pipeline.members import inferrer_of, simulator_of, space_of
+from persona_rm.pipeline.members import backends_of, inferrer_of, simulator_of, space_of
 from persona_rm.pipeline.run import RunFolder
-from persona_rm.pipeline.stages.infer import backends_of, fitted, population
+from persona_rm.pipeline.stages.infer import fitted, population
 from persona_rm.recipe import InferConfig
 from persona_rm.registry import Member
 from persona_rm.simulator.simulated_users import PopulationKind, SimulatedUser

@@ -194,7 +194,7 @@ class InferenceActor:
             return self.bundle.store
         problem = "this bundle names no profile store, so evidence cannot be kept"
         where = self.bundle.folder / "bundle.yaml"
-        raise DataError(f"{problem}: set it, for instance to sqlite:profiles.sqlite", file=where, key="profiles")
+        raise DataError(f"{problem}: set it to the URL of a store, such as sqlite:PATH", file=where, key="profiles")
 
 
 def _add(tally: Evidence, items: Sequence[Item]) -> None:

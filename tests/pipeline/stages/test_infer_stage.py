@@ -11,9 +11,9 @@ from persona_rm.bundle import load_bundle, read_file
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.evidence import items_of
 from persona_rm.inferrers.posterior import PosteriorInferrer
-from persona_rm.pipeline.members import simulator_of
+from persona_rm.pipeline.members import backends_of, simulator_of
 from persona_rm.pipeline.stages.annotate_evidence import annotated
-from persona_rm.pipeline.stages.infer import backends_of, fitted, population
+from persona_rm.pipeline.stages.infer import fitted, population
 from persona_rm.pipeline.stages.ppo import _judging_bundle, bundle_inputs, bundle_of, run_one, users_of
 from persona_rm.profiles import open_store
 from persona_rm.recipe import PpoConfig
@@ -143,7 +143,7 @@ def test_one_id_with_different_evidence_is_refused(tmp_path, space):
 
 def test_a_stores_version_goes_on_from_what_is_there(tmp_path):
     url = f"sqlite:{tmp_path / 'people.sqlite'}"
-    with open_store(url) as store:
+    with open_store(url, create=True) as store:
         store.put([UserState("posterior", "test-0001", {}, version=7), UserState("posterior", "other", {}, version=3)])
     infer(tmp_path, store=url)
     with open_store(url) as store:

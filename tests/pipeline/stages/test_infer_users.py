@@ -45,7 +45,7 @@ def test_a_users_file_that_is_not_there_is_named(tmp_path):
 
 def test_one_erased_person_leaves_the_store_as_it_was(tmp_path, space):
     url = f"sqlite:{tmp_path / 'people.sqlite'}"
-    with open_store(url) as store:
+    with open_store(url, create=True) as store:
         store.erase(["bob"])
     with pytest.raises(DataError, match=r"user 'bob' was erased"):
         infer(tmp_path, users=users_file(tmp_path, space, "ann", "bob", "cyd"), store=url)

@@ -1,0 +1,48 @@
+"""The verb users: whom a users file or a bundle knows, and how much is known about each."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from persona_rm.cli.app import app, console, told
+
+
+@app.command(name="users")
+def list_users(
+    source: Annotated[Path, typer.Argument(help="A users file, or the folder of a bundle.")],
+    group: Annotated[str, typer.Option(help="Show only the users of this group.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of users to show.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each user, all of them.")] = False,
+) -> None:
+    """List the users of a users file or a bundle: comparisons, texts, dates, group and known directions.
+
+    `persona-rm profile BUNDLE USER` says what is known about one of them, and from which items.
+
+    Example: `persona-rm users users.jsonl`
+    """
+    with told():
+        from persona_rm.bundle.user_overview import overviews, totals
+
+        rows = [row for row in overviews(source) if not group or row.group == group]
+        if as_json:
+            for row in rows:
+                typer.echo(json.dumps(row.as_json(), ensure_ascii=False))
+            return
+        console.print(_table(rows[:limit]))
+        if len(rows) > limit:
+            console.print(f"{len(rows) - limit:,} more users are not shown: --limit {len(rows)}", style="dim")
+        console.print(totals(rows), highlight=False)
+
+
+def _table(rows: Iterable[Any]) -> Table:
+    table = Table("user", "group", "pairs", "texts", "from", "to", "directions", box=None, pad_edge=False)
+    for row in rows:
+        directions = "not inferred" if row.directions is None else str(row.directions)
+        table.add_row(
+            row.user_id, row.group, str(row.pairs), str(row.texts), row.first or "-", row.last or "-", directions
+        )
+    return table

@@ -1,0 +1,74 @@
+"""A team's own prompts: a table whose rows hold a prompt and perhaps the user who asks it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from persona_rm.config import did_you_mean
+from persona_rm.errors import DataError
+from persona_rm.io.json_rows import JsonRow
+from persona_rm.users.raw_rows import open_table
+
+PROMPT_COLUMNS = ("prompt", "input", "question", "instruction", "query", "post")
+USER_COLUMNS = ("user", "user_id", "label")
+"""The columns that are read, the first that a row has."""
+
+
+class OwnPrompt(NamedTuple):
+    """One row: the prompt, and the user who asks it, None if the row names none."""
+
+    prompt: str
+    user: str | None
+
+
+def read_table(path: Path) -> list[JsonRow]:
+    """The rows of a table in any format (`open_table`). Raises `DataError` for a row that cannot be read, or none."""
+
+    def refuse(error: DataError) -> None:
+        raise error
+
+    rows = list(open_table(path).rows(refuse))
+    if not rows:
+        raise DataError("the file has no rows", file=path)
+    return rows
+
+
+def column_of(rows: Sequence[JsonRow], names: Sequence[str]) -> str | None:
+    """The first of these columns that the first row has; None if it has none of them."""
+    return next((name for name in names if name in rows[0].data), None)
+
+
+def require_column(rows: Sequence[JsonRow], column: str, why: str) -> None:
+    """Raises `DataError` if the first row lacks the column, with the columns that there are."""
+    have = rows[0].data
+    if column not in have:
+        hint = did_you_mean(column, have)
+        raise rows[0].error(f"no such column, {why}; the row has: {', '.join(have)}{hint}", column)
+
+
+def read_own_prompts(path: Path) -> list[OwnPrompt]:
+    """Every prompt of a recipe's prompts file. Raises `DataError` for a row without a prompt."""
+    rows = read_table(path)
+    prompt, user = column_of(rows, PROMPT_COLUMNS), column_of(rows, USER_COLUMNS)
+    if prompt is None:
+        problem = f"no column holds prompts; name one of them {', '.join(PROMPT_COLUMNS)}"
+        raise rows[0].error(f"{problem}; the row has: {', '.join(rows[0].data)}", PROMPT_COLUMNS[0])
+    read = []
+    for row in rows:
+        text = row.text(prompt)
+        if not text.strip():
+            raise row.error("the prompt is empty", prompt)
+        read.append(OwnPrompt(text, _user(row, user) if user else None))
+    return read
+
+
+def _user(row: JsonRow, column: str) -> str | None:
+    """The user of a row: a text, a whole number, or an object with the key `user`."""
+    value = row.data.get(column)
+    if isinstance(value, dict):
+        value = value.get("user")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is not None and not isinstance(value, str):
+        raise row.error(f"a user is a text or a whole number, found {type(value).__name__}", column)
+    return value or None
