@@ -152,7 +152,7 @@ def balanced(sizes: Mapping[str, int], folds: int, seed: int) -> dict[str, int]:
 
 def comparisons_of(user: str, pairs: Sequence[Pair]) -> list[Comparison]:
     """The pairs as comparisons of this user; the prompt is their group."""
-    return [Comparison(user, pair.prompt, pair.chosen, pair.rejected, plain(pair.prompt)) for pair in pairs]
+    return [Comparison(user, pair.prompt, pair.chosen, pair.rejected, pair.prompt) for pair in pairs]
 
 
 def _same_users(data: Folded, fold: int, personal: Make, others: Mapping[str, Make], into: HeldOut) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from persona_rm.backends.base import Backends
+from persona_rm.backends.base import Backends, Encoder
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.user_check import comparisons_of
 from persona_rm.bundle.bundle_file import YAML
@@ -24,6 +24,8 @@ from persona_rm.users.users_file import User
 STATES, METHOD_DIR = "states.arrow", "method"
 SMALL = 5_000_000
 """Characters of evidence that are kept in the bundle without being asked for."""
+CHUNK = 5000
+"""Users that are adapted at once."""
 Progress = Callable[[int, int], None]
 
 
@@ -44,7 +46,7 @@ class FittedBundle:
 
 
 def fit_bundle(
-    users: Sequence[User], out: Path, method: str, *, keep_texts: bool | None = None, encoder: MiniLM | None = None,
+    users: Sequence[User], out: Path, method: str, *, keep_texts: bool | None = None, encoder: Encoder | None = None,
     progress: Progress = lambda done, of: None,
 ) -> FittedBundle:  # fmt: skip
     """Fit a method of `candidates.FITTABLE` on these users and write its bundle.
@@ -96,12 +98,12 @@ def _erased(out: Path, users: Sequence[User]) -> set[str]:
 
 def _states(method: Method, personas: Sequence[Persona], progress: Progress) -> Iterator[UserState]:
     """The state of every user, with the ids of the newest items behind it."""
-    for number, persona in enumerate(personas, start=1):
-        state = method.adapt(persona)
-        ids = [bare_item(item).id for item in persona.pairs[-NAMED:]]
-        yield replace(state, payload={**state.payload, EVIDENCE: ids})
-        if number % 1000 == 0 or number == len(personas):
-            progress(number, len(personas))
+    for start in range(0, len(personas), CHUNK):
+        part = personas[start : start + CHUNK]
+        for persona, state in zip(part, method.adapt_all(part), strict=True):
+            ids = [bare_item(item).id for item in persona.pairs[-NAMED:]]
+            yield replace(state, payload={**state.payload, EVIDENCE: ids})
+        progress(start + len(part), len(personas))
 
 
 def _size(users: Sequence[User]) -> int:

@@ -71,7 +71,7 @@ def _chosen(result: Any) -> str:
     from persona_rm.users.candidates import PERSONAL, POOLED_METHOD
 
     if result.verdict.answer == "helps":
-        console.print(f"--method auto takes {PERSONAL}.", highlight=False)
+        console.print(f"--method auto takes {PERSONAL}, because the check above shows a gain.", highlight=False)
         return PERSONAL
     pooled = str(POOLED_METHOD["name"])
     console.print(

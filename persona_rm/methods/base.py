@@ -75,6 +75,10 @@ class Method(ABC):
         Adapting is deterministic and never changes what `fit` learned.
         """
 
+    def adapt_all(self, evidence: Sequence[Persona]) -> list[UserState]:
+        """The state of each of these users. A method that can share work among users overrides it."""
+        return [self.adapt(one) for one in evidence]
+
     @abstractmethod
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """The results that `score` checks and returns, as one batch; `states[i]` belongs to `requests[i]`."""

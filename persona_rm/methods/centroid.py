@@ -79,17 +79,37 @@ class Centroid(PooledMethod):
     def adapt(self, evidence: Persona, state: UserState | None = None) -> UserState:
         """The sum of the user's differences, added to that of `state`."""
         version = next_version(self.name, evidence, state)
-        pairs = [pair for pair in evidence.pairs if pair.is_decided]
-        total, n = _sum_of(state) if state is not None else (None, 0)
-        if pairs:
-            texts = TextPairs.of([Comparison("", pair.prompt, pair.chosen, pair.rejected) for pair in pairs])
-            vectors = self.features.rows(texts.texts)
-            if not np.isfinite(vectors).all():
-                raise ScoreError(f"the encoder gave a number that is not finite for user {evidence.user_id!r}")
-            added = _sum_of_units(texts, vectors)
-            total, n = added if total is None else total + added, n + len(pairs)
-        payload = {} if total is None else {"sum": base64.b64encode(total.astype(CODED).tobytes()).decode(), "n": n}
-        return UserState(self.name, evidence.user_id, payload, n, version)
+        before, n_before = _sum_of(state) if state is not None else (None, 0)
+        [(added, n)] = self._sums([evidence])
+        if n and before is not None:
+            added = added + before
+        elif before is not None:
+            added = before
+        return self._state(evidence.user_id, added, n + n_before, version)
+
+    def adapt_all(self, evidence: Sequence[Persona]) -> list[UserState]:
+        """The state of each user; a text that many of them compared is read once."""
+        sums = self._sums(evidence)
+        return [self._state(one.user_id, total, n, 1) for one, (total, n) in zip(evidence, sums, strict=True)]
+
+    def _state(self, user: str, total: Floats, n: int, version: int) -> UserState:
+        payload = {"sum": base64.b64encode(total.astype(CODED).tobytes()).decode(), "n": n} if n else {}
+        return UserState(self.name, user, payload, n, version)
+
+    def _sums(self, evidence: Sequence[Persona]) -> list[tuple[Floats, int]]:
+        """The sum of each user's differences, each of length one, and their number. Raises `ScoreError`."""
+        decided = [(row, pair) for row, one in enumerate(evidence) for pair in one.pairs if pair.is_decided]
+        pairs = TextPairs.of([Comparison("", pair.prompt, pair.chosen, pair.rejected) for _, pair in decided])
+        vectors = self.features.rows(pairs.texts)
+        users = np.array([row for row, _ in decided], np.int64)
+        if not np.isfinite(vectors).all():
+            broken = np.asarray(~np.isfinite(vectors).all(1))
+            first = int(users[np.flatnonzero(broken[pairs.chosen] | broken[pairs.rejected])[0]])
+            raise ScoreError(f"the encoder gave a number that is not finite for user {evidence[first].user_id!r}")
+        sums = np.zeros((len(evidence), vectors.shape[1]))
+        for part, rows in pairs.chunks():
+            np.add.at(sums, users[rows], _units(part, vectors))
+        return list(zip(sums, np.bincount(users, minlength=len(evidence)).tolist(), strict=True))
 
     def rewards(self, states: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """The pooled and the personal part of every response. Raises `ScoreError` as `bradley_terry` does."""
@@ -191,7 +211,7 @@ def _units(pairs: TextPairs, vectors: Vectors) -> Floats:
 
 def _sum_of_units(pairs: TextPairs, vectors: Vectors) -> Floats:
     total = np.zeros(vectors.shape[1])
-    for part in pairs.chunks():
+    for part, _ in pairs.chunks():
         total += _units(part, vectors).sum(0)
     return total
 

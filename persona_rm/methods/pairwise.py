@@ -54,10 +54,11 @@ class TextPairs:
         difference: Floats = vectors[self.chosen].astype(np.float64) - vectors[self.rejected]
         return difference
 
-    def chunks(self) -> Iterator["TextPairs"]:
-        """The comparisons in pieces whose differences fit into memory."""
+    def chunks(self) -> Iterator[tuple["TextPairs", Places]]:
+        """The comparisons in pieces whose differences fit into memory, each with its rows."""
         for start in range(0, len(self), CHUNK):
-            yield self.rows(np.arange(start, min(start + CHUNK, len(self))))
+            rows = np.arange(start, min(start + CHUNK, len(self)))
+            yield self.rows(rows), rows
 
 
 def check_finite(vectors: npt.NDArray[np.floating], pairs: TextPairs) -> None:

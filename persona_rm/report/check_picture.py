@@ -47,6 +47,7 @@ def check_picture(check: UserCheck, path: Path) -> Path:
                 f"{row.value:.3f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8
             )
         axes.set_yticks(range(len(rows)), [_label(row.name) for row in reversed(rows)], fontsize=8)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.tick_params(axis="x", labelsize=8)
         axes.set_title(title, fontsize=9, loc="left")
         axes.spines[["top", "right"]].set_visible(False)

@@ -84,9 +84,17 @@ def test_evidence_in_parts_is_evidence_at_once(space: PreferenceSpace) -> None:
     assert one == pytest.approx(two, abs=1e-6)
 
 
-def test_equal_responses_are_no_evidence(space: PreferenceSpace) -> None:
+def test_all_users_at_once_are_each_alone(space: PreferenceSpace) -> None:
+    rows = opposed()
+    method, users = fitted(space, rows), [history(f"u{i}", rows) for i in range(4)]
+    everyone = [*users, Persona("silent")]
+    assert method.adapt_all(everyone) == [method.adapt(user) for user in everyone]
+    assert method.adapt_all([]) == []
+
+
+def test_ties_and_equal_responses_are_no_evidence(space: PreferenceSpace) -> None:
     method = fitted(space, opposed())
-    state = method.adapt(Persona("ann", pairs=(Pair("x", "same", "same"),)))
+    state = method.adapt(Persona("ann", pairs=(Pair("x", "same", "same"), Pair("x", "a", "b", strength=0))))
     assert (state.n_items, dict(state.payload)) == (0, {})
 
 

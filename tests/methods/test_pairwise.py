@@ -41,5 +41,7 @@ def test_many_comparisons_give_the_weights_of_few(monkeypatch: pytest.MonkeyPatc
 def test_chunks_are_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs, _ = random_pairs(100)
     monkeypatch.setattr(pairwise, "CHUNK", 30)
-    assert [len(part) for part in pairs.chunks()] == [30, 30, 30, 10]
-    assert np.concatenate([part.chosen for part in pairs.chunks()]).tolist() == pairs.chosen.tolist()
+    parts = list(pairs.chunks())
+    assert [len(part) for part, _ in parts] == [30, 30, 30, 10]
+    assert np.concatenate([part.chosen for part, _ in parts]).tolist() == pairs.chosen.tolist()
+    assert np.concatenate([rows for _, rows in parts]).tolist() == list(range(100))
