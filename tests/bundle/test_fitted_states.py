@@ -19,7 +19,7 @@ def fitted_state(user: str, n_items: int = 2) -> UserState:
 
 @pytest.fixture
 def store(tmp_path: Path) -> ProfileStore:
-    return open_store(f"sqlite:{tmp_path / 'p.sqlite'}").open()
+    return open_store(f"sqlite:{tmp_path / 'p.sqlite'}", create=True).open()
 
 
 @pytest.fixture
