@@ -138,7 +138,7 @@ def test_the_logged_dimensions_are_those_that_people_have(folder, space):
         ({"inferrer_dir": "."}, r"config\.json: no saved inferrer posterior here"),
         ({"refresh": -1}, "key 'refresh'"),
         ({"profiles": "tape:people"}, "key 'profiles'.*there is: arrow:PATH"),
-        ({"profiles": "arrow:none.arrow"}, r"none\.arrow: no such file"),
+        ({"profiles": "arrow:none.arrow"}, r"none\.arrow: there is no profile store here"),
         (
             {"profiles": "sqlite:p", "inferrer": {"name": "vote"}},
             "key 'profiles'.*'posterior', this bundle's is 'vote'",
@@ -173,7 +173,7 @@ def test_a_missing_or_broken_bundle(tmp_path):
     ("row", "message"),
     [
         ({"ugc": []}, "row 2, key 'user_id': missing"),
-        ({"user_id": 7}, "row 2, key 'user_id'"),
+        ({"user_id": 7.5}, "row 2, key 'user_id'"),
         ({"user_id": "ann"}, "row 2, key 'user_id': user 'ann' is already in row 1"),
         ({"user_id": "x", "age": 3}, "row 2, key 'age': unknown key"),
         ({"user_id": "x", "directions": [0] * 89}, "row 2, key 'directions': 89 directions.*has 90"),

@@ -152,4 +152,4 @@ def test_a_rehearsal_says_what_it_changes():
     shown = RUNNER.invoke(app, ["rehearse", "recipes/llama8b_8gpu.yaml", "source=simulator", "--show"])
     assert shown.exit_code == 0, shown.output
     assert "actor.num_gpus_per_node" in shown.output
-    assert "simulator_lm" in shown.output
+    assert "the packaged tiny model" in shown.output

@@ -102,7 +102,7 @@ def test_a_column_that_is_missing_is_an_error_with_the_columns_there_are(bundle,
 
 
 def test_a_bundle_that_cannot_be_loaded_is_one_error(bundle):
-    (bundle / "users.jsonl").write_text('{"user_id": 3}\n')
+    (bundle / "users.jsonl").write_text('{"user_id": 3.5}\n')
     findings = list(examine(subject_of(bundle)))
     errors = [one for one in findings if one.severity == "error"]
     assert [one.looked_at for one in errors] == ["bundle"]
@@ -232,7 +232,7 @@ def test_the_users_files_of_a_recipe_are_read(tmp_path):
     found = check_users_files(subject_of(recipe))
     assert found[0].severity == "ok"
     assert "users.jsonl: " in found[0].what
-    assert [one.severity for one in found if "infer.users: bad: 1 rows" in one.what] == ["warning"]
+    assert [one.severity for one in found if "infer.users: bad (1): rows" in one.what] == ["warning"]
     users.unlink()
     (gone,) = check_users_files(subject_of(recipe))
     assert gone.severity == "error"
