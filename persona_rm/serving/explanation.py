@@ -204,6 +204,9 @@ def _method_lines(explanation: Explanation) -> list[str]:
     """The raw reward and its parts, the largest first; under each the items that speak for the user's direction."""
     trace, bundle = explanation.result.trace, explanation.bundle
     name = f"The method {bundle.file.method['name']!r}" if bundle is not None else "The method"
+    if bundle is not None and bundle.method.reads == "nothing":
+        # The user's items would be shown as reasons for a reward that they cannot change.
+        return [f"{name} gives {trace.raw:.4g}, as it does to every user: it does not read the user's history."]
     if not trace.parts:
         return [f"{name} gives {trace.raw:.4g}, without parts.", *_direction_lines(explanation)]
     if not any(trace.parts.values()):

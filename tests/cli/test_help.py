@@ -118,10 +118,12 @@ def test_the_error_of_every_verb_is_one_message_with_the_name_as_it_is(args):
         (["profile", "redis://localhost", "ann"], "redis", "persona_rm[profiles]"),
     ],
 )
-def test_a_missing_extra_is_named_with_its_brackets(monkeypatch, args, package, extra):
+def test_a_missing_extra_is_named_with_its_brackets(monkeypatch, tmp_path, args, package, extra):
     for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.arrow").touch()
     result = RUNNER.invoke(app, args)
     assert result.exit_code == 1, result.output
     assert result.output.startswith("MissingExtra: ")

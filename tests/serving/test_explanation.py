@@ -176,3 +176,34 @@ def test_groups_are_said_and_a_method_that_only_compares_cannot_be_explained_alo
         explain_request(
             make(run, space, groups={"size": 2, "listwise": True}), RewardRequest("ann", "What?", response)
         )
+
+
+FLAT = """
+from persona_rm.methods.base import Method
+from persona_rm.types import UserState
+
+
+class Flat(Method):
+    name = "flat"
+
+    @property
+    def reads(self):
+        return "nothing"
+
+    def adapt(self, evidence, state=None):
+        return UserState(self.name, evidence.user_id, {}, evidence.n_items)
+
+    def rewards(self, states, requests):
+        return [self.result(state, request, 0.5) for state, request in zip(states, requests, strict=True)]
+"""
+
+
+def test_a_reward_that_ignores_the_user_is_not_explained_by_the_users_items(tmp_path):
+    (tmp_path / "flat.py").write_text(FLAT)
+    ann = Persona("ann", pairs=(Pair("q", "a long walk", "a nap"),))
+    bundle = write_bundle(
+        tmp_path / "b", [ann], method="./flat.py:Flat", inferrer=None, policy_prompt="plain", relative_to=tmp_path
+    )
+    shown = "\n".join(lines_of(explain_request(bundle, RewardRequest("ann", "q", "a nap"))))
+    assert "gives 0.5, as it does to every user: it does not read the user's history." in shown
+    assert "a long walk" not in shown

@@ -100,7 +100,11 @@ def run_infer(run: RunFolder, config: InferConfig, upstream: str = "") -> str:
         cold = sum(posterior.cold for _, posterior in results)
         spoken = sum(sum(map(bool, posterior.directions)) for _, posterior in results) / len(results)
         if not spoken:
-            raise DataError(_nothing(results, cold, text_annotator_of(run.recipe)), file=folder / "directions.jsonl")
+            problem = _nothing(results, cold, text_annotator_of(run.recipe))
+            # Items that say something may still be too few for a direction. Items that all say nothing are a mistake.
+            if not any(any(item.directions or ()) for user, _ in results for item in user.items):
+                raise DataError(problem, file=folder / "directions.jsonl")
+            run.console.print(f"warning: {problem}", style="yellow")
         run.console.print(f"{len(results):,} users ({cold} cold), {spoken:.1f} directions each, in {folder}")
 
     recipe, users = run.recipe, config.users and file_hash(Path(config.users))

@@ -224,7 +224,7 @@ def test_a_source_of_texts_gives_no_users_until_it_is_built(tmp_path):
 
 def test_a_reward_that_learns_needs_built_comparisons(tmp_path):
     run, config = run_of(tmp_path), PpoConfig(reward="bradley_terry", inferrer={"name": "vote"}, users=3, prompts=3)
-    with pytest.raises(RecipeError, match="bradley_terry is fitted on built comparisons, and none were built"):
+    with pytest.raises(RecipeError, match="bradley_terry is fitted on comparisons, and there are none"):
         bundle_of(run, config, tmp_path / "ppo", users_of(run, config)[0])
 
 

@@ -34,6 +34,7 @@ def test_a_changed_users_file_is_inferred_again(tmp_path, space):
     infer(tmp_path, users=users_file(tmp_path, space, "ann"))
     run = infer(tmp_path, users=users_file(tmp_path, space, "bob"))
     assert [row["user_id"] for row in rows_of(run)] == ["bob"]
+    assert "warning: nothing was inferred: 0 directions for 1 users from 1 items" in run.console.file.getvalue()
     same = infer(tmp_path, users=users_file(tmp_path, space, "bob"))
     assert "done before" in same.console.file.getvalue()
 

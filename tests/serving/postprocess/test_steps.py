@@ -173,10 +173,8 @@ def test_keys_are_the_same_for_every_sample_numbers_finite_and_effects_add_up(co
     made = postprocess(**config)
     results = [applied(made, sample) for sample in raws]
     assert len({tuple(logs) for _, logs in results}) == 1
-    steps = [
-        f"persona_rm/postprocess/{step}"
-        for step in ("raw", "shrinkage", "standardise", "mix", "clip", "length", "cut")
-    ]
+    names = ("raw", "shrinkage", "standardise", "mix", "clip", "length", "cut")
+    steps = [f"persona_rm/postprocess/{step}" for step in names]
     for reward, logs in results:
         assert all(math.isfinite(value) for value in (reward, *logs.values()))
         if logs:
