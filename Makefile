@@ -50,10 +50,10 @@ test: install-dev ## the whole suite: the fast part, then the slow part
 test-fast: install-dev ## unit and contract tests in two processes (a minute and a half)
 	@"$(RUN)/python" -m pytest -q -m "not slow" -n 2 --dist worksteal $(PYTEST_ARGS)
 
-# A trainer or an engine waits for its own processes half of the time, so two tests fill two cores. Modules that share the
-# session's Ray cluster or vLLM engine run in one of the two processes, so that each is started once (tests/conftest.py).
+# A trainer or an engine waits for its own processes at times, so two tests fill two cores. Tests of one file run in one
+# process. (`--dist loadgroup` does nothing with pytest 9: it writes a private attribute that pytest no longer reads.)
 test-slow: install-dev ## real DPO, PPO, vLLM, Ray and DeepSpeed on the CPU (less than half an hour)
-	@"$(RUN)/python" -m pytest -q -m slow -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@"$(RUN)/python" -m pytest -q -m slow -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: install-dev ## ruff (rules and format) and mypy --strict
 	@"$(RUN)/python" -m ruff check .

@@ -60,22 +60,16 @@ SHARED = ("shared_ray", "engine")
 """Servers of the whole session."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the modules of slow tests: those that use a shared server, and each of the others alone.
+    """Run the modules that use a shared server last, so that none holds memory while the trainers of other tests run.
 
-    In one process the groups of shared servers come last: no server holds memory while the trainers of other tests
-    run. With two processes (`--dist loadgroup`) each group runs in one of them, so each server is started once.
+    With two processes (`--dist loadfile`) each starts the servers that its modules use, so there are two at most.
     """
     uses: dict[str, int] = {}
     for item in items:
         asked = [place for place, name in enumerate(SHARED, 1) if name in getattr(item, "fixturenames", ())]
         uses[item.location[0]] = max([uses.get(item.location[0], 0), *asked])
     items.sort(key=lambda item: uses[item.location[0]])
-    for item in items:
-        if item.get_closest_marker("slow"):
-            place = uses[item.location[0]]
-            item.add_marker(pytest.mark.xdist_group(SHARED[place - 1] if place else item.location[0]))
 
 
 @pytest.fixture(scope="session")

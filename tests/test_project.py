@@ -135,10 +135,10 @@ def test_ci_adds_up_the_closing_lines_of_both_parts(tmp_path):
     assert done.stdout.split() == ["3722", "1", "2", "72"]
 
 
-def test_both_parts_run_in_two_processes_and_the_slow_part_keeps_what_is_shared_together():
+def test_both_parts_run_in_two_processes_and_the_slow_part_keeps_files_together():
     fast, slow = (make("-n", target).stdout for target in ("test-fast", "test-slow"))
     assert '-m "not slow" -n 2 --dist worksteal' in fast
-    assert "-m slow -n 2 --dist loadgroup" in slow
+    assert "-m slow -n 2 --dist loadfile" in slow
 
 
 @pytest.fixture
