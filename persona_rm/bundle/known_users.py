@@ -6,9 +6,15 @@ from persona_rm.bundle.bundle import Bundle
 
 
 def known_users(bundle: Bundle, users: Sequence[str]) -> set[str]:
-    """Those of these users that the users file or the profile store of the bundle knows. An erased user is unknown."""
+    """Those of these users that the profile store, the fitted states or the users file of the bundle knows.
+
+    As for rewards, a state in the profile store counts first; a user without one who was erased there or from the
+    fitted states is unknown.
+    """
     distinct = list(dict.fromkeys(users))
-    if bundle.store is None:
-        return {user for user in distinct if user in bundle.users}
-    stored, erased = bundle.store.get(distinct), bundle.store.erased(distinct)
-    return {user for user in distinct if (user in bundle.users or user in stored) and user not in erased}
+    known = {user for user in distinct if user in bundle.users}
+    if bundle.fitted is not None:
+        known = (known | bundle.fitted.get(distinct).keys()) - bundle.fitted.erased(distinct).keys()
+    if bundle.store is not None:
+        known = (known - bundle.store.erased(distinct).keys()) | bundle.store.get(distinct).keys()
+    return known

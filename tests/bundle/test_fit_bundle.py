@@ -8,6 +8,7 @@ import pytest
 
 from persona_rm.bundle import load_bundle, read_file
 from persona_rm.bundle.fit_bundle import FittedBundle, fit_bundle
+from persona_rm.bundle.known_users import known_users
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.profiles import open_store
@@ -88,6 +89,7 @@ def test_an_erased_user_is_unknown_and_stays_so_in_the_next_bundle(tmp_path: Pat
         assert store.erase(["u0"]) == 1
     [result] = bundle.score([RewardRequest("u0", "new?", SHORT)])
     assert (result.trace.status, result.trace.user_known) == ("erased", False)
+    assert known_users(bundle, ["u0", "u1", "nowhere"]) == {"u1"}
     again = fit_bundle(team(), folder, "centroid")
     assert (again.users, again.erased) == (6, 1)
     assert '"u0"' not in (folder / "users.jsonl").read_text()
