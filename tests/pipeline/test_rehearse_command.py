@@ -147,6 +147,9 @@ def test_a_teams_own_command_runs_on_their_users_and_prompts(tmp_path, bundle, p
     assert summary["groups"].keys() == {"cats", "dogs", "unknown"}
     assert summary["bad_label"] > 0
     assert summary["known"] + summary["cold"] == 32
-    assert "user: What is" in summary["prompt"]["policy"], "the chat template of the tiny model is around the prompt"
+    policy = summary["prompt"]["policy"]
+    assert policy.startswith("system: "), "the chat template of the tiny model is around the prompt"
+    assert policy.endswith("assistant: ")
+    assert "user: ***Task***\n\nWhat is" in policy
     assert summary["host_log"]["logged"] == summary["host_log"]["expected"] == 2
     assert list((tmp_path / "run" / "model").glob("*.safetensors"))

@@ -20,7 +20,7 @@ from persona_rm.construct.job.stage import full_disk_told
 from persona_rm.errors import DataError
 from tests.http_samples import Server, chat
 
-KILLS = 10
+KILLS = 6
 RECIPE = """\
 name: killed
 seed: 3
@@ -84,7 +84,7 @@ def wait_for_a_moment(seconds, out):
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_leave_the_same_rows_byte_for_byte(tmp_path, alone, beside):
+def test_kills_at_random_moments_leave_the_same_rows_byte_for_byte(tmp_path, alone, beside):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -104,7 +104,7 @@ def test_ten_kills_at_random_moments_leave_the_same_rows_byte_for_byte(tmp_path,
         assert done_before <= done, "a kill undid a finished stage"
         hit.append(len(done))
         done_before = done
-    assert len(set(hit)) > 5, f"stages that were done at each kill: {hit}"
+    assert len(set(hit)) > 3, f"stages that were done at each kill: {hit}"
     last = subprocess.run(command(recipe, killed), capture_output=True, text=True, env=beside, check=False)
     assert last.returncode == 0, last.stderr[-2000:]
     assert rows(killed) == rows(whole) != []

@@ -107,7 +107,7 @@ def test_ppos_bundle_is_served_where_the_recipe_is_the_same_and_another_made_whe
     bundle = load_bundle(other)
     user = next(iter(bundle.users))
     assert bundle.file.postprocess.monitor
-    assert verb._first_user(other) == user
+    assert next(verb._first_users(other)) == user
     (result,) = bundle.score([RewardRequest(user, "Hello?", "I like tea.")])
     assert result.reward != 0, "the starting model's own"
 
