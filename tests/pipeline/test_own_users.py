@@ -97,7 +97,7 @@ def test_an_annotator_that_reads_nothing_is_refused_before_anything_is_built(tmp
     assert not (run.folder / "build").exists()
 
 
-def test_users_of_whom_nothing_is_inferred_are_an_error(tmp_path, space):
+def test_evidence_that_is_too_little_for_any_direction_is_a_warning(tmp_path, space):
     path = tmp_path / "mixed.jsonl"
     rows = [
         {"user_id": f"u{i}", "ugc": [{"prompt": "q", "comment": say(space, i, 1)}, {"prompt": "q", "comment": "no"}]}
@@ -106,7 +106,17 @@ def test_users_of_whom_nothing_is_inferred_are_an_error(tmp_path, space):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     strict = {"name": "vote", "positive": 0.99}
     run = own_run(tmp_path, infer={"users": str(path), "inferrer": strict}, report=False)
-    with pytest.raises(DataError, match="nothing was inferred: 0 directions for 3 users from 6 items"):
+    run_recipe(run.recipe, run.console)
+    said = run.console.file.getvalue()
+    assert "warning: nothing was inferred: 0 directions for 3 users from 6 items" in said
+
+
+def test_users_whose_items_all_say_nothing_are_an_error(tmp_path, space):
+    path = tmp_path / "neutral.jsonl"
+    item = {"prompt": "q", "comment": "no", "directions": [0] * len(space)}
+    path.write_text("".join(json.dumps({"user_id": f"u{i}", "ugc": [item]}) + "\n" for i in range(3)))
+    run = own_run(tmp_path, infer={"users": str(path), "inferrer": {"name": "vote"}}, report=False)
+    with pytest.raises(DataError, match="nothing was inferred: 0 directions for 3 users from 3 items"):
         run_recipe(run.recipe, run.console)
 
 
