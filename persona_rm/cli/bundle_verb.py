@@ -83,8 +83,17 @@ def _chosen(result: Any) -> str:
 
 
 def _print_bundle(fitted: Any) -> None:
+    from persona_rm.users.candidates import PERSONAL
+
     scored = ", ".join(f"{what} {reward:+.3f}" for what, reward in fitted.scored.items())
     console.print(f"\n{fitted.folder}: {fitted.method}, {fitted.users:,} users. Rewards at start-up: {scored}.")
+    if fitted.method == PERSONAL and fitted.scored["known user"] == fitted.scored["unknown user"]:
+        console.print(
+            "warning: a known user gets the reward of an unknown one. The fit gave the personal part no weight: "
+            "it predicts these users' choices under other prompts no better. More comparisons under more prompts may "
+            "change that; until then this bundle rewards every user alike.",
+            style="yellow",
+        )
     if fitted.without_evidence:
         console.print(f"{fitted.without_evidence:,} users have no comparison, so the prior answers for them.")
     if fitted.erased:

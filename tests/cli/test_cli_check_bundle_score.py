@@ -65,3 +65,21 @@ def test_a_named_method_is_not_checked(users: Path, tmp_path: Path) -> None:
     assert "The method is bradley_terry, as --method says" in said
     code, _, error = run("bundle", users, "--out", tmp_path / "other", "--method", "centroids")
     assert (code, "method 'centroids' is not fitted" in error) == (1, True)
+
+
+def test_a_personal_part_without_weight_is_a_warning(tmp_path: Path) -> None:
+    rows = [
+        {"user": f"u{n}", "prompt": "the only one?", "chosen": f"{SHORT} {i}", "rejected": f"{LONG} {i}"}
+        for n in range(4)
+        for i in range(3)
+    ]
+    path = tmp_path / "users.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, said, _ = run("bundle", path, "--out", tmp_path / "mine", "--method", "centroid")
+    assert code == 0, said
+    assert "warning: a known user gets the reward of an unknown one." in said
+
+
+def test_a_personal_part_with_weight_is_none(users: Path, tmp_path: Path) -> None:
+    code, said, _ = run("bundle", users, "--out", tmp_path / "mine", "--method", "centroid")
+    assert (code, "gets the reward of an unknown one" in said) == (0, False)

@@ -14,6 +14,7 @@ import ray
 
 from persona_rm.bundle import load_bundle, write_bundle
 from persona_rm.construct.job import local_ray
+from persona_rm.profiles import open_store
 from persona_rm.serving.pool.pool import INFERENCE, Pool, start_inference
 from persona_rm.types import Persona, Ugc
 
@@ -22,7 +23,9 @@ USERS, ITEMS, CALLERS = 256, 32, 64
 
 def make(folder: Path) -> Path:
     """A bundle whose users are in a profile store."""
-    bundle = write_bundle(folder, [], method="contrast", profiles=f"sqlite:{folder}/users.sqlite", refresh=0)
+    url = f"sqlite:{folder}/users.sqlite"
+    open_store(url, create=True).close()
+    bundle = write_bundle(folder, [], method="contrast", profiles=url, refresh=0)
     loaded = load_bundle(bundle)
     posterior = loaded.inferrer.stateful() if loaded.inferrer is not None else None
     assert posterior is not None
