@@ -58,21 +58,12 @@ def profile(
 def _of_store(store: str, user: str, beside: tuple[Any, ...], as_json: bool, export: Path | None, erase: bool) -> None:
     """Print, export or erase what a store holds. `beside`: bundle, fitted inferrer, users file and space."""
     from persona_rm.profiles import open_store
-    from persona_rm.report.user_words import lines_of
 
     with open_store(store) as held:
         if as_json or export or not erase:
             stored = held.export(user)
             words = _words(held.get([user])[user], held.where, *beside)
-            text = json.dumps({**stored, "in_words": words.as_json()}, ensure_ascii=False, indent=1)
-            if export:
-                export.write_text(text + "\n", encoding="utf-8")
-                console.print(f"Everything that is stored about user {user!r} was written to {export}")
-            elif as_json:
-                typer.echo(text)
-            else:
-                for line in lines_of(words):
-                    console.print(line, highlight=False)
+            _show(stored, words, as_json, export, f"Everything that is stored about user {user!r}")
         if erase:
             there = held.erase([user])
             console.print(
@@ -85,7 +76,7 @@ def _of_store(store: str, user: str, beside: tuple[Any, ...], as_json: bool, exp
 def _of_bundle(folder: Path, user: str, as_json: bool, export: Path | None, erase: bool) -> None:
     """Print or export what a bundle knows. Raises `RecipeError` for an erasure, which needs the store."""
     from persona_rm.bundle import load_bundle
-    from persona_rm.report.user_words import lines_of, user_of_bundle
+    from persona_rm.report.user_words import user_of_bundle
 
     bundle = load_bundle(folder)
     if erase:
@@ -93,15 +84,22 @@ def _of_bundle(folder: Path, user: str, as_json: bool, export: Path | None, eras
         do = f"erase the user in its store {named}" if named else f"remove the user's rows from {bundle.file.users}"
         raise RecipeError(f"a bundle is not changed: {do}")
     words = user_of_bundle(bundle, user)
-    text = json.dumps({"user_id": user, "in_words": words.as_json()}, ensure_ascii=False, indent=1)
+    _show({"user_id": user}, words, as_json, export, f"What the bundle knows about user {user!r}")
+
+
+def _show(row: dict[str, Any], words: Any, as_json: bool, export: Path | None, what: str) -> None:
+    """Write the row with the words to `export`, or print it as JSON, or print the words alone."""
+    from persona_rm.report.user_words import lines_of
+
+    text = json.dumps({**row, "in_words": words.as_json()}, ensure_ascii=False, indent=1)
     if export:
         export.write_text(text + "\n", encoding="utf-8")
-        console.print(f"What the bundle knows about user {user!r} was written to {export}")
+        console.print(f"{what} was written to {export}")
     elif as_json:
         typer.echo(text)
     else:
         for line in lines_of(words):
-            console.print(line, highlight=False, markup=False)
+            console.print(line, highlight=False)
 
 
 def _words(state: Any, where: str, bundle: Path | None, model: Path | None, users: Path | None, space: str) -> Any:

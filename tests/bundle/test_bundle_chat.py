@@ -30,7 +30,7 @@ def texts(bundle, user="ann", prompt="Tea?"):
     return bundle.render(user, prompt), bundle.method.render(bundle.state(user), prompt)
 
 
-@pytest.mark.parametrize("user", ["ann", "stranger"])
+@pytest.mark.parametrize("user", ["ann", "unknown"])
 @pytest.mark.parametrize(
     ("method", "keys"),
     [
