@@ -15,7 +15,7 @@ from tests.users.users_samples import bad_rows, finding, lines, pairs
         (b"", "the file is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
         (b"PK\x03\x04aaaa", "a zip archive or an Excel workbook"),
-        (gzip.compress(b"{}"), "it is packed; rename it to end in .gz"),
+        (gzip.compress(b"{}", mtime=0), "it is packed; rename it to end in .gz"),
         ("user,prompt\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
         (b"hello\nworld\n", "its first line is neither a JSON object nor a CSV header"),
         (b"\x00\x01\x02\x03", "it is a binary file"),
