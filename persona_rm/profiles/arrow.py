@@ -129,7 +129,7 @@ class ArrowSnapshot(ProfileStore):
         states = _values(table.states, [places[wanted[user]] for user in there])
         return dict(zip(there, states, strict=True))
 
-    def _write(self, rows: Sequence[Record], readmit: bool) -> NoReturn:
+    def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> NoReturn:
         raise DataError(
             "a snapshot cannot be changed: write a new one with persona_rm.profiles.arrow.write_snapshot, or keep "
             "states that change in sqlite:PATH or redis://HOST:PORT/DB",

@@ -1,6 +1,8 @@
 """An interview of one user: the fitted inferrer of a recipe, a bank of its built pairs, and a store for the state."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from persona_rm.backends.base import LevelReader
 from persona_rm.errors import RecipeError
@@ -8,6 +10,7 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.ask import QuestionChooser, portraits, question_bank
 from persona_rm.inferrers.base import Inferrer, ModelInferrer
 from persona_rm.inferrers.questions import Interview
+from persona_rm.inferrers.tally import Tally
 from persona_rm.pipeline.members import backends_of, space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.infer import FITTED, FOLDER
@@ -27,15 +30,27 @@ class QuestionDesk:
     reader: LevelReader
     user: str
     store: str
-    version: int = 0
+    saved: Mapping[str, Any]
+    """The answers that the store holds, by question."""
     readmit: bool = False
 
     def save(self) -> None:
-        """Put the user's state into the store."""
-        self.version += 1
+        """Put the answers since the last `save` into the store, on top of what other writers stored meanwhile."""
+        interview = self.interview
+        inferrer, given = interview.inferrer, interview.tally.answers
+        new = {question: answer for question, answer in given.items() if self.saved.get(question) != answer}
         with open_store(self.store, create=True) as store:
-            state = self.interview.inferrer.state(self.user, self.interview.tally, self.version)
-            store.put([state], readmit=self.readmit)
+
+            def update() -> Tally:
+                stored = store.get([self.user]).get(self.user)
+                known, version = (inferrer.resume(stored), stored.version) if stored else (inferrer.empty(), 0)
+                tally = replace(known, answers={**known.answers, **new})
+                state = inferrer.state(self.user, tally, version + 1)
+                store.put([state], readmit=self.readmit, read={self.user: version})
+                return tally
+
+            interview.tally = store.retry_stale(update)
+        self.saved = dict(interview.tally.answers)
 
 
 def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = False) -> QuestionDesk:
@@ -55,7 +70,7 @@ def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = 
     pairs = question_bank(examples, BANK, seed) if examples else []
     asker = QuestionChooser([*pairs, *portraits(space_of(run.recipe), BANK, seed)], inferrer.perception)
     reader = backends_of(run.recipe).need_reader("ask")
-    return QuestionDesk(Interview(inferrer, asker, tally), reader, user, url, state.version if state else 0, readmit)
+    return QuestionDesk(Interview(inferrer, asker, tally), reader, user, url, dict(tally.answers), readmit)
 
 
 def _fitted(run: RunFolder) -> ModelInferrer:
