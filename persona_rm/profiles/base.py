@@ -83,8 +83,8 @@ class ProfileStore(ABC):
         """
         # All states are checked before the store is touched, so a bad one among them writes nothing.
         if rows := records(states):
-            for row in rows if read is not None else ():
-                if row.user_id not in read:
+            for row in rows:
+                if read is not None and row.user_id not in read:
                     raise DataError(f"user {row.user_id!r}: `read` must hold the version that was read, 0 for none")
             self._write(rows, readmit, read)
 

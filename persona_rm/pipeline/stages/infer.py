@@ -25,7 +25,7 @@ from persona_rm.profiles.arrow import write_snapshot
 from persona_rm.recipe import InferConfig, Recipe
 from persona_rm.registry import Member
 from persona_rm.simulator.simulator import Simulator
-from persona_rm.types import Persona, UserState
+from persona_rm.types import Persona
 
 FOLDER, FITTED, STATES = "infer", "model", "profiles.arrow"
 USERS, ITEMS = 400, 16

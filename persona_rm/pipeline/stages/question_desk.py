@@ -1,8 +1,6 @@
 """An interview of one user: the fitted inferrer of a recipe, a bank of its built pairs, and a store for the state."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from persona_rm.backends.base import LevelReader
 from persona_rm.errors import RecipeError
@@ -30,27 +28,30 @@ class QuestionDesk:
     reader: LevelReader
     user: str
     store: str
-    saved: Mapping[str, Any]
-    """The answers that the store holds, by question."""
+    version: int = 0
     readmit: bool = False
 
+    def __post_init__(self) -> None:
+        self._saved = _copy(self.interview.tally)
+
     def save(self) -> None:
-        """Put the answers since the last `save` into the store, on top of what other writers stored meanwhile."""
-        interview = self.interview
-        inferrer, given = interview.inferrer, interview.tally.answers
-        new = {question: answer for question, answer in given.items() if self.saved.get(question) != answer}
+        """Put what the user said since the last `save` into the store, on top of what others stored meanwhile."""
+        interview, saved = self.interview, self._saved
+        inferrer, tally = interview.inferrer, interview.tally
+        entries = {id_: entry for id_, entry in tally.entries.items() if saved.entries.get(id_) != entry}
+        answers = {id_: answer for id_, answer in tally.answers.items() if saved.answers.get(id_) != answer}
         with open_store(self.store, create=True) as store:
 
-            def update() -> Tally:
+            def update() -> tuple[Tally, int]:
                 stored = store.get([self.user]).get(self.user)
                 known, version = (inferrer.resume(stored), stored.version) if stored else (inferrer.empty(), 0)
-                tally = replace(known, answers={**known.answers, **new})
-                state = inferrer.state(self.user, tally, version + 1)
+                new = replace(known, entries={**known.entries, **entries}, answers={**known.answers, **answers})
+                state = inferrer.state(self.user, new, version + 1)
                 store.put([state], readmit=self.readmit, read={self.user: version})
-                return tally
+                return new, state.version
 
-            interview.tally = store.retry_stale(update)
-        self.saved = dict(interview.tally.answers)
+            interview.tally, self.version = store.retry_stale(update)
+        self._saved = _copy(interview.tally)
 
 
 def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = False) -> QuestionDesk:
@@ -70,7 +71,12 @@ def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = 
     pairs = question_bank(examples, BANK, seed) if examples else []
     asker = QuestionChooser([*pairs, *portraits(space_of(run.recipe), BANK, seed)], inferrer.perception)
     reader = backends_of(run.recipe).need_reader("ask")
-    return QuestionDesk(Interview(inferrer, asker, tally), reader, user, url, dict(tally.answers), readmit)
+    return QuestionDesk(Interview(inferrer, asker, tally), reader, user, url, state.version if state else 0, readmit)
+
+
+def _copy(tally: Tally) -> Tally:
+    """A tally that later answers do not change."""
+    return replace(tally, entries=dict(tally.entries), answers=dict(tally.answers))
 
 
 def _fitted(run: RunFolder) -> ModelInferrer:

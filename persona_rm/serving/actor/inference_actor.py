@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from persona_rm.bundle import load_bundle
 from persona_rm.errors import DataError
-from persona_rm.inferrers.base import Evidence
+from persona_rm.inferrers.base import Evidence, StatefulInferrer
 from persona_rm.inferrers.evidence import Item, check_votes
 from persona_rm.inferrers.stored_answers import GRADES, is_grade
 from persona_rm.profiles import ProfileStore
@@ -150,12 +150,15 @@ class InferenceActor:
 
     def _changed(self, user: str, change: Change, readmit: bool) -> int:
         """The version after `change`, which is made again if another process has changed the state meanwhile."""
-        store = self._store()
-        return store.retry_stale(lambda: self._change_once(store, user, change, readmit))
+        # Asked first: an inferrer that keeps no evidence is the reason that is told, and not a missing store.
+        inferrer, store = self.bundle.user_states.stateful, self._store()
+        return store.retry_stale(lambda: self._change_once(inferrer, store, user, change, readmit))
 
-    def _change_once(self, store: ProfileStore, user: str, change: Change, readmit: bool) -> int:
+    def _change_once(
+        self, inferrer: StatefulInferrer[Any], store: ProfileStore, user: str, change: Change, readmit: bool
+    ) -> int:
         """The directions are computed before the state is stored: a state that cannot be read is never written."""
-        users, inferrer = self.bundle.user_states, self.bundle.user_states.stateful
+        users = self.bundle.user_states
         tally, version = users.tally(user)
         # The tally is changed in place, so its content is kept to see whether anything changed: without a change there
         # is no new version.
