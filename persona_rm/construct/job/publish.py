@@ -50,22 +50,30 @@ def _converted(files: Sequence[Path], folder: Path, function: Emit, columns: Any
     """
     import ray
 
-    @ray.remote(num_cpus=1)
-    def convert(source: Path, target: Path, function: Emit) -> None:
-        with atomic(target) as temporary, pq.ParquetFile(source) as file:
-            with pq.ParquetWriter(temporary, columns, compression="zstd") as writer:
-                for batch in file.iter_batches(256):
-                    writer.write_table(function(pa.Table.from_batches([batch])))
-                    tell(told, len(batch))
-
+    convert = ray.remote(num_cpus=1)(_convert)
     # Put once: with curation the function holds the ids of all rows that are kept.
     shared = ray.put(function)
     targets = {source: folder / source.name for source in files}
-    waiting = [convert.remote(source, target, shared) for source, target in targets.items() if not target.exists()]
+    waiting = [
+        convert.remote(source, target, shared, columns, told)
+        for source, target in targets.items()
+        if not target.exists()
+    ]
     try:
         ray.get(waiting)
     except Exception as error:
         raise own(error) or error from error
+
+
+def _convert(source: Path, target: Path, function: Emit, columns: Any, told: Path) -> None:
+    with (
+        atomic(target) as temporary,
+        pq.ParquetFile(source) as file,
+        pq.ParquetWriter(temporary, columns, compression="zstd") as writer,
+    ):
+        for batch in file.iter_batches(256):
+            writer.write_table(function(pa.Table.from_batches([batch])))
+            tell(told, len(batch))
 
 
 def _extra(job: BuildJob, name: str) -> list[str]:
