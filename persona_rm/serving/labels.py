@@ -8,9 +8,10 @@
 
 A sample names no user if its label is absent, null, empty or what programs write for a missing value ("nan"), or an
 object whose user is so. A label that is none of these (a list, a fraction, broken JSON, half of a surrogate pair, an
-object with other keys but no user) is bad. By default (PERSONA_RM_LABELS=prior) the population prior answers for a missing or unknown user, and for a bad
-label. Each case is counted: `persona_rm/cold` and `persona_rm/bad_label`. With PERSONA_RM_LABELS=strict all of them
-are errors. Where nearly all of the last labels name no user of the bundle, `LabelMonitor` reports it once.
+object with other keys but no user) is bad. By default (PERSONA_RM_LABELS=prior) the population prior answers for a
+missing or unknown user, and for a bad label. Each case is counted: `persona_rm/cold` and `persona_rm/bad_label`. With
+PERSONA_RM_LABELS=strict all of them are errors. Where nearly all of the last labels name no user of the bundle,
+`LabelMonitor` reports it once.
 """
 
 import json

@@ -85,8 +85,7 @@ class CellReader:
 
     def _no_text(self, row: JsonRow, key: str, value: Any) -> DataError:
         if value is None:
-            has = ", ".join(name for name, one in row.data.items() if one is not None)
-            return row.error(f"missing; the row has: {has or 'nothing'}", key)
+            return row.error(f"missing; the row has: {_filled(row)}", key)
         return row.error(f"must be text or a list of chat messages, found {type(value).__name__}", key)
 
     def _check_encoding(self, row: JsonRow, key: str, value: str) -> None:
@@ -138,7 +137,7 @@ class CellReader:
             before = {given}
         if len(before) != 1:
             wrong = "have different prompts in their messages; give one" if before else "come without a prompt"
-            has = "" if before else f"; the row has: {', '.join(data)}. --map prompt=COLUMN names the column"
+            has = "" if before else f"; the row has: {_filled(row)}. --map prompt=COLUMN names the column"
             raise row.error(f"{' and '.join(keys)} {wrong}{has}", prompt or "prompt")
         return (before.pop(), *(text for _, text in responses))
 
@@ -259,6 +258,11 @@ class CellReader:
     def optional_text(self, row: JsonRow, key: str | None) -> str:
         """The text at `key`; "" without one."""
         return "" if key is None or row.data.get(key) is None else self.text(row, key)
+
+
+def _filled(row: JsonRow) -> str:
+    """The keys of a row that hold something, in words."""
+    return ", ".join(name for name, one in row.data.items() if one is not None) or "nothing"
 
 
 def child(row: JsonRow, item: Mapping[str, Any], place: str) -> JsonRow:

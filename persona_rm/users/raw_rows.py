@@ -136,9 +136,7 @@ def format_of(path: Path) -> str:
             start = unpacked.read(SNIFFED)
     except BREAKS as error:
         packed = next((suffix for magic, suffix in PACKINGS.items() if head.startswith(magic)), None)
-        other = (
-            "" if packed == path.suffix else f"; its content is not {path.suffix}, so rename it to end as what it is"
-        )
+        other = "" if packed == path.suffix else f"; its content is not {path.suffix}, so rename it as what it is"
         raise DataError(f"cannot be read: {error}{other}", file=path) from error
     return _format_of_text(path, start)
 

@@ -29,8 +29,8 @@ def test_the_middle_is_left_out_and_more_of_the_beginning_stays():
 @pytest.mark.parametrize(
     ("text", "blank"),
     [
-        ("", True), (" \n\t", True), ("\u200b", True), ("\u2800\u2800", True), ("\ufeff \u2060", True), ("\u3164", True),
-        ("\x00", True), (".", False), ("\u200ba", False), ("\U0001f375", False), ("\u0645", False),
+        ("", True), (" \n\t", True), ("\u200b", True), ("\u2800\u2800", True), ("\ufeff \u2060", True),
+        ("\u3164", True), ("\x00", True), (".", False), ("\u200ba", False), ("\U0001f375", False), ("\u0645", False),
     ],
 )  # fmt: skip
 def test_a_text_in_which_a_reader_sees_nothing_is_blank(text, blank):

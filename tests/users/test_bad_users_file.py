@@ -91,7 +91,7 @@ def test_a_latin_1_file_says_so_and_a_damaged_row_is_left_out(tmp_path):
         ({"user": "\u200b"}, "key 'user': the user is missing, found '\\u200b'"),
         (
             {"prompt": None},
-            "come without a prompt; the row has: time, strength, user, prompt, chosen, rejected. --map",
+            "come without a prompt; the row has: user, chosen, rejected. --map",
         ),
         ({"strength": "much"}, "key 'strength': must be a finite number, found 'much'"),
     ],
@@ -171,7 +171,7 @@ def test_a_file_that_breaks_off_is_refused_because_nothing_tells_what_is_missing
 def test_a_packed_file_with_another_content_is_told(tmp_path):
     path = tmp_path / "users.csv.gz"
     path.write_text("user,prompt,chosen,rejected\nu,p,a,b\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"Not a gzipped file.*its content is not .gz, so rename it"):
+    with pytest.raises(DataError, match=r"Not a gzipped file.*its content is not .gz, so rename it as"):
         read_users_data(path)
 
 
