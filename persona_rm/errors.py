@@ -28,6 +28,10 @@ class DataError(PersonaRMError):
         self.problem, self.file, self.row, self.key = problem, file, row, key
 
 
+class BrokenFile(DataError):
+    """A file is cut or damaged: what stands behind the named place is lost, and nothing tells how much that is."""
+
+
 class StaleWrite(DataError):
     """Another writer stored a state after the one that was read to make this one. Read it again, and repeat."""
 
