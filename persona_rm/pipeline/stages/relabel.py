@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from rich.console import Console
@@ -37,6 +37,7 @@ class RelabelConfig(UserRowsConfig):
     A tie stays as it is, except with `weight`. With `min_margin` pairs below it are left out, except with `keep`.
     """
 
+    roles: ClassVar[tuple[str, ...]] = ("user", "prompt", "chosen", "rejected")
     mode: Mode = "swap"
     copies: int = Field(4, gt=0)
     """With `weight`, a pair is written `copies` times w on average, because a trainer may have no weights for rows."""
@@ -125,7 +126,7 @@ class _Relabel:
         self.job.report.count(item.user, kind, "pairs", *decision.names, margin=margin)
         if not decision.copies:
             return []
-        given = {**item.row.data, self.config.user_column: item.user}
+        given = {**item.row.data, self.job.user_column: item.user}
         if self.config.mode == "weight":
             given["weight"] = decision.weight
         texts = None

@@ -146,7 +146,7 @@ class _Pairs:
         self.job.report.count(asked.item.user, asked.kind, *counted, margin=margin)
         if names:
             return []
-        given = {**asked.item.row.data, self.config.user_column: asked.item.user, "bare_prompt": text_of(asked.bare)}
+        given = {**asked.item.row.data, self.job.user_column: asked.item.user, "bare_prompt": text_of(asked.bare)}
         best, worst = texts[order[-1]], texts[order[0]]
         return [self.host.preference_row(given, Pair(asked.prompt, best, worst), margin)]
 
