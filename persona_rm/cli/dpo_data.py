@@ -133,7 +133,8 @@ def pairs(
         folder, loaded = model_folder(model), load_bundle(bundle)
         config = _settings(
             PairsConfig, loaded, users, columns, n=n, max_tokens=max_tokens, temperature=temperature,
-            cut_answers=cut_answers, user_column=user_column, min_margin=min_margin, strict=strict, batch=batch, seed=seed,
+            cut_answers=cut_answers, user_column=user_column, min_margin=min_margin, strict=strict, batch=batch,
+            seed=seed,
         )  # fmt: skip
         engine = engine_of(folder, device())
         try:
