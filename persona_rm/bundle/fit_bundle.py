@@ -7,6 +7,7 @@ from pathlib import Path
 
 from persona_rm.backends.base import Backends, Encoder
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
+from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.benchmarks.user_check import comparisons_of
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.load import load_bundle, write_bundle
@@ -47,16 +48,19 @@ class FittedBundle:
 
 def fit_bundle(
     users: Sequence[User], out: Path, method: str, *, keep_texts: bool | None = None, encoder: Encoder | None = None,
-    progress: Progress = lambda done, of: None,
+    tokenizer: Path | None = None, progress: Progress = lambda done, of: None,
 ) -> FittedBundle:  # fmt: skip
     """Fit a method of `candidates.FITTABLE` on these users and write its bundle.
 
     `keep_texts`: write the users' texts into the bundle; None: if they are few (`SMALL`). Ids of the evidence are
-    always written. A user who was erased from a bundle in `out` stays erased. Raises `DataError` if no user has a
-    comparison, or if `out` holds something else.
+    always written. `tokenizer` is the folder of the policy's tokenizer, as `BundleFile` has it. A user who was erased
+    from a bundle in `out` stays erased. Raises `DataError` if no user has a comparison, or if `out` holds something
+    else.
     """
     given = settings_of(method)
     _check_folder(out)
+    if tokenizer is not None:
+        load_tokenizer(tokenizer)
     space, encoder = load_space(), encoder or MiniLM(MiniLMConfig(memory=1_000_000))
     gone = _erased(out, users)
     users = [user for user in users if user.persona.user_id not in gone]
@@ -73,6 +77,7 @@ def fit_bundle(
     write_bundle(
         out, users if keep else (_without_texts(user) for user in users), relative_to=out, method=given,
         method_dir=METHOD_DIR, inferrer=None, policy_prompt="plain", fitted_states=STATES,
+        **({"tokenizer": str(tokenizer.resolve())} if tokenizer is not None else {}),
     )  # fmt: skip
     without = sum(not persona.pairs for persona in personas)
     example = next(persona for persona in personas if persona.pairs)

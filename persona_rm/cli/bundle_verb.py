@@ -29,6 +29,13 @@ def bundle(
             help="Write the users' texts into the bundle. By default only if they are less than 5 million characters.",
         ),
     ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="The folder of your policy's tokenizer, or of the policy. It says where an answer ends, which "
+            "prompts arrive in the chat template, and how prompts of several turns are written."
+        ),
+    ] = None,
 ) -> None:
     """Fit a reward on your users and write its bundle: the pooled reward, and every user's state.
 
@@ -36,15 +43,17 @@ def bundle(
     pooled reward, the same for all users. Nothing but these users is read. The bundle is loaded and scored before the
     two lines for the host are printed.
 
-    Example: `persona-rm bundle users.jsonl --out my_bundle`
+    Example: `persona-rm bundle users.jsonl --out my_bundle --tokenizer my_policy`
     """
     with told():
         from persona_rm.backends.base import Backends
         from persona_rm.backends.minilm import MiniLM, MiniLMConfig
         from persona_rm.bundle.fit_bundle import fit_bundle
         from persona_rm.io.progress_bar import progress_bar
+        from persona_rm.pipeline.members import tokenizer_folder
         from persona_rm.users.candidates import check_users, settings_of
 
+        named = tokenizer_folder(tokenizer) if tokenizer is not None else None
         if method != "auto":
             settings_of(method)
         people = read_input(users, columns).users
@@ -61,9 +70,10 @@ def bundle(
             console.print(f"The method is {method}, as --method says; `persona-rm check` tells whether it helps.")
         with progress_bar(console, "states", len(people)) as update:
             fitted = fit_bundle(
-                people, out, chosen, keep_texts=keep_texts, encoder=encoder, progress=lambda done, of: update(done)
-            )
-        _print_bundle(fitted)
+                people, out, chosen, keep_texts=keep_texts, encoder=encoder, tokenizer=named,
+                progress=lambda done, of: update(done),
+            )  # fmt: skip
+        _print_bundle(fitted, named)
 
 
 def _chosen(result: Any) -> str:
@@ -82,7 +92,7 @@ def _chosen(result: Any) -> str:
     return pooled
 
 
-def _print_bundle(fitted: Any) -> None:
+def _print_bundle(fitted: Any, tokenizer: Path | None) -> None:
     from persona_rm.users.candidates import PERSONAL
 
     scored = ", ".join(f"{what} {reward:+.3f}" for what, reward in fitted.scored.items())
@@ -103,3 +113,13 @@ def _print_bundle(fitted: Any) -> None:
     console.print(f"The bundle {texts}. For OpenRLHF:\n", highlight=False)
     console.print(f"  export PERSONA_RM_BUNDLE={folder}", highlight=False, soft_wrap=True)
     console.print('  --reward.remote_url "$(persona-rm where openrlhf)"', highlight=False, soft_wrap=True)
+    if tokenizer is None:
+        console.print(
+            "\nnote: the bundle names no tokenizer, so with this line the ends of answers are known by common "
+            "spellings only, and prompts in a chat template are not recognised. --tokenizer FOLDER names your "
+            "policy's; "
+            '--train.agent_func_path "$(persona-rm where openrlhf --agent)" has the tokenizer of the job.',
+            highlight=False,
+        )
+    else:
+        console.print(f"\nAnswers end, and chats are written, as the tokenizer in {tokenizer} says.", highlight=False)

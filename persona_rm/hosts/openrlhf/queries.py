@@ -39,7 +39,8 @@ def policy_chat(environ: Mapping[str, str] | None = None) -> ChatTemplate | None
     if folder is None or file is None or (file.tokenizer is None and file.policy is None):
         logger.warning(
             "persona_rm: the bundle names no tokenizer, so the end of an answer is known by common spellings only, "
-            "and a prompt that arrives in a chat template is not recognised: name `tokenizer` in bundle.yaml"
+            "and a prompt that arrives in a chat template is not recognised: name `tokenizer` in bundle.yaml, or give "
+            "--tokenizer to `persona-rm bundle`"
         )
         return None
     return Bundle(Path(folder), file, {}).chat
