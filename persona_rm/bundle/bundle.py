@@ -212,10 +212,9 @@ class Bundle:
         if isinstance(rendered, str):
             return rendered
         problem = (
-            "the prompt's text is made by the chat template of the policy's tokenizer, and none is named: name it"
+            "the chat template of the policy's tokenizer makes the prompt's text, and none is named: name it here,"
         )
-        todo = "here, or give --tokenizer to `persona-rm bundle`"
-        raise DataError(f"{problem} {todo}", file=self.folder / YAML, key="tokenizer")
+        raise DataError(f"{problem} or by `persona-rm bundle --tokenizer`", file=self.folder / YAML, key="tokenizer")
 
     def render_of(self, inferred: UserState, prompt: Prompt) -> Prompt:
         """`prompt` as the policy reads it for the user of this inferred state.

@@ -10,6 +10,21 @@ from persona_rm.cli.app import app, console, told
 from persona_rm.cli.check import print_check
 from persona_rm.cli.users_input import ColumnMap, UsersFile, read_input
 
+KeepTexts = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-texts/--no-keep-texts",
+        help="Write the users' texts into the bundle. By default only if they are less than 5 million characters.",
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        help="The folder of your policy's tokenizer, or of the policy. It says where an answer ends, which prompts "
+        "arrive in the chat template, and how prompts of several turns are written."
+    ),
+]
+
 
 @app.command()
 def bundle(
@@ -22,20 +37,8 @@ def bundle(
     sample: Annotated[
         int, typer.Option(min=0, help="At most so many users are evaluated for `auto`; 0 takes all. All are fitted.")
     ] = 1000,
-    keep_texts: Annotated[
-        bool | None,
-        typer.Option(
-            "--keep-texts/--no-keep-texts",
-            help="Write the users' texts into the bundle. By default only if they are less than 5 million characters.",
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            help="The folder of your policy's tokenizer, or of the policy. It says where an answer ends, which "
-            "prompts arrive in the chat template, and how prompts of several turns are written."
-        ),
-    ] = None,
+    keep_texts: KeepTexts = None,
+    tokenizer: Tokenizer = None,
 ) -> None:
     """Fit a reward on your users and write its bundle: the pooled reward, and every user's state.
 

@@ -25,6 +25,13 @@ MinMargin = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at a user that the bundle does not know, instead of a warning.")
 ]
+Mode = Annotated[
+    str,
+    typer.Option(
+        help="What happens to a pair whose user prefers the rejected response. keep: nothing. swap: the responses "
+        "change places. drop: it is left out. weight: as swap, and a sure preference is written more often."
+    ),
+]
 Batch = Annotated[int, typer.Option(min=1, help="How many rows are worked on together.")]
 Seed = Annotated[int, typer.Option(help="The seed of all random draws.")]
 
@@ -42,13 +49,7 @@ def relabel(
     user_column: UserColumn = "user",
     columns: ColumnMap = None,
     users: Users = None,
-    mode: Annotated[
-        str,
-        typer.Option(
-            help="What happens to a pair whose user prefers the rejected response. keep: nothing. swap: the responses "
-            "change places. drop: it is left out. weight: as swap, and a sure preference is written more often."
-        ),
-    ] = "swap",
+    mode: Mode = "swap",
     min_margin: MinMargin = 0.0,
     copies: Annotated[
         int, typer.Option(min=1, help="With --mode weight: how often a sure preference is written.")
