@@ -4,6 +4,7 @@ else."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from persona_rm.backends.base import Backends, Encoder
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
@@ -19,7 +20,8 @@ from persona_rm.methods.base import Method
 from persona_rm.profiles.arrow import ArrowSnapshot, write_snapshot
 from persona_rm.space import load_space
 from persona_rm.types import Persona, UserState
-from persona_rm.users.candidates import decided, make_method, settings_of
+from persona_rm.users.annotated_users import ANNOTATOR, DirectionsReader, annotated
+from persona_rm.users.candidates import ANNOTATED, decided, make_method, settings_of
 from persona_rm.users.users_file import User
 
 STATES, METHOD_DIR = "states.arrow", "method"
@@ -38,7 +40,7 @@ class FittedBundle:
     method: str
     users: int
     without_evidence: int
-    """Users without a comparison that says what they prefer: the prior answers for them."""
+    """Users without evidence that the method reads: the prior answers for them."""
     erased: int
     """Users of the file who were erased from this bundle before, and are left out."""
     kept_texts: bool
@@ -68,21 +70,31 @@ def fit_bundle(
     known = [row for persona in personas for row in comparisons_of(persona.user_id, persona.pairs)]
     if not known:
         raise DataError("no user has a comparison with a preference, so there is nothing to fit a reward on")
-    fitted = make_method(given, space, Backends(encoder=encoder))
-    fitted.fit(known)
+    backends, models = Backends(encoder=encoder), dict[str, Any]()
+    if method == ANNOTATED:
+        reader = DirectionsReader(space, encoder)
+        personas, backends, models = reader.read_any(personas), reader.backends, {"annotator": dict(ANNOTATOR)}
+        whole = annotated([user.persona for user in users], backends)
+        users = [
+            replace(user, persona=every.with_directions(one.directions))
+            for user, every, one in zip(users, whole, personas, strict=True)
+        ]
+    if tokenizer is not None:
+        models["tokenizer"] = str(tokenizer.resolve())
+    fitted = make_method(given, space, backends)
+    if "fit" in fitted.needs:
+        fitted.fit(known)
     out.mkdir(parents=True, exist_ok=True)
     fitted.save(out / METHOD_DIR)
     write_snapshot(out / STATES, _states(fitted, personas, progress))
     keep = keep_texts if keep_texts is not None else _size(users) <= SMALL
     write_bundle(
         out, users if keep else (_without_texts(user) for user in users), relative_to=out, method=given,
-        method_dir=METHOD_DIR, inferrer=None, policy_prompt="plain", fitted_states=STATES,
-        **({"tokenizer": str(tokenizer.resolve())} if tokenizer is not None else {}),
+        method_dir=METHOD_DIR, inferrer=None, policy_prompt="plain", fitted_states=STATES, **models,
     )  # fmt: skip
-    without = sum(not persona.pairs for persona in personas)
-    example = next(persona for persona in personas if persona.pairs)
-    scored = _start_up(out, example.user_id)
-    return FittedBundle(out, method, len(users), without, len(gone), keep, scored)
+    evident = [one for one in personas if (any(one.directions or ()) if method == ANNOTATED else one.pairs)]
+    scored = _start_up(out, evident[0].user_id)
+    return FittedBundle(out, method, len(users), len(users) - len(evident), len(gone), keep, scored)
 
 
 def _check_folder(out: Path) -> None:

@@ -31,7 +31,11 @@ def bundle(
     users: UsersFile,
     out: Annotated[Path, typer.Option(help="The folder of the bundle.")],
     method: Annotated[
-        str, typer.Option(help="The method: centroid, bradley_terry, or auto: centroid if `check` says that it helps.")
+        str,
+        typer.Option(
+            help="The method: centroid, bradley_terry, pba_linear (directions that an annotator of English text "
+            "reads), or auto: centroid if `check` says that it helps."
+        ),
     ] = "auto",
     columns: ColumnMap = None,
     sample: Annotated[
@@ -64,7 +68,7 @@ def bundle(
         if method == "auto":
             with progress_bar(console, "check", 100) as update:
                 result = check_users(
-                    people, sample=sample or None, backends=Backends(encoder=encoder),
+                    people, sample=sample or None, backends=Backends(encoder=encoder), annotate=False,
                     progress=lambda done, of: update(100 * done // of),
                 )  # fmt: skip
             print_check(result)
@@ -95,6 +99,13 @@ def _chosen(result: Any) -> str:
     return pooled
 
 
+def _lacking(fitted: Any) -> str:
+    """What the users lack for whom the prior answers."""
+    from persona_rm.users.candidates import ANNOTATED
+
+    return "no text in which the annotator reads a preference" if fitted.method == ANNOTATED else "no comparison"
+
+
 def _print_bundle(fitted: Any, tokenizer: Path | None) -> None:
     from persona_rm.users.candidates import PERSONAL
 
@@ -108,7 +119,7 @@ def _print_bundle(fitted: Any, tokenizer: Path | None) -> None:
             style="yellow",
         )
     if fitted.without_evidence:
-        console.print(f"{fitted.without_evidence:,} users have no comparison, so the prior answers for them.")
+        console.print(f"{fitted.without_evidence:,} users have {_lacking(fitted)}, so the prior answers for them.")
     if fitted.erased:
         console.print(f"{fitted.erased:,} users of the file were erased from this bundle before and are left out.")
     texts = "holds the users' texts" if fitted.kept_texts else "holds no texts, only their ids"

@@ -16,10 +16,10 @@ from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.item_reader import PromptAndText, texts_in
 from persona_rm.pipeline.members import space_of, text_annotator_of
 from persona_rm.pipeline.own_files import own_prompts, own_users
-from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.recipe import Recipe
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import MIDDLE, Comparison, Example, Persona, Prompt
+from persona_rm.users.annotated_users import annotated
 from persona_rm.users.own_prompts import read_own_prompts
 from persona_rm.users.read_file import read_users_data
 from persona_rm.users.users_file import User
