@@ -38,6 +38,7 @@ def test_check_prints_figures_a_picture_and_a_verdict(users: Path, tmp_path: Pat
     code, said, _ = run("check", users, "--out", tmp_path / "check.svg")
     assert code == 0, said
     assert "personal minus another user's" in said
+    assert "pba_linear" in said
     assert "A personal reward (centroid) helps these users" in said
     assert (tmp_path / "check.svg").read_text().startswith("<?xml")
     code, said, _ = run("check", users, "--json", "--out", tmp_path / "check.png")
@@ -51,6 +52,7 @@ def test_bundle_then_score(users: Path, tmp_path: Path) -> None:
     code, said, _ = run("bundle", users, "--out", tmp_path / "mine")
     assert code == 0, said
     assert "--method auto takes centroid" in said
+    assert "so the gain above is optimistic" in said
     assert f"export PERSONA_RM_BUNDLE={tmp_path / 'mine'}" in said
     assert '--reward.remote_url "$(persona-rm where openrlhf)"' in said
     asked = ("score", tmp_path / "mine", "--prompt", "new?", "--response", SHORT, "--response", LONG)
