@@ -47,8 +47,8 @@ def bundle(
     """Fit a reward on your users and write its bundle: the pooled reward, and every user's state.
 
     `auto` runs `persona-rm check` first. It takes `centroid` if the check says that it helps (the lower 95 % bounds of
-    its gains are above 0), and else the pooled reward, the same for all users. Nothing but these users is read. The bundle is loaded and scored before the
-    two lines for the host are printed.
+    its gains are above 0), and else the pooled reward, the same for all users. Nothing but these users is read. The
+    bundle is loaded and scored before the two lines for the host are printed.
 
     Example: `persona-rm bundle users.jsonl --out my_bundle --tokenizer my_policy`
     """
