@@ -174,8 +174,7 @@ class RewardActor:
         }
 
     async def warm(self) -> float:
-        """Load the models by the start-up check: a set-up that cannot score fails here, before training. Returns the
-        reward of the first sentence."""
+        """Load the models by the start-up check: what cannot score fails here. Returns the first sentence's reward."""
 
         def check() -> list[RewardResult]:
             with self._one_thread():
@@ -184,7 +183,8 @@ class RewardActor:
         results = await asyncio.to_thread(check)
         # A new postprocessor is used and dropped: these sentences must not enter the running statistics.
         dropped = Postprocessor(self.postprocess.config)
-        return [dropped.apply(result).reward for result in results][0]
+        rewards = [dropped.apply(result).reward for result in results]
+        return rewards[0]
 
     async def close(self) -> None:
         """Fail every request that waits, and close engines and store. Later requests raise `ScoreError` too."""
