@@ -46,6 +46,8 @@ class FittedBundle:
     kept_texts: bool
     scored: Mapping[str, float]
     """The rewards of one response for a known and an unknown user, and that of an empty response."""
+    example: str
+    """The known user of that check."""
 
 
 def fit_bundle(
@@ -94,7 +96,9 @@ def fit_bundle(
     )  # fmt: skip
     evident = [one for one in personas if (any(one.directions or ()) if method == ANNOTATED else one.pairs)]
     scored = _start_up(out, evident[0].user_id)
-    return FittedBundle(out, method, len(users), len(users) - len(evident), len(gone), keep, scored)
+    return FittedBundle(
+        out, method, len(users), len(users) - len(evident), len(gone), keep, scored, evident[0].user_id
+    )
 
 
 def _check_folder(out: Path) -> None:

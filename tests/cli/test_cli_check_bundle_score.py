@@ -51,7 +51,10 @@ def test_check_prints_figures_a_picture_and_a_verdict(users: Path, tmp_path: Pat
 def test_bundle_then_score(users: Path, tmp_path: Path) -> None:
     code, said, _ = run("bundle", users, "--out", tmp_path / "mine")
     assert code == 0, said
-    assert "--method auto takes centroid" in said
+    assert "--method auto takes the personal reward (centroid), which is right on 1.000" in said
+    assert f"persona-rm score {tmp_path / 'mine'} --user u0" in said
+    assert f"python -m persona_rm.serving start {tmp_path / 'mine'} --actors 2" in said
+    assert said.rstrip().endswith(f"Verdict: helps. Written: centroid in {tmp_path / 'mine'}")
     assert "so the gain above is optimistic" in said
     assert f"export PERSONA_RM_BUNDLE={tmp_path / 'mine'}" in said
     assert '--reward.remote_url "$(persona-rm where openrlhf)"' in said
@@ -108,3 +111,22 @@ def test_a_personal_part_without_weight_is_a_warning(tmp_path: Path) -> None:
 def test_a_personal_part_with_weight_is_none(users: Path, tmp_path: Path) -> None:
     code, said, _ = run("bundle", users, "--out", tmp_path / "mine", "--method", "centroid")
     assert (code, "gets the reward of an unknown one" in said) == (0, False)
+
+
+def test_a_reward_that_is_not_shown_to_beat_a_coin_is_said_aloud(tmp_path: Path) -> None:
+    rows = []
+    for number in range(10):
+        for i in range(4):
+            texts = (f"answer one {i}", f"answer two {i}")
+            first = (number // 2 + i) % 2
+            rows.append(
+                {"user": f"u{number}", "prompt": f"q{i}?", "chosen": texts[first], "rejected": texts[1 - first]}
+            )
+    path = tmp_path / "users.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, said, _ = run("check", path, "--all")
+    assert code == 0, said
+    assert "pooled reward, encoder without surface features" in said
+    assert "new users, history of 2 comparisons" in " ".join(said.split())
+    if "Verdict: helps" not in said:
+        assert "is not shown to beat chance" in said
