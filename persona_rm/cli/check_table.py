@@ -23,9 +23,9 @@ def print_check(result: "UserCheck", *, every: bool = False) -> None:
     if result.figures:
         console.print(_table(result, list(result.figures.values()) if every else deciding(result.figures)))
         console.print(
-            f"{counted(result.n_users, 'user')} with {counted(result.n_pairs, 'held-out comparison')}. 95 % "
-            f"intervals: bootstrap over {result.drawn}. Compared with the pooled reward, the personal one is right more often "
-            f"for {result.helped:.0%} of the users and less often for {result.hurt:.0%}.",
+            f"{counted(result.n_users, 'user')} with {counted(result.n_pairs, 'held-out comparison')}. "
+            f"95 % intervals: bootstrap over {result.drawn}. Compared with the pooled reward, the personal one is "
+            f"right more often for {result.helped:.0%} of the users and less often for {result.hurt:.0%}.",
             highlight=False,
         )
     if result.no_history:

@@ -31,11 +31,13 @@ class ResponseRanking:
     user: str | None
     rows: list[RankedResponse]
     warning: str = ""
+    remark: str = ""
+    """Said if the method gives every user the same reward; "" otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """The ranking as plain JSON, with the trace of every reward."""
         rows = [{"response": row.response, "unknown_user": row.prior, **row.explanation.to_row()} for row in self.rows]
-        return {"user": self.user, "warning": self.warning or None, "responses": rows}
+        return {"user": self.user, "warning": self.warning or None, "remark": self.remark or None, "responses": rows}
 
 
 def rank_responses(folder: Path, user: str | None, prompt: str, responses: Sequence[str]) -> ResponseRanking:
@@ -45,6 +47,8 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
     method only compares.
     """
     bundle = load_bundle(folder)
+    same = f"This reward is the same for every user: {bundle.method.name!r} does not read the user's history."
+    remark = same if bundle.method.reads == "nothing" else ""
     try:
         inferred = bundle.inferred(user, prompt)
         warning = ""
@@ -59,4 +63,4 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
             rows.append(RankedResponse(response, own, prior.result.reward))
     finally:
         bundle.close()
-    return ResponseRanking(user, sorted(rows, key=lambda row: -row.reward), warning)
+    return ResponseRanking(user, sorted(rows, key=lambda row: -row.reward), warning, remark)
