@@ -9,6 +9,7 @@ from persona_rm.backends.base import Backends, Encoder
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.user_check import comparisons_of
 from persona_rm.bundle.bundle_file import YAML
+from persona_rm.bundle.engine_counters import cut_remark
 from persona_rm.bundle.load import load_bundle, write_bundle
 from persona_rm.bundle.startup import startup_check
 from persona_rm.bundle.user_states import EVIDENCE, NAMED
@@ -21,7 +22,7 @@ from persona_rm.types import Persona, UserState
 from persona_rm.users.candidates import decided, make_method, settings_of
 from persona_rm.users.users_file import User
 
-STATES, METHOD_DIR = "states.arrow", "method"
+STATES, METHOD_DIR, CONFIG = "states.arrow", "method", "config.json"
 SMALL = 5_000_000
 """Characters of evidence that are kept in the bundle without being asked for."""
 CHUNK = 5000
@@ -43,6 +44,8 @@ class FittedBundle:
     kept_texts: bool
     scored: Mapping[str, float]
     """The rewards of one response for a known and an unknown user, and that of an empty response."""
+    cut: str = ""
+    """How many of the users' texts the encoder read in part only; "" if none."""
 
 
 def fit_bundle(
@@ -56,7 +59,7 @@ def fit_bundle(
     comparison, or if `out` holds something else.
     """
     given = settings_of(method)
-    _check_folder(out)
+    check_folder(out)
     space, encoder = load_space(), encoder or MiniLM(MiniLMConfig(memory=1_000_000))
     gone = _erased(out, users)
     users = [user for user in users if user.persona.user_id not in gone]
@@ -67,6 +70,9 @@ def fit_bundle(
     fitted = make_method(given, space, Backends(encoder=encoder))
     fitted.fit(known)
     out.mkdir(parents=True, exist_ok=True)
+    # It is written last: an interrupted fit leaves no bundle, rather than the method of one fit with the states of
+    # another.
+    (out / YAML).unlink(missing_ok=True)
     fitted.save(out / METHOD_DIR)
     write_snapshot(out / STATES, _states(fitted, personas, progress))
     keep = keep_texts if keep_texts is not None else _size(users) <= SMALL
@@ -77,14 +83,15 @@ def fit_bundle(
     without = sum(not persona.pairs for persona in personas)
     example = next(persona for persona in personas if persona.pairs)
     scored = _start_up(out, example.user_id)
-    return FittedBundle(out, method, len(users), without, len(gone), keep, scored)
+    return FittedBundle(out, method, len(users), without, len(gone), keep, scored, cut_remark(encoder))
 
 
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """Raises `DataError` if the folder is a file, or holds something that is no bundle."""
     if out.is_file():
         raise DataError("this is a file; name a new folder for the bundle", file=out)
-    if out.is_dir() and any(out.iterdir()) and not (out / YAML).is_file():
+    ours = (YAML, STATES, f"{METHOD_DIR}/{CONFIG}")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in ours):
         raise DataError("this folder is not empty and holds no bundle; name a new folder", file=out)
 
 

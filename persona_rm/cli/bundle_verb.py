@@ -41,12 +41,13 @@ def bundle(
     with told():
         from persona_rm.backends.base import Backends
         from persona_rm.backends.minilm import MiniLM, MiniLMConfig
-        from persona_rm.bundle.fit_bundle import fit_bundle
+        from persona_rm.bundle.fit_bundle import check_folder, fit_bundle
         from persona_rm.io.progress_bar import progress_bar
         from persona_rm.users.candidates import check_users, settings_of
 
         if method != "auto":
             settings_of(method)
+        check_folder(out)
         people = read_input(users, columns).users
         encoder = MiniLM(MiniLMConfig(memory=1_000_000))
         if method == "auto":
@@ -94,6 +95,8 @@ def _print_bundle(fitted: Any) -> None:
             "change that; until then this bundle rewards every user alike.",
             style="yellow",
         )
+    if fitted.cut:
+        console.print(f"note: {fitted.cut}.", highlight=False)
     if fitted.without_evidence:
         console.print(f"{fitted.without_evidence:,} users have no comparison, so the prior answers for them.")
     if fitted.erased:

@@ -9,6 +9,7 @@ from persona_rm.backends.minilm import MiniLM
 from persona_rm.benchmarks.comparisons import drawn
 from persona_rm.benchmarks.user_check import Make, measure
 from persona_rm.benchmarks.user_verdict import UserCheck, concluded
+from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
@@ -33,9 +34,10 @@ def settings_of(method: str) -> dict[str, Any]:
         return {"name": PERSONAL}
     if method == POOLED_METHOD["name"]:
         return dict(POOLED_METHOD)
+    hint = did_you_mean(method.lower(), ("auto", *FITTABLE))
     others = "ica, pba, contrast and pba_linear need a policy or an annotator: write their bundle with a recipe"
     raise DataError(
-        f"method {method!r} is not fitted on comparisons alone; there is: {', '.join(FITTABLE)} ({others})"
+        f"method {method!r} is not fitted on comparisons alone; there is: auto, {', '.join(FITTABLE)} ({others}){hint}"
     )
 
 
