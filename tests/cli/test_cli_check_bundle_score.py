@@ -116,4 +116,4 @@ def test_half_a_character_is_a_message(users: Path, tmp_path: Path) -> None:
     assert run("bundle", users, "--method", "bradley_terry", "--out", tmp_path / "b")[0] == 0
     code, _, error = run("score", tmp_path / "b", "--prompt", "p", "--response", "\udce9")
     assert code == 1
-    assert "ScoreError: the response holds half of a surrogate pair" in error
+    assert "DataError: the response holds half of a surrogate pair" in error
