@@ -11,7 +11,7 @@ from persona_rm.backends.base import Backends
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.bundle.bundle_backends import backends_of_file, inferrer_of_file
 from persona_rm.bundle.bundle_file import YAML, BundleFile, with_format
-from persona_rm.bundle.engine_counters import counters_of, cut_remark, engine_of
+from persona_rm.bundle.engine_counters import counters_of, engine_of
 from persona_rm.bundle.group_scores import win_rates
 from persona_rm.bundle.request_reader import RequestReader
 from persona_rm.bundle.user_states import FITTED, UserPrompt, UserStates
@@ -279,17 +279,8 @@ class Bundle:
 
     def engine_counters(self) -> dict[str, int]:
         """The counters of the engine, by the names of `ENGINE`; all 0 without one, and until it is opened."""
-        return counters_of(self._engine)
-
-    @property
-    def cut_remark(self) -> str:
-        """How many texts were scored by a part only, because they are longer than the model reads; "" if none."""
-        return cut_remark(self._engine)
-
-    @property
-    def _engine(self) -> Any:
         # Read through `vars`: the cached property itself would open what is only to be asked for its counters.
-        return engine_of(vars(self).get("_backends", Backends()))
+        return counters_of(engine_of(vars(self).get("_backends", Backends())))
 
     def _inferred(self, requests: Sequence[RewardRequest]) -> list[UserState]:
         try:

@@ -23,9 +23,9 @@ def counters_of(engine: Any) -> dict[str, int]:
     return engine_figures({} if counters is None else asdict(counters))
 
 
-def cut_remark(engine: Any) -> str:
-    """How many texts the engine read in part only, because they are longer than its model reads; "" if none."""
-    counts = counters_of(engine)
+def cut_remark(counts: Mapping[str, int]) -> str:
+    """How many texts an engine read in part only, because they are longer than its model reads; "" if none. `counts`:
+    its counters by the names of `ENGINE`."""
     if not counts["rows_cut"]:
         return ""
     return (

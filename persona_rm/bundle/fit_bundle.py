@@ -9,7 +9,7 @@ from persona_rm.backends.base import Backends, Encoder
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.benchmarks.user_check import comparisons_of
 from persona_rm.bundle.bundle_file import YAML
-from persona_rm.bundle.engine_counters import cut_remark
+from persona_rm.bundle.engine_counters import counters_of, cut_remark
 from persona_rm.bundle.load import load_bundle, write_bundle
 from persona_rm.bundle.startup import startup_check
 from persona_rm.bundle.user_states import EVIDENCE, NAMED
@@ -83,7 +83,7 @@ def fit_bundle(
     without = sum(not persona.pairs for persona in personas)
     example = next(persona for persona in personas if persona.pairs)
     scored = _start_up(out, example.user_id)
-    return FittedBundle(out, method, len(users), without, len(gone), keep, scored, cut_remark(encoder))
+    return FittedBundle(out, method, len(users), without, len(gone), keep, scored, cut_remark(counters_of(encoder)))
 
 
 def check_folder(out: Path) -> None:

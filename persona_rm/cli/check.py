@@ -45,7 +45,7 @@ def check(
     with told():
         from persona_rm.backends.base import Backends
         from persona_rm.backends.minilm import MiniLM
-        from persona_rm.bundle.engine_counters import cut_remark
+        from persona_rm.bundle.engine_counters import counters_of, cut_remark
         from persona_rm.io.progress_bar import progress_bar
         from persona_rm.report.check_picture import check_format, check_picture
         from persona_rm.users.candidates import check_users
@@ -59,7 +59,7 @@ def check(
                 data.users, sample=sample or None, backends=Backends(encoder=encoder),
                 progress=lambda done, of: update(100 * done // of),
             )  # fmt: skip
-        cut = cut_remark(encoder)
+        cut = cut_remark(counters_of(encoder))
         if as_json:
             about = {"file": data.summary(), "findings": [asdict(finding) for finding in data.findings], "cut": cut}
             typer.echo(json.dumps({**about, **result.to_dict()}, ensure_ascii=False, indent=1))

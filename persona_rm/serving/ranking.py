@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.bundle import load_bundle
+from persona_rm.bundle.engine_counters import cut_remark
 from persona_rm.serving.explanation import Explanation, explain_live, why_unknown
 from persona_rm.types import RewardRequest
 
@@ -63,4 +64,6 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
             rows.append(RankedResponse(response, own, prior.result.reward))
     finally:
         bundle.close()
-    return ResponseRanking(user, sorted(rows, key=lambda row: -row.reward), warning, bundle.cut_remark)
+    return ResponseRanking(
+        user, sorted(rows, key=lambda row: -row.reward), warning, cut_remark(bundle.engine_counters())
+    )

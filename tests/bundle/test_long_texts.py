@@ -8,6 +8,7 @@ import pytest
 
 from persona_rm.backends.minilm import MiniLM
 from persona_rm.bundle import Bundle, load_bundle, write_bundle
+from persona_rm.bundle.engine_counters import cut_remark
 from persona_rm.bundle.fit_bundle import fit_bundle
 from persona_rm.errors import ScoreError
 from persona_rm.pipeline.stages.relabel import RelabelConfig, relabel
@@ -44,7 +45,7 @@ def test_a_text_longer_than_the_context_is_an_error_of_its_row(
     assert (raised.value.kind, raised.value.rows) == ("too_long", (1,))
     assert "word word" not in str(raised.value)
     assert len(bundle.score([good])) == 1
-    assert bundle.cut_remark == ""
+    assert cut_remark(bundle.engine_counters()) == ""
 
 
 def test_a_cut_that_the_bundle_asks_for_is_counted(policy_bundle: Callable[..., Bundle]) -> None:
@@ -52,7 +53,9 @@ def test_a_cut_that_the_bundle_asks_for_is_counted(policy_bundle: Callable[..., 
     bundle.score([RewardRequest("ann", "Well?", "Yes."), RewardRequest("ann", LONG, "Yes.")])
     counted = bundle.engine_counters()
     assert counted["rows_cut"] > 0
-    assert f"{counted['rows_cut']} of {counted['rows']} texts are longer than the model reads" in bundle.cut_remark
+    assert f"{counted['rows_cut']} of {counted['rows']} texts are longer than the model reads" in cut_remark(
+        bundle.engine_counters()
+    )
 
 
 def test_relabel_leaves_a_row_that_is_too_long_in_quarantine(

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from persona_rm import __version__
 from persona_rm.bundle import Bundle
+from persona_rm.bundle.engine_counters import cut_remark
 from persona_rm.config import Config, did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow, atomic, content_hash, open_binary
@@ -103,7 +104,7 @@ class UserRowsJob:
                 kept.add(rows, wrong, position, self.report.state)
                 update(position[-1])
         written = kept.finish()
-        self.report.remark = "; ".join(filter(None, (self.report.remark, self.bundle.cut_remark)))
+        self.report.remark = "; ".join(filter(None, (self.report.remark, cut_remark(self.bundle.engine_counters()))))
         path = self.out.with_name(f"{self.out.stem}_report.json")
         with atomic(path) as temporary:
             content = self.report.to_json({**about, "settings": self.config.model_dump(mode="json")})
