@@ -69,7 +69,7 @@ def test_users_who_differ_are_helped() -> None:
     assert figures["k4.personal"].value == 1.0
     assert figures["other"].n == 120
     assert check.verdict.answer == "helps"
-    assert "+50.0 points [+50.0, +50.0] against the pooled reward" in check.verdict.sentence
+    assert "+50.0 points [+47.5, +52.5] against the pooled reward" in check.verdict.sentence
     assert (check.helped, check.hurt, check.worst_tenth["personal"]) == (1.0, 0.0, 1.0)
     assert check.to_dict()["verdict"] == "helps"
 
@@ -131,7 +131,7 @@ def measured(gains: Sequence[float], own: Sequence[float]) -> Verdict:
 
 
 def test_verdicts() -> None:
-    helps, nothing, wide = [0.1] * 20, [0.0] * 20, [0.5, -0.5] * 10
+    helps, nothing, wide = [0.1] * 200, [0.0] * 200, [0.5, -0.5] * 10
     assert measured(helps, helps).answer == "helps"
     assert measured(nothing, nothing).answer == "does not help"
     # A gain over the pooled reward that another user's state brings, too, is not personal.
@@ -143,6 +143,14 @@ def test_verdicts() -> None:
     assert open_question.more_comparisons is not None
     assert open_question.more_comparisons > 1000
     assert f"About {open_question.more_comparisons:,} more comparisons" in open_question.sentence
+
+
+def test_a_few_comparisons_without_a_difference_rule_nothing_out() -> None:
+    few = measured([0.0] * 12, [0.0] * 12)
+    assert few.answer == "too little data"
+    assert "+0.0 points [-25.0, +25.0] against the pooled reward" in few.sentence
+    assert measured([0.0] * 140, [0.0] * 140).answer == "too little data"
+    assert measured([0.0] * 160, [0.0] * 160).answer == "does not help"
 
 
 def test_the_number_of_comparisons_that_would_tell() -> None:
