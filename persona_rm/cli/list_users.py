@@ -9,6 +9,10 @@ import typer
 from rich.table import Table
 
 from persona_rm.cli.app import app, console, told
+from persona_rm.io.text import shorten
+
+WIDEST = 80
+"""Characters of an id in the table; --json has the whole of it."""
 
 
 @app.command(name="users")
@@ -43,6 +47,12 @@ def _table(rows: Iterable[Any]) -> Table:
     for row in rows:
         directions = "not inferred" if row.directions is None else str(row.directions)
         table.add_row(
-            row.user_id, row.group, str(row.pairs), str(row.texts), row.first or "-", row.last or "-", directions
+            shorten(row.user_id, WIDEST, keep_end=False),
+            row.group,
+            str(row.pairs),
+            str(row.texts),
+            row.first or "-",
+            row.last or "-",
+            directions,
         )
     return table

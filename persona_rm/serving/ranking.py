@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.bundle import load_bundle
+from persona_rm.bundle.engine_counters import cut_remark
 from persona_rm.serving.explanation import Explanation, explain_live, why_unknown
 from persona_rm.types import RewardRequest
 
@@ -31,11 +32,13 @@ class ResponseRanking:
     user: str | None
     rows: list[RankedResponse]
     warning: str = ""
+    cut: str = ""
+    """How many texts were scored by a part only, because they are longer than the model reads; "" if none."""
 
     def to_dict(self) -> dict[str, Any]:
         """The ranking as plain JSON, with the trace of every reward."""
         rows = [{"response": row.response, "unknown_user": row.prior, **row.explanation.to_row()} for row in self.rows]
-        return {"user": self.user, "warning": self.warning or None, "responses": rows}
+        return {"user": self.user, "warning": self.warning or None, "cut": self.cut or None, "responses": rows}
 
 
 def rank_responses(folder: Path, user: str | None, prompt: str, responses: Sequence[str]) -> ResponseRanking:
@@ -49,7 +52,9 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
         inferred = bundle.inferred(user, prompt)
         warning = ""
         if user is not None and not inferred.known:
-            warning = f"user {user!r} {why_unknown(inferred)}, so these are the rewards of the population prior"
+            warning = (
+                f"user {user!r} {why_unknown(inferred, bundle)}, so these are the rewards of the population prior"
+            )
         elif user is not None and inferred.status == "cold":
             warning = f"nothing is known about user {user!r}, so these are the rewards of the population prior"
         rows = []
@@ -59,4 +64,6 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
             rows.append(RankedResponse(response, own, prior.result.reward))
     finally:
         bundle.close()
-    return ResponseRanking(user, sorted(rows, key=lambda row: -row.reward), warning)
+    return ResponseRanking(
+        user, sorted(rows, key=lambda row: -row.reward), warning, cut_remark(bundle.engine_counters())
+    )
