@@ -12,6 +12,7 @@ from persona_rm.bundle.known_users import known_users
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.profiles import open_store
+from persona_rm.report.user_words import lines_of, user_of_bundle
 from persona_rm.types import Pair, Persona, RewardRequest, Ugc
 from persona_rm.users.candidates import check_users, settings_of
 from persona_rm.users.users_file import User
@@ -131,6 +132,7 @@ def test_directions_of_plain_text_are_read_without_a_language_model(tmp_path: Pa
     assert trace.inputs["n_items"] == 3
     assert trace.parts["likes_gaming"] == 1.0
     assert bool(bundle.user_states.evidence(bundle.inferred("g0"))) is keep
+    assert "Likes gaming" in "\n".join(lines_of(user_of_bundle(bundle, "g0")))
 
 
 def test_an_annotator_that_reads_nothing_is_named_and_left_out_of_a_check(tmp_path: Path) -> None:
