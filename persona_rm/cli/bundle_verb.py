@@ -56,7 +56,7 @@ def bundle(
     with told():
         from persona_rm.backends.base import Backends
         from persona_rm.backends.minilm import MiniLM, MiniLMConfig
-        from persona_rm.bundle.fit_bundle import fit_bundle
+        from persona_rm.bundle.fit_bundle import check_folder, fit_bundle
         from persona_rm.io.progress_bar import progress_bar
         from persona_rm.pipeline.members import tokenizer_folder
         from persona_rm.users.candidates import check_users, settings_of
@@ -64,6 +64,7 @@ def bundle(
         named = tokenizer_folder(tokenizer) if tokenizer is not None else None
         if method != "auto":
             settings_of(method)
+        check_folder(out)
         people = read_input(users, columns).users
         encoder = MiniLM(MiniLMConfig(memory=1_000_000))
         if method == "auto":
@@ -128,6 +129,8 @@ def _print_bundle(fitted: Any, tokenizer: Path | None) -> None:
             "change that; until then this bundle rewards every user alike.",
             style="yellow",
         )
+    if fitted.cut:
+        console.print(f"note: {fitted.cut}.", highlight=False)
     if fitted.without_evidence:
         console.print(f"The prior answers for {counted(fitted.without_evidence, 'user')} with {_lacking(fitted)}.")
     if fitted.erased:

@@ -36,20 +36,31 @@ def check(
     Example: `persona-rm check users.jsonl --out check.svg`
     """
     with told():
+        from persona_rm.backends.base import Backends
+        from persona_rm.backends.minilm import MiniLM
+        from persona_rm.bundle.engine_counters import counters_of, cut_remark
         from persona_rm.io.progress_bar import progress_bar
+        from persona_rm.report.check_picture import check_format, check_picture
         from persona_rm.users.candidates import check_users
 
+        if out is not None:
+            check_format(out)
         data = read_input(users, columns, quiet=as_json)
         with progress_bar(console, "check", 100) as update:
-            result = check_users(data.users, sample=sample or None, progress=lambda done, of: update(100 * done // of))
-        if out is not None:
-            from persona_rm.report.check_picture import check_picture
-
-            check_picture(result, out)
+            encoder = MiniLM()
+            result = check_users(
+                data.users, sample=sample or None, backends=Backends(encoder=encoder),
+                progress=lambda done, of: update(100 * done // of),
+            )  # fmt: skip
+        cut = cut_remark(counters_of(encoder))
         if as_json:
-            about = {"file": data.summary(), "findings": [asdict(finding) for finding in data.findings]}
+            about = {"file": data.summary(), "findings": [asdict(finding) for finding in data.findings], "cut": cut}
             typer.echo(json.dumps({**about, **result.to_dict()}, ensure_ascii=False, indent=1))
-            return
-        print_check(result, every=every)
+        else:
+            if cut:
+                console.print(f"note: {cut}.", highlight=False)
+            print_check(result, every=every)
         if out is not None:
+            check_picture(result, out)
+        if out is not None and not as_json:
             console.print(f"The picture is {out}")

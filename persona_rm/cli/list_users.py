@@ -10,6 +10,10 @@ from rich.table import Table
 
 from persona_rm.cli.app import app, console, told
 from persona_rm.cli.users_input import ColumnMap
+from persona_rm.io.text import shorten
+
+WIDEST = 80
+"""Characters of an id in the table; --json has the whole of it."""
 
 
 @app.command(name="users")
@@ -47,6 +51,6 @@ def _table(rows: Iterable[Any]) -> Table:
     table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
         directions = "not inferred" if row.directions is None else str(row.directions)
-        counts = (str(row.pairs), str(row.ties), str(row.texts))
-        table.add_row(row.user_id, row.group, *counts, row.first or "-", row.last or "-", directions)
+        user, counts = shorten(row.user_id, WIDEST, keep_end=False), (str(row.pairs), str(row.ties), str(row.texts))
+        table.add_row(user, row.group, *counts, row.first or "-", row.last or "-", directions)
     return table

@@ -40,11 +40,8 @@ def progress_bar(console: Console | None, label: str, total: int) -> Iterator[Up
         def update(done: int, text: str = "") -> None:
             bar.update(task, completed=done, description=f"{label} {text}".rstrip())
 
-        with (
-            _lines(lambda: f"{state.description}: {state.completed:.0f}/{total}")
-            if loud and not drawn
-            else nullcontext()
-        ):
+        lines = _lines(lambda: f"{state.description}: {state.completed:.0f}/{total}")
+        with lines if loud and not drawn else nullcontext():
             yield update
 
 

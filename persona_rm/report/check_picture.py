@@ -22,8 +22,7 @@ def check_picture(check: UserCheck, path: Path) -> Path:
 
     Raises `DataError` for another kind of file or a check without figures, `MissingExtra` without matplotlib.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise DataError(f"a picture is one of {', '.join(FORMATS)}, found {path.suffix or 'no suffix'!r}", file=path)
+    check_format(path)
     if not check.figures:
         raise DataError("there are no figures to draw: too little data", file=path)
     try:
@@ -50,6 +49,13 @@ def check_picture(check: UserCheck, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
+
+
+def check_format(path: Path) -> None:
+    """Raises `DataError` if no picture can have this name, before the figures are computed."""
+    if path.is_dir() or path.suffix.lower() not in FORMATS:
+        found = "a folder" if path.is_dir() else repr(path.suffix or "no suffix")
+        raise DataError(f"a picture is one of {', '.join(FORMATS)}, found {found}", file=path)
 
 
 def _draw(axes: Any, rows: Sequence[DrawnFigure], line: float) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.bundle.bundle import Bundle
-from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.inferrers.tally import Answered, Entry, Tally, read_tally
 from persona_rm.io.json_rows import read_rows
 from persona_rm.io.text import counted, shorten
+from persona_rm.io.user_ids import near_user
 from persona_rm.space import Dimension, PreferenceSpace
 from persona_rm.types import Persona, Ugc, UserState
 
@@ -139,7 +139,7 @@ def user_of_bundle(bundle: Bundle, user: str) -> UserInWords:
     """
     state = bundle.inferred(user)
     if not state.known:
-        hint = did_you_mean(user, bundle.users)
+        hint = near_user(user, bundle.users)
         problem = "was erased" if state.status == "erased" else f"is not in this bundle{hint}"
         raise DataError(f"user {user!r} {problem}", file=bundle.folder)
     persona = bundle.users[user].persona if user in bundle.users else Persona(user)

@@ -14,6 +14,7 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.postprocess_config import PostprocessConfig
 from persona_rm.errors import DataError, RecipeError
+from persona_rm.io.user_ids import near_user
 from persona_rm.report.user_words import EvidenceNote, evidence_words, notes_of
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.postprocess import Postprocessor
@@ -67,8 +68,8 @@ def explain_request(folder: Path, request: RewardRequest) -> Explanation:
         inferred = bundle.inferred(request.user, bundle.reader.read(request).prompt_text)
         if request.user is not None and not inferred.known:
             raise DataError(
-                f"user {request.user!r} {why_unknown(inferred)}. Rewards for unknown users come from the population "
-                "prior. To see those, leave out --user",
+                f"user {request.user!r} {why_unknown(inferred, bundle)}. Rewards for unknown users come from the "
+                "population prior. To see those, leave out --user",
                 file=bundle.folder,
             )
         return explain_live(bundle, request)
@@ -76,9 +77,11 @@ def explain_request(folder: Path, request: RewardRequest) -> Explanation:
         bundle.close()
 
 
-def why_unknown(inferred: UserState) -> str:
-    """Why the bundle does not know the user of this state: "was erased from this bundle", say."""
-    return "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
+def why_unknown(inferred: UserState, bundle: Bundle) -> str:
+    """Why the bundle does not know the user of this state, with the id that was probably meant."""
+    if inferred.status == "erased":
+        return "was erased from this bundle"
+    return f"is not in this bundle{near_user(inferred.user_id or '', bundle.users)}"
 
 
 def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Explanation:

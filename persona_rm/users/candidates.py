@@ -10,6 +10,7 @@ from persona_rm.benchmarks.comparisons import drawn
 from persona_rm.benchmarks.figures import Figure
 from persona_rm.benchmarks.user_check import OWN, POOLED, Make, measure
 from persona_rm.benchmarks.user_verdict import UserCheck, concluded
+from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
@@ -39,9 +40,10 @@ def settings_of(method: str) -> dict[str, Any]:
         return dict(POOLED_METHOD)
     if method == ANNOTATED:
         return {"name": ANNOTATED}
+    hint = did_you_mean(method.lower(), ("auto", *FITTABLE))
     others = "ica, pba and contrast need a policy: write their bundle with a recipe"
     raise DataError(
-        f"method {method!r} is not fitted on comparisons alone; there is: {', '.join(FITTABLE)} ({others})"
+        f"method {method!r} is not fitted on comparisons alone; there is: auto, {', '.join(FITTABLE)} ({others}){hint}"
     )
 
 

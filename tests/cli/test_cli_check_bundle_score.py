@@ -161,3 +161,37 @@ def test_a_reward_that_is_the_same_for_all_says_so(users: Path, tmp_path: Path) 
     for text in (said, profile):
         assert "does not read the user's history" in text
         assert "8 items of evidence" in text
+
+
+def test_an_output_that_cannot_be_written_is_one_message(users: Path, tmp_path: Path) -> None:
+    # Names that no file can have, for these tests may run as a user who may write anywhere.
+    no_folder = users / "below a file"
+    for args in (
+        ("bundle", users, "--method", "bradley_terry", "--out", no_folder),
+        ("bundle", users, "--method", "bradley_terry", "--out", tmp_path / ("n" * 300)),
+        ("check", users, "--sample", "2", "--out", no_folder / "check.svg"),
+        ("check", users, "--out", tmp_path),
+    ):
+        code, _, error = run(*args)
+        assert code == 1, args
+        assert "DataError: " in error
+        assert "Traceback" not in error
+    code, said, _ = run("check", users, "--sample", "2", "--out", no_folder / "check.svg")
+    assert "with 95 %" in said or "Too little data" in said or "reward" in said, "the verdict is printed all the same"
+
+
+def test_an_unknown_user_is_told_the_id_that_was_probably_meant(users: Path, tmp_path: Path) -> None:
+    assert run("bundle", users, "--method", "bradley_terry", "--out", tmp_path / "b")[0] == 0
+    asked = ("--prompt", "p", "--response", "r")
+    for user in ("U1", "u1 ", "u\u200b1", "\uff551"):
+        code, _, error = run("score", tmp_path / "b", "--user", user, *asked)
+        assert (code, "did you mean 'u1'?" in error) == (0, True), ascii(user)
+        code, _, error = run("explain", tmp_path / "b", "--user", user, *asked)
+        assert (code, "did you mean 'u1'?" in error) == (1, True), ascii(user)
+
+
+def test_half_a_character_is_a_message(users: Path, tmp_path: Path) -> None:
+    assert run("bundle", users, "--method", "bradley_terry", "--out", tmp_path / "b")[0] == 0
+    code, _, error = run("score", tmp_path / "b", "--prompt", "p", "--response", "\udce9")
+    assert code == 1
+    assert "DataError: the response holds half of a surrogate pair" in error
