@@ -15,7 +15,7 @@ LABELS = {
     "gain": "personal minus pooled",
     "own_minus_swapped": "personal minus another user's",
     "pooled_encoder": "pooled reward, encoder without surface features",
-    "pba_linear": "directions read by an annotator",
+    "pba_linear": "pba_linear, directions read by an annotator",
 }
 
 
