@@ -47,6 +47,8 @@ class FittedBundle:
     kept_texts: bool
     scored: Mapping[str, float]
     """The rewards of one response for a known and an unknown user, and that of an empty response."""
+    example: str
+    """The known user of that check."""
     cut: str = ""
     """How many of the users' texts the encoder read in part only; "" if none."""
 
@@ -99,9 +101,10 @@ def fit_bundle(
         method_dir=METHOD_DIR, inferrer=None, policy_prompt="plain", fitted_states=STATES, **models,
     )  # fmt: skip
     evident = [one for one in personas if (any(one.directions or ()) if method == ANNOTATED else one.pairs)]
-    scored = _start_up(out, evident[0].user_id)
+    example = evident[0].user_id
+    scored = _start_up(out, example)
     cut, without = cut_remark(counters_of(encoder)), len(users) - len(evident)
-    return FittedBundle(out, method, len(users), without, len(gone), keep, scored, cut)
+    return FittedBundle(out, method, len(users), without, len(gone), keep, scored, example, cut)
 
 
 def check_folder(out: Path) -> None:

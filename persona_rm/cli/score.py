@@ -48,6 +48,8 @@ def score(
         for rank, row in enumerate(ranking.rows, start=1):
             table.add_row(str(rank), f"{row.reward:+.4f}", f"{row.prior:+.4f}", row.response)
         console.print(table)
+        if ranking.remark:
+            console.print(ranking.remark, highlight=False)
         if explain:
             for rank, row in enumerate(ranking.rows, start=1):
                 console.print(f"\n{rank}.", style="bold", end=" ")

@@ -141,7 +141,7 @@ def lines_of(explanation: Explanation) -> list[str]:
     result, trace = explanation.result, explanation.result.trace
     user = "a request without a user" if trace.user is None else f"user {trace.user!r} of group {trace.group!r}"
     lines = [f"The reward is {result.reward:.4g} for {user}: {STATUS[trace.status]}."]
-    lines.append(f"Request {trace.request_id}; {_state_words(trace)}.")
+    lines.append(f"Request {trace.request_id}; {_state_words(explanation)}.")
     lines += [*explanation.remarks, "", *_method_lines(explanation), "", *_step_lines(explanation)]
     return lines
 
@@ -197,10 +197,13 @@ def _items(bundle: Bundle, user: str | None) -> dict[str, str]:
     return {id_: note.text for id_, note in notes_of(bundle.users[user].persona).items()}
 
 
-def _state_words(trace: RewardTrace) -> str:
+def _state_words(explanation: Explanation) -> str:
+    trace, bundle = explanation.result.trace, explanation.bundle
+    known = bundle.users.get(trace.user or "") if bundle is not None else None
+    comparisons, ties = (len(known.persona.pairs), known.persona.n_ties) if known is not None else (0, 0)
     items = int(trace.inputs.get("n_items", len(trace.evidence)))
     state = f"version {trace.state_version}" if trace.state_version else "computed for the request and not stored"
-    return f"the user's state is {state}, from {evidence_words(items)}"
+    return f"the user's state is {state}, from {evidence_words(items, comparisons, ties)}"
 
 
 def _method_lines(explanation: Explanation) -> list[str]:

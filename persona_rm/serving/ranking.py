@@ -32,13 +32,16 @@ class ResponseRanking:
     user: str | None
     rows: list[RankedResponse]
     warning: str = ""
+    remark: str = ""
+    """Said if the method gives every user the same reward; "" otherwise."""
     cut: str = ""
     """How many texts were scored by a part only, because they are longer than the model reads; "" if none."""
 
     def to_dict(self) -> dict[str, Any]:
         """The ranking as plain JSON, with the trace of every reward."""
         rows = [{"response": row.response, "unknown_user": row.prior, **row.explanation.to_row()} for row in self.rows]
-        return {"user": self.user, "warning": self.warning or None, "cut": self.cut or None, "responses": rows}
+        said = {"warning": self.warning or None, "remark": self.remark or None, "cut": self.cut or None}
+        return {"user": self.user, **said, "responses": rows}
 
 
 def rank_responses(folder: Path, user: str | None, prompt: str, responses: Sequence[str]) -> ResponseRanking:
@@ -48,6 +51,8 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
     method only compares.
     """
     bundle = load_bundle(folder)
+    same = f"This reward is the same for every user: {bundle.method.name!r} does not read the user's history."
+    remark = same if bundle.method.reads == "nothing" else ""
     try:
         inferred = bundle.inferred(user, prompt)
         warning = ""
@@ -65,5 +70,5 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
     finally:
         bundle.close()
     return ResponseRanking(
-        user, sorted(rows, key=lambda row: -row.reward), warning, cut_remark(bundle.engine_counters())
+        user, sorted(rows, key=lambda row: -row.reward), warning, remark, cut_remark(bundle.engine_counters())
     )

@@ -1,13 +1,14 @@
 """The reward methods that a users file is enough for, and the check of them on a team's own users."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM
 from persona_rm.benchmarks.comparisons import drawn
-from persona_rm.benchmarks.user_check import Make, measure
+from persona_rm.benchmarks.figures import Figure
+from persona_rm.benchmarks.user_check import OWN, POOLED, Make, measure
 from persona_rm.benchmarks.user_verdict import UserCheck, concluded
 from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
@@ -46,6 +47,24 @@ def settings_of(method: str) -> dict[str, Any]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class TakenMethod:
+    """The method that `bundle --method auto` takes, in words too, and its accuracy in the check (None: too little
+    data for a figure)."""
+
+    method: str
+    words: str
+    figure: Figure | None
+
+
+def taken_by_auto(check: UserCheck) -> TakenMethod:
+    """The rule of `auto`: the personal method if the check says that it helps, else the pooled reward."""
+    if check.verdict.answer == "helps":
+        return TakenMethod(PERSONAL, f"the personal reward ({PERSONAL})", check.figures.get(OWN))
+    pooled = str(POOLED_METHOD["name"])
+    return TakenMethod(pooled, f"the pooled reward ({pooled})", check.figures.get(POOLED))
+
+
 def make_method(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends) -> Method:
     """A method that is not fitted yet."""
     cls, config = METHODS.member(given)
@@ -81,7 +100,7 @@ def check_users(
     def maker(given: Mapping[str, Any]) -> Make:
         return lambda: make_method(given, space, backends)
 
-    others: dict[str, Make] = {"bradley_terry": maker({"name": "bradley_terry"})}
+    others: dict[str, Make] = {"pooled_encoder": maker({"name": POOLED_METHOD["name"]})}
     left_out: dict[str, str] = {}
     if annotate:
         reader = DirectionsReader(space, backends.need_encoder("check"))
