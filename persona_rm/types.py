@@ -120,6 +120,11 @@ class Persona:
         """The number of behavioural items."""
         return len(self.ugc) + len(self.pairs)
 
+    @property
+    def n_ties(self) -> int:
+        """The number of comparisons that do not say what the user prefers. They are items, and no evidence."""
+        return sum(not pair.is_decided for pair in self.pairs)
+
     def first(self, n_ugc: int, n_pairs: int) -> "Persona":
         """The same user with only the first `n_ugc` and `n_pairs` items as evidence."""
         return replace(self, ugc=self.ugc[:n_ugc], pairs=self.pairs[:n_pairs])

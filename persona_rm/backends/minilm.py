@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,11 +45,22 @@ class MiniLMConfig(Config):
     """CPU threads of torch in this process. None leaves torch's own setting."""
 
 
+@dataclass(slots=True)
+class EncoderCounters:
+    """What the model read, without what the caches answered: texts, tokens, and those cut at `max_length`."""
+
+    rows: int = 0
+    cut_rows: int = 0
+    computed: int = 0
+    cut_tokens: int = 0
+
+
 class MiniLM:
     """An `Encoder` (backends.base). The model is loaded for the first text that is in no cache."""
 
     def __init__(self, config: MiniLMConfig | None = None) -> None:
         self.config = config or MiniLMConfig()
+        self.counters = EncoderCounters()
         self._memory: OrderedDict[bytes, Vectors] = OrderedDict()
         # Vectors are kept apart by everything that changes them.
         signature = f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
@@ -102,12 +114,21 @@ class MiniLM:
         model = from_folder(AutoModel, folder, dtype=dtype).to(device).eval()
         return from_folder(AutoTokenizer, folder), model, device
 
+    def _count(self, encodings: Sequence[Any]) -> None:
+        cut = [sum(len(part.ids) for part in one.overflowing) for one in encodings]
+        self.counters.rows += len(encodings)
+        self.counters.cut_rows += sum(map(bool, cut))
+        self.counters.computed += sum(len(one.ids) for one in encodings)
+        self.counters.cut_tokens += sum(cut)
+
     def _forward(self, texts: list[str]) -> Vectors:
         """Runs every text through the model. The caches are neither read nor written."""
         import torch
 
         tokenizer, model, device = self._model
-        ids = tokenizer(texts, truncation=True, max_length=self.config.max_length)["input_ids"]
+        tokens = tokenizer(texts, truncation=True, max_length=self.config.max_length)
+        ids = tokens["input_ids"]
+        self._count(tokens.encodings)
         out = np.empty((len(texts), DIM), np.float32)
         padding = CPU_PADDING if device == "cpu" else math.inf
         for rows in _batches([len(tokens) for tokens in ids], self.config.batch_tokens, padding):

@@ -16,6 +16,7 @@ from persona_rm.benchmarks.base import PriorScorer
 from persona_rm.benchmarks.comparisons import drawn, plain
 from persona_rm.benchmarks.controls import derangement
 from persona_rm.benchmarks.figures import Floats, accuracy
+from persona_rm.io.text import counted
 from persona_rm.types import Comparison, Pair, Persona, RewardRequest, UserState
 
 BATCH = 2048
@@ -252,6 +253,6 @@ def _too_few(rows: HeldOut, config: CheckConfig) -> str:
     if users >= config.fewest_users and len(rows) >= config.fewest_pairs:
         return ""
     return (
-        f"{users} users with {len(rows)} held-out comparisons remain, "
+        f"{counted(users, 'user')} with {counted(len(rows), 'held-out comparison')} remain, "
         f"and {config.fewest_users} with {config.fewest_pairs} are needed"
     )

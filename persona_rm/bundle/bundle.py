@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from persona_rm.backends.base import Backends
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.bundle.bundle_backends import backends_of_file, inferrer_of_file
 from persona_rm.bundle.bundle_file import YAML, BundleFile, path_in, with_format
-from persona_rm.bundle.engine_counters import engine_figures
+from persona_rm.bundle.engine_counters import counters_of, engine_of
 from persona_rm.bundle.group_scores import win_rates
 from persona_rm.bundle.request_reader import RequestReader
 from persona_rm.bundle.state_cache import StateCache
@@ -279,9 +279,9 @@ class Bundle:
         return reader.levels([prompt], [response])[0] if reader is not None else None
 
     def engine_counters(self) -> dict[str, int]:
-        """The counters of the log-prob engine, by the names of `ENGINE`; all 0 without one, and until it is opened."""
-        counters = getattr(vars(self).get("_backends", Backends()).logprob, "counters", None)
-        return engine_figures({} if counters is None else asdict(counters))
+        """The counters of the engine, by the names of `ENGINE`; all 0 without one, and until it is opened."""
+        # Read through `vars`: the cached property itself would open what is only to be asked for its counters.
+        return counters_of(engine_of(vars(self).get("_backends", Backends())))
 
     def _inferred(self, requests: Sequence[RewardRequest]) -> list[UserState]:
         try:

@@ -11,6 +11,7 @@ from persona_rm.backends.minilm import MiniLM, MiniLMConfig
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.benchmarks.user_check import comparisons_of
 from persona_rm.bundle.bundle_file import YAML
+from persona_rm.bundle.engine_counters import counters_of, cut_remark
 from persona_rm.bundle.load import load_bundle, write_bundle
 from persona_rm.bundle.startup import startup_check
 from persona_rm.bundle.user_states import EVIDENCE, NAMED
@@ -24,7 +25,7 @@ from persona_rm.users.annotated_users import ANNOTATOR, DirectionsReader, annota
 from persona_rm.users.candidates import ANNOTATED, decided, make_method, settings_of
 from persona_rm.users.users_file import User
 
-STATES, METHOD_DIR = "states.arrow", "method"
+STATES, METHOD_DIR, CONFIG = "states.arrow", "method", "config.json"
 SMALL = 5_000_000
 """Characters of evidence that are kept in the bundle without being asked for."""
 CHUNK = 5000
@@ -46,6 +47,10 @@ class FittedBundle:
     kept_texts: bool
     scored: Mapping[str, float]
     """The rewards of one response for a known and an unknown user, and that of an empty response."""
+    example: str
+    """The known user of that check."""
+    cut: str = ""
+    """How many of the users' texts the encoder read in part only; "" if none."""
 
 
 def fit_bundle(
@@ -60,7 +65,7 @@ def fit_bundle(
     else.
     """
     given = settings_of(method)
-    _check_folder(out)
+    check_folder(out)
     if tokenizer is not None:
         load_tokenizer(tokenizer)
     space, encoder = load_space(), encoder or MiniLM(MiniLMConfig(memory=1_000_000))
@@ -85,6 +90,9 @@ def fit_bundle(
     if "fit" in fitted.needs:
         fitted.fit(known)
     out.mkdir(parents=True, exist_ok=True)
+    # It is written last: an interrupted fit leaves no bundle, rather than the method of one fit with the states of
+    # another.
+    (out / YAML).unlink(missing_ok=True)
     fitted.save(out / METHOD_DIR)
     write_snapshot(out / STATES, _states(fitted, personas, progress))
     keep = keep_texts if keep_texts is not None else _size(users) <= SMALL
@@ -93,15 +101,18 @@ def fit_bundle(
         method_dir=METHOD_DIR, inferrer=None, policy_prompt="plain", fitted_states=STATES, **models,
     )  # fmt: skip
     evident = [one for one in personas if (any(one.directions or ()) if method == ANNOTATED else one.pairs)]
-    scored = _start_up(out, evident[0].user_id)
-    return FittedBundle(out, method, len(users), len(users) - len(evident), len(gone), keep, scored)
+    example = evident[0].user_id
+    scored = _start_up(out, example)
+    cut, without = cut_remark(counters_of(encoder)), len(users) - len(evident)
+    return FittedBundle(out, method, len(users), without, len(gone), keep, scored, example, cut)
 
 
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """Raises `DataError` if the folder is a file, or holds something that is no bundle."""
     if out.is_file():
         raise DataError("this is a file; name a new folder for the bundle", file=out)
-    if out.is_dir() and any(out.iterdir()) and not (out / YAML).is_file():
+    ours = (YAML, STATES, f"{METHOD_DIR}/{CONFIG}")
+    if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in ours):
         raise DataError("this folder is not empty and holds no bundle; name a new folder", file=out)
 
 

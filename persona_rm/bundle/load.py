@@ -25,9 +25,10 @@ def read_file(folder: str | Path) -> BundleFile:
     folder = Path(folder).resolve()
     path = folder / YAML
     if not path.is_file():
-        raise DataError(
-            "no reward bundle here: `persona-rm run` of a recipe with a `ppo` section writes one", file=path
-        )
+        if folder.is_file():
+            raise DataError("this is a file, and a bundle is a folder; name the folder", file=folder)
+        writes = "`persona-rm bundle USERS --out FOLDER` writes one, as a run of a recipe with a `ppo` section does"
+        raise DataError(f"no reward bundle here: {writes}", file=path)
     try:
         content = read_yaml(path)
         file = BundleFile.model_validate(content)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from persona_rm.errors import DataError, ScoreError
+from persona_rm.io.text import is_sound
 from persona_rm.methods.base import Method
 from persona_rm.prompts import ChatTemplate
 from persona_rm.prompts.chat_template import END_THINK, THINK
@@ -34,7 +35,13 @@ class RequestReader:
         return without_thinking(text, opened=opened)
 
     def read(self, request: RewardRequest) -> RewardRequest:
-        """The request with the bare prompt and what is scored of the response. Raises `DataError` as `bare` does."""
+        """The request with the bare prompt and what is scored of the response.
+
+        Raises `DataError` as `bare` does, and for half of a surrogate pair, which JSON can spell and no model reads.
+        """
+        for what, text in (("prompt", request.prompt_text), ("response", request.response)):
+            if not is_sound(text):
+                raise DataError(f"the {what} holds half of a surrogate pair, which is no character")
         return replace(request, prompt=self.bare(request.prompt), response=self.response(request.response))
 
     def read_all(self, requests: Sequence[RewardRequest], method: Method) -> list[RewardRequest]:

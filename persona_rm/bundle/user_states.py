@@ -197,9 +197,10 @@ class UserStates:
         user = str(fitted.user_id)
         known = self.users.get(user)
         payload = {key: value for key, value in fitted.payload.items() if key != EVIDENCE}
+        directions = known.persona.directions if known else None
+        certain = _certain(directions) if directions is not None else ()
         return UserState(
-            fitted.method, user,
-            {"directions": known.persona.directions if known else None, "probabilities": (), FITTED: payload},
+            fitted.method, user, {"directions": directions, "probabilities": certain, FITTED: payload},
             fitted.n_items, fitted.version, tuple(fitted.payload.get(EVIDENCE, ())),
             status="ok" if fitted.n_items else "cold",
         )  # fmt: skip

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from persona_rm import __version__
 from persona_rm.cli.complete import complete_recipe
 from persona_rm.cli.packaged import recipe_files
-from persona_rm.errors import MissingExtra, PersonaRMError
+from persona_rm.errors import DataError, MissingExtra, PersonaRMError
 from persona_rm.io.terminal import make_console
 
 EXTRA_NAME = re.compile(r"[\w.-]+")
@@ -103,12 +103,19 @@ def options(
 def told() -> Iterator[None]:
     """Print an error of this library as one red message and exit with code 1.
 
-    A missing package of an extra is such an error too. Any other exception is a bug and keeps its traceback.
+    A missing package of an extra is such an error too, and a file that the system refuses. Any other exception is a
+    bug and keeps its traceback.
     """
     try:
         yield
     except PersonaRMError as error:
         _fail(error)
+    except OSError as error:
+        # The operating system's own reasons, such as a full disk or a folder without the right to write.
+        if error.filename is None:
+            raise
+        named = error.filename2 or error.filename
+        _fail(DataError(f"{error.strerror}; choose another path, or correct its rights", file=named))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if not (extras := extras_with(module)):

@@ -1,5 +1,6 @@
 """Verbs over preference data for DPO: relabel and pairs."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from persona_rm.cli.app import app, console, told
 from persona_rm.cli.users_input import ColumnMap
 from persona_rm.errors import RecipeError
+from persona_rm.io.text import counted
 
 BAD_ROWS = 3
 """The exit code if rows were written and some input was quarantined, as `build` has it."""
@@ -171,5 +173,6 @@ def _show(report: Any, out: Path, title: str) -> None:
     console.print(report.table(title))
     for warning in report.warnings():
         console.print(f"Warning: {warning}", style="yellow")
-    flags = " ".join(f"--{key} {value}" for key, value in load_host().preference_flags(out).items())
-    console.print(f"{report.total['rows']:,} rows in {out}. The host reads them by: {flags}", highlight=False)
+    flags = load_host().preference_flags(out).items()
+    words = shlex.join(word for key, value in flags for word in (f"--{key}", str(value)))
+    console.print(f"{counted(report.total['rows'], 'row')} in {out}. The host reads them by: {words}", highlight=False)

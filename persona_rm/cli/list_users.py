@@ -9,11 +9,17 @@ import typer
 from rich.table import Table
 
 from persona_rm.cli.app import app, console, told
+from persona_rm.cli.users_input import ColumnMap
+from persona_rm.io.text import shorten
+
+WIDEST = 80
+"""Characters of an id in the table; --json has the whole of it."""
 
 
 @app.command(name="users")
 def list_users(
     source: Annotated[Path, typer.Argument(help="A users file, or the folder of a bundle.")],
+    columns: ColumnMap = None,
     group: Annotated[str, typer.Option(help="Show only the users of this group.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="The largest number of users to show.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each user, all of them.")] = False,
@@ -26,8 +32,10 @@ def list_users(
     """
     with told():
         from persona_rm.bundle.user_overview import overviews, totals
+        from persona_rm.users.columns import parse_map
 
-        rows = [row for row in overviews(source) if not group or row.group == group]
+        named = parse_map(columns or ())
+        rows = [row for row in overviews(source, named) if not group or row.group == group]
         if as_json:
             for row in rows:
                 typer.echo(json.dumps(row.as_json(), ensure_ascii=False))
@@ -39,10 +47,10 @@ def list_users(
 
 
 def _table(rows: Iterable[Any]) -> Table:
-    table = Table("user", "group", "pairs", "texts", "from", "to", "directions", box=None, pad_edge=False)
+    heads = ("user", "group", "comparisons", "ties", "texts", "from", "to", "directions")
+    table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
         directions = "not inferred" if row.directions is None else str(row.directions)
-        table.add_row(
-            row.user_id, row.group, str(row.pairs), str(row.texts), row.first or "-", row.last or "-", directions
-        )
+        user, counts = shorten(row.user_id, WIDEST, keep_end=False), (str(row.pairs), str(row.ties), str(row.texts))
+        table.add_row(user, row.group, *counts, row.first or "-", row.last or "-", directions)
     return table

@@ -28,14 +28,15 @@ def score(
     Example: `persona-rm score my_bundle --user ann --prompt "Hello?" --response "Hi!" --response "Good day."`
     """
     with told():
+        from persona_rm.io.terminal import make_console
         from persona_rm.serving.explanation import lines_of
         from persona_rm.serving.ranking import rank_responses
 
         ranking = rank_responses(bundle, user, prompt, response)
         if ranking.warning:
-            from persona_rm.io.terminal import make_console
-
             make_console(stderr=True).print(f"Warning: {ranking.warning}", style="yellow", highlight=False)
+        if ranking.cut:
+            make_console(stderr=True).print(f"Note: {ranking.cut}", style="yellow", highlight=False)
         if as_json:
             typer.echo(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=1))
             return
@@ -47,6 +48,8 @@ def score(
         for rank, row in enumerate(ranking.rows, start=1):
             table.add_row(str(rank), f"{row.reward:+.4f}", f"{row.prior:+.4f}", row.response)
         console.print(table)
+        if ranking.remark:
+            console.print(ranking.remark, highlight=False)
         if explain:
             for rank, row in enumerate(ranking.rows, start=1):
                 console.print(f"\n{rank}.", style="bold", end=" ")

@@ -13,9 +13,10 @@ from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import Host
-from persona_rm.io.json_rows import JsonRow, read_rows
+from persona_rm.io.json_rows import JsonRow
 from persona_rm.pipeline.members import PACKAGED_MODEL
 from persona_rm.recipe import Recipe, load_recipe
+from persona_rm.users.own_prompts import read_table
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class DoctorSubject:
     @cached_property
     def data_rows(self) -> list[JsonRow]:
         """The rows of the prompt data. Raises `DataError` if the file cannot be read."""
-        return [] if self.data is None else list(read_rows(self.data))
+        return [] if self.data is None else read_table(self.data)
 
     @property
     def policy(self) -> Path | None:

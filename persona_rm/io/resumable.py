@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.errors import DataError
+from persona_rm.io.json_file import read_object
 from persona_rm.io.json_rows import atomic
 
 ROWS, FAULTS, RECORD = "rows.jsonl", "quarantine.jsonl", "record.json"
@@ -88,5 +89,5 @@ class ResumableRows:
         path = self.folder / RECORD
         if not path.is_file():
             return None
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return record if record["key"] == self.key else None
+        record = read_object(path)
+        return record if record.get("key") == self.key else None

@@ -1,10 +1,12 @@
 """The consoles that the library prints to. They print texts as they are: user names and paths are not markup."""
 
+import re
 from typing import IO, Any
 
 from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 UNBOUNDED = 100_000
 """The width of a console that is not a terminal. No line is longer, so nothing is wrapped or cut."""
 RULE = 80
@@ -19,6 +21,10 @@ class PlainConsole(Console):
 
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, **settings: Any) -> None:
         super().__init__(stderr=stderr, file=file, markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """The text, with control characters spelled: an id from a file must not drive the terminal."""
+        return super().render_str(CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text), **settings)
 
     @property
     def is_bounded(self) -> bool:

@@ -61,6 +61,8 @@ def is_blank(text: str) -> bool:
 
 def is_sound(text: str) -> bool:
     """True for text that UTF-8 can write. Half of a surrogate pair, which JSON can spell, is no character."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

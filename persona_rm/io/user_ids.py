@@ -6,19 +6,25 @@ holds whole numbers as 17.0. Text stays as it is, spaces and Unicode form includ
 
 import math
 import re
+from collections.abc import Iterable
+from itertools import islice
 from numbers import Integral
 from typing import Any
+from unicodedata import category, normalize
 
+from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.io.text import is_blank
+from persona_rm.io.text import UNSEEN, is_blank
 
 LARGEST_ID = 1 << 128
 """Above any whole number that is an id; a UUID has 128 bits."""
 LARGEST_FLOAT = 1 << 53
 """Up to here every whole number is a float of its own; above, two ids may be the same float."""
 LONGEST_ID = 1024
-"""Characters of the longest id. Ids are kept in caches, statistics and logs, whose size would otherwise be the caller's."""
+"""Characters of the longest id. Ids are kept in caches, statistics and logs; a caller must not set their size."""
+NEAR = 5000
+"""Ids that are compared with an unknown one: more take seconds, and the message is a help only."""
 NO_USER = re.compile(
     r"[\[(<{]?\s*(?:null|nan|nat|none|nil|n/?a|undefined)\s*[\])>}]?|#n/?a!?"
     r"|[\[(<{]\s*(?:deleted|removed)(?:[\s_-]+(?:user|account))?\s*[\])>}]",
@@ -48,6 +54,19 @@ def read_user_id(value: Any) -> str | None:
     if isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < LARGEST_ID:
         return str(int(value))
     raise DataError(f"a user is text or a whole number, found {type(value).__name__}")
+
+
+def look_of(user: str) -> str:
+    """What ids that look alike have in common: they differ in case, Unicode form, spaces or invisible characters."""
+    look = user if user.isascii() else "".join(c for c in normalize("NFKC", user) if category(c) not in UNSEEN)
+    return "".join(look.split()).casefold()
+
+
+def near_user(user: str, ids: Iterable[str]) -> str:
+    """The end of an error about an unknown user: "; did you mean 'u1'?", or "" if no id is close."""
+    look, looked_at = look_of(user), list(islice(ids, NEAR))
+    alike = next((one for one in looked_at if look_of(one) == look), None)
+    return f"; did you mean {alike!r}?" if alike is not None else did_you_mean(user, looked_at)
 
 
 def user_at(row: JsonRow, key: str) -> str | None:

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal, Self
 from persona_rm.backends.base import Backends
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
+from persona_rm.io.json_file import read_object
+from persona_rm.io.json_rows import need_file
 from persona_rm.maths import sigmoid
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comparison, Persona, Prompt, RewardRequest, RewardResult, RewardTrace, UserState
@@ -153,10 +155,16 @@ class Method(ABC):
         )  # fmt: skip
         return RewardResult(reward, trace)
 
+    @property
+    def learned_files(self) -> tuple[str, ...]:
+        """The files that `save` writes beside config.json. `load` refuses a folder that lacks one of them."""
+        return ()
+
     def save(self, folder: Path) -> None:
         """Write config.json (and, in methods that learn, safetensors) into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"method": self.name, "config": self.config.model_dump()}, indent=2)
+        about = {"method": self.name, "config": self.config.model_dump(), "files": self.learned_files}
+        text = json.dumps(about, indent=2)
         (folder / "config.json").write_text(text + "\n")
 
     @classmethod
@@ -165,10 +173,16 @@ class Method(ABC):
         path = folder / "config.json"
         if not path.is_file():
             raise DataError(f"no saved {cls.name} here", file=path)
-        saved = json.loads(path.read_text())
+        saved = read_object(path)
         if saved.get("method") != cls.name:
             raise DataError(f"this was saved by {saved.get('method')!r}, not {cls.name!r}", file=path, key="method")
-        return cls(cls.Config(**saved["config"]), space, backends)
+        for name in saved.get("files", ()):
+            need_file(folder / str(name))
+        try:
+            return cls(cls.Config(**saved["config"]), space, backends)
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"not the settings of {cls.name}, or those of another version ({error}); fit it again"
+            raise DataError(problem, file=path, key="config") from error
 
 
 def _adds_up(result: RewardResult) -> bool:

@@ -85,6 +85,11 @@ class PooledMethod(Method):
         values: npt.NDArray[np.float64] | tuple[()] = (vectors * self.weights).sum(1) if len(vectors) else ()
         return vectors, [float(value) for value in values]
 
+    @property
+    def learned_files(self) -> tuple[str, ...]:
+        """The weights, once the method was fitted."""
+        return () if self.weights is None else (WEIGHTS,)
+
     def save(self, folder: Path) -> None:
         """Write config.json, and what was learned if the method was fitted."""
         from safetensors.numpy import save_file

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.bundle.bundle import Bundle
-from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.inferrers.tally import Answered, Entry, Tally, read_tally
 from persona_rm.io.json_rows import read_rows
-from persona_rm.io.text import shorten
+from persona_rm.io.text import counted, shorten
+from persona_rm.io.user_ids import near_user
 from persona_rm.space import Dimension, PreferenceSpace
 from persona_rm.types import Persona, Ugc, UserState
 
@@ -69,6 +69,9 @@ class UserInWords:
     note: str = ""
     items: tuple[EvidenceNote, ...] = ()
     """The items themselves, if no directions stand between them and the reward."""
+    comparisons: int = 0
+    """Comparisons of the user whose texts are at hand, ties included."""
+    ties: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON of the record."""
@@ -136,7 +139,7 @@ def user_of_bundle(bundle: Bundle, user: str) -> UserInWords:
     """
     state = bundle.inferred(user)
     if not state.known:
-        hint = did_you_mean(user, bundle.users)
+        hint = near_user(user, bundle.users)
         problem = "was erased" if state.status == "erased" else f"is not in this bundle{hint}"
         raise DataError(f"user {user!r} {problem}", file=bundle.folder)
     persona = bundle.users[user].persona if user in bundle.users else Persona(user)
@@ -145,11 +148,20 @@ def user_of_bundle(bundle: Bundle, user: str) -> UserInWords:
     given = persona.directions is not None and not state.version
     method = "the users file" if given else state.method or bundle.method.name
     if state.directions is None:
-        note = f"No directions: the method {bundle.method.name!r} reads the items themselves."
-        return UserInWords(user, method, state.version, state.n_items, (), 0, note, tuple(notes.values()))
+        reads = "reads the items themselves"
+        if bundle.method.reads == "nothing":
+            reads = "does not read the user's history, so every user gets the same reward, whatever the items say"
+        note = f"No directions: the method {bundle.method.name!r} {reads}."
+        return UserInWords(
+            user, method, state.version, state.n_items, (), 0, note, tuple(notes.values()),
+            len(persona.pairs), persona.n_ties,
+        )  # fmt: skip
     evidence = {space.ids[dim]: ids for dim, ids in bundle.user_states.evidence(state).items()}
     words = directions_in_words(space, state.directions, state.payload["probabilities"], evidence, notes)
-    return UserInWords(user, method, state.version, state.n_items, words, len(space))
+    return UserInWords(
+        user, method, state.version, state.n_items, words, len(space), comparisons=len(persona.pairs),
+        ties=persona.n_ties,
+    )  # fmt: skip
 
 
 def read_directions(path: Path, space: PreferenceSpace) -> Iterator[UserInWords]:
@@ -172,6 +184,9 @@ def notes_of(persona: Persona) -> dict[str, EvidenceNote]:
         id_ = bare_item(item).id
         if isinstance(item, Ugc):
             text = f"wrote {_quoted(item.comment)} under {_quoted(item.prompt)}"
+        elif not item.is_decided:
+            two = f"{_quoted(item.chosen)} and {_quoted(item.rejected)}"
+            text = f"could not choose between {two} under {_quoted(item.prompt)}"
         else:
             text = f"preferred {_quoted(item.chosen)} to {_quoted(item.rejected)} under {_quoted(item.prompt)}"
         notes[id_] = EvidenceNote(id_, text)
@@ -180,7 +195,7 @@ def notes_of(persona: Persona) -> dict[str, EvidenceNote]:
 
 def lines_of(user: UserInWords) -> list[str]:
     """The record as lines of text, for a console."""
-    evidence = evidence_words(user.n_items)
+    evidence = evidence_words(user.n_items, user.comparisons, user.ties)
     lines = [f"User {user.user_id!r}: {evidence}; state version {user.version}, written by {user.method!r}."]
     lines += [user.note] if user.note else []
     for direction in user.directions:
@@ -194,9 +209,10 @@ def lines_of(user: UserInWords) -> list[str]:
     return lines
 
 
-def evidence_words(n_items: int) -> str:
-    """The size of a user's evidence."""
-    return f"{n_items} item{'' if n_items == 1 else 's'} of evidence"
+def evidence_words(n_items: int, comparisons: int = 0, ties: int = 0) -> str:
+    """The size of a user's evidence: "2 items of evidence (6 comparisons, 4 of them ties)"."""
+    said = f"{counted(n_items, 'item')} of evidence"
+    return f"{said} ({counted(comparisons, 'comparison')}, {ties:,} of them ties)" if ties else said
 
 
 def _head(direction: DirectionInWords) -> str:

@@ -14,6 +14,7 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.postprocess_config import PostprocessConfig
 from persona_rm.errors import DataError, RecipeError
+from persona_rm.io.user_ids import near_user
 from persona_rm.report.user_words import EvidenceNote, evidence_words, notes_of
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.postprocess import Postprocessor
@@ -67,8 +68,8 @@ def explain_request(folder: Path, request: RewardRequest) -> Explanation:
         inferred = bundle.inferred(request.user, bundle.reader.read(request).prompt_text)
         if request.user is not None and not inferred.known:
             raise DataError(
-                f"user {request.user!r} {why_unknown(inferred)}. Rewards for unknown users come from the population "
-                "prior. To see those, leave out --user",
+                f"user {request.user!r} {why_unknown(inferred, bundle)}. Rewards for unknown users come from the "
+                "population prior. To see those, leave out --user",
                 file=bundle.folder,
             )
         return explain_live(bundle, request)
@@ -76,9 +77,11 @@ def explain_request(folder: Path, request: RewardRequest) -> Explanation:
         bundle.close()
 
 
-def why_unknown(inferred: UserState) -> str:
-    """Why the bundle does not know the user of this state: "was erased from this bundle", say."""
-    return "was erased from this bundle" if inferred.status == "erased" else "is not in this bundle"
+def why_unknown(inferred: UserState, bundle: Bundle) -> str:
+    """Why the bundle does not know the user of this state, with the id that was probably meant."""
+    if inferred.status == "erased":
+        return "was erased from this bundle"
+    return f"is not in this bundle{near_user(inferred.user_id or '', bundle.users)}"
 
 
 def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Explanation:
@@ -138,7 +141,7 @@ def lines_of(explanation: Explanation) -> list[str]:
     result, trace = explanation.result, explanation.result.trace
     user = "a request without a user" if trace.user is None else f"user {trace.user!r} of group {trace.group!r}"
     lines = [f"The reward is {result.reward:.4g} for {user}: {STATUS[trace.status]}."]
-    lines.append(f"Request {trace.request_id}; {_state_words(trace)}.")
+    lines.append(f"Request {trace.request_id}; {_state_words(explanation)}.")
     lines += [*explanation.remarks, "", *_method_lines(explanation), "", *_step_lines(explanation)]
     return lines
 
@@ -194,10 +197,13 @@ def _items(bundle: Bundle, user: str | None) -> dict[str, str]:
     return {id_: note.text for id_, note in notes_of(bundle.users[user].persona).items()}
 
 
-def _state_words(trace: RewardTrace) -> str:
+def _state_words(explanation: Explanation) -> str:
+    trace, bundle = explanation.result.trace, explanation.bundle
+    known = bundle.users.get(trace.user or "") if bundle is not None else None
+    comparisons, ties = (len(known.persona.pairs), known.persona.n_ties) if known is not None else (0, 0)
     items = int(trace.inputs.get("n_items", len(trace.evidence)))
     state = f"version {trace.state_version}" if trace.state_version else "computed for the request and not stored"
-    return f"the user's state is {state}, from {evidence_words(items)}"
+    return f"the user's state is {state}, from {evidence_words(items, comparisons, ties)}"
 
 
 def _method_lines(explanation: Explanation) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.bundle import load_bundle
+from persona_rm.bundle.engine_counters import cut_remark
 from persona_rm.serving.explanation import Explanation, explain_live, why_unknown
 from persona_rm.types import RewardRequest
 
@@ -31,11 +32,16 @@ class ResponseRanking:
     user: str | None
     rows: list[RankedResponse]
     warning: str = ""
+    remark: str = ""
+    """Said if the method gives every user the same reward; "" otherwise."""
+    cut: str = ""
+    """How many texts were scored by a part only, because they are longer than the model reads; "" if none."""
 
     def to_dict(self) -> dict[str, Any]:
         """The ranking as plain JSON, with the trace of every reward."""
         rows = [{"response": row.response, "unknown_user": row.prior, **row.explanation.to_row()} for row in self.rows]
-        return {"user": self.user, "warning": self.warning or None, "responses": rows}
+        said = {"warning": self.warning or None, "remark": self.remark or None, "cut": self.cut or None}
+        return {"user": self.user, **said, "responses": rows}
 
 
 def rank_responses(folder: Path, user: str | None, prompt: str, responses: Sequence[str]) -> ResponseRanking:
@@ -45,11 +51,15 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
     method only compares.
     """
     bundle = load_bundle(folder)
+    same = f"This reward is the same for every user: {bundle.method.name!r} does not read the user's history."
+    remark = same if bundle.method.reads == "nothing" else ""
     try:
         inferred = bundle.inferred(user, prompt)
         warning = ""
         if user is not None and not inferred.known:
-            warning = f"user {user!r} {why_unknown(inferred)}, so these are the rewards of the population prior"
+            warning = (
+                f"user {user!r} {why_unknown(inferred, bundle)}, so these are the rewards of the population prior"
+            )
         elif user is not None and inferred.status == "cold":
             warning = f"nothing is known about user {user!r}, so these are the rewards of the population prior"
         rows = []
@@ -59,4 +69,6 @@ def rank_responses(folder: Path, user: str | None, prompt: str, responses: Seque
             rows.append(RankedResponse(response, own, prior.result.reward))
     finally:
         bundle.close()
-    return ResponseRanking(user, sorted(rows, key=lambda row: -row.reward), warning)
+    return ResponseRanking(
+        user, sorted(rows, key=lambda row: -row.reward), warning, remark, cut_remark(bundle.engine_counters())
+    )

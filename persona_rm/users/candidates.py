@@ -1,14 +1,16 @@
 """The reward methods that a users file is enough for, and the check of them on a team's own users."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from persona_rm.backends.base import Backends
 from persona_rm.backends.minilm import MiniLM
 from persona_rm.benchmarks.comparisons import drawn
-from persona_rm.benchmarks.user_check import Make, measure
+from persona_rm.benchmarks.figures import Figure
+from persona_rm.benchmarks.user_check import OWN, POOLED, Make, measure
 from persona_rm.benchmarks.user_verdict import UserCheck, concluded
+from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
@@ -38,10 +40,29 @@ def settings_of(method: str) -> dict[str, Any]:
         return dict(POOLED_METHOD)
     if method == ANNOTATED:
         return {"name": ANNOTATED}
+    hint = did_you_mean(method.lower(), ("auto", *FITTABLE))
     others = "ica, pba and contrast need a policy: write their bundle with a recipe"
     raise DataError(
-        f"method {method!r} is not fitted on comparisons alone; there is: {', '.join(FITTABLE)} ({others})"
+        f"method {method!r} is not fitted on comparisons alone; there is: auto, {', '.join(FITTABLE)} ({others}){hint}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TakenMethod:
+    """The method that `bundle --method auto` takes, in words too, and its accuracy in the check (None: too little
+    data for a figure)."""
+
+    method: str
+    words: str
+    figure: Figure | None
+
+
+def taken_by_auto(check: UserCheck) -> TakenMethod:
+    """The rule of `auto`: the personal method if the check says that it helps, else the pooled reward."""
+    if check.verdict.answer == "helps":
+        return TakenMethod(PERSONAL, f"the personal reward ({PERSONAL})", check.figures.get(OWN))
+    pooled = str(POOLED_METHOD["name"])
+    return TakenMethod(pooled, f"the pooled reward ({pooled})", check.figures.get(POOLED))
 
 
 def make_method(given: Mapping[str, Any], space: PreferenceSpace, backends: Backends) -> Method:
@@ -79,7 +100,7 @@ def check_users(
     def maker(given: Mapping[str, Any]) -> Make:
         return lambda: make_method(given, space, backends)
 
-    others: dict[str, Make] = {"bradley_terry": maker({"name": "bradley_terry"})}
+    others: dict[str, Make] = {"pooled_encoder": maker({"name": POOLED_METHOD["name"]})}
     left_out: dict[str, str] = {}
     if annotate:
         reader = DirectionsReader(space, backends.need_encoder("check"))

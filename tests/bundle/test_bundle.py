@@ -172,7 +172,7 @@ def test_a_missing_or_broken_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"ugc": []}, "row 2, key 'user_id': missing"),
+        ({"ugc": []}, "row 2, key 'user_id': the user is missing"),
         ({"user_id": 7.5}, "row 2, key 'user_id'"),
         ({"user_id": "ann"}, "row 2, key 'user_id': user 'ann' is already in row 1"),
         ({"user_id": "x", "age": 3}, "row 2, key 'age': unknown key"),

@@ -195,7 +195,7 @@ def test_a_method_without_a_prompt_cannot_render_the_policys(tmp_path):
         (["ann"], {"name": "pba", "betta": 0.1}, r"bundle\.yaml, key 'method\.betta': there is no such key"),
         (["ann", "bob", "ann"], "pba", r"users\.jsonl, row 3, key 'user_id': user 'ann' is already in row 1"),
         ([], "pba", r"users\.jsonl: no users were given, and the bundle names no profile store"),
-        ([5.5], "pba", r"users\.jsonl, row 1, key 'user_id': must be text"),
+        ([5.5], "pba", r"users\.jsonl, row 1, key 'user_id': a user is text"),
     ],
 )
 def test_what_cannot_be_read_is_not_written(tmp_path, users, method, says):

@@ -12,6 +12,7 @@ from persona_rm.bundle.known_users import known_users
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import bare_item
 from persona_rm.profiles import open_store
+from persona_rm.report.user_words import lines_of, user_of_bundle
 from persona_rm.types import Pair, Persona, RewardRequest, Ugc
 from persona_rm.users.candidates import check_users, settings_of
 from persona_rm.users.users_file import User
@@ -131,6 +132,7 @@ def test_directions_of_plain_text_are_read_without_a_language_model(tmp_path: Pa
     assert trace.inputs["n_items"] == 3
     assert trace.parts["likes_gaming"] == 1.0
     assert bool(bundle.user_states.evidence(bundle.inferred("g0"))) is keep
+    assert "Likes gaming" in "\n".join(lines_of(user_of_bundle(bundle, "g0")))
 
 
 def test_an_annotator_that_reads_nothing_is_named_and_left_out_of_a_check(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_an_annotator_that_reads_nothing_is_named_and_left_out_of_a_check(tmp_pa
 
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="method 'pba' is not fitted on comparisons alone; there is: centroid, bradley"
+        DataError, match="method 'pba' is not fitted on comparisons alone; there is: auto, centroid, bradley"
     ):
         settings_of("pba")
     tie = User(Persona("ann", pairs=(Pair("q", "same", "same"),)))
@@ -184,3 +186,60 @@ def test_a_check_samples_whole_users() -> None:
     check = check_users(users, sample=12)
     assert (check.n_users, check.n_pairs) == (12, 72)
     assert json.loads(json.dumps(check.to_dict()))["personal_method"] == "centroid"
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    return fit_bundle(team(), tmp_path / "bundle", "centroid").folder
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "empty", "junk", "a list"])
+@pytest.mark.parametrize(
+    "name", ["bundle.yaml", "users.jsonl", "states.arrow", "method/config.json", "method/weights.safetensors"]
+)
+def test_a_damaged_file_of_a_bundle_is_named(whole: Path, name: str, damage: str) -> None:
+    path = whole / name
+    content = {"cut": path.read_bytes()[:30], "empty": b"", "junk": b"\x00\xffjunk" * 9, "a list": b"[1, 2]"}
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[damage])
+    with pytest.raises(DataError) as raised:
+        load_bundle(whole).score([RewardRequest("u1", "q", "a")])
+    assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"config": {"l3": 1}}, "key 'config': not the settings of centroid, or those of another version"),
+        ({"config": [1]}, "key 'config': not the settings of centroid"),
+        ({"method": "pba"}, "key 'method': this was saved by 'pba', not 'centroid'"),
+    ],
+)
+def test_settings_of_another_version_are_refused(whole: Path, change: dict[str, object], says: str) -> None:
+    path = whole / "method" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=says):
+        load_bundle(whole).score([RewardRequest("u1", "q", "a")])
+
+
+def test_an_interrupted_fit_leaves_no_bundle_of_two_fits(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("persona_rm.bundle.fit_bundle.write_snapshot", kill)
+    with pytest.raises(KeyboardInterrupt):
+        fit_bundle(team()[:3], whole, "centroid")
+    with pytest.raises(DataError, match=r"no reward bundle here: `persona-rm bundle USERS --out FOLDER` writes one"):
+        load_bundle(whole)
+    monkeypatch.undo()
+    assert fit_bundle(team()[:3], whole, "centroid").users == 3
+    assert load_bundle(whole).inferred("u1").known
+
+
+def test_a_file_is_no_bundle(whole: Path) -> None:
+    with pytest.raises(DataError, match=r"users\.jsonl: this is a file, and a bundle is a folder"):
+        load_bundle(whole / "users.jsonl")
+    with pytest.raises(DataError, match=r"did you mean 'centroid'\?"):
+        settings_of("Centriod")

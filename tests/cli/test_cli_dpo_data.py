@@ -21,12 +21,12 @@ def invoke(*args):
 
 
 def test_relabel_prints_the_users_the_unknown_ones_and_the_flags_of_the_host(tmp_path, bundle):
-    path, out = write(tmp_path / "p.jsonl", [pref("ann"), pref("bob"), pref("zoe")]), tmp_path / "o.jsonl"
+    path, out = write(tmp_path / "p.jsonl", [pref("ann"), pref("bob"), pref("zoe")]), tmp_path / "my rows.jsonl"
     code, text = invoke("relabel", path, "--bundle", bundle, "--out", out)
     assert code == 0
     assert "bob known 1 1" in text
     assert "Warning: 1 of 3 users (1 of 3 pairs) are not in the bundle" in text
-    assert f"3 rows in {out}. The host reads them by: --data.dataset {out} --data.prompt_key prompt" in text
+    assert f"3 rows in {out}. The host reads them by: --data.dataset '{out}' --data.prompt_key prompt" in text
     assert [row["chosen"] for row in read(out)] == [SCIENCE, GAMING, SCIENCE]
 
 
@@ -104,4 +104,4 @@ def test_pairs_asks_the_model_and_writes_the_rows(tmp_path, bundle, monkeypatch)
     code, text = invoke("pairs", path, "--bundle", bundle, "--model", "simulator_lm", "--n", 2, "--out", out, *mapped)
     assert code == 0, text
     assert [(row["who"], row["bare_prompt"], row["chosen"]) for row in read(out)] == [("bob", "Well?", GAMING)]
-    assert f"1 rows in {out}" in text
+    assert f"1 row in {out}" in text

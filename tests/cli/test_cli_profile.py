@@ -1,6 +1,7 @@
 """profile: what a store holds about a user, in words and as JSON."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -153,10 +154,14 @@ def test_a_bundle_is_told_in_words_with_the_items_behind_each_direction(tmp_path
 
 def test_users_whose_items_the_method_reads_itself_are_told_by_their_items(tmp_path, ann):
     folder = tmp_path / "bundle"
+    tie = Pair("q", "go now", "go later", strength=0)
+    ann = replace(ann, pairs=(*ann.pairs, tie))
     write_bundle(folder, [ann], method={"name": "bradley_terry"}, inferrer=None)
     code, said = run(folder, "ann")
     assert code == 0, said
-    assert "No directions: the method 'bradley_terry' reads the items themselves." in said
+    assert "No directions: the method 'bradley_terry' does not read the user's history" in said
+    assert 'could not choose between "go now" and "go later"' in said
+    assert f"({len(ann.pairs)} comparisons, 1 of them ties)" in said
     assert 'preferred "take it easy" to "panic now"' in said
     assert "dimensions are neutral" not in said
 

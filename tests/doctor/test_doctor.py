@@ -1,5 +1,6 @@
 """The doctor on real bundles, recipes and data: each finding says what was looked at, what is there, what to do."""
 
+import gzip
 import json
 import socket
 from dataclasses import replace
@@ -21,6 +22,7 @@ from persona_rm.errors import DataError
 from persona_rm.recipe import PpoConfig, load_recipe
 from persona_rm.serving.pool.resources import ClusterNode
 from persona_rm.types import Persona
+from tests.users.users_samples import parquet_table
 
 
 @pytest.fixture
@@ -246,3 +248,38 @@ def test_free_space(tmp_path):
     assert "GiB are free, and about 1000000000.0 GiB are needed" in full.what
     assert GIB == 1024**3
     assert all(isinstance(one, DoctorFinding) for one in check_shared_memory(DoctorSubject()))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "array", "gz"])
+def test_data_is_read_in_every_format_of_the_host(bundle, tmp_path, kind):
+    table = rows(30)
+    if kind == "csv":
+        data = tmp_path / "p.csv"
+        data.write_text("prompt;label\n" + "".join(f"{row['prompt']};{row['label']}\n" for row in table))
+    elif kind == "parquet":
+        data = parquet_table(tmp_path / "p.parquet", table)
+    elif kind == "array":
+        data = tmp_path / "p.json"
+        data.write_text(json.dumps(table))
+    else:
+        data = tmp_path / "p.jsonl.gz"
+        data.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in table).encode()))
+    [finding] = check_labels(subject_of(bundle, data=data))
+    assert (finding.severity, finding.what) == ("ok", "30 of 30 rows name a known user, 0 an unknown one, 0 none")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04aaaa", "a zip archive or an Excel workbook"),
+        (b"", "the file is empty"),
+        (b"prompt,label\n", "the file has no rows"),
+        (b'{"prompt": "p", "label": "ann"}\n{"prompt": \n', "row 2: not JSON"),
+    ],
+)
+def test_data_that_cannot_be_read_is_a_finding_that_names_it(bundle, tmp_path, content, says):
+    data = tmp_path / "p.jsonl"
+    data.write_bytes(content)
+    said = texts(one for one in examine(subject_of(bundle, data=data, rows=0)) if one.severity == "error")
+    assert str(data) in said
+    assert says in said

@@ -1,5 +1,6 @@
 import io
 import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -29,3 +30,20 @@ def test_a_bar_shows_its_label_text_and_share():
         update(2, "loss 0.5")
     assert "scoring loss 0.5" in screen.getvalue()
     assert "2/3" in screen.getvalue()
+
+
+def test_redirected_output_has_a_line_now_and_then_on_standard_error(monkeypatch, capsys):
+    monkeypatch.setattr("persona_rm.io.progress_bar.EVERY", 0.01)
+    screen, said = io.StringIO(), ""
+    with progress_bar(Console(file=screen), "check [b]", 100) as update:
+        update(40)
+        deadline = time.monotonic() + 20
+        while "check [b]: 40/100 after 0 s" not in said and time.monotonic() < deadline:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+    assert "check [b]: 40/100 after" in said
+    assert screen.getvalue() == ""
+    capsys.readouterr()
+    with progress_bar(Console(file=screen, quiet=True), "check", 100):
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""

@@ -106,3 +106,16 @@ def test_there_is_one_place_that_makes_consoles_and_no_markup():
         if path.name != "terminal.py" and makes.search(path.read_text(encoding="utf-8"))
     ]
     assert bad == []
+
+
+def test_control_characters_of_a_text_are_spelled():
+    out = io.StringIO()
+    console = make_console(file=out)
+    console.print("a\x1b[31mred\x07 \u009b")
+    table = Table("user")
+    table.add_row("\x1b]0;title")
+    console.print(table)
+    said = out.getvalue()
+    assert "a\\x1b[31mred\\x07 \\x9b" in said
+    assert "\\x1b]0;title" in said
+    assert "\x1b" not in said

@@ -6,7 +6,7 @@ import pytest
 
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.io.user_ids import need_user, read_user_id, user_at
+from persona_rm.io.user_ids import near_user, need_user, read_user_id, user_at
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,11 @@ def test_the_user_of_a_row_is_named_by_file_row_and_key() -> None:
         need_user(row, "who")
     with pytest.raises(DataError, match=r"key 'id': a user is text or a whole number, found float 4\.5"):
         need_user(row, "id")
+
+
+def test_the_id_that_was_probably_meant() -> None:
+    ids = ["ann", "bob", "caf\u00e9"]
+    for user in ("Ann", " ann", "ANN\u200b", "\uff41nn", "anne"):
+        assert near_user(user, ids) == "; did you mean 'ann'?"
+    assert near_user("cafe\u0301", ids) == "; did you mean 'caf\u00e9'?"
+    assert near_user("zoe", ids) == ""

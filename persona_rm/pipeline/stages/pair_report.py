@@ -45,6 +45,8 @@ class PairReport:
         self.bad_rows = 0
         self.remark = ""
         """What else a reader has to know."""
+        self.known: list[str] = []
+        """Some users of the bundle, for the message about unknown ones."""
 
     def count(self, user: str, kind: str, *names: str, margin: float = 0.0) -> None:
         """Count one pair of this user under each of `names`."""
@@ -76,10 +78,11 @@ class PairReport:
             return ""
         pairs, whole = sum(entry.counts[self.columns[0]] for entry in prior.values()), self.total[self.columns[0]]
         named = ", ".join(repr(user) for user in list(prior)[:NAMED])
+        there = f"; users of the bundle are {', '.join(map(repr, self.known))}" if self.known else ""
         return (
             f"{len(prior):,} of {len(self.by_user):,} users ({pairs:,} of {whole:,} {self.columns[0]}) are not in the "
-            f"bundle: the population prior, which is the same for all of them, decided. The first: {named}. --strict "
-            "makes this an error"
+            f"bundle: the population prior, which is the same for all of them, decided. The first: {named}"
+            f"{there}. --strict makes this an error"
         )
 
     def to_json(self, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,15 +12,16 @@ from rich.console import Console
 
 from persona_rm import __version__
 from persona_rm.bundle import Bundle
-from persona_rm.config import Config
+from persona_rm.bundle.engine_counters import cut_remark
+from persona_rm.config import Config, did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow, atomic, content_hash, open_binary
 from persona_rm.io.parquet import count_rows
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.io.resumable import ResumableRows
-from persona_rm.io.user_ids import need_user
+from persona_rm.io.user_ids import near_user, need_user
 from persona_rm.pipeline.run import file_hash
-from persona_rm.pipeline.stages.pair_report import PRIOR, PairReport, kind_of
+from persona_rm.pipeline.stages.pair_report import NAMED, PRIOR, PairReport, kind_of
 from persona_rm.users.columns import mapped_roles
 from persona_rm.users.raw_rows import READERS, RawTable, open_table
 from persona_rm.users.read_file import LOOKED_AT
@@ -79,7 +80,14 @@ class UserRowsJob:
         if out.suffix != ".jsonl":
             raise DataError("the rows are written as JSON lines: give a name that ends in .jsonl", file=out)
         self.table, self.out, self.config = open_table(path), out, config
+        if out.is_dir():
+            raise DataError("this is a folder; name a new file", file=out)
+        if out.resolve() in {file.resolve() for file in self.table.files}:
+            raise DataError("the output is the input, which would be replaced; name another file", file=out)
         self.bundle, self.report = bundle, report
+        report.known = list(islice(bundle.users, NAMED))
+        self.first: DataError | None = None
+        """The first fault."""
         self.columns = _mapped(self.table, config)
         self.user_column = self.columns.pop("user", config.user_column)
 
@@ -100,15 +108,18 @@ class UserRowsJob:
                     rows += made
                     wrong += [self._in_the_file(fault) for fault in bad]
                 self.report.bad_rows += len(wrong)
+                self.first = self.first or next(iter(wrong), None)
                 kept.add(rows, wrong, position, self.report.state)
                 update(position[-1])
         written = kept.finish()
+        self.report.remark = "; ".join(filter(None, (self.report.remark, cut_remark(self.bundle.engine_counters()))))
         path = self.out.with_name(f"{self.out.stem}_report.json")
         with atomic(path) as temporary:
             content = self.report.to_json({**about, "settings": self.config.model_dump(mode="json")})
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if not written:
             more = f", and {self.report.bad_rows:,} bad rows are in {kept.quarantine}" if self.report.bad_rows else ""
+            more += f"; the first: {self.first}" if self.first else ""
             raise DataError(f"no row was written: {path.name} says why{more}", file=self.out)
 
     def kind(self, item: UserRow, prompt: str) -> str:
@@ -117,9 +128,19 @@ class UserRowsJob:
         kind = kind_of(self.bundle.inferred(item.user, prompt))
         if self.config.strict and kind in PRIOR:
             why = "was erased from the bundle" if kind == "erased" else "is not in the bundle"
+            why += near_user(item.user, self.bundle.users) if kind == "unknown" else ""
             problem = f"user {item.user!r} {why}; without --strict the population prior decides"
             raise item.row.error(problem, "users" if self.config.users else self.user_column)
         return kind
+
+    def _users_of(self, row: JsonRow) -> tuple[str, ...]:
+        if self.config.users:
+            return self.config.users
+        column = self.user_column
+        if column in row.data:
+            return (need_user(row, column),)
+        problem = f"no such column; --user-column names that of the users, and the row has: {', '.join(row.data)}"
+        raise row.error(f"{problem}{did_you_mean(column, row.data)}", column)
 
     def _renamed(self, row: JsonRow) -> JsonRow:
         """The row with its mapped columns under the names of their roles."""
@@ -150,8 +171,7 @@ class UserRowsJob:
                 if isinstance(row, DataError):
                     raise row
                 named = self._renamed(row)
-                users = self.config.users or (need_user(named, self.user_column),)
-                batch += [UserRow(named, user) for user in users]
+                batch += [UserRow(named, user) for user in self._users_of(named)]
             except DataError as error:
                 faults.append(error)
             if len(batch) >= self.config.batch:

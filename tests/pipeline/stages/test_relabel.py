@@ -259,3 +259,48 @@ def test_the_table_shows_the_users_with_most_disagreement_first(tmp_path):
     _, report = run(tmp_path, [pref("ann"), pref("bob")])
     table = report.table("t")
     assert [cell.plain for cell in list(table.columns[0].cells)[:2]] == ["bob", "ann"]
+
+
+def test_the_output_is_another_file_than_the_input(tmp_path):
+    path, config = write(tmp_path / "prefs.jsonl", [pref()]), RelabelConfig()
+    with pytest.raises(DataError, match="the output is the input, which would be replaced; name another file"):
+        relabel(path, two_users(tmp_path), tmp_path / "x" / ".." / "prefs.jsonl", config)
+    assert read(tmp_path / "prefs.jsonl") == [pref()]
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(DataError, match="this is a folder; name a new file"):
+        relabel(path, two_users(tmp_path), tmp_path / "folder.jsonl", config)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            [{**pref(None), "user_id": "ann"}] * 2,
+            "row 1, key 'user': no such column; --user-column names that of the u",
+        ),
+        (
+            [{**pref(None), "user_id": "ann"}] * 2,
+            "the row has: prompt, chosen, rejected, user_id; did you mean 'user_id'",
+        ),
+        ([pref(1.5)] * 2, "key 'user': a user is text or a whole number, found float 1.5"),
+        ([pref("NaN")] * 2, "key 'user': the user is missing, found 'NaN'"),
+        ([{**pref(), "chosen": None}], "key 'chosen'"),
+    ],
+    ids=["column", "near", "fraction", "missing", "chosen"],
+)
+def test_a_file_without_a_good_row_says_what_is_wrong_with_the_first(tmp_path, rows, says):
+    path = write(tmp_path / "prefs.jsonl", rows)
+    with pytest.raises(DataError) as raised:
+        relabel(path, two_users(tmp_path), tmp_path / "o.jsonl", RelabelConfig())
+    assert f"{len(rows)} bad rows are in {tmp_path / 'o_quarantine.jsonl'}; the first: {path}, row 1" in str(
+        raised.value
+    )
+    assert says in str(raised.value)
+
+
+def test_unknown_users_are_shown_beside_those_of_the_bundle(tmp_path):
+    path = write(tmp_path / "prefs.jsonl", [pref("Ann"), pref(17.0)])
+    report = relabel(path, two_users(tmp_path), tmp_path / "o.jsonl", RelabelConfig())
+    assert "The first: 'Ann', '17'; users of the bundle are 'ann', 'bob', 'cid'." in report.warnings()[0]
+    with pytest.raises(DataError, match=r"row 1, key 'user': user 'Ann' is not in the bundle; did you mean 'ann'\?"):
+        relabel(path, two_users(tmp_path), tmp_path / "s.jsonl", RelabelConfig(strict=True))
