@@ -17,14 +17,13 @@ ENOUGH = 0.95
 
 def check_labels(subject: DoctorSubject) -> list[DoctorFinding]:
     """How many labels are known users, unknown users, empty, or bad. It needs a bundle and `--data`."""
-    if subject.data is None or subject.bundle is None:
+    if subject.data is None or subject.bundle is None or (subject.columns and not subject.columns.label_flag):
         return []
     rows = subject.data_rows
-    if not rows:
-        return [DoctorFinding("error", LOOKED_AT, f"{subject.data} has no rows", "Give the job's prompt data")]
-    need_column(rows, subject.label_key, "--label-key")
-    need_column(rows, subject.prompt_key, "--prompt-key")
-    labels = [read_label(row.data.get(subject.label_key)) for row in rows]
+    if subject.command is None:
+        need_column(rows, subject.label, "--label-key")
+        need_column(rows, subject.prompt, "--prompt-key")
+    labels = [read_label(row.data.get(subject.label)) for row in rows]
     named = [label.user for label in labels if label.user is not None]
     known = known_users(subject.bundle, named)
     bad = [f"row {row.number}: {label.bad}" for row, label in zip(rows, labels, strict=True) if label.bad]

@@ -29,7 +29,8 @@ def check_python(subject: DoctorSubject) -> list[DoctorFinding]:
 
 def check_packages(subject: DoctorSubject) -> list[DoctorFinding]:
     """The stack's packages, each against its pin."""
-    needed = subject.recipe is not None and bool(subject.recipe.dpo or subject.recipe.ppo)
+    trains = subject.recipe is not None and bool(subject.recipe.dpo or subject.recipe.ppo)
+    needed = trains or subject.command is not None
     pins = pinned_versions(device(subject.variables))
     return [_host(subject, needed), *_packages(installed(STACK), pins, needed)]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from rich.console import Console
 
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
+from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
@@ -129,6 +129,10 @@ class Host(ABC):
         """
 
     @abstractmethod
+    def check_dpo(self, rows: int, args: Args) -> None:
+        """Raises `HostError` if a DPO job on so many rows ends without having changed the policy."""
+
+    @abstractmethod
     def read_preference(self, row: JsonRow) -> Pair:
         """The texts of a row of preference data, as the host's trainers read its columns.
 
@@ -208,6 +212,21 @@ class Host(ABC):
     @abstractmethod
     def read_command(self, words: Sequence[str]) -> OwnCommand:
         """A team's own command, word by word. Raises `HostError` if it starts no trainer of this host."""
+
+    @abstractmethod
+    def command_faults(self, command: OwnCommand) -> list[CommandFault]:
+        """Flags that the installed trainer does not know, values that it refuses, and a reward that cannot be asked.
+
+        Raises `HostError` if the host is not installed here, so that nothing tells its flags.
+        """
+
+    @abstractmethod
+    def applies_template(self, command: OwnCommand) -> bool:
+        """Whether the command tells the host to render prompts by the chat template of the model's tokenizer."""
+
+    @abstractmethod
+    def plugin_of(self, command: OwnCommand) -> PluginPart:
+        """Which plugin file the command loads: "agent", or "reward"."""
 
     @abstractmethod
     def data_columns(self, command: OwnCommand) -> DataColumns:

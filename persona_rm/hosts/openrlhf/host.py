@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
+from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
-from persona_rm.hosts.openrlhf import commands, datasets, own_command, preferences, queries
+from persona_rm.hosts.openrlhf import commands, datasets, host_flags, own_command, preferences, queries
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
@@ -53,6 +53,10 @@ class OpenRLHF(Host):
     ) -> tuple[list[DpoRow], list[DpoRow]]:
         """Rows of at most `data.max_len` tokens, and the longer ones."""
         return datasets.fitting_rows(rows, args, model)
+
+    def check_dpo(self, rows: int, args: Mapping[str, Any]) -> None:
+        """At least two steps: the first one has a learning rate of 0."""
+        datasets.check_dpo(rows, args)
 
     def read_preference(self, row: JsonRow) -> Pair:
         """Texts, chat messages beside a prompt, or two whole conversations."""
@@ -131,6 +135,18 @@ class OpenRLHF(Host):
     def read_command(self, words: Sequence[str]) -> OwnCommand:
         """Of `openrlhf.cli.train_ppo_ray` or `openrlhf.cli.train_dpo`."""
         return own_command.read_command(words)
+
+    def command_faults(self, command: OwnCommand) -> list[CommandFault]:
+        """By the parsers of the installed commands, and the file of `train.agent_func_path` or `reward.remote_url`."""
+        return [*host_flags.flag_faults(command), *own_command.plugin_faults(command)]
+
+    def applies_template(self, command: OwnCommand) -> bool:
+        """`data.apply_chat_template`."""
+        return bool(command.args.get("data.apply_chat_template"))
+
+    def plugin_of(self, command: OwnCommand) -> PluginPart:
+        """`train.agent_func_path` comes before `reward.remote_url`."""
+        return "agent" if own_command.PLUGINS["agent"] in command.args else "reward"
 
     def data_columns(self, command: OwnCommand) -> DataColumns:
         """`data.input_key` and `data.label_key`; for DPO `data.prompt_key`, `data.chosen_key`, `data.rejected_key`."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.errors import HostError
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob, TrainerKind
+from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob, TrainerKind
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import where
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
@@ -170,6 +170,30 @@ def _plugin(args: dict[str, Any], changes: list[str]) -> Literal["reward", "agen
         changes.append(f"{key}: {given} -> {ours}: it is no file of this machine; the rewards come from actors here")
     args.pop(key, None)
     return plugin
+
+
+def plugin_faults(command: OwnCommand) -> list[CommandFault]:
+    """What is wrong with the file or address from which a PPO command takes its rewards."""
+    if command.trainer != "ppo":
+        return []
+    ours = "persona-rm where openrlhf --agent"
+    given = {kind: text_of(command.args.get(key)) for kind, key in PLUGINS.items()}
+    kind: Literal["reward", "agent"] = "agent" if given["agent"] else "reward"
+    named, key = given[kind], PLUGINS[kind]
+    if named is None:
+        what = f"the command asks no reward: neither --{PLUGINS['agent']} nor --{PLUGINS['reward']}"
+        return [CommandFault(key, what, f'Add --{PLUGINS["agent"]} "$({ours})"')]
+    faults = []
+    for one in named.split(","):
+        if one.startswith(("http://", "https://")):
+            continue
+        if not Path(one).is_file():
+            do = f"`{ours}` prints the file of this installation"
+            faults.append(CommandFault(key, f"--{key}: there is no file {one} on this machine", do))
+        elif Path(one).resolve() != where("openrlhf", kind).resolve():
+            what = f"--{key}: {one} is a file of your own, so the bundle gives rewards only if it asks for them"
+            faults.append(CommandFault(key, what, f"`{ours}` prints the plugin that does", fatal=False))
+    return faults
 
 
 def policy_text(args: Mapping[str, Any], row: Mapping[str, Any], tokenizer: Any) -> str:

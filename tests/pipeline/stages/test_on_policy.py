@@ -55,7 +55,8 @@ def start(recipe):
 
 
 def rounds_of(run, upstream="key"):
-    return on_policy.run_rounds(run, "pba", run.recipe.dpo["pba"], upstream, {})
+    config = run.recipe.dpo["pba"]
+    return on_policy.run_rounds(run, "pba", config, upstream, on_policy.rewards_of(run, "pba", config, {}))
 
 
 @pytest.fixture
