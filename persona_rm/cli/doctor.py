@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -80,7 +81,7 @@ def doctor(
     raise typer.Exit(int(most == "error" or (strict and most == "warning")))
 
 
-def _subject(target: Path | None, words: list[str], options: dict[str, object]) -> "DoctorSubject":
+def _subject(target: Path | None, words: list[str], options: Mapping[str, Any]) -> "DoctorSubject":
     """What the arguments name. A command is told by its trainer, because the shell's `--` leaves no trace here."""
     from persona_rm.doctor import subject_of, subject_of_command
 

@@ -55,7 +55,10 @@ def check_columns(subject: DoctorSubject) -> list[DoctorFinding]:
     findings = [_text_column(rows, name, columns) for name in columns.texts]
     if columns.label_flag and subject.bundle is not None:
         column, missing = label_column(rows, columns, subject.bundle)
-        findings += [DoctorFinding("error", COLUMNS, line, f"Add --{columns.label_flag} {column}") for line in missing]
+        if missing:
+            what = f"the command has no --{columns.label_flag}, so every answer would get the population prior; the "
+            what += f"users of the bundle are in the column {column!r}"
+            findings.append(DoctorFinding("error", COLUMNS, what, f"Add --{columns.label_flag} {column}"))
     if all(one.severity == "ok" for one in findings):
         texts = [*columns.texts.values(), *([columns.label] if columns.label else [])]
         return [DoctorFinding("ok", COLUMNS, f"{', '.join(texts)} of {subject.data}, {len(rows):,} rows")]

@@ -15,9 +15,10 @@ from persona_rm.hosts import load_host
 from persona_rm.hosts.base import Host
 from persona_rm.hosts.command_records import DataColumns, OwnCommand
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.pipeline.label_check import label_column
 from persona_rm.pipeline.members import PACKAGED_MODEL
 from persona_rm.recipe import Recipe, load_recipe
-from persona_rm.users.own_prompts import PROMPT_COLUMNS, USER_COLUMNS, column_of, read_table
+from persona_rm.users.own_prompts import PROMPT_COLUMNS, column_of, read_table
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,15 @@ class DoctorSubject:
 
     @property
     def label(self) -> str:
-        """The column of the users. Another one than the command's is guessed if it names none; that is a finding."""
+        """The column of the users: that of the option or of the command, or `label`. If the command names none, it is
+        the one that holds users of the bundle; that it must be named is a finding."""
         named = self.label_key or (self.columns.label if self.columns else None)
-        guess = column_of(self.data_rows, USER_COLUMNS) if self.columns and self.data_rows else None
-        return named or guess or "label"
+        if named is None and self.columns and self.bundle is not None and self.data_rows:
+            try:
+                named = label_column(self.data_rows, self.columns, self.bundle)[0]
+            except DataError:  # a finding of check_columns
+                named = None
+        return named or "label"
 
     @property
     def prompt(self) -> str:

@@ -41,6 +41,14 @@ class LabelledPrompt(NamedTuple):
     """The prompt without the user's profile in front of it: what the reward is computed for."""
 
 
+class PromptData(NamedTuple):
+    """A team's own file of prompts, for a command."""
+
+    file: Path
+    prompt_column: str
+    user_column: str
+
+
 @dataclass(frozen=True, slots=True)
 class HostJob:
     """A command of the host and the whole environment that it runs in."""
@@ -191,7 +199,7 @@ class Host(ABC):
         """Flags of a PPO job on so many GPUs (0: a machine without one), as a recipe that is begun writes them."""
 
     @abstractmethod
-    def lines(self, bundle: Path) -> tuple[str, str]:
+    def lines(self, bundle: Path, data: PromptData | None = None) -> tuple[str, str]:
         """The command that starts the reward actors of a bundle, and the command of a job that asks them, in which
         "..." stands for the job's own flags."""
 

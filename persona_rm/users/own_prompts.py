@@ -46,8 +46,22 @@ def require_column(rows: Sequence[JsonRow], column: str, why: str) -> None:
         raise rows[0].error(f"no such column, {why}; the row has: {', '.join(have)}{hint}", column)
 
 
+class PromptsFile(NamedTuple):
+    """A prompts file, and the columns that were read."""
+
+    prompts: list[OwnPrompt]
+    prompt_column: str
+    user_column: str | None
+    """None if no row names a user."""
+
+
 def read_own_prompts(path: Path) -> list[OwnPrompt]:
     """Every prompt of a recipe's prompts file. Raises `DataError` for a row without a prompt."""
+    return read_prompts_file(path).prompts
+
+
+def read_prompts_file(path: Path) -> PromptsFile:
+    """As `read_own_prompts`, with the names of the columns."""
     rows = read_table(path)
     prompt, user = column_of(rows, PROMPT_COLUMNS), column_of(rows, USER_COLUMNS)
     if prompt is None:
@@ -59,7 +73,7 @@ def read_own_prompts(path: Path) -> list[OwnPrompt]:
         if not text.strip():
             raise row.error("the prompt is empty", prompt)
         read.append(OwnPrompt(text, _user(row, user) if user else None))
-    return read
+    return PromptsFile(read, prompt, user)
 
 
 def _user(row: JsonRow, column: str) -> str | None:

@@ -12,7 +12,7 @@ from persona_rm.doctor.chat_match import check_chat
 from persona_rm.doctor.disk import GIB, _room, check_shared_memory
 from persona_rm.doctor.label_column import check_labels
 from persona_rm.doctor.packages import _packages, pinned_versions
-from persona_rm.doctor.placement import _fits, this_machine
+from persona_rm.doctor.placement import _fits, jobs_of, this_machine
 from persona_rm.doctor.ports import check_http_port, check_ray_address
 from persona_rm.doctor.scored_rows import check_scoring
 from persona_rm.doctor.users_files import check_users_files
@@ -181,18 +181,19 @@ def test_versions_are_compared_with_the_pins_that_were_tested():
 
 def test_placement_counts_the_trainers_gpus_and_the_reward_actors():
     recipe = load_recipe("recipes/llama8b_8gpu.yaml")
-    subject, config = DoctorSubject(recipe=recipe), recipe.ppo["matched"]
+    job, config = jobs_of(DoctorSubject(recipe=recipe))[0], recipe.ppo["matched"]
     eight = ClusterNode("n", {"CPU": 64, "GPU": 8}, {"CPU": 64, "GPU": 8})
-    assert _fits(subject, "matched", config, [eight]).severity == "ok"
+    assert _fits(job, [eight]).severity == "ok"
     busy = replace(eight, free={"CPU": 64, "GPU": 5})
-    assert _fits(subject, "matched", config, [busy]).severity == "warning"
+    assert _fits(job, [busy]).severity == "warning"
     small = ClusterNode("n", {"CPU": 8, "GPU": 4}, {"CPU": 8, "GPU": 4})
-    finding = _fits(subject, "matched", config, [small])
+    finding = _fits(job, [small])
     assert finding.severity == "error"
     assert "ppo.matched needs 6 workers of the trainer of 1 CPU and 1 GPU each" in finding.what
     assert "ppo.matched.args" in finding.todo
     few_cpus = ClusterNode("n", {"CPU": 8, "GPU": 8}, {"CPU": 8, "GPU": 8})
-    assert _fits(subject, "matched", PpoConfig(args=config.args, actors=4), [few_cpus]).severity == "error"
+    crowded = recipe.model_copy(update={"ppo": {"matched": PpoConfig(args=config.args, actors=4)}})
+    assert _fits(jobs_of(DoctorSubject(recipe=crowded))[0], [few_cpus]).severity == "error"
 
 
 def test_hidden_gpus_are_not_counted():

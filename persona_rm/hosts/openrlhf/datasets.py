@@ -87,7 +87,7 @@ def check_dpo(rows: int, args: Mapping[str, Any]) -> None:
     up from 0 (cli/train_dpo.py:125-136), so the first step changes nothing."""
     batch, epochs = int(args.get("train.batch_size") or DPO_BATCH), int(args.get("train.max_epochs") or 1)
     steps = rows // batch * epochs
-    if steps < 2 and args.get("lr_warmup_ratio") != 0:
+    if steps < (1 if args.get("lr_warmup_ratio") == 0 else 2):
         raise HostError(
             f"{rows} rows make {steps} whole steps of train.batch_size = {batch}, and the host's first step has a "
             "learning rate of 0, so nothing would be learned: give more rows, lower train.batch_size to "

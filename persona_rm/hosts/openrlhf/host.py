@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
+from persona_rm.hosts.base import (
+    DEFAULT_OPTIONS,
+    DpoRow,
+    Host,
+    HostJob,
+    LabelledPrompt,
+    PpoJob,
+    PpoOptions,
+    PromptData,
+)
 from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
@@ -119,9 +128,9 @@ class OpenRLHF(Host):
         """All roles share all GPUs (`train.colocate_all`), and the engines sleep while the others train."""
         return commands.draft_args(gpus)
 
-    def lines(self, bundle: Path) -> tuple[str, str]:
+    def lines(self, bundle: Path, data: PromptData | None = None) -> tuple[str, str]:
         """`persona_rm.serving start`, and `ray job submit` of `train_ppo_ray` with the agent plugin."""
-        return commands.own_job_lines(bundle)
+        return commands.own_job_lines(bundle, data)
 
     def gpus_needed(self, args: Mapping[str, Any]) -> int:
         """The GPUs of engines, actor, reference, critic and reward model."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from persona_rm.backends.base import Backends
 from persona_rm.bundle import Bundle, load_bundle
-from persona_rm.errors import DataError, RecipeError
+from persona_rm.errors import RecipeError
 from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import read_rows
 from persona_rm.methods.base import PromptedMethod
@@ -96,11 +96,6 @@ def _round(run: RunFolder, name: str, bundle: Path, start: Path, number: int, fo
     if not pairs.is_file():
         _sample(run, name, load_bundle(bundle), start, number, folder)
     made = [dict(row.data) for row in read_rows(pairs)]
-    if not made:
-        raise DataError(
-            f"dpo.{name}.on_policy: no prompt of round {number} gave a pair, by the table above: raise prompts, "
-            "samples or max_tokens, or take a reward that tells these answers apart"
-        )
     fit, too_long = load_host().dpo_rows(made, args, start)
     count = write_rows(rows, iter(fit))
     run.console.print(
