@@ -92,6 +92,12 @@ class Columns:
         used = (column if column in NAMES[role] else f"{column} as {role}" for role, column in self.of.items())
         return f"{self.form.title}; columns {', '.join(used)}" if self.of else self.form.title
 
+    def doubled(self) -> list[tuple[str, str]]:
+        """(unused column, the column that is read instead), for columns whose names mean the same role."""
+        roles = {name: role for role in self.of for name in self.form.aliases(role)}
+        named_so = ((column, roles.get(plain(column))) for column in self.unused)
+        return [(column, self.of[role]) for column, role in named_so if role is not None]
+
     def misspelt(self) -> list[tuple[str, str]]:
         """(unused column, the name it is close to), for optional columns that were probably meant."""
         free = [name for role in self.form.optional if role not in self.of for name in self.form.aliases(role)]
@@ -163,6 +169,8 @@ def _plausible(every: Sequence[str], roles: Mapping[str, str]) -> tuple[Form, ..
 def _assigned(form: Form, every: Sequence[str], roles: Mapping[str, str]) -> dict[str, str]:
     """role -> column. A mapped role is taken as given, the others by the first of their names that is there."""
     free = {plain(column): column for column in reversed(every) if column not in roles.values()}
+    # A column that is named exactly so wins over another that differs in case or spaces.
+    free |= {column: column for column in every if column == plain(column) and column not in roles.values()}
     of: dict[str, str] = {}
     for role in (*form.needs, *form.optional):
         matches = [free[name] for name in form.aliases(role) if name in free]

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.io.text import is_blank
+from persona_rm.io.user_ids import user_at
 from persona_rm.users.raw_rows import open_table
 
 PROMPT_COLUMNS = ("prompt", "input", "question", "instruction", "query", "post")
@@ -70,19 +72,16 @@ def read_prompts_file(path: Path) -> PromptsFile:
     read = []
     for row in rows:
         text = row.text(prompt)
-        if not text.strip():
+        if is_blank(text):
             raise row.error("the prompt is empty", prompt)
         read.append(OwnPrompt(text, _user(row, user) if user else None))
     return PromptsFile(read, prompt, user)
 
 
 def _user(row: JsonRow, column: str) -> str | None:
-    """The user of a row: a text, a whole number, or an object with the key `user`."""
+    """The user of a row: an id, or an object with the key `user` or `user_id`; None if it names none."""
     value = row.data.get(column)
     if isinstance(value, dict):
-        value = value.get("user")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if value is not None and not isinstance(value, str):
-        raise row.error(f"a user is a text or a whole number, found {type(value).__name__}", column)
-    return value or None
+        inside = JsonRow(value, row.file, row.number, f"{row.prefix}{column}.")
+        return user_at(inside, next((key for key in USER_COLUMNS if key in value), USER_COLUMNS[0]))
+    return user_at(row, column)

@@ -17,9 +17,9 @@ from persona_rm.io.json_rows import JsonRow, atomic, content_hash, open_binary
 from persona_rm.io.parquet import count_rows
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.io.resumable import ResumableRows
+from persona_rm.io.user_ids import need_user
 from persona_rm.pipeline.run import file_hash
 from persona_rm.pipeline.stages.pair_report import PRIOR, PairReport, kind_of
-from persona_rm.sources.fields import need_ident
 from persona_rm.users.raw_rows import READERS, RawTable, open_table
 
 
@@ -128,7 +128,7 @@ class UserRowsJob:
             try:
                 if isinstance(row, DataError):
                     raise row
-                users = self.config.users or (need_ident(row, self.config.user_column),)
+                users = self.config.users or (need_user(row, self.config.user_column),)
                 batch += [UserRow(row, user) for user in users]
             except DataError as error:
                 faults.append(error)
