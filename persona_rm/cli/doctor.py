@@ -37,10 +37,10 @@ def doctor(
         ),
     ] = None,
     label_key: Annotated[
-        str | None, typer.Option(help="The column of the data that names the user. [default: the command's, or label]")
+        str | None, typer.Option(help="The column of the data that names the user: the command's, or `label`.")
     ] = None,
     prompt_key: Annotated[
-        str | None, typer.Option(help="The column that holds the prompt. [default: the command's, or prompt]")
+        str | None, typer.Option(help="The column that holds the prompt: the command's, or `prompt`.")
     ] = None,
     rows: Annotated[int, typer.Option(min=0, help="The number of rows to score; 0 scores none.")] = 100,
     port: Annotated[int, typer.Option(help="The port that `persona-rm serve` would use.")] = 8000,
