@@ -53,6 +53,8 @@ def check_columns(subject: DoctorSubject) -> list[DoctorFinding]:
         return [DoctorFinding("note", COLUMNS, what, "Give the file by --data")]
     rows = subject.data_rows
     findings = [_text_column(rows, name, columns) for name in columns.texts]
+    if subject.command is not None:
+        subject.host.check_forms(subject.command, rows)
     if columns.label_flag and subject.bundle is not None:
         column, missing = label_column(rows, columns, subject.bundle)
         if missing:

@@ -233,6 +233,10 @@ class Host(ABC):
         """Whether the command tells the host to render prompts by the chat template of the model's tokenizer."""
 
     @abstractmethod
+    def check_forms(self, command: OwnCommand, rows: Sequence[JsonRow]) -> None:
+        """Raises `DataError` for a row whose text columns have a form that the command's trainer cannot read."""
+
+    @abstractmethod
     def plugin_of(self, command: OwnCommand) -> PluginPart:
         """Which plugin file the command loads: "agent", or "reward"."""
 

@@ -151,7 +151,11 @@ class OpenRLHF(Host):
 
     def applies_template(self, command: OwnCommand) -> bool:
         """`data.apply_chat_template`."""
-        return bool(command.args.get("data.apply_chat_template"))
+        return bool(command.args.get(own_command.TEMPLATE))
+
+    def check_forms(self, command: OwnCommand, rows: Sequence[JsonRow]) -> None:
+        """Texts or chat messages, by `data.apply_chat_template`."""
+        own_command.check_forms(command, rows)
 
     def plugin_of(self, command: OwnCommand) -> PluginPart:
         """`train.agent_func_path` comes before `reward.remote_url`."""

@@ -22,6 +22,7 @@ from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnComma
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import where
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
+from persona_rm.io.json_rows import JsonRow
 
 TRAINERS: Mapping[str, TrainerKind] = {"train_ppo_ray": "ppo", "train_dpo": "dpo"}
 _TRAINER = re.compile(r"(?:openrlhf\.cli\.|.*/)?(train_\w+)(?:\.py)?")
@@ -38,6 +39,8 @@ TEXTS: Mapping[TrainerKind, Mapping[str, tuple[str, str | None]]] = {
 """The columns with texts: their flags, and the columns that the host reads without them."""
 LABEL = "data.label_key"
 PLUGINS: Mapping[Literal["reward", "agent"], str] = {"reward": "reward.remote_url", "agent": "train.agent_func_path"}
+TEMPLATE = "data.apply_chat_template"
+"""The switch by which the host renders prompts."""
 OTHER_DATA = ("data.prompt_probs", "data.prompt_split", "data.dataset_probs", "data.dataset_split", "eval.dataset",
               "eval.split", "eval.steps")  # fmt: skip
 """Flags that belong to the team's own data sets; the rehearsal reads one file instead."""
@@ -116,6 +119,24 @@ def data_columns(command: OwnCommand) -> DataColumns:
     if command.trainer == "dpo":
         return DataColumns(file, texts, flags, unnamed)
     return DataColumns(file, texts, flags, unnamed, LABEL, text_of(args.get(LABEL)))
+
+
+def check_forms(command: OwnCommand, rows: Sequence[JsonRow]) -> None:
+    """Raises `DataError` for a row whose texts have a form that the trainer cannot read under these flags.
+
+    With `data.apply_chat_template` the DPO trainer takes chat messages only (datasets/reward_dataset.py:18-31), the
+    PPO trainer texts too (datasets/prompts_dataset.py:9-15). Without it both take texts only.
+    """
+    applies = bool(command.args.get(TEMPLATE))
+    for column in data_columns(command).texts.values():
+        for row in rows:
+            messages = isinstance(row.data.get(column), list)
+            if messages and not applies:
+                problem = f"chat messages, which the host reads only with --{TEMPLATE}"
+                raise row.error(f"{problem}: add this flag, or write the column as text", column)
+            if applies and not messages and command.trainer == "dpo":
+                problem = f"no list of chat messages, which --{TEMPLATE} needs in every text column of a DPO job"
+                raise row.error(f"{problem}: leave the flag out, or write messages", column)
 
 
 def small_model(folder: Path, like: Path | None = None) -> Path:
@@ -199,7 +220,7 @@ def plugin_faults(command: OwnCommand) -> list[CommandFault]:
 def policy_text(args: Mapping[str, Any], row: Mapping[str, Any], tokenizer: Any) -> str:
     """The prompt of a row as the host hands it to the plugin (datasets/prompts_dataset.py:23-43)."""
     prompt = row[str(args.get("data.input_key", "input"))]
-    if args.get("data.apply_chat_template"):
+    if args.get(TEMPLATE):
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     template = args.get("data.input_template")
