@@ -55,6 +55,8 @@ CHECKS: tuple[Check, ...] = (
     check_scoring,
 )
 """Every check, in the order in which the findings are shown."""
+AGAIN = "Correct what is named there, and run doctor again"
+"""What to do about an error of this library, which names file and key."""
 NEED_BUNDLE: tuple[Check, ...] = (check_columns, check_chat, check_command_chat, check_labels, check_scoring)
 """Checks that say nothing if the bundle cannot be loaded, because `check_bundle` has said why."""
 
@@ -69,7 +71,7 @@ def examine(subject: DoctorSubject) -> Iterator[DoctorFinding]:
             yield from check(subject)
         except PersonaRMError as error:
             broken = broken or (check is check_bundle and isinstance(error, DataError))
-            yield DoctorFinding("error", _name(check), str(error))
+            yield DoctorFinding("error", _name(check), str(error), AGAIN)
 
 
 def _name(check: Check) -> str:

@@ -53,7 +53,8 @@ def _host(subject: DoctorSubject, needed: bool) -> DoctorFinding:
         return DoctorFinding("ok", LOOKED_AT, f"{host.package} {host.require()}, as tested")
     except HostError as error:
         # Only a job of the host needs it; a machine that serves rewards does not.
-        return DoctorFinding("error" if needed else "note", LOOKED_AT, str(error))
+        what, _, todo = str(error).partition(" Do: ")
+        return DoctorFinding("error" if needed else "note", LOOKED_AT, what, todo)
 
 
 def _packages(there: Mapping[str, str], pins: Mapping[str, str], needed: bool) -> Iterator[DoctorFinding]:

