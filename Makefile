@@ -52,8 +52,9 @@ test-fast: install-dev ## unit and contract tests in two processes (a minute and
 
 # A trainer or an engine waits for its own processes at times, so two tests fill two cores. Tests of one file run in one
 # process. (`--dist loadgroup` does nothing with pytest 9: it writes a private attribute that pytest no longer reads.)
+# The files run in the order of tests/conftest.py, not by their number of tests, which says nothing about their time.
 test-slow: install-dev ## real DPO, PPO, vLLM, Ray and DeepSpeed on the CPU (less than half an hour)
-	@"$(RUN)/python" -m pytest -q -m slow -n 2 --dist loadfile $(PYTEST_ARGS)
+	@"$(RUN)/python" -m pytest -q -m slow -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: install-dev ## ruff (rules and format) and mypy --strict
 	@"$(RUN)/python" -m ruff check .

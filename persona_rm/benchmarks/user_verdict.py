@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +49,8 @@ class UserCheck:
     verdict: Verdict
     personal: str
     """The name of the personal method."""
+    methods_left_out: Mapping[str, str] = field(default_factory=dict)
+    """Methods that could not be measured on these users, with the reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """The check as plain JSON."""
@@ -62,6 +64,7 @@ class UserCheck:
             "share_of_users_helped": self.helped,
             "share_of_users_hurt": self.hurt,
             "worst_tenth": dict(self.worst_tenth),
+            "methods_left_out": dict(self.methods_left_out),
             "new_users_left_out": {str(k): reason for k, reason in self.left_out.items()},
             "verdict": self.verdict.answer,
             "sentence": self.verdict.sentence,

@@ -14,11 +14,11 @@ from typing import Any
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.io.user_ids import need_user
+from persona_rm.prompts.chat_messages import prompt_text, read_messages, split_response
 from persona_rm.sources.fields import moment
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Directions
+from persona_rm.types import Directions, Messages
 from persona_rm.users.findings import Findings
-from persona_rm.users.messages import Turn, prompt_text, read_turns, split_response
 
 LONG = 20_000
 """Characters above which a text is named as a long one."""
@@ -101,24 +101,24 @@ class CellReader:
         self.beyond_ascii = True
 
     def prompt(self, row: JsonRow, key: str) -> str:
-        """The prompt at `key`: text, or chat messages (`messages.prompt_text`)."""
+        """The prompt at `key`: text, or chat messages (`prompts.chat_messages.prompt_text`)."""
         turns = self._turns(row, key)
         return self.text(row, key) if turns is None else self._rendered(row, key, turns)
 
-    def _rendered(self, row: JsonRow, key: str, turns: list[Turn]) -> str:
+    def _rendered(self, row: JsonRow, key: str, turns: Messages) -> str:
         if any(turn.role == "system" for turn in turns):
             problem = "prompts have a system message, which is left out: the prompt format or the host brings its own"
             self.findings.add("system_message", "note", problem, f"row {row.number}")
         return self.share(row, key, prompt_text(turns, lambda problem: row.error(problem, key)))
 
-    def _turns(self, row: JsonRow, key: str) -> list[Turn] | None:
+    def _turns(self, row: JsonRow, key: str) -> Messages | None:
         """The chat messages at `key`; None if it holds no list."""
         value = row.data.get(key)
         if self.cells_are_text and isinstance(value, str) and MESSAGES.match(value):
             value = self.parsed(row, key)
         if not isinstance(value, list):
             return None
-        return read_turns(value, lambda problem: row.error(problem, key))
+        return read_messages(value, lambda problem: row.error(problem, key))
 
     def comparison(self, row: JsonRow, prompt: str | None, *keys: str) -> tuple[str, ...]:
         """The prompt and the responses at `keys`, each text or chat messages that end with the response.

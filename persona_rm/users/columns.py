@@ -132,14 +132,20 @@ def role_of(name: str) -> str:
     raise DataError(f"no role {name!r} of a column; the roles are: {', '.join(NAMES)}{did_you_mean(name, NAMES)}")
 
 
+def mapped_roles(columns: Sequence[str], mapping: Mapping[str, str], file: object) -> dict[str, str]:
+    """The mapping by role. Raises `DataError` if the file has no column of a mapped name."""
+    roles = {role_of(role): column for role, column in mapping.items()}
+    for role, column in roles.items():
+        if column not in columns:
+            problem = f"mapped to {role}, but the file has no such column{did_you_mean(column, columns)}"
+            raise DataError(f"{problem}; its columns are: {named(columns)}", file=file, key=column)
+    return roles
+
+
 def detect(columns: Iterable[str], mapping: Mapping[str, str], file: object) -> Columns:
     """The form of a file with these columns. Raises `DataError` if none fits, with what is missing and accepted."""
     every = tuple(column for column in dict.fromkeys(columns) if column)
-    roles = {role_of(role): column for role, column in mapping.items()}
-    for role, column in roles.items():
-        if column not in every:
-            problem = f"mapped to {role}, but the file has no such column{did_you_mean(column, every)}"
-            raise DataError(f"{problem}; its columns are: {named(every)}", file=file, key=column)
+    roles = mapped_roles(every, mapping, file)
     if not roles and len(ALIGNX & set(every)) > 0 and {"prompt", "chosen", "rejected"} <= set(every):
         return Columns(ALIGNX_FORM, {})
     for form in _plausible(every, roles):

@@ -9,6 +9,8 @@ from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.io.text import is_blank
 from persona_rm.io.user_ids import user_at
+from persona_rm.prompts.chat_messages import in_turns, prompt_in_row
+from persona_rm.types import Prompt, text_of
 from persona_rm.users.raw_rows import open_table
 
 PROMPT_COLUMNS = ("prompt", "input", "question", "instruction", "query", "post")
@@ -19,7 +21,7 @@ USER_COLUMNS = ("user", "user_id", "label")
 class OwnPrompt(NamedTuple):
     """One row: the prompt, and the user who asks it, None if the row names none."""
 
-    prompt: str
+    prompt: Prompt
     user: str | None
 
 
@@ -58,7 +60,10 @@ class PromptsFile(NamedTuple):
 
 
 def read_own_prompts(path: Path) -> list[OwnPrompt]:
-    """Every prompt of a recipe's prompts file. Raises `DataError` for a row without a prompt."""
+    """Every prompt of a recipe's prompts file: all of them texts, or all of them messages if one has several turns.
+
+    Raises `DataError` for a row without a prompt.
+    """
     return read_prompts_file(path).prompts
 
 
@@ -71,10 +76,13 @@ def read_prompts_file(path: Path) -> PromptsFile:
         raise rows[0].error(f"{problem}; the row has: {', '.join(rows[0].data)}", PROMPT_COLUMNS[0])
     read = []
     for row in rows:
-        text = row.text(prompt)
-        if is_blank(text):
+        asked = prompt_in_row(row, prompt)
+        if is_blank(text_of(asked)):
             raise row.error("the prompt is empty", prompt)
-        read.append(OwnPrompt(text, _user(row, user) if user else None))
+        read.append(OwnPrompt(asked, _user(row, user) if user else None))
+    if not all(isinstance(one.prompt, str) for one in read):
+        # Data sets of a host hold one kind of value in a column.
+        read = [one._replace(prompt=in_turns(one.prompt)) for one in read]
     return PromptsFile(read, prompt, user)
 
 

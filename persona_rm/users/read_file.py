@@ -5,7 +5,7 @@
 
 Forms, recognised by the columns (`columns.FORMS`): one row per user, per comparison (`chosen`/`rejected`, or `a`/`b`
 and a choice) or per rating, and AlignX examples. Formats, recognised by the content (`raw_rows`): JSON lines, a JSON
-array, CSV, Parquet, a folder of `datasets`. Prompts and responses are text or chat messages (`messages`).
+array, CSV, Parquet, a folder of `datasets`. Prompts and responses are text or chat messages (`prompts.chat_messages`).
 
 A row that cannot be read is left out and counted, with file, row and key. If more than `TOLERATED` of the rows are so,
 or all of them, the file is refused. `users_file.read_users`, the reader of a bundle's own file, refuses any bad row.

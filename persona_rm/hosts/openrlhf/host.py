@@ -14,6 +14,7 @@ from persona_rm.hosts.base import (
     LabelledPrompt,
     PpoJob,
     PpoOptions,
+    Preference,
     PromptData,
 )
 from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob
@@ -24,7 +25,7 @@ from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.prompts import ChatTemplate
+from persona_rm.prompts import ChatTemplate, prompt_in_row
 from persona_rm.serving.failures import OnFailure
 from persona_rm.types import Pair, Prompt
 
@@ -67,13 +68,13 @@ class OpenRLHF(Host):
         """At least two steps: the first one has a learning rate of 0."""
         datasets.check_dpo(rows, args)
 
-    def read_preference(self, row: JsonRow) -> Pair:
+    def read_preference(self, row: JsonRow) -> Preference:
         """Texts, chat messages beside a prompt, or two whole conversations."""
         return preferences.read_preference(row)
 
-    def read_prompt(self, row: JsonRow) -> str:
+    def read_prompt(self, row: JsonRow) -> Prompt:
         """The column `prompt`: a text or chat messages."""
-        return preferences.read_prompt(row)
+        return prompt_in_row(row, preferences.PROMPT)
 
     def preference_row(
         self, given: Mapping[str, Any], pair: Pair | None, margin: float, *, turned: bool = False

@@ -18,7 +18,6 @@ from persona_rm.pipeline.members import backends_of, inferrer_of, space_of, text
 from persona_rm.pipeline.own_files import own_only
 from persona_rm.pipeline.own_users import read_own_users
 from persona_rm.pipeline.run import RunFolder, file_hash
-from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.train import examples_of
 from persona_rm.profiles import open_store
 from persona_rm.profiles.arrow import write_snapshot
@@ -26,6 +25,7 @@ from persona_rm.recipe import InferConfig, Recipe
 from persona_rm.registry import Member
 from persona_rm.simulator.simulator import Simulator
 from persona_rm.types import Persona
+from persona_rm.users.annotated_users import annotated
 
 FOLDER, FITTED, STATES = "infer", "model", "profiles.arrow"
 USERS, ITEMS = 400, 16

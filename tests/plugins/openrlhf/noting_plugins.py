@@ -75,12 +75,13 @@ def side_by_side(tokenizer: Any, **rows: list[int]) -> str:
 
 
 def check_one_prompt(bundle: Path, ids: list[int], user: str | None, post: str, answer: RewardRequest, reward) -> None:
-    """The policy, the reward and a row of DPO read the same tokens, with one BOS; the reward is of this prompt."""
+    """The policy and the reward read the same tokens, with one BOS; the reward is of this prompt. A row of DPO, which
+    draws among the directions that the users file gives, is compared where it gives some."""
     loaded = load_bundle(bundle)
     tokenizer, persona = loaded.chat.tokenizer, loaded.users[user].persona if user in loaded.users else Persona("")
     text = loaded.render(user, post)
     rows = {"policy": ids, "reward": tokenizer(text, add_special_tokens=False)["input_ids"]}
-    if user in loaded.users:
+    if persona.directions:
         example = Example("e", post, "a", "b", persona.directions, persona, group="g")
         recipe = Recipe(name="a", model=loaded.file.policy, chat="template")
         prompts = [row["prompt"] for row in dpo_rows(recipe, DpoConfig(method=loaded.file.method, rows=32), [example])]
