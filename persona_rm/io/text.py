@@ -42,6 +42,11 @@ def shorten(text: str, limit: int, *, keep_end: bool = True) -> str:
     return text[:head] + GAP + text[len(text) - (room - head) :]
 
 
+def counted(n: int, what: str, plural: str = "") -> str:
+    """A number with its noun: "1 user", "2,000 users". `plural` for nouns that take no s."""
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
 BLANK = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters and symbols that are drawn as nothing, such as the empty Braille pattern."""
 UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")

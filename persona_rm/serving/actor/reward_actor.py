@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -28,6 +29,7 @@ from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.group_buffer import GroupBuffer
 from persona_rm.serving.failure_line import failure_line
 from persona_rm.serving.label_monitor import EXAMPLES
+from persona_rm.serving.optional_writes import LOG_LINES, SAVED_STATISTICS, OptionalWrites, append_line
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
 from persona_rm.serving.sample_metrics import PREFIX, SampleMetrics
@@ -91,6 +93,7 @@ class RewardActor:
         self._bundle_lock, self._closed = Lock(), False
         self._comparison_began: float | None = None
         self.counts: Counter[str] = Counter()
+        self.writes = OptionalWrites(name)
         self.sizes = dict.fromkeys([*map(str, SIZES), "more", "rows"], 0)
         """The histogram of the calls of the method by their rows, and the sum of their rows."""
         self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
@@ -161,6 +164,7 @@ class RewardActor:
             "log_dims": self.bundle.log_dims,
             "counts": dict(self.counts),
             "rows": {name: self.counts[name] for name in OUTCOMES} | {"shared": self.batcher.counts["shared"]},
+            "unwritten": dict(self.writes.failed),
             "batches": dict(self.sizes),
             "engine": self.bundle.engine_counters(),
             "waiting": self.batcher.waiting + self.batcher.outside,
@@ -170,8 +174,7 @@ class RewardActor:
         }
 
     async def warm(self) -> float:
-        """Load the models by the start-up check: a set-up that cannot score fails here, before training. Returns the
-        reward of the first sentence."""
+        """Load the models by the start-up check: what cannot score fails here. Returns the first sentence's reward."""
 
         def check() -> list[RewardResult]:
             with self._one_thread():
@@ -312,7 +315,7 @@ class RewardActor:
             return
         if time.monotonic() - self._saved >= SAVE_SECONDS:
             self._saved = time.monotonic()
-            self.postprocess.save(self._statistics)
+            self.writes.attempt(SAVED_STATISTICS, partial(self.postprocess.save, self._statistics))
 
     def _record(self, request: RewardRequest, result: RewardResult, seconds: float) -> None:
         """Count the sample, and write its log line: the trace and the time, without the texts."""
@@ -333,9 +336,8 @@ class RewardActor:
             "empty": not self.bundle.reader.response(request.response).strip(),
             "ms": round(1000 * seconds, 2),
         }
-        # Closed before the reward is given, so its line is in the file even if the actor is killed next.
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        # Written before the reward is given, so its line is in the file even if the actor is killed next.
+        self.writes.attempt(LOG_LINES, partial(append_line, self.log, json.dumps(row, ensure_ascii=False)))
 
 
 def _tokens(request: RewardRequest) -> int:

@@ -10,9 +10,10 @@ from prometheus_client.registry import Collector
 
 from persona_rm.bundle.engine_counters import ENGINE
 from persona_rm.serving.actor.reward_actor import OUTCOMES, SIZES
+from persona_rm.serving.optional_writes import WRITES
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "rows": OUTCOMES, "engine": ENGINE, "batches": (*map(str, SIZES), "more", "rows"),
+    "rows": OUTCOMES, "engine": ENGINE, "batches": (*map(str, SIZES), "more", "rows"), "unwritten": WRITES,
 }  # fmt: skip
 """Parts of an actor's `info`, and their closed lists of keys."""
 
@@ -43,6 +44,7 @@ class ActorMetrics(Collector):
         # Actors that ended stay in the sums: a counter that falls looks like a restart to Prometheus.
         sums = sum((counted for _, counted in self._now.values()), Counter(self._before))
         yield _counter("persona_rm_rows", "Requested rows by their outcome.", "outcome", "rows", sums)
+        yield _counter("persona_rm_unwritten", "Failed writes beside the rewards.", "what", "unwritten", sums)
         yield _counter("persona_rm_engine", "What the log-prob engines did.", "what", "engine", sums)
         # Buckets of a Prometheus histogram are cumulative; the last key, `rows`, is the sum and no bucket.
         below = accumulate(sums["batches", key] for key in FAMILIES["batches"][:-1])

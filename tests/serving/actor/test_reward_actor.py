@@ -1,6 +1,7 @@
 import asyncio
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -75,6 +76,14 @@ def test_nan_of_one_sample_is_its_own_error_and_no_number(actor):
     assert isinstance(bad, ScoreError)
     assert actor.counts["failed"] == 1
     assert [row["user"] for row in log(actor)] == ["ann", "bob"]
+
+
+def test_a_full_disk_costs_log_lines_and_no_reward(actor):
+    actor.log = Path("/dev/full")
+    results = ask(actor, *[RewardRequest("ann", "Hi", f"Yes {n}.") for n in range(40)])
+    assert [result.status for result in results] == ["ok"] * 40
+    info = asyncio.run(actor.info())
+    assert (info["unwritten"], info["rows"]["scored"]) == ({"log lines": 40}, 40)
 
 
 def test_the_log_says_who_and_what_and_holds_no_text(actor):
