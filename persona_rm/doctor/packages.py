@@ -29,7 +29,8 @@ def check_python(subject: DoctorSubject) -> list[DoctorFinding]:
 
 def check_packages(subject: DoctorSubject) -> list[DoctorFinding]:
     """The stack's packages, each against its pin."""
-    needed = subject.recipe is not None and bool(subject.recipe.dpo or subject.recipe.ppo)
+    trains = subject.recipe is not None and bool(subject.recipe.dpo or subject.recipe.ppo)
+    needed = trains or subject.command is not None
     pins = pinned_versions(device(subject.variables))
     return [_host(subject, needed), *_packages(installed(STACK), pins, needed)]
 
@@ -52,7 +53,8 @@ def _host(subject: DoctorSubject, needed: bool) -> DoctorFinding:
         return DoctorFinding("ok", LOOKED_AT, f"{host.package} {host.require()}, as tested")
     except HostError as error:
         # Only a job of the host needs it; a machine that serves rewards does not.
-        return DoctorFinding("error" if needed else "note", LOOKED_AT, str(error))
+        what, _, todo = str(error).partition(" Do: ")
+        return DoctorFinding("error" if needed else "note", LOOKED_AT, what, todo)
 
 
 def _packages(there: Mapping[str, str], pins: Mapping[str, str], needed: bool) -> Iterator[DoctorFinding]:
