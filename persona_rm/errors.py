@@ -28,6 +28,14 @@ class DataError(PersonaRMError):
         self.problem, self.file, self.row, self.key = problem, file, row, key
 
 
+class BrokenFile(DataError):
+    """A file is cut or damaged: what stands behind the named place is lost, and nothing tells how much that is."""
+
+
+class StaleWrite(DataError):
+    """Another writer stored a state after the one that was read to make this one. Read it again, and repeat."""
+
+
 class MemberError(RecipeError):
     """A zoo member that a recipe or a bundle names does not exist or has wrong settings. `key` is the key at fault."""
 

@@ -1,14 +1,16 @@
 """What a check measured, as figures with intervals, and the verdict in one sentence."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from persona_rm.benchmarks.figures import Figure, mean_figure
+from persona_rm.benchmarks.sign_bounds import ChangedOrders
 from persona_rm.benchmarks.user_check import OWN, POOLED, SHUFFLED, HeldOut, HeldOutChecks
+from persona_rm.io.text import counted
 
 MATTERS = 0.02
 """A gain of less than two points of accuracy is not worth a personal reward."""
@@ -49,6 +51,8 @@ class UserCheck:
     verdict: Verdict
     personal: str
     """The name of the personal method."""
+    methods_left_out: Mapping[str, str] = field(default_factory=dict)
+    """Methods that could not be measured on these users, with the reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """The check as plain JSON."""
@@ -62,6 +66,7 @@ class UserCheck:
             "share_of_users_helped": self.helped,
             "share_of_users_hurt": self.hurt,
             "worst_tenth": dict(self.worst_tenth),
+            "methods_left_out": dict(self.methods_left_out),
             "new_users_left_out": {str(k): reason for k, reason in self.left_out.items()},
             "verdict": self.verdict.answer,
             "sentence": self.verdict.sentence,
@@ -116,30 +121,82 @@ def _worst_tenth(rows: HeldOut, name: str) -> float:
     return float(means[: max(1, len(means) // 10)].mean())
 
 
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """A difference of accuracies with both of its intervals: by the bootstrap, and by counting changed orders."""
+
+    against: str
+    figure: Figure
+    orders: ChangedOrders
+
+    @property
+    def low(self) -> float:
+        return min(self.figure.low, self.orders.low())
+
+    @property
+    def high(self) -> float:
+        return max(self.figure.high, self.orders.high())
+
+    def more(self) -> int:
+        """How many more comparisons would tell, by the interval that asks for more."""
+        return max(more_comparisons(self.figure, self.orders.n), self.orders.more_for(MATTERS))
+
+
 def _verdict(figures: Mapping[str, Figure], rows: HeldOut, personal: str) -> Verdict:
+    """The rule. Two differences decide: personal minus pooled, and own state minus another user's. Each has a 95 %
+    interval by the bootstrap (over users) and one by counting the comparisons that change (`sign_bounds`); the wider
+    bound holds, because each interval is too narrow on its own: the bootstrap if few comparisons change, the count if
+    those of one user are alike.
+
+    It helps if both differences are above 0. It does not help if one of them cannot reach `MATTERS`. Otherwise there
+    is too little data.
+    """
     users = len(set(rows.users))
     if "gain" not in figures:
         return Verdict(
             "too little data",
-            f"Too little data to know: {len(rows)} comparisons of {users} users could be held out under other prompts "
-            f"than those of their history. At least 2 users and {FEWEST_PROMPTS} prompts are needed.",
+            f"Too little data to know: {counted(len(rows), 'comparison')} of {counted(users, 'user')} could be held "
+            f"out under other prompts than those of their history. At least 2 users and {FEWEST_PROMPTS} prompts are "
+            "needed.",
         )
-    gain, own = figures["gain"], figures["own_minus_swapped"]
-    measured = f"{_points(gain)} against the pooled reward, {_points(own)} against the state of another user"
-    if gain.low > 0 and own.low > 0:
+    gain = _Difference("the pooled reward", figures["gain"], ChangedOrders.of(rows.column(OWN) - rows.column(POOLED)))
+    own = _Difference(
+        "the state of another user", figures["own_minus_swapped"],
+        ChangedOrders.of(rows.column(OWN) - rows.column(SHUFFLED)),
+    )  # fmt: skip
+    both = (gain, own)
+    measured = ", ".join(f"{_points(one.figure)} against {one.against}" for one in both)
+    if min(one.low for one in both) > 0:
         return Verdict("helps", f"A personal reward ({personal}) helps these users: {measured}.")
-    if min(gain.high, own.high) < MATTERS:
-        against = "the pooled reward" if gain.high < MATTERS else "another user's state"
-        sentence = f"A personal reward ({personal}) does not help these users: {measured}"
-        return Verdict("does not help", f"{sentence}; {MATTERS * 100:g} points more than {against} are ruled out.")
-    more = max(more_comparisons(figure, len(rows)) for figure in (gain, own) if figure.low <= 0)
+    if min(one.high for one in both) < MATTERS:
+        against = next(one.against for one in both if one.high < MATTERS)
+        return Verdict(
+            "does not help",
+            f"A personal reward ({personal}) does not help these users: {measured}. A gain of {MATTERS * 100:g} "
+            f"points over {against} is ruled out with 95 % confidence.",
+        )
+    more = max(one.more() for one in both if one.low <= 0)
     more_users = math.ceil(more * users / len(rows))
     return Verdict(
         "too little data",
-        f"Too little data to know whether a personal reward ({personal}) helps these users: {measured}. "
-        f"About {more:,} more comparisons by {more_users:,} more users like these would tell.",
+        f"Too little data to know whether a personal reward ({personal}) helps these users: {measured}."
+        f"{_few_changes(both)} About {counted(more, 'more comparison')} by {counted(more_users, 'more user')} like "
+        "these would tell.",
         more,
     )
+
+
+def _few_changes(differences: Sequence[_Difference]) -> str:
+    """Said if the bootstrap alone would have decided: why its interval is not believed."""
+    for one in differences:
+        figure, orders = one.figure, one.orders
+        if figure.low > 0 >= one.low or figure.high < MATTERS <= one.high:
+            return (
+                f" Only {orders.changed:,} of {counted(orders.n, 'held-out comparison')} are ordered differently than "
+                f"by {one.against} ({orders.won:,} better, {orders.lost:,} worse), so anything from "
+                f"{one.low * 100:+.1f} to {one.high * 100:+.1f} points is possible."
+            )
+    return ""
 
 
 def more_comparisons(difference: Figure, n: int) -> int:

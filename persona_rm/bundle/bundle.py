@@ -10,7 +10,7 @@ from typing import Any
 from persona_rm.backends.base import Backends
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.bundle.bundle_backends import backends_of_file, inferrer_of_file
-from persona_rm.bundle.bundle_file import YAML, BundleFile, with_format
+from persona_rm.bundle.bundle_file import YAML, BundleFile, path_in, with_format
 from persona_rm.bundle.engine_counters import engine_figures
 from persona_rm.bundle.group_scores import win_rates
 from persona_rm.bundle.request_reader import RequestReader
@@ -165,7 +165,7 @@ class Bundle:
 
     def path(self, text: str) -> Path:
         """A path in bundle.yaml, which may be relative to the folder."""
-        return self.folder / Path(text).expanduser()
+        return path_in(self.folder, text)
 
     def inferred(self, user_id: str | None, prompt: str = "") -> UserState:
         """What the user prefers at this prompt: the state with directions and probabilities."""
@@ -212,9 +212,9 @@ class Bundle:
         if isinstance(rendered, str):
             return rendered
         problem = (
-            "the prompt's text is made by the chat template of the policy's tokenizer, and none is named: name it"
+            "the chat template of the policy's tokenizer makes the prompt's text, and none is named: name it here,"
         )
-        raise DataError(problem, file=self.folder / YAML, key="tokenizer")
+        raise DataError(f"{problem} or by `persona-rm bundle --tokenizer`", file=self.folder / YAML, key="tokenizer")
 
     def render_of(self, inferred: UserState, prompt: Prompt) -> Prompt:
         """`prompt` as the policy reads it for the user of this inferred state.

@@ -7,7 +7,7 @@ from persona_rm.backends.base import Backends, LogProb
 from persona_rm.backends.logprob.transformers_logprob import TransformersLogProb, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.minilm import MiniLM
-from persona_rm.bundle.bundle_file import YAML, BundleFile
+from persona_rm.bundle.bundle_file import YAML, BundleFile, path_in
 from persona_rm.errors import DataError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.base import Inferrer
@@ -36,7 +36,7 @@ def inferrer_of_file(
     if file.inferrer_dir is None:
         new: Inferrer = cls(config, space, backends)
         return new
-    learned: Inferrer = cls.load(folder / Path(file.inferrer_dir).expanduser(), space, backends)
+    learned: Inferrer = cls.load(path_in(folder, file.inferrer_dir), space, backends)
     for key in given.keys() - {"name"}:
         if (wanted := getattr(config, key)) != (fitted := getattr(learned.config, key)):
             problem = f"{key} is {wanted!r} here, and {fitted!r} in {file.inferrer_dir}: fit it again"
@@ -45,8 +45,8 @@ def inferrer_of_file(
 
 
 def _logprob(file: BundleFile, policy: str, folder: Path) -> LogProb:
-    model = str(folder / Path(policy).expanduser())
-    reference = str(folder / Path(file.reference).expanduser()) if file.reference else None
+    model = str(path_in(folder, policy))
+    reference = str(path_in(folder, file.reference)) if file.reference else None
     options = file.engine_options
     if isinstance(options, TransformersOptions):
         return TransformersLogProb(model, reference, device=file.device, dtype=file.dtype, **options.model_dump())

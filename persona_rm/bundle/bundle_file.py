@@ -30,6 +30,11 @@ PolicyPrompt = Literal["method", "pba", "ica", "plain"]
 directions in words; `ica`: by the items; `plain`: not at all."""
 
 
+def path_in(folder: Path, text: str) -> Path:
+    """A path in the bundle.yaml of this folder, which may be relative to it."""
+    return folder / Path(text).expanduser()
+
+
 class RewardModelSpec(Config):
     """A reward model beside the method, the same for all users: it scores with its prior state."""
 

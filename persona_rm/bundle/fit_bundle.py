@@ -4,9 +4,11 @@ else."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from persona_rm.backends.base import Backends, Encoder
 from persona_rm.backends.minilm import MiniLM, MiniLMConfig
+from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.benchmarks.user_check import comparisons_of
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.load import load_bundle, write_bundle
@@ -18,7 +20,8 @@ from persona_rm.methods.base import Method
 from persona_rm.profiles.arrow import ArrowSnapshot, write_snapshot
 from persona_rm.space import load_space
 from persona_rm.types import Persona, UserState
-from persona_rm.users.candidates import decided, make_method, settings_of
+from persona_rm.users.annotated_users import ANNOTATOR, DirectionsReader, annotated
+from persona_rm.users.candidates import ANNOTATED, decided, make_method, settings_of
 from persona_rm.users.users_file import User
 
 STATES, METHOD_DIR = "states.arrow", "method"
@@ -37,7 +40,7 @@ class FittedBundle:
     method: str
     users: int
     without_evidence: int
-    """Users without a comparison that says what they prefer: the prior answers for them."""
+    """Users without evidence that the method reads: the prior answers for them."""
     erased: int
     """Users of the file who were erased from this bundle before, and are left out."""
     kept_texts: bool
@@ -47,16 +50,19 @@ class FittedBundle:
 
 def fit_bundle(
     users: Sequence[User], out: Path, method: str, *, keep_texts: bool | None = None, encoder: Encoder | None = None,
-    progress: Progress = lambda done, of: None,
+    tokenizer: Path | None = None, progress: Progress = lambda done, of: None,
 ) -> FittedBundle:  # fmt: skip
     """Fit a method of `candidates.FITTABLE` on these users and write its bundle.
 
     `keep_texts`: write the users' texts into the bundle; None: if they are few (`SMALL`). Ids of the evidence are
-    always written. A user who was erased from a bundle in `out` stays erased. Raises `DataError` if no user has a
-    comparison, or if `out` holds something else.
+    always written. `tokenizer` is the folder of the policy's tokenizer, as `BundleFile` has it. A user who was erased
+    from a bundle in `out` stays erased. Raises `DataError` if no user has a comparison, or if `out` holds something
+    else.
     """
     given = settings_of(method)
     _check_folder(out)
+    if tokenizer is not None:
+        load_tokenizer(tokenizer)
     space, encoder = load_space(), encoder or MiniLM(MiniLMConfig(memory=1_000_000))
     gone = _erased(out, users)
     users = [user for user in users if user.persona.user_id not in gone]
@@ -64,20 +70,31 @@ def fit_bundle(
     known = [row for persona in personas for row in comparisons_of(persona.user_id, persona.pairs)]
     if not known:
         raise DataError("no user has a comparison with a preference, so there is nothing to fit a reward on")
-    fitted = make_method(given, space, Backends(encoder=encoder))
-    fitted.fit(known)
+    backends, models = Backends(encoder=encoder), dict[str, Any]()
+    if method == ANNOTATED:
+        reader = DirectionsReader(space, encoder)
+        personas, backends, models = reader.read_any(personas), reader.backends, {"annotator": dict(ANNOTATOR)}
+        whole = annotated([user.persona for user in users], backends)
+        users = [
+            replace(user, persona=every.with_directions(one.directions))
+            for user, every, one in zip(users, whole, personas, strict=True)
+        ]
+    if tokenizer is not None:
+        models["tokenizer"] = str(tokenizer.resolve())
+    fitted = make_method(given, space, backends)
+    if "fit" in fitted.needs:
+        fitted.fit(known)
     out.mkdir(parents=True, exist_ok=True)
     fitted.save(out / METHOD_DIR)
     write_snapshot(out / STATES, _states(fitted, personas, progress))
     keep = keep_texts if keep_texts is not None else _size(users) <= SMALL
     write_bundle(
         out, users if keep else (_without_texts(user) for user in users), relative_to=out, method=given,
-        method_dir=METHOD_DIR, inferrer=None, policy_prompt="plain", fitted_states=STATES,
+        method_dir=METHOD_DIR, inferrer=None, policy_prompt="plain", fitted_states=STATES, **models,
     )  # fmt: skip
-    without = sum(not persona.pairs for persona in personas)
-    example = next(persona for persona in personas if persona.pairs)
-    scored = _start_up(out, example.user_id)
-    return FittedBundle(out, method, len(users), without, len(gone), keep, scored)
+    evident = [one for one in personas if (any(one.directions or ()) if method == ANNOTATED else one.pairs)]
+    scored = _start_up(out, evident[0].user_id)
+    return FittedBundle(out, method, len(users), len(users) - len(evident), len(gone), keep, scored)
 
 
 def _check_folder(out: Path) -> None:

@@ -17,6 +17,7 @@ ABOUT = {
     "shuffled": "the state of another user",
     "pooled": "no user, same features",
     "bradley_terry": "no user, encoder only",
+    "pba_linear": "directions read by an annotator",
     "longer": "the longer response wins",
     "gain": "personal minus pooled",
     "own_minus_swapped": "personal minus another user's",
@@ -37,8 +38,9 @@ def check(
 
     Whole prompts are held out. The same users are scored under them, and new users with 2, 4 and 8 comparisons. The
     personal method is `centroid`; it is compared with the pooled reward of the same features, with the states of other
-    users, and with the rule that the longer response wins. The last line is the verdict: it helps if the gain over the
-    pooled reward and over another user's state are both above 0, with 95 % confidence.
+    users, and with the rule that the longer response wins. `pba_linear` has a row if its annotator reads these texts.
+    The last line is the verdict: it helps if the gain over the pooled reward and over another user's state are both
+    above 0, with 95 % confidence.
 
     Example: `persona-rm check users.jsonl --out check.svg`
     """
@@ -86,6 +88,8 @@ def print_check(result: Any) -> None:
             f"{result.no_history:,} comparisons are left out: their users have none under another prompt.",
             highlight=False,
         )
+    for name, reason in result.methods_left_out.items():
+        console.print(f"{name} is left out: {reason}.", highlight=False)
     for k, reason in result.left_out.items():
         console.print(f"New users with {k} comparisons are left out: {reason}.", highlight=False)
     console.print(result.verdict.sentence, style="bold", highlight=False)

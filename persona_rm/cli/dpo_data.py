@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from persona_rm.cli.app import app, console, told
+from persona_rm.cli.users_input import ColumnMap
 from persona_rm.errors import RecipeError
 
 BAD_ROWS = 3
@@ -24,6 +25,13 @@ MinMargin = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at a user that the bundle does not know, instead of a warning.")
 ]
+Mode = Annotated[
+    str,
+    typer.Option(
+        help="What happens to a pair whose user prefers the rejected response. keep: nothing. swap: the responses "
+        "change places. drop: it is left out. weight: as swap, and a sure preference is written more often."
+    ),
+]
 Batch = Annotated[int, typer.Option(min=1, help="How many rows are worked on together.")]
 Seed = Annotated[int, typer.Option(help="The seed of all random draws.")]
 
@@ -39,14 +47,9 @@ def relabel(
     bundle: BundleFolder,
     out: Out,
     user_column: UserColumn = "user",
+    columns: ColumnMap = None,
     users: Users = None,
-    mode: Annotated[
-        str,
-        typer.Option(
-            help="What happens to a pair whose user prefers the rejected response. keep: nothing. swap: the responses "
-            "change places. drop: it is left out. weight: as swap, and a sure preference is written more often."
-        ),
-    ] = "swap",
+    mode: Mode = "swap",
     min_margin: MinMargin = 0.0,
     copies: Annotated[
         int, typer.Option(min=1, help="With --mode weight: how often a sure preference is written.")
@@ -80,7 +83,7 @@ def relabel(
 
         loaded = load_bundle(bundle)
         config = _settings(
-            RelabelConfig, loaded, users, mode=mode, copies=copies, prompts=prompts, user_column=user_column,
+            RelabelConfig, loaded, users, columns, mode=mode, copies=copies, prompts=prompts, user_column=user_column,
             min_margin=min_margin, strict=strict, batch=batch, seed=seed,
         )  # fmt: skip
         try:
@@ -102,6 +105,7 @@ def pairs(
     out: Out,
     n: Annotated[int, typer.Option(min=2, help="Answers for each prompt and user.")] = 4,
     user_column: UserColumn = "user",
+    columns: ColumnMap = None,
     users: Users = None,
     min_margin: MinMargin = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="The largest number of tokens of an answer.")] = 256,
@@ -129,8 +133,9 @@ def pairs(
 
         folder, loaded = model_folder(model), load_bundle(bundle)
         config = _settings(
-            PairsConfig, loaded, users, n=n, max_tokens=max_tokens, temperature=temperature, cut_answers=cut_answers,
-            user_column=user_column, min_margin=min_margin, strict=strict, batch=batch, seed=seed,
+            PairsConfig, loaded, users, columns, n=n, max_tokens=max_tokens, temperature=temperature,
+            cut_answers=cut_answers, user_column=user_column, min_margin=min_margin, strict=strict, batch=batch,
+            seed=seed,
         )  # fmt: skip
         engine = engine_of(folder, device())
         try:
@@ -142,17 +147,18 @@ def pairs(
     raise typer.Exit(BAD_ROWS if report.bad_rows else 0)
 
 
-def _settings(kind: Any, bundle: Any, users: Path | None, **settings: Any) -> Any:
+def _settings(kind: Any, bundle: Any, users: Path | None, columns: list[str] | None, **settings: Any) -> Any:
     """The settings of a verb, with the ids of the users in a users file. Raises `RecipeError` naming the option."""
     from pydantic import ValidationError
 
     from persona_rm.config import problems
+    from persona_rm.users.columns import parse_map
     from persona_rm.users.read_file import read_users_data
 
     listed = read_users_data(users, space=bundle.space).users if users else ()
     ids = tuple(user.persona.user_id for user in listed)
     try:
-        return kind(users=ids, **settings)
+        return kind(users=ids, columns=parse_map(columns or ()), **settings)
     except ValidationError as error:
         wrong = [f"--{problem.key.replace('_', '-')}: {problem.text}" for problem in problems(error, kind)]
         raise RecipeError("; ".join(wrong)) from error

@@ -1,6 +1,7 @@
 """The verb profile: what is stored about a user, in words."""
 
 import json
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,12 +79,14 @@ def _of_bundle(folder: Path, user: str, as_json: bool, export: Path | None, eras
     from persona_rm.bundle import load_bundle
     from persona_rm.report.user_words import user_of_bundle
 
-    bundle = load_bundle(folder)
-    if erase:
-        named = bundle.file.profiles
-        do = f"erase the user in its store {named}" if named else f"remove the user's rows from {bundle.file.users}"
-        raise RecipeError(f"a bundle is not changed: {do}")
-    words = user_of_bundle(bundle, user)
+    with closing(load_bundle(folder)) as bundle:
+        if erase:
+            named = bundle.file.profiles
+            do = (
+                f"erase the user in its store {named}" if named else f"remove the user's rows from {bundle.file.users}"
+            )
+            raise RecipeError(f"a bundle is not changed: {do}")
+        words = user_of_bundle(bundle, user)
     _show({"user_id": user}, words, as_json, export, f"What the bundle knows about user {user!r}")
 
 
@@ -109,19 +112,22 @@ def _words(state: Any, where: str, bundle: Path | None, model: Path | None, user
     from persona_rm.users.users_file import read_users
 
     user, inferrer, persona = state.user_id, None, None
-    if bundle:
-        from persona_rm.bundle.load import load_bundle
+    with ExitStack() as opened:
+        if bundle:
+            from persona_rm.bundle.load import load_bundle
 
-        loaded = load_bundle(bundle)
-        inferrer, of_space = loaded.inferrer, loaded.space
-        persona = loaded.users[user].persona if user in loaded.users else None
-    elif folder := model or _model_beside(where):
-        inferrer, of_space = _fitted(folder)
-    else:
-        of_space = load_space(space)
-    if users:
-        persona = next((one.persona for one in read_users(users, of_space) if one.persona.user_id == user), persona)
-    return user_in_words(state, of_space, inferrer, persona)
+            loaded = opened.enter_context(closing(load_bundle(bundle)))
+            inferrer, of_space = loaded.inferrer, loaded.space
+            persona = loaded.users[user].persona if user in loaded.users else None
+        elif folder := model or _model_beside(where):
+            inferrer, of_space = _fitted(folder)
+        else:
+            of_space = load_space(space)
+        if users:
+            persona = next(
+                (one.persona for one in read_users(users, of_space) if one.persona.user_id == user), persona
+            )
+        return user_in_words(state, of_space, inferrer, persona)
 
 
 def _model_beside(where: str) -> Path | None:

@@ -37,8 +37,16 @@ class LabelledPrompt(NamedTuple):
     """What the host gives to the policy."""
     user: str
     """Whose reward the answer gets."""
-    post: str
+    post: Prompt
     """The prompt without the user's profile in front of it: what the reward is computed for."""
+
+
+class Preference(NamedTuple):
+    """A row of preference data as the host reads it. A prompt of several turns keeps them."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +137,15 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def read_preference(self, row: JsonRow) -> Pair:
-        """The texts of a row of preference data, as the host's trainers read its columns.
+    def read_preference(self, row: JsonRow) -> Preference:
+        """The prompt and the responses of a row of preference data, as the host's trainers read its columns.
 
         Raises `DataError` naming file, row and key if the trainers could not read it.
         """
 
     @abstractmethod
-    def read_prompt(self, row: JsonRow) -> str:
-        """The text of the prompt in a row of prompt data. Raises `DataError`."""
+    def read_prompt(self, row: JsonRow) -> Prompt:
+        """The prompt in a row of prompt data: a text, or the turns of a conversation. Raises `DataError`."""
 
     @abstractmethod
     def preference_row(

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar, cast
 
-from persona_rm.errors import DataError, MissingExtra
+from persona_rm.errors import BrokenFile, DataError, MissingExtra
 
 OnBad = Callable[[DataError], None]
 T = TypeVar("T")
@@ -140,7 +140,7 @@ def _guarded(file: Path, read: Callable[..., Iterator[JsonRow]], on_bad: OnBad |
                 number = row.number
                 yield row
         except BREAKS as error:
-            report(DataError(f"the file breaks off here: {error}", file=file, row=number + 1), on_bad)
+            report(BrokenFile(f"the file breaks off here: {error}", file=file, row=number + 1), on_bad)
 
 
 def _open(path: Path) -> TextIO:
@@ -256,7 +256,7 @@ def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Jso
             # linear.
             more = pieces.read(max(CHUNK, len(text)))
             if not more:
-                report(DataError(f"not JSON: {error} (is the array cut?)", file=file, row=number), on_bad)
+                report(BrokenFile(f"not JSON: {error} (is the array cut?)", file=file, row=number), on_bad)
                 return
             text = (text + more).lstrip()
             continue

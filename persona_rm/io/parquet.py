@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from persona_rm.errors import DataError, MissingExtra
+from persona_rm.errors import BrokenFile, DataError, MissingExtra
 from persona_rm.io.json_rows import CHUNK, JsonRow, OnBad, report
 
 BATCH = 1024
@@ -37,7 +37,7 @@ def read_parquet(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
                 yield from rows_of(batch, path, number, on_bad)
                 number += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        report(DataError(f"cannot be read as Parquet: {error}", file=path, row=number + 1), on_bad)
+        report(BrokenFile(f"cannot be read as Parquet: {error}", file=path, row=number + 1), on_bad)
 
 
 def count_rows(path: Path) -> int:
@@ -55,6 +55,11 @@ def rows_of(batch: Any, path: Path, before: int, on_bad: OnBad | None) -> Iterat
     The error of a row with a value that Python cannot hold, such as a time in the year 55969, goes to `on_bad`, or is
     raised.
     """
+    names = batch.schema.names
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        # Rows are dicts, in which the second column would silently replace the first.
+        raise DataError("the table has this column twice; rename one of them", file=path, key=twice)
     try:
         rows: list[Any] = batch.to_pylist()
     except (OverflowError, ValueError):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from unicodedata import category
 
 from persona_rm.errors import DataError
 
@@ -39,6 +40,23 @@ def shorten(text: str, limit: int, *, keep_end: bool = True) -> str:
     room = max(0, limit - len(GAP))
     head = room * 2 // 3
     return text[:head] + GAP + text[len(text) - (room - head) :]
+
+
+def counted(n: int, what: str, plural: str = "") -> str:
+    """A number with its noun: "1 user", "2,000 users". `plural` for nouns that take no s."""
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
+BLANK = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and symbols that are drawn as nothing, such as the empty Braille pattern."""
+UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Unicode categories of characters that a reader does not see: controls, formats (zero-width ones), separators."""
+
+
+def is_blank(text: str) -> bool:
+    """True for a text in which a reader sees nothing: `str.strip` leaves zero-width characters and the like."""
+    text = text.strip()
+    return not text or all(letter in BLANK or category(letter) in UNSEEN for letter in text)
 
 
 def is_sound(text: str) -> bool:

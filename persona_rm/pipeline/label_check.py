@@ -127,6 +127,6 @@ def label_column(rows: Sequence[JsonRow], columns: DataColumns, bundle: Bundle) 
 def _share(rows: Sequence[JsonRow], column: str, bundle: Bundle) -> float:
     """The share of rows whose value in this column names a user of the bundle."""
     values: list[Any] = [row.data.get(column) for row in rows]
-    users = [read_label(value).user for value in values if isinstance(value, str | dict | int)]
+    users = [read_label(value).user for value in values]
     known = known_users(bundle, [user for user in users if user])
     return sum(user in known for user in users) / len(rows)

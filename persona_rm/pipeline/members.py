@@ -33,9 +33,19 @@ def model_folder(name: str) -> Path:
 
     Raises `RecipeError` if there is no model, or one that needs Python code of its own: the host would run it.
     """
+    return _named_folder(name, "config.json", "model")
+
+
+def tokenizer_folder(name: str) -> Path:
+    """The folder of a policy's tokenizer, with or without the policy itself. Raises as `model_folder` does."""
+    return _named_folder(name, "tokenizer_config.json", "tokenizer")
+
+
+def _named_folder(name: str, needs: str, what: str) -> Path:
     folder = Path(str(files("persona_rm") / "assets" / PACKAGED_MODEL)) if name == PACKAGED_MODEL else Path(name)
-    if not (folder / "config.json").is_file():
-        raise RecipeError(f"no model in {folder}: a folder in Hugging Face format (config.json, weights, tokenizer)")
+    if not (folder / needs).is_file():
+        holds = "config.json, weights, tokenizer" if what == "model" else needs
+        raise RecipeError(f"no {what} in {folder}: a folder in Hugging Face format ({holds})")
     refuse_own_code(folder)
     return folder.resolve()
 

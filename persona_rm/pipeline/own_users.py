@@ -16,10 +16,10 @@ from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.item_reader import PromptAndText, texts_in
 from persona_rm.pipeline.members import space_of, text_annotator_of
 from persona_rm.pipeline.own_files import own_prompts, own_users
-from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.recipe import Recipe
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import MIDDLE, Comparison, Example, Persona
+from persona_rm.types import MIDDLE, Comparison, Example, Persona, Prompt
+from persona_rm.users.annotated_users import annotated
 from persona_rm.users.own_prompts import read_own_prompts
 from persona_rm.users.read_file import read_users_data
 from persona_rm.users.users_file import User
@@ -126,16 +126,18 @@ def _examples(users: Sequence[User]) -> Iterator[Example]:
             )  # fmt: skip
 
 
-def asked_in(path: str, users: Sequence[User]) -> list[tuple[str, str]]:
+def asked_in(path: str, users: Sequence[User]) -> list[tuple[str, Prompt]]:
     """(user, prompt) of each row of a prompts file. A row without a user gets the next of `users` in turn."""
     ids = [user.persona.user_id for user in users]
     rows = read_own_prompts(Path(path))
     return [(row.user or ids[place % len(ids)], row.prompt) for place, row in enumerate(rows)]
 
 
-def asked_in_items(users: Sequence[User], count: int) -> list[tuple[str, str]]:
+def asked_in_items(users: Sequence[User], count: int) -> list[tuple[str, Prompt]]:
     """`count` times a user and the prompt of one of their items. Raises `RecipeError` if no item has a prompt."""
-    own = [(user.persona.user_id, item.prompt) for user in users for item in user.persona.items if item.prompt]
+    own: list[tuple[str, Prompt]] = [
+        (user.persona.user_id, item.prompt) for user in users for item in user.persona.items if item.prompt
+    ]
     if not own:
         raise RecipeError("ppo.*.prompts: the items of these users have no prompts; name a prompts file")
     return [own[place % len(own)] for place in range(count)]

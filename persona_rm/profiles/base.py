@@ -8,15 +8,20 @@ pseudonymous, not anonymous. Error messages name ids, versions and dates, and ne
 
 import hashlib
 import json
+import random
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, StaleWrite
 from persona_rm.types import STORED, UserState
 
+T = TypeVar("T")
+RETRY_S = 0.02
+"""The longest pause before a write that came too late is made again."""
 SCHEMA = 1
 """The layout of a store. It is written into the store and checked when the store is opened."""
 FIELDS = STORED
@@ -63,16 +68,25 @@ class ProfileStore(ABC):
         texts = self._read(wanted)
         return {user: read_state(user, texts[user], self.where) for user in wanted if user in texts}
 
-    def put(self, states: Sequence[UserState], *, readmit: bool = False) -> None:
-        """Insert or replace all of the states, or none of them. Raises `DataError` naming the user if
+    def put(
+        self, states: Sequence[UserState], *, readmit: bool = False, read: Mapping[str, int] | None = None
+    ) -> None:
+        """Insert or replace all of the states, or none of them.
 
-        - a state has no user id, or cannot be written as JSON;
-        - its version is lower than the stored one, so another writer stored later evidence;
-        - the user was erased, unless `readmit` stores them again.
+        `read` makes it a compare-and-set: the version from which each user's state was made, 0 if there was none. A
+        writer that reads a state, adapts it and stores it passes it, inside `retry_stale`; otherwise the update of
+        another writer that came in between would be lost.
+
+        Raises `StaleWrite` if the stored version is not the one in `read`, or if it is higher than that of the new
+        state. Raises `DataError` naming the user if a state has no user id or cannot be written as JSON, if `read`
+        lacks the user, and if the user was erased, unless `readmit` stores them again.
         """
         # All states are checked before the store is touched, so a bad one among them writes nothing.
         if rows := records(states):
-            self._write(rows, readmit)
+            for row in rows:
+                if read is not None and row.user_id not in read:
+                    raise DataError(f"user {row.user_id!r}: `read` must hold the version that was read, 0 for none")
+            self._write(rows, readmit, read)
 
     def erase(self, user_ids: Sequence[str]) -> int:
         """Remove states and leave tombstones, also for users without a state; returns how many had one."""
@@ -93,6 +107,19 @@ class ProfileStore(ABC):
             why = f"was erased on {when}, and nothing else is kept" if when else "has no state here"
             raise DataError(f"user {user_id!r} {why}", file=self.where)
         return {"user_id": user_id, "schema": SCHEMA, "state": json.loads(state.to_json())}
+
+    def retry_stale(self, update: Callable[[], T], seconds: float = 60.0) -> T:
+        """The result of `update`, which reads states, adapts them and puts them with `read`. It is called again as
+        long as other writers come in between. Raises the last `StaleWrite` after so many seconds."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return update()
+            except StaleWrite:
+                if time.monotonic() >= end:
+                    raise
+            # A random pause, so that two writers do not meet again and again.
+            time.sleep(random.uniform(0, RETRY_S))
 
     def refresh(self) -> None:  # noqa: B027 - most stores have nothing to do
         """Read what other writers wrote meanwhile. Stores that always read the current data have nothing to do."""
@@ -120,7 +147,7 @@ class ProfileStore(ABC):
         """The stored texts of those users in `wanted` (id to sha256) that have one."""
 
     @abstractmethod
-    def _write(self, rows: Sequence[Record], readmit: bool) -> None:
+    def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> None:
         """Check and write in one transaction, so that no other writer comes in between."""
 
     @abstractmethod
@@ -135,7 +162,13 @@ class ProfileStore(ABC):
         problem = (
             f"stale write: version {version} of user {user_id!r} came after version {stored}; nothing was written"
         )
-        raise DataError(f"{problem}. Get the stored state, adapt it and put that", file=self.where)
+        raise StaleWrite(f"{problem}. Get the stored state, adapt it and put that", file=self.where)
+
+    def _changed(self, user_id: str, read: int, stored: int) -> NoReturn:
+        was = f"version {read}" if read else "no state"
+        now = f"version {stored}" if stored else "no state"
+        problem = f"stale write: {was} of user {user_id!r} was read, and there is {now} by now; nothing was written"
+        raise StaleWrite(f"{problem}. Get the stored state, adapt it and put that", file=self.where)
 
     def _forgotten(self, user_id: str, date: str) -> NoReturn:
         problem = f"user {user_id!r} was erased on {date}; nothing was written"

@@ -25,13 +25,15 @@ MANY = 1000
 CONNECT_S, ANSWER_S = 5.0, 30.0
 PUT = """
 local states, versions, erased, readmit = KEYS[1], KEYS[2], KEYS[3], ARGV[1] == '1'
-for i = 2, #ARGV, 4 do
+for i = 2, #ARGV, 5 do
   local date = redis.call('HGET', erased, ARGV[i + 1])
-  if date and not readmit then return {'erased', (i - 2) / 4, date} end
-  local stored = redis.call('HGET', versions, ARGV[i])
-  if stored and tonumber(stored) > tonumber(ARGV[i + 2]) then return {'stale', (i - 2) / 4, stored} end
+  if date and not readmit then return {'erased', (i - 2) / 5, date} end
+  local stored = redis.call('HGET', versions, ARGV[i]) or '0'
+  local read = ARGV[i + 4]
+  if read ~= '' and tonumber(read) ~= tonumber(stored) then return {'changed', (i - 2) / 5, stored} end
+  if tonumber(stored) > tonumber(ARGV[i + 2]) then return {'stale', (i - 2) / 5, stored} end
 end
-for i = 2, #ARGV, 4 do
+for i = 2, #ARGV, 5 do
   redis.call('HSET', states, ARGV[i], ARGV[i + 3])
   redis.call('HSET', versions, ARGV[i], ARGV[i + 2])
   redis.call('HDEL', erased, ARGV[i + 1])
@@ -106,8 +108,10 @@ class RedisStore(ProfileStore):
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
         return self._fields(self._states, list(wanted))
 
-    def _write(self, rows: Sequence[Record], readmit: bool) -> None:
-        given = [part for row in rows for part in (row.user_id, row.sha256, row.version, row.text)]
+    def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> None:
+        given: list[Any] = []
+        for row in rows:
+            given += [row.user_id, row.sha256, row.version, row.text, "" if read is None else read[row.user_id]]
         keys = [self._states, self._versions, self._erased]
         status, place, value = self._ask(
             lambda: self._opened().register_script(PUT)(keys=keys, args=[int(readmit), *given])
@@ -116,6 +120,8 @@ class RedisStore(ProfileStore):
         row = rows[place]
         if status == b"erased":
             self._forgotten(row.user_id, value.decode())
+        if status == b"changed" and read is not None:
+            self._changed(row.user_id, read[row.user_id], int(value))
         if status == b"stale":
             self._stale(row.user_id, row.version, int(value))
 

@@ -97,7 +97,7 @@ class SqliteStore(ProfileStore):
         with self._step("BEGIN") as db:
             return {user.decode(): text for user, text in _among(db, "id, state FROM states WHERE id", wanted)}
 
-    def _write(self, rows: Sequence[Record], readmit: bool) -> None:
+    def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> None:
         hashes = [row.sha256 for row in rows]
         with self._step("BEGIN IMMEDIATE") as db:
             # The write lock is held from the first read on, so that no other process writes between the check of the
@@ -111,7 +111,10 @@ class SqliteStore(ProfileStore):
             for row in rows:
                 if date := dates.get(row.sha256.encode()):
                     self._forgotten(row.user_id, date.decode())
-                if (version := stored.get(row.user_id.encode(), 0)) > row.version:
+                version = stored.get(row.user_id.encode(), 0)
+                if read is not None and version != read[row.user_id]:
+                    self._changed(row.user_id, read[row.user_id], version)
+                if version > row.version:
                     self._stale(row.user_id, row.version, version)
             db.executemany("DELETE FROM erased WHERE sha256 = ?", [(sha256,) for sha256 in hashes])
             db.executemany(PUT, [(row.user_id, row.version, row.text) for row in rows])

@@ -6,11 +6,12 @@
     {"user": "u17", "prompt": "..."}   with the bare prompt (text or messages), if the dataset's carries the persona
     '{"user": "u17"}'                  any of these as JSON text
 
-A sample names no user if its label is absent, null, "", an empty object, or has the user null or "". A label that is
-none of these (a list, a fraction, broken JSON, half of a surrogate pair, an object with other keys but no user) is
-bad. By default (PERSONA_RM_LABELS=prior) the population prior answers for a missing or unknown user, and for a bad
-label. Each case is counted: `persona_rm/cold` and `persona_rm/bad_label`. With PERSONA_RM_LABELS=strict all of them
-are errors. Where nearly all of the last labels name no user of the bundle, `LabelMonitor` reports it once.
+A sample names no user if its label is absent, null, empty or what programs write for a missing value ("nan"), or an
+object whose user is so. A label that is none of these (a list, a fraction, broken JSON, half of a surrogate pair, an
+object with other keys but no user) is bad. By default (PERSONA_RM_LABELS=prior) the population prior answers for a
+missing or unknown user, and for a bad label. Each case is counted: `persona_rm/cold` and `persona_rm/bad_label`. With
+PERSONA_RM_LABELS=strict all of them are errors. Where nearly all of the last labels name no user of the bundle,
+`LabelMonitor` reports it once.
 """
 
 import json
@@ -22,6 +23,7 @@ from typing import Any
 
 from persona_rm.errors import DataError, HostError
 from persona_rm.io.text import is_sound
+from persona_rm.io.user_ids import read_user_id
 from persona_rm.prompts import read_prompt
 from persona_rm.serving.label_monitor import LabelMonitor
 from persona_rm.types import Prompt, RewardRequest, text_of
@@ -55,20 +57,16 @@ def read_label(value: Any) -> Label:
         except (ValueError, RecursionError) as error:
             problem = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
             return Label(bad=f"broken JSON of {len(value)} characters ({problem})")
-    if value is None or value == "":
-        return Label()
     if isinstance(value, dict):
         return _of_object(value)
-    user = _user_id(value)
-    if user is None:
-        found = type(value).__name__
-        return Label(bad=f"a label is a user id (text or a whole number) or an object with a user, found {found}")
-    return Label(user=user) if is_sound(user) else Label(bad=f"the user id of a label {HALF}")
+    try:
+        user = read_user_id(value)
+    except DataError as error:
+        return Label(bad=f"a label is a user id or an object with a user, and {error.problem}")
+    return Label(user=user) if is_sound(user or "") else Label(bad=f"the user id of a label {HALF}")
 
 
 HALF = "holds half of a surrogate pair, which is no character"
-LARGEST_ID = 1 << 64
-"""Above any whole number that is an id."""
 
 
 def _of_object(value: Mapping[str, Any]) -> Label:
@@ -77,12 +75,11 @@ def _of_object(value: Mapping[str, Any]) -> Label:
     if value and not given:
         keys = " or ".join(map(repr, USER_KEYS))
         return Label(bad=f"a label that is an object names its user under {keys}, and this one has neither key")
-    named = [user for user in given if user is not None and user != ""]
     prompt = value.get("prompt")
-    ids = [_user_id(user) for user in named]
-    for user, user_id in zip(named, ids, strict=True):
-        if user_id is None:
-            return Label(bad=f"the user of a label is a text or a whole number, found {type(user).__name__}")
+    try:
+        ids = [user for user in map(read_user_id, given) if user is not None]
+    except DataError as error:
+        return Label(bad=f"the user of a label: {error.problem}")
     if len(set(ids)) > 1:
         return Label(bad=f"{' and '.join(map(repr, USER_KEYS))} of a label name two users")
     try:
@@ -94,15 +91,6 @@ def _of_object(value: Mapping[str, Any]) -> Label:
         if text is not None and not is_sound(text):
             return Label(bad=f"the {what} of a label {HALF}")
     return Label(user=user_id, prompt=prompt)
-
-
-def _user_id(value: Any) -> str | None:
-    """The id that a text or a whole number means; None for any other value."""
-    if isinstance(value, str):
-        return value
-    # A truth value is an int in Python, and no id. Python refuses to write integers of thousands of digits.
-    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID
-    return str(value) if whole else None
 
 
 class LabelError(DataError):

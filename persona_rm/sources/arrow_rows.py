@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from persona_rm.errors import DataError, MissingExtra
+from persona_rm.errors import BrokenFile, MissingExtra
 from persona_rm.io.json_rows import JsonRow, OnBad, report
 from persona_rm.io.parquet import rows_of
 
@@ -31,7 +31,7 @@ def read_arrow(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
                 yield from rows_of(batch, path, number, on_bad)
                 number += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        report(DataError(f"cannot be read as Arrow: {error}", file=path, row=number + 1), on_bad)
+        report(BrokenFile(f"cannot be read as Arrow: {error}", file=path, row=number + 1), on_bad)
 
 
 def _batches(pyarrow: Any, file: Any) -> Iterator[Any]:

@@ -50,11 +50,25 @@ def _of_split(file: Path, split: str | None) -> bool:
 
 def listed_shard(file: Path) -> bool:
     """False for a shard that an earlier, larger `save_to_disk` left behind."""
-    state = file.parent / STATE
+    listed = _listed(file.parent / STATE)
+    return listed is None or file.name in listed
+
+
+def check_shards(folder: Path) -> None:
+    """Raises `DataError` if a shard of a saved data set is missing: a part of the rows would be taken for all."""
+    listed = _listed(folder / STATE) or set()
+    missing = sorted(name for name in listed if not (folder / name).is_file())
+    if missing:
+        problem = f"{len(missing)} of its {len(listed)} shards are missing: {', '.join(missing[:3])}"
+        raise DataError(f"{problem}; copy them, or save the data set again", file=folder)
+
+
+def _listed(state: Path) -> set[str] | None:
+    """The shards that `save_to_disk` wrote; None without its state file."""
     if not state.is_file():
-        return True
+        return None
     try:
-        return file.name in {entry["filename"] for entry in json.loads(state.read_bytes())["_data_files"]}
+        return {str(entry["filename"]) for entry in json.loads(state.read_bytes())["_data_files"]}
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
             "not the state of a saved data set: `_data_files[{filename}]` is expected", file=state

@@ -1,4 +1,4 @@
-"""The reward methods that can be fitted on users' comparisons alone, and the check of them on a team's own users."""
+"""The reward methods that a users file is enough for, and the check of them on a team's own users."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,14 +14,17 @@ from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method
 from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.types import Persona
+from persona_rm.users.annotated_users import AnnotatedScorer, DirectionsReader
 from persona_rm.users.users_file import User
 
 PERSONAL = "centroid"
 """The personal method of a check. It is named here, and not chosen by the figures that judge it."""
 POOLED_METHOD: Mapping[str, Any] = {"name": "bradley_terry", "features": "encoder+surface", "l2": 1e-2}
 """The pooled reward on the features of `PERSONAL`: what that method gives an unknown user."""
-FITTABLE = (PERSONAL, "bradley_terry")
-"""The methods that `bundle` fits."""
+ANNOTATED = "pba_linear"
+"""The method that reads users by the directions of an annotator (`annotated_users`)."""
+FITTABLE = (PERSONAL, "bradley_terry", ANNOTATED)
+"""The methods that `bundle` makes of a users file."""
 SAMPLE = 1000
 """Users that a check draws by default: more hardly narrow its intervals, and fitting them again and again costs."""
 Progress = Callable[[int, int], None]
@@ -33,7 +36,9 @@ def settings_of(method: str) -> dict[str, Any]:
         return {"name": PERSONAL}
     if method == POOLED_METHOD["name"]:
         return dict(POOLED_METHOD)
-    others = "ica, pba, contrast and pba_linear need a policy or an annotator: write their bundle with a recipe"
+    if method == ANNOTATED:
+        return {"name": ANNOTATED}
+    others = "ica, pba and contrast need a policy: write their bundle with a recipe"
     raise DataError(
         f"method {method!r} is not fitted on comparisons alone; there is: {', '.join(FITTABLE)} ({others})"
     )
@@ -53,10 +58,11 @@ def decided(users: Sequence[User]) -> list[Persona]:
 
 def check_users(
     users: Sequence[User], *, sample: int | None = SAMPLE, backends: Backends | None = None, seed: int = 0,
-    progress: Progress = lambda done, of: None,
+    progress: Progress = lambda done, of: None, annotate: bool = True,
 ) -> UserCheck:  # fmt: skip
     """Whether the personal method helps these users. `sample`: at most so many users are drawn; None: all.
 
+    `annotate`: measure `pba_linear` too, if the annotator reads these texts; the verdict does not depend on it.
     Raises `DataError` if no user has a comparison.
     """
     personas = [persona for persona in decided(users) if persona.pairs]
@@ -73,6 +79,16 @@ def check_users(
     def maker(given: Mapping[str, Any]) -> Make:
         return lambda: make_method(given, space, backends)
 
-    encoder_only = {"name": "bradley_terry"}
-    measured = measure(personas, maker(settings_of(PERSONAL)), {"bradley_terry": maker(encoder_only)}, None, progress)
-    return concluded(measured, PERSONAL, seed=seed)
+    others: dict[str, Make] = {"bradley_terry": maker({"name": "bradley_terry"})}
+    left_out: dict[str, str] = {}
+    if annotate:
+        reader = DirectionsReader(space, backends.need_encoder("check"))
+        try:
+            reader.read_any(personas)
+        except DataError as error:
+            left_out[ANNOTATED] = error.problem
+        else:
+            scorer = AnnotatedScorer(make_method(settings_of(ANNOTATED), space, reader.backends), reader)
+            others[ANNOTATED] = lambda: scorer
+    measured = measure(personas, maker(settings_of(PERSONAL)), others, None, progress)
+    return replace(concluded(measured, PERSONAL, seed=seed), methods_left_out=left_out)

@@ -13,20 +13,20 @@ from typing import Any
 
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.io.user_ids import need_user
+from persona_rm.prompts.chat_messages import prompt_text, read_messages, split_response
 from persona_rm.sources.fields import moment
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Directions
+from persona_rm.types import Directions, Messages
 from persona_rm.users.findings import Findings
-from persona_rm.users.messages import Turn, prompt_text, read_turns, split_response
 
 LONG = 20_000
 """Characters above which a text is named as a long one."""
-NO_USER = frozenset({"", "null", "nan", "none", "n/a", "na", "<na>", "[deleted]", "[removed]", "[deleted user]"})
-"""What other programs write for a missing user, in small letters."""
 WHOLE_FLOAT = re.compile(r"\d+\.0")
 FOREIGN = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8, as the readers decode them."""
-MESSAGES = re.compile(r"\s*\[\s*\{")
+MESSAGES = re.compile(r"\s*\[\s*\{(?=.*?[\"']role[\"']\s*:)", re.DOTALL)
+"""The beginning of a cell with chat messages, in the quotes of JSON or of Python."""
 CACHED = 100_000
 """Number of distinct times that are kept, so that a file of one time per row does not fill the memory with them."""
 TIMES = "ISO 8601 (2024-05-01 or 2024-05-01T12:30:00Z) or seconds since 1970"
@@ -51,18 +51,10 @@ class CellReader:
         value = row.data.get(key)
         if type(value) is str and value in self._users:
             return self._users[value]
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if value is None or (isinstance(value, str) and value.strip().lower() in NO_USER):
-            said = f", found {value!r}" if value else ""
-            raise row.error(f"the user is missing{said}; every row names its user", key)
-        if not isinstance(value, str):
-            shown = f" {value!r}" if isinstance(value, bool | float) else ""
-            kind = type(value).__name__
-            raise row.error(f"a user is text or a whole number, found {kind}{shown}", key)
-        return self._users.setdefault(value, self._new_user(row, key, value))
+        user = self._new_user(row, key, need_user(row, key))
+        if isinstance(value, str):
+            self._users[value] = user
+        return user
 
     def _new_user(self, row: JsonRow, key: str, value: str) -> str:
         self._check_encoding(row, key, value)
@@ -93,8 +85,7 @@ class CellReader:
 
     def _no_text(self, row: JsonRow, key: str, value: Any) -> DataError:
         if value is None:
-            has = ", ".join(name for name, one in row.data.items() if one is not None)
-            return row.error(f"missing; the row has: {has or 'nothing'}", key)
+            return row.error(f"missing; the row has: {_filled(row)}", key)
         return row.error(f"must be text or a list of chat messages, found {type(value).__name__}", key)
 
     def _check_encoding(self, row: JsonRow, key: str, value: str) -> None:
@@ -110,24 +101,24 @@ class CellReader:
         self.beyond_ascii = True
 
     def prompt(self, row: JsonRow, key: str) -> str:
-        """The prompt at `key`: text, or chat messages (`messages.prompt_text`)."""
+        """The prompt at `key`: text, or chat messages (`prompts.chat_messages.prompt_text`)."""
         turns = self._turns(row, key)
         return self.text(row, key) if turns is None else self._rendered(row, key, turns)
 
-    def _rendered(self, row: JsonRow, key: str, turns: list[Turn]) -> str:
+    def _rendered(self, row: JsonRow, key: str, turns: Messages) -> str:
         if any(turn.role == "system" for turn in turns):
             problem = "prompts have a system message, which is left out: the prompt format or the host brings its own"
             self.findings.add("system_message", "note", problem, f"row {row.number}")
         return self.share(row, key, prompt_text(turns, lambda problem: row.error(problem, key)))
 
-    def _turns(self, row: JsonRow, key: str) -> list[Turn] | None:
+    def _turns(self, row: JsonRow, key: str) -> Messages | None:
         """The chat messages at `key`; None if it holds no list."""
         value = row.data.get(key)
-        if self.cells_are_text and isinstance(value, str) and MESSAGES.match(value) and '"role"' in value:
+        if self.cells_are_text and isinstance(value, str) and MESSAGES.match(value):
             value = self.parsed(row, key)
         if not isinstance(value, list):
             return None
-        return read_turns(value, lambda problem: row.error(problem, key))
+        return read_messages(value, lambda problem: row.error(problem, key))
 
     def comparison(self, row: JsonRow, prompt: str | None, *keys: str) -> tuple[str, ...]:
         """The prompt and the responses at `keys`, each text or chat messages that end with the response.
@@ -145,8 +136,9 @@ class CellReader:
         if given is not None:
             before = {given}
         if len(before) != 1:
-            wrong = "have different prompts in their messages" if before else "come without a prompt"
-            raise row.error(f"{' and '.join(keys)} {wrong}; give one prompt", prompt or "prompt")
+            wrong = "have different prompts in their messages; give one" if before else "come without a prompt"
+            has = "" if before else f"; the row has: {_filled(row)}. --map prompt=COLUMN names the column"
+            raise row.error(f"{' and '.join(keys)} {wrong}{has}", prompt or "prompt")
         return (before.pop(), *(text for _, text in responses))
 
     def _response(self, row: JsonRow, key: str, given: str | None) -> tuple[str | None, str]:
@@ -200,7 +192,7 @@ class CellReader:
         value = row.data.get(key)
         try:
             number = math.nan if isinstance(value, bool) or value is None else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             shown = repr(value)[:40] if isinstance(value, str | float | bool) else type(value).__name__
@@ -253,7 +245,7 @@ class CellReader:
             return json.loads(row.data[key])
         except (ValueError, RecursionError) as error:
             raise row.error(
-                f"must be JSON: {type(error).__name__} (lists of Python have other quotes)", key
+                f"must be JSON: {type(error).__name__} (json.dumps writes it; str writes the quotes of Python)", key
             ) from error
 
     def group(self, row: JsonRow, key: str | None) -> str:
@@ -266,6 +258,11 @@ class CellReader:
     def optional_text(self, row: JsonRow, key: str | None) -> str:
         """The text at `key`; "" without one."""
         return "" if key is None or row.data.get(key) is None else self.text(row, key)
+
+
+def _filled(row: JsonRow) -> str:
+    """The keys of a row that hold something, in words."""
+    return ", ".join(name for name, one in row.data.items() if one is not None) or "nothing"
 
 
 def child(row: JsonRow, item: Mapping[str, Any], place: str) -> JsonRow:

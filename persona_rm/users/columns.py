@@ -92,6 +92,12 @@ class Columns:
         used = (column if column in NAMES[role] else f"{column} as {role}" for role, column in self.of.items())
         return f"{self.form.title}; columns {', '.join(used)}" if self.of else self.form.title
 
+    def doubled(self) -> list[tuple[str, str]]:
+        """(unused column, the column that is read instead), for columns whose names mean the same role."""
+        roles = {name: role for role in self.of for name in self.form.aliases(role)}
+        named_so = ((column, roles.get(plain(column))) for column in self.unused)
+        return [(column, self.of[role]) for column, role in named_so if role is not None]
+
     def misspelt(self) -> list[tuple[str, str]]:
         """(unused column, the name it is close to), for optional columns that were probably meant."""
         free = [name for role in self.form.optional if role not in self.of for name in self.form.aliases(role)]
@@ -126,14 +132,20 @@ def role_of(name: str) -> str:
     raise DataError(f"no role {name!r} of a column; the roles are: {', '.join(NAMES)}{did_you_mean(name, NAMES)}")
 
 
+def mapped_roles(columns: Sequence[str], mapping: Mapping[str, str], file: object) -> dict[str, str]:
+    """The mapping by role. Raises `DataError` if the file has no column of a mapped name."""
+    roles = {role_of(role): column for role, column in mapping.items()}
+    for role, column in roles.items():
+        if column not in columns:
+            problem = f"mapped to {role}, but the file has no such column{did_you_mean(column, columns)}"
+            raise DataError(f"{problem}; its columns are: {named(columns)}", file=file, key=column)
+    return roles
+
+
 def detect(columns: Iterable[str], mapping: Mapping[str, str], file: object) -> Columns:
     """The form of a file with these columns. Raises `DataError` if none fits, with what is missing and accepted."""
     every = tuple(column for column in dict.fromkeys(columns) if column)
-    roles = {role_of(role): column for role, column in mapping.items()}
-    for role, column in roles.items():
-        if column not in every:
-            problem = f"mapped to {role}, but the file has no such column{did_you_mean(column, every)}"
-            raise DataError(f"{problem}; its columns are: {named(every)}", file=file, key=column)
+    roles = mapped_roles(every, mapping, file)
     if not roles and len(ALIGNX & set(every)) > 0 and {"prompt", "chosen", "rejected"} <= set(every):
         return Columns(ALIGNX_FORM, {})
     for form in _plausible(every, roles):
@@ -163,6 +175,8 @@ def _plausible(every: Sequence[str], roles: Mapping[str, str]) -> tuple[Form, ..
 def _assigned(form: Form, every: Sequence[str], roles: Mapping[str, str]) -> dict[str, str]:
     """role -> column. A mapped role is taken as given, the others by the first of their names that is there."""
     free = {plain(column): column for column in reversed(every) if column not in roles.values()}
+    # A column that is named exactly so wins over another that differs in case or spaces.
+    free |= {column: column for column in every if column == plain(column) and column not in roles.values()}
     of: dict[str, str] = {}
     for role in (*form.needs, *form.optional):
         matches = [free[name] for name in form.aliases(role) if name in free]

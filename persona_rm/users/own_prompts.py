@@ -7,6 +7,10 @@ from typing import NamedTuple
 from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.io.text import is_blank
+from persona_rm.io.user_ids import user_at
+from persona_rm.prompts.chat_messages import in_turns, prompt_in_row
+from persona_rm.types import Prompt, text_of
 from persona_rm.users.raw_rows import open_table
 
 PROMPT_COLUMNS = ("prompt", "input", "question", "instruction", "query", "post")
@@ -17,7 +21,7 @@ USER_COLUMNS = ("user", "user_id", "label")
 class OwnPrompt(NamedTuple):
     """One row: the prompt, and the user who asks it, None if the row names none."""
 
-    prompt: str
+    prompt: Prompt
     user: str | None
 
 
@@ -47,7 +51,9 @@ def require_column(rows: Sequence[JsonRow], column: str, why: str) -> None:
 
 
 def read_own_prompts(path: Path) -> list[OwnPrompt]:
-    """Every prompt of a recipe's prompts file. Raises `DataError` for a row without a prompt."""
+    """Every prompt of a recipe's prompts file: all of them texts, or all of them messages if one has several turns.
+
+    Raises `DataError` for a row without a prompt."""
     rows = read_table(path)
     prompt, user = column_of(rows, PROMPT_COLUMNS), column_of(rows, USER_COLUMNS)
     if prompt is None:
@@ -55,20 +61,20 @@ def read_own_prompts(path: Path) -> list[OwnPrompt]:
         raise rows[0].error(f"{problem}; the row has: {', '.join(rows[0].data)}", PROMPT_COLUMNS[0])
     read = []
     for row in rows:
-        text = row.text(prompt)
-        if not text.strip():
+        asked = prompt_in_row(row, prompt)
+        if is_blank(text_of(asked)):
             raise row.error("the prompt is empty", prompt)
-        read.append(OwnPrompt(text, _user(row, user) if user else None))
+        read.append(OwnPrompt(asked, _user(row, user) if user else None))
+    if not all(isinstance(one.prompt, str) for one in read):
+        # Data sets of a host hold one kind of value in a column.
+        read = [one._replace(prompt=in_turns(one.prompt)) for one in read]
     return read
 
 
 def _user(row: JsonRow, column: str) -> str | None:
-    """The user of a row: a text, a whole number, or an object with the key `user`."""
+    """The user of a row: an id, or an object with the key `user` or `user_id`; None if it names none."""
     value = row.data.get(column)
     if isinstance(value, dict):
-        value = value.get("user")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if value is not None and not isinstance(value, str):
-        raise row.error(f"a user is a text or a whole number, found {type(value).__name__}", column)
-    return value or None
+        inside = JsonRow(value, row.file, row.number, f"{row.prefix}{column}.")
+        return user_at(inside, next((key for key in USER_COLUMNS if key in value), USER_COLUMNS[0]))
+    return user_at(row, column)

@@ -68,7 +68,8 @@ class RatingForm(RowForm):
         value = row.data.get(key)
         if isinstance(value, bool):
             return 1.0 if value else -1.0
-        if isinstance(value, str) and not value[:1].isdigit() and value[:1] not in "+-.":
+        start = value.strip()[:1] if isinstance(value, str) else "0"
+        if isinstance(value, str) and not start.isdigit() and (not start or start not in "+-."):
             word = plain(value)
             if word in WORDS:
                 return WORDS[word]

@@ -4,6 +4,7 @@ The content tells the format, not the name. JSON and CSV may be packed (.gz, .bz
 as in an editor or a spreadsheet, so that the first row below a CSV header is row 2.
 """
 
+import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -13,8 +14,9 @@ from persona_rm.errors import DataError
 from persona_rm.io.json_rows import BREAKS, JsonRow, OnBad, need_file, open_binary, read_rows
 from persona_rm.io.parquet import read_parquet
 from persona_rm.sources.arrow_rows import read_arrow
-from persona_rm.sources.hf import CACHE, listed_shard
+from persona_rm.sources.hf import CACHE, check_shards, listed_shard
 from persona_rm.sources.inputs import JSON, TABLES, bare, find_files
+from persona_rm.users.columns import NAMES, plain
 from persona_rm.users.csv_rows import header_of, read_csv
 
 TEXTS = (*JSON, "*.csv", "*.tsv")
@@ -29,6 +31,8 @@ OTHER_KINDS = {
     b"%PDF": "a PDF document",
     b"<!DOCTYPE": "an HTML page; the download probably failed",
     b"<html": "an HTML page; the download probably failed",
+    codecs.BOM_UTF32_LE: "UTF-32 text; save it as UTF-8 (`iconv -f utf-32 -t utf-8 FILE > NEW`)",
+    codecs.BOM_UTF32_BE: "UTF-32 text; save it as UTF-8 (`iconv -f utf-32 -t utf-8 FILE > NEW`)",
     b"\xff\xfe": "UTF-16 text; save it as UTF-8 (`iconv -f utf-16 -t utf-8 FILE > NEW`)",
     b"\xfe\xff": "UTF-16 text; save it as UTF-8 (`iconv -f utf-16 -t utf-8 FILE > NEW`)",
 }
@@ -60,7 +64,18 @@ class RawTable:
 
     @property
     def remark(self) -> str:
-        """What the names of the files promise but their content does not hold; "" if both agree."""
+        """What the names of the files do not tell: another format than they promise, or several splits in one."""
+        return "; ".join(filter(None, (self._other_format, self._splits)))
+
+    @property
+    def _splits(self) -> str:
+        """The splits of a `DatasetDict` that are read as one table; "" for a single one."""
+        folders = list(dict.fromkeys(file.parent for file in self.files if (file.parent / METADATA[-1]).is_file()))
+        names = ", ".join(folder.name for folder in folders)
+        return f"its splits {names} are read as one; name a folder inside to read one of them" if folders[1:] else ""
+
+    @property
+    def _other_format(self) -> str:
         suffix = Path(bare(self.files[0])).suffix.lower()
         known = {one for suffixes in SUFFIXES.values() for one in suffixes}
         wrong = suffix in known and suffix not in SUFFIXES[self.format]
@@ -95,6 +110,8 @@ def _files(path: Path) -> list[Path]:
     # A data set of Hugging Face keeps its tables beside JSON files about them.
     tables = [file for file in every if file.suffix in (".parquet", ".arrow")]
     shards = [file for file in tables if not file.name.startswith(CACHE) and listed_shard(file)]
+    for folder in dict.fromkeys(file.parent for file in shards):
+        check_shards(folder)
     files = [file for file in shards or every if file.stat().st_size]
     if not files:
         beside = ", ".join(sorted(file.name for file in path.iterdir())[:10])
@@ -118,7 +135,9 @@ def format_of(path: Path) -> str:
         with open_binary(path) as unpacked:
             start = unpacked.read(SNIFFED)
     except BREAKS as error:
-        raise DataError(f"cannot be read: {error}", file=path) from error
+        packed = next((suffix for magic, suffix in PACKINGS.items() if head.startswith(magic)), None)
+        other = "" if packed == path.suffix else f"; its content is not {path.suffix}, so rename it as what it is"
+        raise DataError(f"cannot be read: {error}{other}", file=path) from error
     return _format_of_text(path, start)
 
 
@@ -129,13 +148,16 @@ def _format_of_text(path: Path, start: bytes) -> str:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
         raise DataError("the file is empty", file=path)
+    if start[1:200:2].count(0) > 90 or start[:200:2].count(0) > 90:
+        raise DataError("it is UTF-16 text without a mark; save it as UTF-8 (`iconv -f utf-16le -t utf-8`)", file=path)
     if b"\0" in start:
         raise DataError("it is a binary file; give JSON lines, CSV, Parquet or a `datasets` folder", file=path)
     if text.startswith(b"{"):
         return "JSON lines"
     if text.startswith(b"["):
         return "a JSON array"
-    if len(header_of(text)) > 1:
+    header = header_of(text)
+    if len(header) > 1 or plain("".join(header)) in NAMES["user"]:
         return "CSV"
     raise DataError(
         "its first line is neither a JSON object nor a CSV header of two or more columns; "

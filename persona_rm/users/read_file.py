@@ -5,7 +5,7 @@
 
 Forms, recognised by the columns (`columns.FORMS`): one row per user, per comparison (`chosen`/`rejected`, or `a`/`b`
 and a choice) or per rating, and AlignX examples. Formats, recognised by the content (`raw_rows`): JSON lines, a JSON
-array, CSV, Parquet, a folder of `datasets`. Prompts and responses are text or chat messages (`messages`).
+array, CSV, Parquet, a folder of `datasets`. Prompts and responses are text or chat messages (`prompts.chat_messages`).
 
 A row that cannot be read is left out and counted, with file, row and key. If more than `TOLERATED` of the rows are so,
 or all of them, the file is refused. `users_file.read_users`, the reader of a bundle's own file, refuses any bad row.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from persona_rm.errors import DataError
+from persona_rm.errors import BrokenFile, DataError
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.users.cells import CellReader
@@ -108,6 +108,10 @@ def read_users_data(
 
     def lose(error: DataError) -> None:
         nonlocal broken
+        if isinstance(error, BrokenFile):
+            # Users with a part of their comparisons would be fitted as if it were all of them.
+            what = f"{error.problem}; the rows behind this place are missing: copy or download the file again"
+            raise DataError(what, file=error.file, row=error.row) from error
         broken += 1
         findings.bad(error)
 
@@ -169,6 +173,9 @@ def _check_share(table: RawTable, cells: CellReader, every: int, findings: Findi
 
 
 def _note_columns(columns: Columns, findings: Findings) -> None:
+    for column, taken in columns.doubled():
+        problem = "columns could hold the same as another one that is read; --map ROLE=COLUMN takes this one"
+        findings.add("second_column", "warning", problem, f"{column!r}, and {taken!r} is read")
     for column, meant in columns.misspelt():
         findings.add(
             "misspelt_column", "warning", "columns are not used but nearly named so", f"{column!r}: {meant!r}?"

@@ -1,8 +1,9 @@
 """What is noteworthy about the users of a file once all their evidence is read."""
 
 from collections.abc import Iterable, Sequence
-from unicodedata import normalize
+from unicodedata import category, normalize
 
+from persona_rm.io.text import UNSEEN
 from persona_rm.types import Pair
 from persona_rm.users.findings import Findings, brief
 from persona_rm.users.users_file import User
@@ -21,11 +22,12 @@ def check_users(users: Iterable[User], findings: Findings) -> None:
 
 
 def _check_id(user: str, looks: dict[str, str], findings: Findings) -> None:
-    """Two ids that differ in Unicode form, or in spaces around them, look the same but are two users."""
-    look = user if user.isascii() and user == user.strip() else normalize("NFC", user).strip()
+    """Two ids that differ in case, Unicode form, spaces or invisible characters look alike but are two users."""
+    look = user if user.isascii() else "".join(c for c in normalize("NFKC", user) if category(c) not in UNSEEN)
+    look = "".join(look.split()).casefold()
     other = looks.setdefault(look, user)
     if other != user:
-        problem = "pairs of users have ids that differ only in Unicode form or in spaces; they are two users"
+        problem = "pairs of users have ids that differ only in case, Unicode form or spaces; they are two users"
         findings.add("similar_ids", "warning", problem, f"{other!a} and {user!a}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from persona_rm.io.alignx_format import strength_of
 from persona_rm.io.json_rows import JsonRow, read_rows
-from persona_rm.sources.fields import need_ident
+from persona_rm.io.user_ids import need_user
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Pair, Persona, Ugc
 
@@ -59,7 +59,7 @@ def _user(row: JsonRow, space: PreferenceSpace) -> User:
         )
         for r in row.children("pairs")
     )
-    persona = Persona(need_ident(row, "user_id"), ugc, pairs, row.nullable("demo", str) or "", _directions(row, space))
+    persona = Persona(need_user(row, "user_id"), ugc, pairs, row.nullable("demo", str) or "", _directions(row, space))
     return User(persona, row.nullable("group", str) or NO_GROUP)
 
 

@@ -121,28 +121,52 @@ def test_too_little_to_hold_out(users: list[Persona]) -> None:
     assert "At least 2 users and 5 prompts are needed" in check.verdict.sentence
 
 
-def measured(gains: Sequence[float], own: Sequence[float]) -> Verdict:
+def measured(gains: Sequence[float], own: Sequence[float], per_user: int = 1) -> Verdict:
     """The verdict of users whose personal method is right by so much more than the pooled, and another's state."""
     rows = HeldOut()
     for i, (gain, swapped) in enumerate(zip(gains, own, strict=True)):
         right = {"personal": [0.5], "pooled": [0.5 - gain], "shuffled": [0.5 - swapped]}
-        rows.add([Comparison(f"u{i}", f"p{i}", "a", "b")], right)
+        rows.add([Comparison(f"u{i // per_user}", f"p{i}", "a", "b")], right)
     return concluded(HeldOutChecks(rows, {}, {}, 0), "centroid").verdict
 
 
 def test_verdicts() -> None:
-    helps, nothing, wide = [0.1] * 20, [0.0] * 20, [0.5, -0.5] * 10
+    helps, nothing, wide = [0.1] * 400, [0.0] * 400, [0.5, -0.5] * 10
     assert measured(helps, helps).answer == "helps"
     assert measured(nothing, nothing).answer == "does not help"
     # A gain over the pooled reward that another user's state brings, too, is not personal.
     not_personal = measured(helps, nothing)
     assert not_personal.answer == "does not help"
-    assert "another user's state are ruled out" in not_personal.sentence
+    assert "2 points over the state of another user is ruled out" in not_personal.sentence
     open_question = measured(wide, wide)
     assert open_question.answer == "too little data"
     assert open_question.more_comparisons is not None
     assert open_question.more_comparisons > 1000
     assert f"About {open_question.more_comparisons:,} more comparisons" in open_question.sentence
+
+
+def test_one_changed_comparison_of_81_rules_nothing_out() -> None:
+    # No user gains, so no resample of users does, and the bootstrap's interval ends at 0.
+    verdict = measured([-0.5, *[0.0] * 80], [0.0] * 81, per_user=4)
+    assert verdict.answer == "too little data"
+    assert "Only 1 of 81 held-out comparisons" in verdict.sentence
+    assert "(0 better, 1 worse)" in verdict.sentence
+    assert verdict.more_comparisons is not None
+    assert 50 < verdict.more_comparisons < 2000
+
+
+def test_four_gains_of_81_are_not_enough_to_help() -> None:
+    gains = [*[0.5] * 4, *[0.0] * 77]
+    verdict = measured(gains, gains)
+    assert verdict.answer == "too little data"
+    assert "(4 better, 0 worse)" in verdict.sentence
+
+
+def test_thousands_of_comparisons_rule_a_gain_out() -> None:
+    change = [0.5] * 150 + [-0.5] * 250 + [0.0] * 4600
+    verdict = measured(change, change, per_user=10)
+    assert verdict.answer == "does not help"
+    assert "A gain of 2 points over the pooled reward is ruled out with 95 % confidence" in verdict.sentence
 
 
 def test_the_number_of_comparisons_that_would_tell() -> None:

@@ -103,6 +103,50 @@ def test_the_pooled_reward_is_the_prior_of_the_personal_method(made: FittedBundl
     assert pooled.reward == pytest.approx(prior.reward, abs=1e-9)
 
 
+GAMES, NO_GAMES = "I love video games and I play them every night.", "I hate video games, they are a waste of time."
+
+
+def gamers() -> list[User]:
+    """Two users who want answers for and against games, one with the texts of the other team, and one without any."""
+    ways = [(GAMES, NO_GAMES), (NO_GAMES, GAMES)]
+    users = [User(Persona(f"g{n}", pairs=tuple(Pair(f"question {i}?", *ways[n]) for i in range(3)))) for n in range(2)]
+    tie = Pair("q?", GAMES, NO_GAMES, strength=0)
+    return [*users, User(Persona("mute", pairs=(Pair("q?", "7 8 9", "1 2 3"),))), User(Persona("tied", pairs=(tie,)))]
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["texts", "no_texts"])
+def test_directions_of_plain_text_are_read_without_a_language_model(tmp_path: Path, keep: bool) -> None:
+    made = fit_bundle(gamers(), tmp_path / "bundle", "pba_linear", keep_texts=keep)
+    assert (made.users, made.without_evidence) == (4, 2)
+    file = read_file(made.folder)
+    assert (file.annotator, file.inferrer) == ({"name": "encoder"}, None)
+    assert ("I love" in (made.folder / "users.jsonl").read_text()) is keep
+    bundle = load_bundle(made.folder)
+    asked = [RewardRequest(user, "new?", text) for user in ("g0", "g1", "mute", None) for text in (GAMES, NO_GAMES)]
+    rewards = [result.reward for result in bundle.score(asked)]
+    assert rewards[0] > 0 > rewards[1]
+    assert rewards[2] < 0 < rewards[3]
+    assert rewards[4:] == [0.0] * 4
+    trace = bundle.score(asked[:1])[0].trace
+    assert trace.inputs["n_items"] == 3
+    assert trace.parts["likes_gaming"] == 1.0
+    assert bool(bundle.user_states.evidence(bundle.inferred("g0"))) is keep
+
+
+def test_an_annotator_that_reads_nothing_is_named_and_left_out_of_a_check(tmp_path: Path) -> None:
+    mute = [
+        User(Persona(f"m{n}", pairs=tuple(Pair(f"q {i}", f"7 8 {i}", f"1 {i} 3") for i in range(5)))) for n in range(4)
+    ]
+    with pytest.raises(DataError, match="'encoder' reads no preference in the texts of these 4 users"):
+        fit_bundle(mute, tmp_path / "bundle", "pba_linear")
+    assert not (tmp_path / "bundle").exists()
+    left_out = check_users(mute).to_dict()["methods_left_out"]
+    assert "reads no preference" in left_out["pba_linear"]
+    check = check_users(team())
+    assert (check.methods_left_out, check.figures["pba_linear"].n) == ({}, check.n_pairs)
+    assert "pba_linear" not in check_users(team(), annotate=False).figures
+
+
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="method 'pba' is not fitted on comparisons alone; there is: centroid, bradley"

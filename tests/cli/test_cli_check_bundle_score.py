@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from persona_rm.bundle import load_bundle
 from persona_rm.cli import app
+from persona_rm.hosts.openrlhf.queries import policy_chat, strip_prompt
+from persona_rm.types import Message
+from tests.prompts.chat_samples import chat_tokenizer
 
 SHORT, LONG = "Yes.", "Yes, and there is a great deal more to be said about it, if you like."
 
@@ -34,6 +38,7 @@ def test_check_prints_figures_a_picture_and_a_verdict(users: Path, tmp_path: Pat
     code, said, _ = run("check", users, "--out", tmp_path / "check.svg")
     assert code == 0, said
     assert "personal minus another user's" in said
+    assert "pba_linear" in said
     assert "A personal reward (centroid) helps these users" in said
     assert (tmp_path / "check.svg").read_text().startswith("<?xml")
     code, said, _ = run("check", users, "--json", "--out", tmp_path / "check.png")
@@ -47,6 +52,7 @@ def test_bundle_then_score(users: Path, tmp_path: Path) -> None:
     code, said, _ = run("bundle", users, "--out", tmp_path / "mine")
     assert code == 0, said
     assert "--method auto takes centroid" in said
+    assert "so the gain above is optimistic" in said
     assert f"export PERSONA_RM_BUNDLE={tmp_path / 'mine'}" in said
     assert '--reward.remote_url "$(persona-rm where openrlhf)"' in said
     asked = ("score", tmp_path / "mine", "--prompt", "new?", "--response", SHORT, "--response", LONG)
@@ -57,6 +63,25 @@ def test_bundle_then_score(users: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "Warning: user 'nowhere' is not in this bundle" in error
     assert "The method 'centroid' gives" in said
+
+
+def test_a_tokenizer_says_where_answers_end(users: Path, tmp_path: Path) -> None:
+    chat_tokenizer("gemma").save_pretrained(tmp_path / "policy")
+    code, said, _ = run("bundle", users, "--out", tmp_path / "plain", "--method", "bradley_terry")
+    assert (code, "note: the bundle names no tokenizer" in said) == (0, True)
+    asked = ("bundle", users, "--out", tmp_path / "mine", "--method", "bradley_terry", "--tokenizer")
+    code, said, _ = run(*asked, tmp_path / "policy")
+    assert (code, "names no tokenizer" in said) == (0, False)
+    assert f"as the tokenizer in {tmp_path / 'policy'} says" in said
+    chat = policy_chat({"PERSONA_RM_BUNDLE": str(tmp_path / "mine")})
+    assert chat is not None
+    assert strip_prompt("Hi? Yes<end_of_turn>", "Hi?", chat) == (" Yes", True)
+    assert strip_prompt("Hi? Yes", "Hi?", chat) == (" Yes", False)
+    bundle = load_bundle(tmp_path / "mine")
+    turns = (Message("user", "Hi?"), Message("assistant", "Yes."), Message("user", "Well?"))
+    assert "<start_of_turn>model\nYes.<end_of_turn>" in bundle.render("u0", turns)
+    code, _, error = run(*asked, tmp_path / "nowhere")
+    assert (code, "no tokenizer in" in error) == (1, True)
 
 
 def test_a_named_method_is_not_checked(users: Path, tmp_path: Path) -> None:

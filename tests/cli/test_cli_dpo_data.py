@@ -50,6 +50,38 @@ def test_a_users_file_names_the_users_of_every_row(tmp_path, bundle):
     assert (code, [row["user"] for row in read(out)]) == (0, ["bob", "ann"])
 
 
+def test_columns_under_other_names_are_mapped_as_in_check(tmp_path, bundle):
+    given = [{"q": "Well?", "good": SCIENCE, "bad": GAMING, "who": user} for user in ("ann", "bob")]
+    path, out = write(tmp_path / "p.jsonl", [*given, {"q": "Well?", "good": 3, "bad": "x", "who": "ann"}]), "o.jsonl"
+    mapped = [word for pair in ("user_id=who", "prompt=q", "chosen=good", "rejected=bad") for word in ("--map", pair)]
+    asked = ("relabel", path, "--bundle", bundle, "--out", tmp_path / out)
+    code, text = invoke(*asked, *mapped)
+    assert (code, "1 bad rows" in text) == (3, True)
+    rows = read(tmp_path / out)
+    assert [(row["who"], row["chosen"], row["rejected"]) for row in rows] == [
+        ("ann", SCIENCE, GAMING), ("bob", GAMING, SCIENCE),
+    ]  # fmt: skip
+    assert not {"q", "good", "bad"} & rows[0].keys()
+    [fault] = read(tmp_path / "o_quarantine.jsonl")
+    assert (fault["row"], fault["key"]) == (3, "good")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--map", "prompt=questoin"], "'questoin': mapped to prompt, but the file has no such column; did you mean"),
+        (["--map", "prompt=question", "--map", "time=at"], "--map time=at: a row here has only: user, prompt, chosen"),
+        (["--map", "user=who", "--user-column", "at"], "names the user's column 'who', and --user-column 'at'"),
+        (["--map", "chosen=at"], "there is a column 'chosen' too"),
+        (["--map", "prompt"], "write ROLE=COLUMN"),
+    ],
+)
+def test_a_map_that_does_not_fit_says_why(tmp_path, bundle, words, told):
+    path = write(tmp_path / "p.jsonl", [{"question": "Q", "chosen": "a", "rejected": "b", "who": "ann", "at": 1}])
+    code, text = invoke("relabel", path, "--bundle", bundle, "--out", tmp_path / "o.jsonl", *words)
+    assert (code, told in text) == (1, True), text
+
+
 def test_a_wrong_mode_says_which_there_are(tmp_path, bundle):
     path = write(tmp_path / "p.jsonl", [pref()])
     code, text = invoke("relabel", path, "--bundle", bundle, "--out", tmp_path / "o.jsonl", "--mode", "flip")
@@ -67,4 +99,9 @@ def test_pairs_asks_the_model_and_writes_the_rows(tmp_path, bundle, monkeypatch)
     assert code == 0, text
     assert asked[0][0].name == "simulator_lm"
     assert [(row["chosen"], row["margin"]) for row in read(out)] == [(GAMING, 2.0)]
+    path = write(tmp_path / "q.jsonl", [{"question": "Well?", "who": "bob"}])
+    mapped = ("--map", "prompt=question", "--map", "user=who")
+    code, text = invoke("pairs", path, "--bundle", bundle, "--model", "simulator_lm", "--n", 2, "--out", out, *mapped)
+    assert code == 0, text
+    assert [(row["who"], row["bare_prompt"], row["chosen"]) for row in read(out)] == [("bob", "Well?", GAMING)]
     assert f"1 rows in {out}" in text

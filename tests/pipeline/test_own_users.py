@@ -7,6 +7,8 @@ import pytest
 
 from persona_rm.bundle import load_bundle, write_bundle
 from persona_rm.errors import DataError, RecipeError
+from persona_rm.hosts import load_host
+from persona_rm.hosts.base import LabelledPrompt
 from persona_rm.pipeline.job import run_recipe
 from persona_rm.pipeline.members import annotator_of, truth_of
 from persona_rm.pipeline.own_users import (
@@ -20,8 +22,10 @@ from persona_rm.pipeline.rehearse import rehearsal_of
 from persona_rm.pipeline.stages.ppo import bundle_of, users_of
 from persona_rm.pipeline.stages.train import examples_for
 from persona_rm.recipe import Recipe, load_recipe, save_recipe
+from persona_rm.serving.labels import read_label
 from persona_rm.simulator.simulated_language import load_language
-from persona_rm.types import RewardRequest
+from persona_rm.types import Message, RewardRequest
+from persona_rm.users.own_prompts import read_own_prompts
 from tests.pipeline.stages.infer_samples import run_of
 
 POSTERIOR = {"name": "posterior", "classes": [1]}
@@ -190,7 +194,8 @@ def test_users_without_comparisons_are_no_examples(tmp_path, space):
     [
         ('{"text": "p"}', "no column holds prompts; name one of them prompt, input.*the row has: text"),
         ('{"prompt": " "}', r"row 1, key 'prompt'.*the prompt is empty"),
-        ('{"prompt": "p", "user": [1]}', "a user is a text or a whole number, found list"),
+        ('{"prompt": [{"role": "user", "content": "p"}, {"role": "system", "content": "s"}]}', "row 1.*a system turn"),
+        ('{"prompt": "p", "user": [1]}', "found list"),
     ],
 )
 def test_a_prompts_file_that_cannot_be_read_says_why(tmp_path, users, space, row, told):
@@ -198,6 +203,21 @@ def test_a_prompts_file_that_cannot_be_read_says_why(tmp_path, users, space, row
     path.write_text(row + "\n")
     with pytest.raises(DataError, match=told):
         asked_in(str(path), read_own_users(users, space))
+
+
+def test_prompts_of_several_turns_keep_them_and_the_file_holds_one_kind(tmp_path):
+    ask, reply, more = (
+        {"role": role, "content": text} for role, text in (("user", "Tea?"), ("assistant", "Yes."), ("user", "Milk?"))
+    )
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"prompt": "Well?"}) + "\n" + json.dumps({"prompt": [ask]}) + "\n")
+    assert [row.prompt for row in read_own_prompts(path)] == ["Well?", "Tea?"]
+    path.write_text(json.dumps({"prompt": "Well?"}) + "\n" + json.dumps({"prompt": [ask, reply, more]}) + "\n")
+    turns = [row.prompt for row in read_own_prompts(path)]
+    assert turns == [(Message("user", "Well?"),), tuple(Message(**turn) for turn in (ask, reply, more))]
+    [row] = load_host("openrlhf").labels([LabelledPrompt("text", "u", turns[1])])
+    assert row == {"prompt": "text", "label": {"user": "u", "prompt": [ask, reply, more]}}
+    assert read_label(row["label"]).prompt == turns[1]
 
 
 def test_a_rehearsal_says_whose_users_it_uses(users):

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, StaleWrite
 from persona_rm.profiles.base import read_state
 from persona_rm.types import UserState
 
@@ -193,6 +197,61 @@ def test_a_user_erased_before_their_first_state_is_refused_too(writable):
     store.erase(["a"])
     assert "was erased" in refusal(store.put, [state("a")])
     assert len(store) == 0
+
+
+def test_a_state_that_was_read_before_another_write_is_refused(writable):
+    store = writable.fill([state("a", version=2)])
+    store.put([state("a", version=3)], read={"a": 2})
+    said = refusal(store.put, [state("a", version=3)], read={"a": 2})
+    assert "version 2 of user 'a' was read, and there is version 3 by now" in said
+    assert "no state of user 'a' was read" in refusal(store.put, [state("a", version=4)], read={"a": 0})
+    assert "there is no state by now" in refusal(store.put, [state("b")], read={"b": 1})
+    assert "`read` must hold the version" in refusal(store.put, [state("a", version=4), state("b")], read={"a": 3})
+    store.put([state("a", version=4), state("b")], read={"a": 3, "b": 0})
+    assert {user: found.version for user, found in store.get(["a", "b"]).items()} == {"a": 4, "b": 1}
+
+
+UPDATES, WRITERS = 50, 4
+WRITER = """
+import sys
+from pathlib import Path
+from persona_rm.profiles import open_store
+from persona_rm.types import UserState
+
+with open_store(sys.argv[1], create=True) as store:
+    Path(sys.argv[2] + ".ready").touch()
+    while not Path(sys.argv[3]).exists():
+        pass
+    for number in range(int(sys.argv[4])):
+        def update():
+            old = store.get(["a"]).get("a")
+            version, seen = (old.version, old.payload["seen"]) if old else (0, [])
+            new = UserState("vote", "a", {"seen": [*seen, f"{sys.argv[2]}/{number}"]}, version=version + 1)
+            store.put([new], read={"a": version})
+        store.retry_stale(update)
+"""
+
+
+def test_no_update_of_several_processes_is_lost(writable, tmp_path):
+    store = writable.fill([])
+    url = f"sqlite:{store.path}" if store.kind == "sqlite" else f"{store.where}?namespace={store.namespace}"
+    names, go = [str(tmp_path / str(n)) for n in range(WRITERS)], tmp_path / "go"
+    given = [[sys.executable, "-c", WRITER, url, name, str(go), str(UPDATES)] for name in names]
+    writers = [subprocess.Popen(command) for command in given]
+    while not all(Path(f"{name}.ready").exists() for name in names):
+        assert all(writer.poll() is None for writer in writers)
+        time.sleep(0.01)
+    go.touch()
+    assert [writer.wait(120) for writer in writers] == [0] * WRITERS
+    last = store.get(["a"])["a"]
+    assert last.version == UPDATES * WRITERS
+    assert sorted(last.payload["seen"]) == sorted(f"{name}/{n}" for name in names for n in range(UPDATES))
+
+
+def test_a_write_that_is_always_too_late_ends(writable):
+    store = writable.fill([state("a", version=5)])
+    with pytest.raises(StaleWrite, match="there is version 5 by now"):
+        store.retry_stale(lambda: store.put([state("a", version=6)], read={"a": 1}), seconds=0.05)
 
 
 def test_large_versions_are_compared_exactly(writable):

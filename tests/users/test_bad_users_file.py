@@ -1,12 +1,15 @@
 """What is wrong with a users file: it is named as what it is, and bad rows are left out or refused."""
 
 import gzip
+import json
+import lzma
+from hashlib import sha256
 
 import pytest
 
 from persona_rm import DataError, Pair
 from persona_rm.users.read_file import read_users_data
-from tests.users.users_samples import bad_rows, finding, lines, pairs
+from tests.users.users_samples import bad_rows, finding, lines, pairs, parquet_table
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,8 @@ from tests.users.users_samples import bad_rows, finding, lines, pairs
         ("user,prompt\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
         (b"hello\nworld\n", "its first line is neither a JSON object nor a CSV header"),
         (b"\x00\x01\x02\x03", "it is a binary file"),
+        ("user,prompt\n".encode("utf-32"), "UTF-32 text; save it as UTF-8"),
+        (("user,prompt\n" * 20).encode("utf-16-le"), "UTF-16 text without a mark; save it as UTF-8"),
         (b"user,user\na,b\n", "row 1, key 'user': the header names this column twice"),
         (b"user,prompt,chosen,rejected\n", "the table has no rows"),
         (b'{"user": \n', "none of its rows can be read; the first: "),
@@ -61,7 +66,7 @@ def test_a_latin_1_file_says_so_and_a_damaged_row_is_left_out(tmp_path):
     [
         ({"user": 1.5}, "key 'user': a user is text or a whole number, found float 1.5"),
         ({"user": True}, "key 'user': a user is text or a whole number, found bool True"),
-        ({"user": float("nan")}, "key 'user': a user is text or a whole number, found float nan"),
+        ({"user": float("nan")}, "key 'user': the user is missing, found nan"),
         ({"user": None}, "key 'user': the user is missing"),
         ({"user": "NaN"}, "key 'user': the user is missing, found 'NaN'"),
         ({"user": "[Deleted User]"}, "key 'user': the user is missing, found '[Deleted User]'"),
@@ -81,6 +86,13 @@ def test_a_latin_1_file_says_so_and_a_damaged_row_is_left_out(tmp_path):
         ({"time": [1]}, "key 'time': user 'u0': a time is ISO 8601"),
         ({"strength": -1}, "key 'strength': -1 is below 0 (a tie); swap the two responses instead"),
         ({"strength": float("inf")}, "key 'strength': must be a finite number, found inf"),
+        ({"strength": 10**400}, "key 'strength': must be a finite number, found int"),
+        ({"user": 2.0**60}, "key 'user': a whole number of this size is rounded in a column of fractions"),
+        ({"user": "\u200b"}, "key 'user': the user is missing, found '\\u200b'"),
+        (
+            {"prompt": None},
+            "come without a prompt; the row has: user, chosen, rejected. --map",
+        ),
         ({"strength": "much"}, "key 'strength': must be a finite number, found 'much'"),
     ],
 )
@@ -135,3 +147,50 @@ def test_duplicate_users_are_joined_and_said(tmp_path):
     many = [{"user": f"u{number}", "demo": "old"} for number in range(30)]
     data = read_users_data(lines(tmp_path / "demo.jsonl", [*many, {"user": "u3", "demo": "young"}]))
     assert "row 31, key 'demo': user 'u3' has another demo in row 4" in finding(data, "unreadable").examples[0]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".json", ".parquet", ".csv.xz"])
+def test_a_file_that_breaks_off_is_refused_because_nothing_tells_what_is_missing(tmp_path, suffix):
+    rows = [
+        {"user": f"u{number}", "prompt": sha256(b"%d" % number).hexdigest() * 40, "chosen": "a", "rejected": "b"}
+        for number in range(300)
+    ]
+    path = tmp_path / f"users{suffix}"
+    if suffix == ".parquet":
+        path = parquet_table(path, rows)
+    else:
+        text = json.dumps(rows) if suffix == ".json" else "\n".join(map(json.dumps, rows))
+        pack = {".jsonl.gz": gzip.compress, ".csv.xz": lzma.compress}.get(suffix, bytes)
+        path.write_bytes(pack(text.encode()))
+    assert len(read_users_data(path).users) == 300
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    with pytest.raises(DataError, match="the rows behind this place are missing: copy or download the file again"):
+        read_users_data(path)
+
+
+def test_a_packed_file_with_another_content_is_told(tmp_path):
+    path = tmp_path / "users.csv.gz"
+    path.write_text("user,prompt,chosen,rejected\nu,p,a,b\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"Not a gzipped file.*its content is not .gz, so rename it as"):
+        read_users_data(path)
+
+
+def test_a_missing_shard_is_not_a_smaller_data_set(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    saved = tmp_path / "saved"
+    datasets.Dataset.from_list(bad_rows()[:100]).save_to_disk(str(saved), num_shards=3)
+    assert read_users_data(saved).n_pairs == 100
+    (saved / "data-00001-of-00003.arrow").unlink()
+    with pytest.raises(DataError, match=r"saved: 1 of its 3 shards are missing: data-00001-of-00003.arrow; copy them"):
+        read_users_data(saved)
+
+
+def test_a_column_that_a_table_has_twice_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    columns = ["user", "user", "prompt", "chosen", "rejected"]
+    path = tmp_path / "users.parquet"
+    write_table(pyarrow.Table.from_arrays([pyarrow.array(["x"])] * 5, names=columns), path)
+    with pytest.raises(DataError, match="key 'user': the table has this column twice; rename one of them"):
+        read_users_data(path)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from persona_rm import DataError, Pair
-from persona_rm.users.messages import prompt_text, read_turns, split_response
+from persona_rm.prompts.chat_messages import prompt_text, read_messages, split_response
 from persona_rm.users.read_file import read_users_data
 
 ASK = {"role": "user", "content": "Tea?"}
@@ -16,10 +16,6 @@ def say(text):
     return {"role": "assistant", "content": text}
 
 
-def fault(problem):
-    return DataError(problem)
-
-
 def read(tmp_path, **row):
     path = tmp_path / "users.jsonl"
     path.write_text(json.dumps({"user": "u", **row}) + "\n", encoding="utf-8")
@@ -28,25 +24,25 @@ def read(tmp_path, **row):
 
 
 def test_one_user_turn_is_its_text_and_several_are_a_transcript():
-    assert prompt_text(read_turns([ASK], fault), fault) == "Tea?"
-    turns = read_turns([SYSTEM, ASK, say("Black."), {"role": "user", "content": "Milk?"}], fault)
-    assert prompt_text(turns, fault) == "User: Tea?\n\nAssistant: Black.\n\nUser: Milk?"
+    assert prompt_text(read_messages([ASK])) == "Tea?"
+    turns = read_messages([SYSTEM, ASK, say("Black."), {"role": "user", "content": "Milk?"}])
+    assert prompt_text(turns) == "User: Tea?\n\nAssistant: Black.\n\nUser: Milk?"
 
 
 def test_the_last_turn_is_the_response():
-    before, response = split_response(read_turns([ASK, say("Black.")], fault), fault)
-    assert (prompt_text(before, fault), response) == ("Tea?", "Black.")
+    before, response = split_response(read_messages([ASK, say("Black.")]))
+    assert (prompt_text(before), response) == ("Tea?", "Black.")
     with pytest.raises(DataError, match="ends with a message of the assistant"):
-        split_response(read_turns([ASK], fault), fault)
+        split_response(read_messages([ASK]))
 
 
 def test_content_in_parts():
     parts = [{"type": "text", "text": "Te"}, {"type": "text", "text": "a?"}]
-    assert read_turns([{"role": "user", "content": parts}], fault)[0].content == "Tea?"
+    assert read_messages([{"role": "user", "content": parts}])[0].content == "Tea?"
     with pytest.raises(DataError, match="message 1 must have text as its content; images"):
-        read_turns([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], fault)
+        read_messages([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}])
     with pytest.raises(DataError, match="an object with role and content, found the keys from, value"):
-        read_turns([{"from": "human", "value": "x"}], fault)
+        read_messages([{"from": "human", "value": "x"}])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +65,12 @@ def test_a_system_message_is_left_out_and_counted(tmp_path):
     pairs, data = read(tmp_path, prompt=[SYSTEM, ASK], chosen="Black.", rejected="")
     assert pairs == (Pair("Tea?", "Black.", ""),)
     assert [finding.count for finding in data.findings if finding.kind == "system_message"] == [1]
+
+
+def test_a_system_message_in_the_middle_costs_no_row(tmp_path):
+    pairs, data = read(tmp_path, prompt=[ASK, say("Black."), SYSTEM, ASK], chosen="a", rejected="b")
+    assert pairs == (Pair("User: Tea?\n\nAssistant: Black.\n\nUser: Tea?", "a", "b"),)
+    assert "system_message" in [finding.kind for finding in data.findings]
 
 
 def test_prompts_that_differ_or_are_missing(tmp_path):

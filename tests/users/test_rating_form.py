@@ -75,3 +75,11 @@ def test_the_comparisons_do_not_depend_on_the_order_of_rows():
     one, other = ({frozenset(pair) for pair in sampled(rows)} for rows in (ratings, ratings[::-1]))
     assert one == other
     assert list(sampled([Rating(str(number), 1.0, None) for number in range(20)])) == []
+
+
+def test_a_rating_that_float_cannot_hold_is_a_bad_row_and_spaces_are_none(tmp_path):
+    good = [("u", "p", f"r{number}", f" {number} ") for number in range(10)]
+    data = read(tmp_path, *good * 3, ("u", "p", "huge", 10**400))
+    assert data.n_pairs == 45
+    [example] = [finding.examples[0] for finding in data.findings if finding.kind == "unreadable"]
+    assert "row 31, key 'rating': must be a finite number, found int" in example

@@ -157,10 +157,13 @@ def test_a_long_answer_is_kept_and_counted(tmp_path):
 
 
 def test_ids_that_look_the_same_are_two_users_and_said(tmp_path):
-    rows = [{**ROWS[0], "user": user} for user in ("caf\u00e9", "cafe\u0301", "ann", "ann ")]
-    data = read_users_data(lines(tmp_path / "users.jsonl", rows))
-    assert len(data.users) == 4
-    assert finding(data, "similar_ids").examples == (r"'caf\xe9' and 'cafe\u0301'", "'ann' and 'ann '")
+    ids = ("caf\u00e9", "cafe\u0301", "ann", "ann ", "Ann", "ann\u200b", "\uff41nn")
+    data = read_users_data(lines(tmp_path / "users.jsonl", [{**ROWS[0], "user": user} for user in ids]))
+    assert len(data.users) == 7
+    assert finding(data, "similar_ids").examples == (
+        r"'caf\xe9' and 'cafe\u0301'", "'ann' and 'ann '", "'ann' and 'Ann'", r"'ann' and 'ann\u200b'",
+        r"'ann' and '\uff41nn'",
+    )  # fmt: skip
 
 
 def test_whole_numbers_are_the_same_user_as_their_digits(tmp_path):
@@ -200,3 +203,22 @@ def test_a_key_that_first_comes_in_a_late_row_is_read(tmp_path):
     assert finding(data, "unused_columns").examples == ("strenght",)
     with pytest.raises(DataError, match="row 151: with its keys the file is one of users, before it was one"):
         read_users_data(lines(tmp_path / "two.jsonl", [*ROWS * 50, {"user": "u", "pairs": []}]))
+
+
+def test_a_second_column_for_the_same_is_told(tmp_path):
+    rows = [{"User": "boss", "user_id": "x", **row} for row in ROWS]
+    data = read_users_data(lines(tmp_path / "users.jsonl", rows))
+    assert pairs(data) == PAIRS
+    assert finding(data, "second_column").examples == ("'User', and 'user' is read", "'user_id', and 'user' is read")
+    taken = read_users_data(tmp_path / "users.jsonl", {"user": "User"})
+    assert [user.persona.user_id for user in taken.users] == ["boss"]
+
+
+def test_splits_that_are_read_together_are_told(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    one = datasets.Dataset.from_list([{**row, "user": str(row["user"])} for row in ROWS])
+    datasets.DatasetDict({"train": one, "test": one}).save_to_disk(str(tmp_path / "splits"))
+    data = read_users_data(tmp_path / "splits")
+    assert data.n_pairs == 6
+    assert data.remark == "its splits test, train are read as one; name a folder inside to read one of them"
+    assert read_users_data(tmp_path / "splits" / "train").n_pairs == 3

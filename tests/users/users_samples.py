@@ -5,6 +5,8 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
+
 from persona_rm import Pair
 from persona_rm.users.read_file import UsersData
 
@@ -48,3 +50,11 @@ def bad_rows(**changes: object) -> list[object]:
         {"user": f"u{number % 10}", "prompt": f"p{number}", "chosen": "a", "rejected": "b"} for number in range(100)
     ]
     return [*good, {**good[0], **changes}]
+
+
+def parquet_table(path: Path, rows: list[dict[str, object]]) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    write_table(pyarrow.Table.from_pylist(rows), path)
+    return path

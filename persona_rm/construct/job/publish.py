@@ -2,36 +2,78 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from persona_rm.construct.job.cluster import own
 from persona_rm.construct.job.order import BuildJob
+from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.stage import Stages
+from persona_rm.construct.job.worker_progress import shown, tell
 from persona_rm.construct.stages.emit_stage import Emit, schema
 from persona_rm.construct.stages.split_stage import KEPT
 from persona_rm.errors import DataError
 from persona_rm.extras import extra_needed
+from persona_rm.io.json_rows import atomic
 
 with extra_needed("construction", "data"):
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 SETS = ("train", "test", "alignx_test", "mirrored")
 
 
 def emit(job: BuildJob, stages: Stages, key: str) -> None:
-    """Converts and publishes every set; the rows do not depend on the number of workers."""
+    """Converts and publishes every set; the rows and their order do not depend on the number of workers."""
     kept_file = stages.folder / "split" / KEPT
     kept = frozenset(kept_file.read_text().split()) if kept_file.is_file() else None
+    before = {name: f"split/{name}" if name == "alignx_test" else f"mix/{name}" for name in SETS}
 
     def work(folder: Path) -> None:
-        for name in SETS:
-            before = f"split/{name}" if name == "alignx_test" else f"mix/{name}"
-            if stages.files(before):
-                function = Emit(job.space, schema(_extra(job, name)), kept if name == "train" else None)
-                stages.written(before, folder / name, key, function)
+        told = folder / "_rows"
+        with shown("emit", told, sum(map(stages.count, before.values())), console):
+            for name in SETS:
+                columns = schema(_extra(job, name))
+                function = Emit(job.space, columns, kept if name == "train" else None)
+                _converted(stages.files(before[name]), folder / name, function, columns, told)
 
     # Published outside of the stage, so that a build whose stage was done before publishes again.
     stages.run("emit", key, work, keeps=True)
     _publish(job.out, stages.folder / "emit")
+
+
+def _converted(files: Sequence[Path], folder: Path, function: Emit, columns: Any, told: Path) -> None:
+    """What `function` makes of each file, under the same name in `folder`. A file that exists is complete.
+
+    A Ray task per file and not Ray Data, whose files have the order in which their blocks were ready.
+    """
+    import ray
+
+    convert = ray.remote(num_cpus=1)(_convert)
+    # Put once: with curation the function holds the ids of all rows that are kept.
+    shared = ray.put(function)
+    targets = {source: folder / source.name for source in files}
+    waiting = [
+        convert.remote(source, target, shared, columns, told)
+        for source, target in targets.items()
+        if not target.exists()
+    ]
+    try:
+        ray.get(waiting)
+    except Exception as error:
+        raise own(error) or error from error
+
+
+def _convert(source: Path, target: Path, function: Emit, columns: Any, told: Path) -> None:
+    with (
+        atomic(target) as temporary,
+        pq.ParquetFile(source) as file,
+        pq.ParquetWriter(temporary, columns, compression="zstd") as writer,
+    ):
+        for batch in file.iter_batches(256):
+            writer.write_table(function(pa.Table.from_batches([batch])))
+            tell(told, len(batch))
 
 
 def _extra(job: BuildJob, name: str) -> list[str]:

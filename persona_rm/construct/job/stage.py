@@ -19,10 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from persona_rm.construct import records
 from persona_rm.construct.job.actors import Map
 from persona_rm.construct.job.cluster import own
 from persona_rm.construct.job.ray_start import console
+from persona_rm.construct.job.row_order import in_order
 from persona_rm.construct.job.worker_progress import shown
 from persona_rm.construct.stages.outcome import RowsToOutcomes
 from persona_rm.errors import DataError, PersonaRMError
@@ -115,8 +118,14 @@ class Stages:
                     yield from batch.to_pylist()
 
     def records(self, name: str) -> Iterator[dict[str, Any]]:
-        """Every record that was not dropped."""
+        """Every record that was not dropped; their order means nothing."""
         return (json.loads(row["record"]) for row in self.rows(name, "record") if row["record"] is not None)
+
+    def ordered_records(self, name: str) -> Iterator[dict[str, Any]]:
+        """Every record that was not dropped, in the order of the source, however the stage was run."""
+        order = np.fromiter((row["id"] for row in self.rows("raw", "id")), np.int64)
+        rows = ((row["id"], row["record"]) for row in self.rows(name, "id", "record") if row["record"] is not None)
+        return map(json.loads, in_order(rows, order, self.folder / name))
 
     def notes(self, name: str) -> Iterator[tuple[list[Drop], dict[str, float]]]:
         """(drops, counts) of every row."""
@@ -128,8 +137,8 @@ class Stages:
         def work(folder: Path) -> None:
             told = folder / "_rows"
             function = rows if isinstance(rows, type) else Map(told, rows)
-            with shown(name, told, self.count(before) - _written(folder / CHECKPOINT / key), console):
-                self.written(before, folder, key, function, **options)
+            with shown(name, told, self.count(before) - _checkpointed(folder / CHECKPOINT / key), console):
+                self._written(before, folder, key, function, **options)
             # Ray drops rows silently if a checkpoint names them and the output lacks them. Only the counts tell.
             rows_in, rows_out = self.count(before), self.count(name)
             if rows_in != rows_out:
@@ -138,7 +147,7 @@ class Stages:
 
         self.run(name, key, work, keeps=True)
 
-    def written(self, before: str, folder: Path, key: str, function: Any, **options: Any) -> None:
+    def _written(self, before: str, folder: Path, key: str, function: Any, **options: Any) -> None:
         """What `function` makes of the rows of `before`, as Parquet in `folder`, a file per file; the checkpoint is
         for this folder alone."""
         import ray.data
@@ -160,7 +169,7 @@ class Stages:
             context.checkpoint_config = None
 
 
-def _written(checkpoint: Path) -> int:
+def _checkpointed(checkpoint: Path) -> int:
     """The rows that a checkpoint holds for done."""
     # A pending file is about rows that were not committed.
     files = [file for file in checkpoint.glob("*.parquet") if ".pending" not in file.name]

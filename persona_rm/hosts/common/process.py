@@ -20,15 +20,16 @@ from rich.text import Text
 
 from persona_rm.errors import HostError
 from persona_rm.hosts.common.locks import remove_stale_locks
+from persona_rm.hosts.common.root_cause import ACTORS, COLOUR, root_cause
 from persona_rm.io.terminal import make_console
 
 REFUSED = {r"persona_rm\.errors\.\w+: ": "a plugin refused to go on"}
 """The failure that every host can show: pattern of a log line -> meaning. Hosts add their own. After such a failure
 the process may still exit with 0, or wait for minutes, so the job is ended at the first of them."""
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_ACTOR = re.compile(r"^\(\w+ pid=\d+[^()]*\)")
-"""The prefix that Ray writes before a line of an actor."""
+_TAIL = 25
+"""Last lines that an error shows if nothing in the log names a cause; a few are enough after a cause."""
+_TAIL_AFTER_CAUSE = 6
 
 _SHOWN = (
     "PYTHONPATH",
@@ -63,7 +64,7 @@ def silent_failure(text: str, silent: Mapping[str, str] = REFUSED) -> str | None
 
 def plain(line: str) -> str:
     """A line of the host's output without colours, cursor moves and the prefix of a Ray actor."""
-    return _ACTOR.sub("", _COLOUR.sub("", line)).strip()
+    return ACTORS.sub("", COLOUR.sub("", line)).strip()
 
 
 def run_host(
@@ -79,8 +80,9 @@ def run_host(
     """Run a command to its end and return the seconds it took. The output goes to `log_path`, the command to
     `commands.sh` beside it.
 
-    Raises `HostError` with the last lines and the path of the log if the exit code is not 0, or if a line matches a
-    pattern of `silent` (pattern -> meaning). An interrupt ends the whole process group.
+    Raises `HostError` if the exit code is not 0, or if a line matches a pattern of `silent` (pattern -> meaning). The
+    error has the first exception of the log (`root_cause`), the path of the log, and the last lines. An interrupt ends
+    the whole process group.
     """
     console = console or make_console(stderr=True)
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,10 +96,19 @@ def run_host(
     started = time.monotonic()
     code, tail, hidden = _stream(argv, env, log_path, cwd, console if echo else None, silent)
     if code != 0 or hidden:
-        why = hidden or f"exit code {code}"
-        lines = "\n".join(tail)
-        raise HostError(f"the host's job failed ({why}). Log: {log_path}. Last lines:\n{lines}")
+        raise HostError(_failure(hidden or f"exit code {code}", log_path, list(tail)))
     return time.monotonic() - started
+
+
+def _failure(why: str, log_path: Path, tail: Sequence[str]) -> str:
+    """What the error of a failed job says: the cause comes first, because the last lines name its consequences."""
+    failed = f"the host's job failed ({why})."
+    cause = root_cause(log_path)
+    last = "\n".join(tail[-_TAIL_AFTER_CAUSE:] if cause else tail)
+    if not cause:
+        return f"{failed} Log: {log_path}. Last lines:\n{last}"
+    first = "\n".join(cause)
+    return f"{failed} The first exception in its log:\n{first}\nLog: {log_path}. Last lines:\n{last}"
 
 
 def _stream(
@@ -109,7 +120,7 @@ def _stream(
     silent: Mapping[str, str],
 ) -> tuple[int, deque[str], str | None]:
     """Copy the output line by line; returns the exit code, the last lines and the failure that ended it early."""
-    tail: deque[str] = deque(maxlen=25)
+    tail: deque[str] = deque(maxlen=_TAIL)
     hidden: str | None = None
     process = subprocess.Popen(
         argv,

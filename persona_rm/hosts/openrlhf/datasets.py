@@ -8,6 +8,7 @@ from persona_rm.backends.tokens import token_lengths
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.hosts.base import DpoRow, LabelledPrompt
 from persona_rm.hosts.openrlhf.preferences import CHOSEN, PROMPT, REJECTED
+from persona_rm.prompts import prompt_json
 
 DEFAULT_MAX_LEN = 512
 """The default of `data.max_len` in cli/train_dpo.py:319."""
@@ -17,7 +18,7 @@ def prompt_rows(prompts: Iterable[LabelledPrompt]) -> Iterator[dict[str, Any]]:
     """Rows of the prompt data. `label` is the only column that the host hands to a reward unread
     (utils/agent.py, `execute`), so it carries the user and the bare prompt."""
     for prompt, user, post in prompts:
-        yield {"prompt": prompt, "label": {"user": user, "prompt": post}}
+        yield {"prompt": prompt, "label": {"user": user, "prompt": prompt_json(post)}}
 
 
 def ppo_args(model: Path, prompts: Path, folder: Path, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from persona_rm.hosts.base import DEFAULT_OPTIONS, DpoRow, Host, HostJob, LabelledPrompt, PpoJob, PpoOptions
+from persona_rm.hosts.base import (
+    DEFAULT_OPTIONS,
+    DpoRow,
+    Host,
+    HostJob,
+    LabelledPrompt,
+    PpoJob,
+    PpoOptions,
+    Preference,
+)
 from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
@@ -15,7 +24,7 @@ from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.prompts import ChatTemplate
+from persona_rm.prompts import ChatTemplate, prompt_in_row
 from persona_rm.serving.failures import OnFailure
 from persona_rm.types import Pair, Prompt
 
@@ -54,13 +63,13 @@ class OpenRLHF(Host):
         """Rows of at most `data.max_len` tokens, and the longer ones."""
         return datasets.fitting_rows(rows, args, model)
 
-    def read_preference(self, row: JsonRow) -> Pair:
+    def read_preference(self, row: JsonRow) -> Preference:
         """Texts, chat messages beside a prompt, or two whole conversations."""
         return preferences.read_preference(row)
 
-    def read_prompt(self, row: JsonRow) -> str:
+    def read_prompt(self, row: JsonRow) -> Prompt:
         """The column `prompt`: a text or chat messages."""
-        return preferences.read_prompt(row)
+        return prompt_in_row(row, preferences.PROMPT)
 
     def preference_row(
         self, given: Mapping[str, Any], pair: Pair | None, margin: float, *, turned: bool = False

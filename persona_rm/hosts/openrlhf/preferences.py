@@ -11,17 +11,19 @@ its place (datasets/reward_dataset.py:131). So a pair weighs more in DPO only if
 from collections.abc import Mapping
 from typing import Any
 
+from persona_rm.hosts.base import Preference
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.types import Pair
-from persona_rm.users.messages import Fault, Turn, prompt_text, read_turns, split_response
+from persona_rm.prompts import prompt_in_row
+from persona_rm.prompts.chat_messages import Fault, bare_turn, check_turns, read_messages, split_response
+from persona_rm.types import Messages, Pair
 
 PROMPT, CHOSEN, REJECTED, MARGIN = "prompt", "chosen", "rejected", "margin"
 
 
-def read_preference(row: JsonRow) -> Pair:
-    """The prompt and both responses as texts. Raises `DataError` for a row that the host cannot read."""
+def read_preference(row: JsonRow) -> Preference:
+    """The prompt and both responses. Raises `DataError` for a row that the host cannot read."""
     if row.data.get(PROMPT) is not None:
-        return Pair(read_prompt(row), _response(row, CHOSEN), _response(row, REJECTED))
+        return Preference(prompt_in_row(row, PROMPT), _response(row, CHOSEN), _response(row, REJECTED))
     for key in (CHOSEN, REJECTED):
         if not isinstance(row.data.get(key), list):
             raise row.error(f"missing, and {key!r} is no conversation (a list of messages) that holds it", PROMPT)
@@ -31,13 +33,8 @@ def read_preference(row: JsonRow) -> Pair:
         raise row.error("the conversations differ before their last message, so they answer different prompts", CHOSEN)
     if not before:
         raise row.error("the conversation holds no message before the response, and there is no prompt", CHOSEN)
-    return Pair(prompt_text(before, _fault(row, CHOSEN)), chosen, rejected)
-
-
-def read_prompt(row: JsonRow) -> str:
-    """The prompt as one text: itself, the message of the user, or the turns of a conversation with their roles."""
-    value, fault = row.data.get(PROMPT), _fault(row, PROMPT)
-    return prompt_text(read_turns(value, fault), fault) if isinstance(value, list) else row.text(PROMPT)
+    check_turns(before, _fault(row, CHOSEN))
+    return Preference(bare_turn(before), chosen, rejected)
 
 
 def preference_row(
@@ -56,10 +53,10 @@ def _response(row: JsonRow, key: str) -> str:
     return _split(row, key)[1] if isinstance(row.data.get(key), list) else row.text(key)
 
 
-def _split(row: JsonRow, key: str) -> tuple[list[Turn], str]:
+def _split(row: JsonRow, key: str) -> tuple[Messages, str]:
     """The turns before the response, and the response."""
     fault = _fault(row, key)
-    return split_response(read_turns(row.data.get(key), fault), fault)
+    return split_response(read_messages(row.data.get(key), fault), fault)
 
 
 def _fault(row: JsonRow, key: str) -> Fault:

@@ -14,7 +14,8 @@ from pathlib import Path
 from persona_rm.bundle import Bundle, read_file
 from persona_rm.errors import HostError, ScoreError
 from persona_rm.prompts import ChatTemplate, read_prompt
-from persona_rm.types import Message, Prompt
+from persona_rm.prompts.chat_messages import in_turns
+from persona_rm.types import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ def policy_chat(environ: Mapping[str, str] | None = None) -> ChatTemplate | None
     if folder is None or file is None or (file.tokenizer is None and file.policy is None):
         logger.warning(
             "persona_rm: the bundle names no tokenizer, so the end of an answer is known by common spellings only, "
-            "and a prompt that arrives in a chat template is not recognised: name `tokenizer` in bundle.yaml"
+            "and a prompt that arrives in a chat template is not recognised: name `tokenizer` in bundle.yaml, or give "
+            "--tokenizer to `persona-rm bundle`"
         )
         return None
     return Bundle(Path(folder), file, {}).chat
@@ -54,7 +56,7 @@ def bare_prompt(prompt: object, chat: ChatTemplate) -> Prompt:
 
 def in_form_of(prompt: Prompt, given: Prompt) -> Prompt:
     """The bare prompt of a label in the form of the data set's prompt: a text is a user turn where that has turns."""
-    return (Message("user", prompt),) if isinstance(prompt, str) and not isinstance(given, str) else prompt
+    return prompt if isinstance(given, str) else in_turns(prompt)
 
 
 def policy_text(rendered: Prompt, given: Prompt, chat: ChatTemplate) -> str:

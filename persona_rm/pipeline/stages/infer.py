@@ -18,14 +18,14 @@ from persona_rm.pipeline.members import backends_of, inferrer_of, space_of, text
 from persona_rm.pipeline.own_files import own_only
 from persona_rm.pipeline.own_users import read_own_users
 from persona_rm.pipeline.run import RunFolder, file_hash
-from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.train import examples_of
 from persona_rm.profiles import open_store
 from persona_rm.profiles.arrow import write_snapshot
 from persona_rm.recipe import InferConfig, Recipe
 from persona_rm.registry import Member
 from persona_rm.simulator.simulator import Simulator
-from persona_rm.types import Persona, UserState
+from persona_rm.types import Persona
+from persona_rm.users.annotated_users import annotated
 
 FOLDER, FITTED, STATES = "infer", "model", "profiles.arrow"
 USERS, ITEMS = 400, 16
@@ -167,13 +167,17 @@ def _store(
         write_snapshot(folder / STATES, [inferrer.state(user, evidence) for user, evidence in new.items()], {})
         return new
     with open_store(url, create=True) as store:
-        known = store.get(list(new))
-        joined: dict[str, Evidence] = {}
-        # Collected first and put in one call, so that the store receives all states or none.
-        states: list[UserState] = []
-        for user, evidence in new.items():
-            before = known.get(user)
-            joined[user] = evidence if before is None else evidence.joined(inferrer.resume(before))
-            states.append(inferrer.state(user, joined[user], 1 if before is None else before.version + 1))
-        store.put(states)
-    return joined
+
+        def update() -> Mapping[str, Evidence]:
+            known = store.get(list(new))
+            versions = {user: known[user].version if user in known else 0 for user in new}
+            joined = {
+                user: evidence.joined(inferrer.resume(known[user])) if user in known else evidence
+                for user, evidence in new.items()
+            }
+            # One call, so that the store receives all states or none.
+            states = [inferrer.state(user, evidence, versions[user] + 1) for user, evidence in joined.items()]
+            store.put(states, read=versions)
+            return joined
+
+        return store.retry_stale(update)

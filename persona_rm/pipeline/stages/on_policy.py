@@ -23,8 +23,10 @@ from persona_rm.pipeline.stages.dpo_rows import write_rows
 from persona_rm.pipeline.stages.ppo import UserPost, bundle_of, reward_inputs, users_of
 from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, engine_of, make_pairs
 from persona_rm.pipeline.stages.train import MODEL, OFFLINE, device_of, train_dpo
+from persona_rm.prompts import prompt_json
 from persona_rm.recipe import DpoConfig, PpoConfig
 from persona_rm.recipe_sections import OnPolicyConfig
+from persona_rm.types import Prompt, text_of
 
 PAIRS, ROWS = "pairs.jsonl", "rows.jsonl"
 POLICY_PROMPTS = ("pba", "ica")
@@ -90,7 +92,7 @@ def _sample(run: RunFolder, name: str, bundle: Bundle, start: Path, number: int,
     asked = _prompts(run, settings, sorted(users), number)
     _check_renderer(run, name, bundle, *asked[0])
     prompts = folder / "prompts.jsonl"
-    write_rows(prompts, ({"user": user, "prompt": post} for user, post in asked))
+    write_rows(prompts, ({"user": user, "prompt": prompt_json(post)} for user, post in asked))
     taken = settings.model_dump(include={"max_tokens", "temperature", "min_margin"})
     config = PairsConfig(n=settings.samples, seed=run.recipe.seed + number, strict=True, **taken)
     engine = engine_of(start, device_of(run.recipe))
@@ -123,11 +125,11 @@ def _prompts(run: RunFolder, settings: OnPolicyConfig, users: Sequence[str], num
     return [(users[place % len(users)], post) for place, (_, post) in enumerate(drawn[-settings.prompts :])]
 
 
-def _check_renderer(run: RunFolder, name: str, bundle: Bundle, user: str, post: str) -> None:
+def _check_renderer(run: RunFolder, name: str, bundle: Bundle, user: str, post: Prompt) -> None:
     """Raises `RecipeError` if the bundle's policy prompt is not the one that the section's method trains on."""
     method = method_of(run.recipe, run.recipe.dpo[name].method, Backends(chat=bundle.chat))
     assert isinstance(method, PromptedMethod)
-    if method.render(method.adapt(bundle.persona(user, post)), post) != bundle.render(user, post):
+    if method.render(method.adapt(bundle.persona(user, text_of(post))), post) != bundle.render(user, post):
         raise RecipeError(
             f"dpo.{name}.on_policy.bundle: its policy_prompt {bundle.file.policy_prompt!r} does not render prompts as "
             f"{method.name} does in this section, so the policy would answer prompts that it was not trained on"

@@ -49,7 +49,7 @@ from persona_rm.pipeline.stages.dpo_rows import write_rows
 from persona_rm.pipeline.stages.infer import fitted
 from persona_rm.pipeline.stages.train import MODEL, device_of, examples_of
 from persona_rm.recipe import PpoConfig, Recipe
-from persona_rm.types import Persona
+from persona_rm.types import Persona, Prompt, text_of
 
 LEARNED = "inferrer"
 """The folder of the fitted inferrer in a bundle."""
@@ -57,7 +57,7 @@ LEARNED_METHOD = "method"
 """The folder of the fitted method in a bundle."""
 ALL_USERS = "all users"
 """The group of `curve.jsonl` that holds every sample."""
-UserPost = tuple[str, str]
+UserPost = tuple[str, Prompt]
 """(user id, post)."""
 
 
@@ -234,7 +234,8 @@ def _prompts(
         order = derangement(len(ids), np.random.default_rng(seed))
         rewarder = {ids[i]: ids[j] for i, j in enumerate(order)}
     for user, post in asked:
-        prompt = post if config.agent else loaded.render(user, post)
+        # agent_func.py takes the turns of a conversation from the label.
+        prompt = text_of(post) if config.agent else loaded.render(user, post)
         # A prompts file may name users that are unknown; they stay so.
         yield LabelledPrompt(prompt, rewarder.get(user, user), post)
 

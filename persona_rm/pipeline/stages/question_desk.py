@@ -1,6 +1,6 @@
 """An interview of one user: the fitted inferrer of a recipe, a bank of its built pairs, and a store for the state."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from persona_rm.backends.base import LevelReader
 from persona_rm.errors import RecipeError
@@ -8,6 +8,7 @@ from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.ask import QuestionChooser, portraits, question_bank
 from persona_rm.inferrers.base import Inferrer, ModelInferrer
 from persona_rm.inferrers.questions import Interview
+from persona_rm.inferrers.tally import Tally
 from persona_rm.pipeline.members import backends_of, space_of
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.infer import FITTED, FOLDER
@@ -30,12 +31,27 @@ class QuestionDesk:
     version: int = 0
     readmit: bool = False
 
+    def __post_init__(self) -> None:
+        self._saved = _copy(self.interview.tally)
+
     def save(self) -> None:
-        """Put the user's state into the store."""
-        self.version += 1
+        """Put what the user said since the last `save` into the store, on top of what others stored meanwhile."""
+        interview, saved = self.interview, self._saved
+        inferrer, tally = interview.inferrer, interview.tally
+        entries = {id_: entry for id_, entry in tally.entries.items() if saved.entries.get(id_) != entry}
+        answers = {id_: answer for id_, answer in tally.answers.items() if saved.answers.get(id_) != answer}
         with open_store(self.store, create=True) as store:
-            state = self.interview.inferrer.state(self.user, self.interview.tally, self.version)
-            store.put([state], readmit=self.readmit)
+
+            def update() -> tuple[Tally, int]:
+                stored = store.get([self.user]).get(self.user)
+                known, version = (inferrer.resume(stored), stored.version) if stored else (inferrer.empty(), 0)
+                new = replace(known, entries={**known.entries, **entries}, answers={**known.answers, **answers})
+                state = inferrer.state(self.user, new, version + 1)
+                store.put([state], readmit=self.readmit, read={self.user: version})
+                return new, state.version
+
+            interview.tally, self.version = store.retry_stale(update)
+        self._saved = _copy(interview.tally)
 
 
 def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = False) -> QuestionDesk:
@@ -56,6 +72,11 @@ def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = 
     asker = QuestionChooser([*pairs, *portraits(space_of(run.recipe), BANK, seed)], inferrer.perception)
     reader = backends_of(run.recipe).need_reader("ask")
     return QuestionDesk(Interview(inferrer, asker, tally), reader, user, url, state.version if state else 0, readmit)
+
+
+def _copy(tally: Tally) -> Tally:
+    """A tally that later answers do not change."""
+    return replace(tally, entries=dict(tally.entries), answers=dict(tally.answers))
 
 
 def _fitted(run: RunFolder) -> ModelInferrer:

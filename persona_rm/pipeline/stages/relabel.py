@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from rich.console import Console
@@ -18,11 +18,12 @@ from rich.console import Console
 from persona_rm.bundle import Bundle
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.hosts import load_host
+from persona_rm.hosts.base import Preference
 from persona_rm.maths import sigmoid
 from persona_rm.pipeline.stages.offline_rewards import OfflineRewards
 from persona_rm.pipeline.stages.pair_report import PairReport
 from persona_rm.pipeline.stages.user_rows import UserRow, UserRowsConfig, UserRowsJob, Worked
-from persona_rm.types import Pair, RewardRequest, RewardResult
+from persona_rm.types import Pair, RewardRequest, RewardResult, text_of
 
 Mode = Literal["keep", "swap", "weight", "drop"]
 COLUMNS = ("pairs", "turned", "left out", "disagreed", "ties", "too small", "rows")
@@ -36,12 +37,13 @@ class RelabelConfig(UserRowsConfig):
     A tie stays as it is, except with `weight`. With `min_margin` pairs below it are left out, except with `keep`.
     """
 
+    roles: ClassVar[tuple[str, ...]] = ("user", "prompt", "chosen", "rejected")
     mode: Mode = "swap"
     copies: int = Field(4, gt=0)
     """With `weight`, a pair is written `copies` times w on average, because a trainer may have no weights for rows."""
     prompts: Literal["policy", "given"] = "policy"
     """policy: the prompt becomes the text that the policy reads for this user, and chat messages become texts; the
-    bare prompt is kept as `bare_prompt`. given: prompt and responses stay as they came, chat messages too."""
+    bare prompt is kept as the text `bare_prompt`. given: prompt and responses stay as they came, chat messages too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class _Relabel:
     def work(self, batch: Sequence[UserRow]) -> Worked:
         """The rows of a batch, and the faults of rows that cannot be read or scored."""
         faults: list[DataError] = []
-        readable: list[tuple[UserRow, Pair]] = []
+        readable: list[tuple[UserRow, Preference]] = []
         for item in batch:
             try:
                 readable.append((item, self.host.read_preference(item.row)))
@@ -116,20 +118,20 @@ class _Relabel:
                 rows += self._rows(item, pair, outcome)
         return rows, faults
 
-    def _rows(self, item: UserRow, pair: Pair, results: Sequence[RewardResult]) -> list[dict[str, Any]]:
+    def _rows(self, item: UserRow, pair: Preference, results: Sequence[RewardResult]) -> list[dict[str, Any]]:
         chosen, rejected = results
         margin = chosen.reward - rejected.reward
-        kind = self.job.kind(item, pair.prompt)
+        kind = self.job.kind(item, text_of(pair.prompt))
         decision = decide(margin, self.config, Random(f"{self.config.seed}/{item.name}").random())
         self.job.report.count(item.user, kind, "pairs", *decision.names, margin=margin)
         if not decision.copies:
             return []
-        given = {**item.row.data, self.config.user_column: item.user}
+        given = {**item.row.data, self.job.user_column: item.user}
         if self.config.mode == "weight":
             given["weight"] = decision.weight
         texts = None
         if self.config.prompts == "policy":
-            given["bare_prompt"] = pair.prompt
+            given["bare_prompt"] = text_of(pair.prompt)
             best, worst = (pair.rejected, pair.chosen) if decision.turn else (pair.chosen, pair.rejected)
             escape = self.job.bundle.prompts.escape
             texts = Pair(self.job.bundle.render(item.user, pair.prompt), escape(best), escape(worst))

@@ -23,7 +23,7 @@ from persona_rm.hosts.common.env import Device
 from persona_rm.pipeline.stages.offline_rewards import OfflineRewards
 from persona_rm.pipeline.stages.pair_report import PairReport
 from persona_rm.pipeline.stages.user_rows import UserRow, UserRowsConfig, UserRowsJob, Worked
-from persona_rm.types import Pair, RewardRequest, RewardResult
+from persona_rm.types import Pair, Prompt, RewardRequest, RewardResult, text_of
 
 COLUMNS = ("prompts", "rows", "left out", "ties", "too small", "too few answers", "answers", "cut answers")
 
@@ -83,7 +83,7 @@ class AskedPrompt:
     item: UserRow
     kind: str
     """What the bundle knows about the user."""
-    bare: str
+    bare: Prompt
     prompt: str
     """What the policy reads."""
 
@@ -106,7 +106,7 @@ class _Pairs:
             except DataError as error:
                 faults.append(error)
             else:
-                kind = self.job.kind(item, bare)
+                kind = self.job.kind(item, text_of(bare))
                 asked.append(AskedPrompt(item, kind, bare, self.job.bundle.render(item.user, bare)))
         seeds = [_seed(f"{self.config.seed}/{one.item.name}") for one in asked]
         sampling = self.config.model_dump(include={"n", "max_tokens", "temperature"})
@@ -146,7 +146,7 @@ class _Pairs:
         self.job.report.count(asked.item.user, asked.kind, *counted, margin=margin)
         if names:
             return []
-        given = {**asked.item.row.data, self.config.user_column: asked.item.user, "bare_prompt": asked.bare}
+        given = {**asked.item.row.data, self.job.user_column: asked.item.user, "bare_prompt": text_of(asked.bare)}
         best, worst = texts[order[-1]], texts[order[0]]
         return [self.host.preference_row(given, Pair(asked.prompt, best, worst), margin)]
 

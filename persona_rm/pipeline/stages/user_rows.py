@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 from rich.console import Console
@@ -17,17 +18,23 @@ from persona_rm.io.json_rows import JsonRow, atomic, content_hash, open_binary
 from persona_rm.io.parquet import count_rows
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.io.resumable import ResumableRows
+from persona_rm.io.user_ids import need_user
 from persona_rm.pipeline.run import file_hash
 from persona_rm.pipeline.stages.pair_report import PRIOR, PairReport, kind_of
-from persona_rm.sources.fields import need_ident
+from persona_rm.users.columns import mapped_roles
 from persona_rm.users.raw_rows import READERS, RawTable, open_table
+from persona_rm.users.read_file import LOOKED_AT
 
 
 class UserRowsConfig(Config):
     """How rows find their users, and what counts as a preference."""
 
+    roles: ClassVar[tuple[str, ...]] = ("user", "prompt")
+    """What is read of a row."""
     user_column: str = "user"
     """The column that names the user of a row. Whole numbers are fine."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Role -> column of the file, for those of `roles` that have another name in it (`users.columns.parse_map`)."""
     users: tuple[str, ...] = ()
     """If given, every row is used for each of these users."""
     min_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -73,6 +80,8 @@ class UserRowsJob:
             raise DataError("the rows are written as JSON lines: give a name that ends in .jsonl", file=out)
         self.table, self.out, self.config = open_table(path), out, config
         self.bundle, self.report = bundle, report
+        self.columns = _mapped(self.table, config)
+        self.user_column = self.columns.pop("user", config.user_column)
 
     def run(self, work: Work, about: Mapping[str, Any], console: Console | None = None, every: float = 5.0) -> None:
         """Do all that is left. `about` names what else the rows depend on; the report begins with it.
@@ -89,7 +98,7 @@ class UserRowsJob:
                 for start in range(0, len(batch), self.config.batch):
                     made, bad = work(batch[start : start + self.config.batch])
                     rows += made
-                    wrong += bad
+                    wrong += [self._in_the_file(fault) for fault in bad]
                 self.report.bad_rows += len(wrong)
                 kept.add(rows, wrong, position, self.report.state)
                 update(position[-1])
@@ -109,8 +118,20 @@ class UserRowsJob:
         if self.config.strict and kind in PRIOR:
             why = "was erased from the bundle" if kind == "erased" else "is not in the bundle"
             problem = f"user {item.user!r} {why}; without --strict the population prior decides"
-            raise item.row.error(problem, "users" if self.config.users else self.config.user_column)
+            raise item.row.error(problem, "users" if self.config.users else self.user_column)
         return kind
+
+    def _renamed(self, row: JsonRow) -> JsonRow:
+        """The row with its mapped columns under the names of their roles."""
+        if not self.columns:
+            return row
+        names = {column: role for role, column in self.columns.items()}
+        return replace(row, data={names.get(key, key): value for key, value in row.data.items()})
+
+    def _in_the_file(self, fault: DataError) -> DataError:
+        """The fault with the file's own name of its column."""
+        column = self.columns.get(fault.key or "", fault.key)
+        return DataError(fault.problem, file=fault.file, row=fault.row, key=column)
 
     def _key(self, about: Mapping[str, Any]) -> dict[str, Any]:
         files = [[file.name, content_hash(file)] for file in self.table.files]
@@ -128,8 +149,9 @@ class UserRowsJob:
             try:
                 if isinstance(row, DataError):
                     raise row
-                users = self.config.users or (need_ident(row, self.config.user_column),)
-                batch += [UserRow(row, user) for user in users]
+                named = self._renamed(row)
+                users = self.config.users or (need_user(named, self.user_column),)
+                batch += [UserRow(named, user) for user in users]
             except DataError as error:
                 faults.append(error)
             if len(batch) >= self.config.batch:
@@ -137,6 +159,24 @@ class UserRowsJob:
                 batch, faults = [], []
         if batch or faults:
             yield position, batch, faults
+
+
+def _mapped(table: RawTable, config: UserRowsConfig) -> dict[str, str]:
+    """The columns that the settings map, by role. Raises `DataError` for a role that rows do not have, a column that
+    the file does not have, and two columns for one role."""
+    if not config.columns:
+        return {}
+    names = dict.fromkeys(key for row in islice(table.rows(lambda _: None), LOOKED_AT) for key in row.data)
+    roles = mapped_roles(tuple(names), config.columns, table.path)
+    for role, column in roles.items():
+        if role not in config.roles:
+            raise DataError(f"--map {role}={column}: a row here has only: {', '.join(config.roles)}", file=table.path)
+        if role == "user" and config.user_column not in (UserRowsConfig().user_column, column):
+            raise DataError(f"--map names the user's column {column!r}, and --user-column {config.user_column!r}")
+        if role != "user" and role in names and role != column:
+            problem = f"mapped to {role}, but there is a column {role!r} too, which the written rows would lose"
+            raise DataError(f"{problem}: rename or remove one of them", file=table.path, key=column)
+    return roles
 
 
 def _numbered(table: RawTable, after: Sequence[int]) -> Iterator[tuple[int, int, JsonRow | DataError]]:

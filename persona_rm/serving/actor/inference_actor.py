@@ -1,9 +1,10 @@
 """The inference actor: it holds the users of a bundle and the profile store.
 
-It answers what a user prefers, and it is the only writer of the store. Reads that arrive together are answered by one
-look-up and one computation (`batcher`). Writes are done one after the other, each from the state that is stored at
-that moment, so a restarted actor continues where the last one stopped. A write that fails changes nothing. A call may
-be repeated after the actor died, because evidence that is already known makes no new version.
+It answers what a user prefers, and it writes what users do to the store. Reads that arrive together are answered by
+one look-up and one computation (`batcher`). Writes are done one after the other, each from the state that is stored at
+that moment, so a restarted actor continues where the last one stopped. Other processes may write to the same store:
+each write is a compare-and-set on the version, so no update is lost. A write that fails changes nothing. A call may be
+repeated after the actor died, because evidence that is already known makes no new version.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 from persona_rm.bundle import load_bundle
 from persona_rm.errors import DataError
-from persona_rm.inferrers.base import Evidence
+from persona_rm.inferrers.base import Evidence, StatefulInferrer
 from persona_rm.inferrers.evidence import Item, check_votes
 from persona_rm.inferrers.stored_answers import GRADES, is_grade
 from persona_rm.profiles import ProfileStore
@@ -148,9 +149,16 @@ class InferenceActor:
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
     def _changed(self, user: str, change: Change, readmit: bool) -> int:
-        """The version after `change`. The directions are computed before the state is stored: a state that cannot be
-        read is never written."""
-        users, inferrer, store = self.bundle.user_states, self.bundle.user_states.stateful, self._store()
+        """The version after `change`, which is made again if another process has changed the state meanwhile."""
+        # Asked first: an inferrer that keeps no evidence is the reason that is told, and not a missing store.
+        inferrer, store = self.bundle.user_states.stateful, self._store()
+        return store.retry_stale(lambda: self._change_once(inferrer, store, user, change, readmit))
+
+    def _change_once(
+        self, inferrer: StatefulInferrer[Any], store: ProfileStore, user: str, change: Change, readmit: bool
+    ) -> int:
+        """The directions are computed before the state is stored: a state that cannot be read is never written."""
+        users = self.bundle.user_states
         tally, version = users.tally(user)
         # The tally is changed in place, so its content is kept to see whether anything changed: without a change there
         # is no new version.
@@ -159,7 +167,7 @@ class InferenceActor:
         if before == tally.to_payload():
             return version
         state = users.state(user, tally, version + 1)
-        store.put([inferrer.state(user, tally, state.version)], readmit=readmit)
+        store.put([inferrer.state(user, tally, state.version)], readmit=readmit, read={user: version})
         # Kept only after the store has taken it: reads never see a state that was not written.
         users.keep(state)
         return state.version

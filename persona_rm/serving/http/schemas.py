@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from persona_rm.errors import DataError
 from persona_rm.io.text import is_sound
+from persona_rm.io.user_ids import read_user_id
 from persona_rm.types import Status
 
 VERSION = 1
@@ -18,6 +20,16 @@ def _sound(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_sound)]
+
+
+def _user(value: object) -> str | None:
+    try:
+        return read_user_id(value)
+    except DataError as error:
+        raise ValueError(error.problem) from error
+
+
+UserId = Annotated[Text | None, BeforeValidator(_user, json_schema_input_type=str | int | None)]
 _CALL: dict[str, JsonValue] = {"user": "u17", "prompt": "Hello?", "responses": ["Yes.", "Who is it?"]}
 _ONE: dict[str, JsonValue] = {
     "reward": 0.31,
@@ -48,8 +60,9 @@ class ScoreIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CALL]})
     version: Annotated[int, Field(ge=VERSION, le=VERSION)] = VERSION
-    user: Text | None = None
-    """A user id. None: the population prior gives the rewards."""
+    user: UserId = None
+    """A user id, or a whole number, which is the same user as its digits. None: the population prior gives the
+    rewards."""
     prompt: Text | list[MessageIn]
     """A text, or the turns of a conversation; the last one is the user's."""
     responses: list[Text]

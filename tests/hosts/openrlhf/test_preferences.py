@@ -5,7 +5,7 @@ import pytest
 from persona_rm.errors import DataError
 from persona_rm.hosts import load_host
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.types import Pair
+from persona_rm.types import Message, Pair, text_of
 
 HOST = load_host("openrlhf")
 
@@ -31,7 +31,7 @@ ASKED, YES, NO = turn("user", "Well?"), turn("assistant", "Yes."), turn("assista
     ],
 )
 def test_all_layouts_of_the_host_are_the_same_pair(given):
-    assert HOST.read_preference(row(**given)) == Pair("Well?", "Yes.", "No.")
+    assert HOST.read_preference(row(**given)) == ("Well?", "Yes.", "No.")
 
 
 def test_empty_responses_are_legal():
@@ -40,7 +40,9 @@ def test_empty_responses_are_legal():
 
 def test_several_turns_keep_their_roles():
     prompt = [turn("system", "Be brief."), ASKED, YES, turn("user", "Why?")]
-    assert HOST.read_prompt(row(prompt=prompt)) == "User: Well?\n\nAssistant: Yes.\n\nUser: Why?"
+    read = HOST.read_prompt(row(prompt=prompt))
+    assert read == tuple(Message(**one) for one in prompt)
+    assert text_of(read) == "User: Well?\n\nAssistant: Yes.\n\nUser: Why?"
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.evidence import items_of
 from persona_rm.inferrers.posterior import PosteriorInferrer
 from persona_rm.pipeline.members import backends_of, simulator_of
-from persona_rm.pipeline.stages.annotate_evidence import annotated
 from persona_rm.pipeline.stages.infer import fitted, population
 from persona_rm.pipeline.stages.ppo import _judging_bundle, bundle_inputs, bundle_of, run_one, users_of
 from persona_rm.profiles import open_store
 from persona_rm.recipe import PpoConfig
 from persona_rm.simulator.simulator import Simulator
 from persona_rm.types import Pair, Persona, RewardRequest, Ugc, UserState
+from persona_rm.users.annotated_users import annotated
 from tests.pipeline.stages.infer_samples import FAST, infer, real, rows_of, run_of, states_of
 
 

@@ -48,3 +48,20 @@ def test_somebody_new_is_asked_without_a_corpus_and_erased_people_only_if_wanted
     with pytest.raises(RecipeError, match="--readmit"):
         interview_of(run, "ann")
     assert interview_of(run, "ann", readmit=True).interview.posterior.cold
+
+
+def test_two_interviews_of_one_user_at_the_same_time_keep_the_answers_of_both(run):
+    run_infer(run, INFER)
+    first, second = interview_of(run, "ann"), interview_of(run, "ann")
+    given = []
+    for desk in (first, second, first):
+        question, _ = desk.interview.question()
+        while question.id in given:
+            desk.interview.skip(question)
+            question, _ = desk.interview.question()
+        desk.interview.answer(question, 2)
+        desk.save()
+        given.append(question.id)
+    last = interview_of(run, "ann")
+    assert (last.version, set(last.interview.tally.answers)) == (3, set(given))
+    assert first.interview.tally == last.interview.tally

@@ -6,7 +6,9 @@ import pytest
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.maths import sigmoid
 from persona_rm.pipeline.stages.relabel import RelabelConfig, decide, relabel
+from persona_rm.types import Message
 from tests.pipeline.stages.pair_samples import GAMING, NEITHER, SCIENCE, pref, read, two_users, write
+from tests.prompts.chat_samples import chat_tokenizer
 
 
 def run(tmp_path, rows, *, bundle=None, **settings):
@@ -51,6 +53,23 @@ def test_rows_that_are_left_as_they_came_keep_their_chat_messages(tmp_path):
     assert rows == [
         {"prompt": row["prompt"], "chosen": said(GAMING), "rejected": said(SCIENCE), "user": "bob", "margin": 2.0}
     ]
+
+
+def test_turns_stay_turns_in_the_policys_template_and_a_bundle_without_a_tokenizer_says_so(tmp_path):
+    turns = [("system", "Be brief."), ("user", "Well?"), ("assistant", "Hm."), ("user", "And now?")]
+    prompt = [{"role": role, "content": text} for role, text in turns]
+    row = {"prompt": prompt, "chosen": SCIENCE, "rejected": GAMING, "user": "ann"}
+    chat_tokenizer("llama3").save_pretrained(tmp_path / "tokenizer")
+    bundle = two_users(tmp_path, tokenizer=str(tmp_path / "tokenizer"))
+    [written], _ = run(tmp_path, [row], bundle=bundle)
+    assert written["prompt"] == bundle.render("ann", tuple(Message(**turn) for turn in prompt))
+    heads = [f"<|start_header_id|>{role}<|end_header_id|>" for role in ("system", "assistant")]
+    places = [written["prompt"].index(text) for text in (heads[0], "Be brief.", heads[1], "Hm.", "And now?")]
+    assert places == sorted(places)
+    assert written["bare_prompt"] == "User: Well?\n\nAssistant: Hm.\n\nUser: And now?"
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(DataError, match="none is named: name it"):
+        run(tmp_path / "plain", [row])
 
 
 @pytest.mark.parametrize(

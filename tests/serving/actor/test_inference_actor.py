@@ -117,6 +117,18 @@ def test_observations_of_one_person_that_come_together_lose_nothing(actor, space
     assert liked(run(actor.directions(["new"]))[0][0]) == [3]
 
 
+def test_two_actors_with_one_store_lose_no_observation(actor, folder, space):
+    other = InferenceActor(str(folder))
+    calls = [
+        one.observe("new", [Item(f"{one is other}{i}", "ugc", votes(space, 3))])
+        for i in range(20)
+        for one in (actor, other)
+    ]
+    assert sorted(together(*calls)) == list(range(1, 41))
+    state = actor.bundle.store.get(["new"])["new"]
+    assert (state.n_items, state.version) == (40, 40)
+
+
 def test_answers_and_forgetting(actor, space):
     clear = votes(space, 3, 2)
     told = run(*[actor.answer("new", f"q{i}", clear, 2) for i in range(6)])

@@ -315,3 +315,20 @@ def test_the_schema_has_examples_that_work_and_every_status_that_is_given():
             schema["paths"][path]["post"]["responses"]
         )
     assert "HTTPValidationError" not in schema["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("user", "asked"), [(17, "17"), (17.0, "17"), ("17", "17"), (None, None), ("NaN", None), ("\u200b", None)]
+)
+def test_the_user_of_a_typed_score_is_read_as_a_label_is(user, asked):
+    api = Api()
+    assert api.post("/score", {**ASK, "user": user}).status_code == 200
+    assert {request.user for request in api.actor.requests} == {asked}
+
+
+@pytest.mark.parametrize("user", [1.5, True, ["ann"], {"user": "ann"}, 2**60 + 0.0])
+def test_what_is_no_user_id_is_a_422_that_names_the_key(user):
+    answer = Api().post("/score", {**ASK, "user": user})
+    assert answer.status_code == 422
+    assert "user" in answer.json()["error"]
+    assert "ann" not in answer.text

@@ -1,0 +1,66 @@
+"""One reading of user ids for users files, labels, preference data, prompts and HTTP calls.
+
+An id is text, or a whole number, which is the same user as its digits: a table that has a missing value somewhere
+holds whole numbers as 17.0. Text stays as it is, spaces and Unicode form included.
+"""
+
+import math
+import re
+from numbers import Integral
+from typing import Any
+
+from persona_rm.errors import DataError
+from persona_rm.io.json_rows import JsonRow
+from persona_rm.io.text import is_blank
+
+LARGEST_ID = 1 << 128
+"""Above any whole number that is an id; a UUID has 128 bits."""
+LARGEST_FLOAT = 1 << 53
+"""Up to here every whole number is a float of its own; above, two ids may be the same float."""
+NO_USER = re.compile(
+    r"[\[(<{]?\s*(?:null|nan|nat|none|nil|n/?a|undefined)\s*[\])>}]?|#n/?a!?"
+    r"|[\[(<{]\s*(?:deleted|removed)(?:[\s_-]+(?:user|account))?\s*[\])>}]",
+    re.IGNORECASE,
+)
+"""What other programs write for a missing user: "NaN", "<NA>", "[Deleted User]"."""
+
+
+def read_user_id(value: Any) -> str | None:
+    """The id that a value means; None for a missing user.
+
+    Raises `DataError`, without the value, for anything that is no id: a fraction, a truth value, a list.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        return None if is_blank(value) or NO_USER.fullmatch(value.strip()) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) > LARGEST_FLOAT:
+            problem = "a whole number of this size is rounded in a column of fractions, so users may be mixed up"
+            raise DataError(f"{problem}; write ids as text")
+        value = int(value)
+    # A truth value is an int in Python, and no id. Python refuses to write integers of thousands of digits.
+    if isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < LARGEST_ID:
+        return str(int(value))
+    raise DataError(f"a user is text or a whole number, found {type(value).__name__}")
+
+
+def user_at(row: JsonRow, key: str) -> str | None:
+    """The user at `key`, None if the row names none. Raises `DataError` with file, row and key for what is no id."""
+    value = row.data.get(key)
+    try:
+        return read_user_id(value)
+    except DataError as error:
+        shown = f" {value!r}" if isinstance(value, bool | float) else ""
+        raise row.error(f"{error.problem}{shown}", key) from error
+
+
+def need_user(row: JsonRow, key: str) -> str:
+    """Like `user_at`, where every row names its user."""
+    user = user_at(row, key)
+    if user is None:
+        value = row.data.get(key)
+        has = ", ".join(name for name, one in row.data.items() if one is not None)
+        found = f"found {value!r}"[:60] if value else f"the row has: {has or 'nothing'}"
+        raise row.error(f"the user is missing, {found}; every row names its user", key)
+    return user
