@@ -106,7 +106,11 @@ def test_make_runs_the_environment_of_a_folder_with_spaces(tmp_path, venv):
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)
     done = subprocess.run(
-        ["make", "-n", "quickstart", f"VENV={venv}"], cwd=folder, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "quickstart", f"VENV={venv}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     command = shlex.split(done.stdout.splitlines()[1])
     assert command == [str(folder / venv / "bin" / "persona-rm"), "run", "recipes/quickstart.yaml"]
@@ -245,7 +249,9 @@ def test_an_environment_at_a_path_with_a_space_is_made_elsewhere_and_linked(chec
     assert again.returncode == 0, again.stderr
     assert f"source {target}/bin/activate" in again.stdout
     shutil.copy(ROOT / "Makefile", checkout)
-    told = subprocess.run(["make", "-n", "quickstart"], cwd=checkout, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        ["make", "--no-print-directory", "-n", "quickstart"], cwd=checkout, capture_output=True, text=True, check=True
+    )
     assert shlex.split(told.stdout.splitlines()[1])[0] == str(target / "bin" / "persona-rm")
 
 
