@@ -8,11 +8,14 @@ STACK ?= auto
 PYTHON ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
-# Not $(abspath), which splits a path with spaces. Recipes quote "$(RUN)" for the same reason.
-RUN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
+# Not $(abspath), which splits a path with spaces. Recipes quote "$(RUN)" for the same reason. If VENV is a link, its target
+# is used (see recipes/install/install.sh), which exists only after `make install`: so RUN is read when a recipe runs.
+HERE := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
+RUN = $(shell if [ -L "$(HERE)" ]; then readlink -f "$(HERE)"; else echo "$(HERE)"; fi)/bin
+CALLERS_PATH := $(PATH)
 
 # ninja and g++ are called by name when DeepSpeed builds its CPU Adam, so the environment's tools come first.
-export PATH := $(RUN):$(PATH)
+export PATH = $(RUN):$(CALLERS_PATH)
 export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 export VLLM_NO_USAGE_STATS ?= 1
@@ -73,4 +76,4 @@ clean: ## remove caches and build outputs; runs/ and .venv stay
 	@find persona_rm plugins recipes tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove runs/ and the environment
-	@rm -rf runs "$(VENV)"
+	@rm -rf runs "$$(readlink -f "$(VENV)")" "$(VENV)"

@@ -56,12 +56,15 @@ class OnPolicyConfig(Section):
     prompts: int = Field(320, gt=0)
     """Prompts in each round."""
     users: int = Field(100, gt=1)
-    """Without a bundle: how many users of the training side have prompts."""
+    """How many users of the training side have prompts, without a bundle and without a users file of the section: its
+    users all have some."""
     items: int = Field(8, ge=1)
     """Behavioural items per user, half UGC and half PAIR."""
     inferrer: Member = Field(default_factory=lambda: {"name": "posterior"})
     max_tokens: int = Field(256, ge=1)
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    cut_answers: bool = False
+    """Use answers that were cut at `max_tokens` too. DPO would teach the policy to end in the middle of a sentence."""
     min_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
     """The smallest difference of two rewards that counts as a preference."""
 

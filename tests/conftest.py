@@ -97,7 +97,8 @@ def engine() -> Iterator[VllmGenerator]:
     """Real vLLM with the packaged model, for slow tests: one for the whole session."""
     pytest.importorskip("vllm")
     model = str(files("persona_rm") / "assets" / "simulator_lm")
-    small = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2}
+    # Without chunks, as `engine_of` says: seeded samples of a long batch would end the engine of the whole session.
+    small = {"dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.2, "enable_chunked_prefill": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
         patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # else vLLM takes every core, not OMP_NUM_THREADS

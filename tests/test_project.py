@@ -106,7 +106,11 @@ def test_make_runs_the_environment_of_a_folder_with_spaces(tmp_path, venv):
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)
     done = subprocess.run(
-        ["make", "-n", "quickstart", f"VENV={venv}"], cwd=folder, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "quickstart", f"VENV={venv}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     command = shlex.split(done.stdout.splitlines()[1])
     assert command == [str(folder / venv / "bin" / "persona-rm"), "run", "recipes/quickstart.yaml"]
@@ -147,7 +151,8 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "my projects and more"
     shutil.copytree(INSTALL, folder / "recipes" / "install")
     shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    (folder / ".venv").symlink_to(tmp_path / "env")
     shim = folder / ".venv" / "bin" / "python"
     shim.write_text(
         '#!/bin/sh\n[ "$1 $2 $3" = "-m pip install" ] || exec "$REAL" "$@"\n'
@@ -221,6 +226,33 @@ def test_what_is_missing_is_named_before_anything_is_installed(checkout, env, sa
     assert done.returncode == 1
     assert said in done.stderr
     assert asked(checkout) == []
+
+
+def test_an_environment_at_a_path_with_a_space_is_made_elsewhere_and_linked(checkout, tmp_path):
+    (checkout / ".venv").unlink()
+    (checkout / ".venv").mkdir()
+    refused = install(checkout)
+    assert refused.returncode == 1
+    assert "path with a space, where torch.compile and vLLM fail" in refused.stderr
+    (checkout / ".venv").rmdir()
+    spaced = install(checkout, XDG_DATA_HOME=str(tmp_path / "my data"))
+    assert spaced.returncode == 1
+    assert "make install VENV=/path/to/folder" in spaced.stderr
+    # Without an interpreter it stops there, but the link is in its place.
+    done = install(checkout, XDG_DATA_HOME=str(tmp_path / "data"), PYTHON="/bin/false")
+    assert "Python 3.11 or 3.12 is needed" in done.stderr
+    target = (checkout / ".venv").resolve()
+    assert target.parent == tmp_path / "data" / "persona_rm"
+    (target / "bin").mkdir()
+    shutil.copy(tmp_path / "env" / "bin" / "python", target / "bin" / "python")
+    again = install(checkout)
+    assert again.returncode == 0, again.stderr
+    assert f"source {target}/bin/activate" in again.stdout
+    shutil.copy(ROOT / "Makefile", checkout)
+    told = subprocess.run(
+        ["make", "--no-print-directory", "-n", "quickstart"], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    assert shlex.split(told.stdout.splitlines()[1])[0] == str(target / "bin" / "persona-rm")
 
 
 def test_the_two_sets_are_not_mixed_in_one_environment(checkout):

@@ -33,6 +33,7 @@ class EngineOptions(Config):
     block_size: int | None = Field(default=None, ge=1)
     max_num_seqs: int | None = Field(default=None, ge=1)
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    enable_chunked_prefill: bool | None = None
     num_gpu_blocks_override: int | None = Field(default=None, ge=1)
     kv_cache_dtype: str | None = None
     kv_cache_memory_bytes: int | None = Field(default=None, ge=1)

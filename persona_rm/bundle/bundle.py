@@ -1,6 +1,6 @@
 """A loaded bundle: users -> states, prompts and rewards."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +14,8 @@ from persona_rm.bundle.bundle_file import YAML, BundleFile, path_in, with_format
 from persona_rm.bundle.engine_counters import counters_of, engine_of
 from persona_rm.bundle.group_scores import win_rates
 from persona_rm.bundle.request_reader import RequestReader
-from persona_rm.bundle.user_states import FITTED, UserPrompt, UserStates
+from persona_rm.bundle.state_cache import StateCache
+from persona_rm.bundle.user_states import FITTED, UserStates
 from persona_rm.errors import DataError, ScoreError, UnknownName
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods import METHODS
@@ -50,7 +51,7 @@ class Bundle:
 
     def __init__(self, folder: Path, file: BundleFile, users: Mapping[str, User]) -> None:
         self.folder, self.file, self.users = folder, file, users
-        self._states_kept: OrderedDict[UserPrompt, tuple[UserState, UserState]] = OrderedDict()
+        self._states_kept: StateCache[tuple[UserState, UserState]] = StateCache(file.states)
 
     @cached_property
     def space(self) -> PreferenceSpace:
@@ -311,9 +312,9 @@ class Bundle:
         """The method's state, which is adapted again if the directions changed. A prior is not cached."""
         key = self.user_states.key(inferred.user_id, prompt)
         if not inferred.known:
-            self._states_kept.pop(key, None)
+            self._states_kept.drop(key)
             return replace(self.method.prior(), version=0, status=inferred.status, known=False)
-        before, state = self._states_kept.get(key, (None, None))
+        before, state = self._states_kept.get(key) or (None, None)
         if state is None or before is not inferred:
             # A state that was looked up again and has the same directions need not be adapted again; only its
             # version, evidence and status are new.
@@ -324,10 +325,7 @@ class Bundle:
             state = replace(
                 state, version=inferred.version, evidence=inferred.evidence, status=inferred.status, known=True
             )
-        self._states_kept[key] = inferred, state
-        self._states_kept.move_to_end(key)
-        while len(self._states_kept) > self.file.states:
-            self._states_kept.popitem(last=False)
+        self._states_kept.keep(key, (inferred, state))
         return state
 
     def _fitted_state(self, inferred: UserState) -> UserState:

@@ -8,12 +8,12 @@ until a reader sees them.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import inf
 from typing import Any
 
+from persona_rm.bundle.state_cache import StateCache, UserPrompt
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.base import Evidence, Inferrer, Posterior, StatefulInferrer
 from persona_rm.inferrers.evidence import bare_item, behind
@@ -22,7 +22,6 @@ from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Persona, Probabilities, UserState, UserStatus
 from persona_rm.users.users_file import User
 
-UserPrompt = tuple[str | None, str]
 """(user id, prompt)."""
 CHUNK = 1000
 """Maximum number of users in one computation."""
@@ -61,10 +60,10 @@ class UserStates:
         self.fitted = fitted
         # Without a store there is nothing to look up again.
         changes = store is not None or fitted is not None
-        self.refresh, self.capacity, self.clock = refresh if changes else inf, capacity, clock
+        self.refresh, self.clock = refresh if changes else inf, clock
         self.computed = 0
         """The number of posteriors computed since the start."""
-        self._cache: OrderedDict[UserPrompt, tuple[float, UserState]] = OrderedDict()
+        self._cache: StateCache[tuple[float, UserState]] = StateCache(capacity)
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -78,11 +77,13 @@ class UserStates:
         keys, now = [self.key(*user_prompt) for user_prompt in user_prompts], self.clock()
         current: dict[UserPrompt, tuple[float, UserState]] = {}
         for key in keys:
-            if key in self._cache and now - self._cache[key][0] < self.refresh:
-                current[key] = self._cache[key]
+            cached = self._cache.get(key)
+            if cached is not None and now - cached[0] < self.refresh:
+                current[key] = cached
         if missing := [key for key in dict.fromkeys(keys) if key not in current]:
             current |= {key: (now, state) for key, state in self._fresh(missing).items()}
-        self._store_in_cache(current)
+        for key, entry in current.items():
+            self._cache.keep(key, entry)
         # Not from the cache: it may be smaller than this batch and have dropped some of these states already.
         return [current[key][1] for key in keys]
 
@@ -112,11 +113,11 @@ class UserStates:
 
     def keep(self, state: UserState) -> None:
         """Cache this state as the current state of the user."""
-        self._store_in_cache({(state.user_id, ""): (self.clock(), state)})
+        self._cache.keep((state.user_id, ""), (self.clock(), state))
 
     def drop(self, user: str) -> None:
         """Look this user up again at the next request."""
-        self._cache.pop((user, ""), None)
+        self._cache.drop((user, ""))
 
     def evidence(self, state: UserState, prompt: str = "") -> dict[int, tuple[str, ...]]:
         """Dimension -> ids of the items that speak for the direction of `state` on it, the strongest first.
@@ -149,13 +150,6 @@ class UserStates:
             return self._stateful
         name = repr(self.inferrer.name) if self.inferrer is not None else "none"
         raise RecipeError(f"evidence is kept by the inferrer 'posterior', this bundle has {name}: name 'posterior'")
-
-    def _store_in_cache(self, states: Mapping[UserPrompt, tuple[float, UserState]]) -> None:
-        for key, entry in states.items():
-            self._cache[key] = entry
-            self._cache.move_to_end(key)
-        while len(self._cache) > self.capacity:
-            self._cache.popitem(last=False)
 
     def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, UserState]:
         """The states of these keys from the store, the users file and the inferrer, without the cache."""

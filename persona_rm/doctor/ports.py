@@ -28,7 +28,8 @@ def check_ray_address(subject: DoctorSubject) -> list[DoctorFinding]:
         return [DoctorFinding("ok", "Ray", "RAY_ADDRESS names no cluster, so a job starts one on this machine")]
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto" or not (host and port.isdecimal()):
-        return [DoctorFinding("note", "Ray", f"RAY_ADDRESS={address}: the cluster is looked up when the job starts")]
+        what = f"RAY_ADDRESS={address}: the cluster is looked up when the job starts"
+        return [DoctorFinding("note", "Ray", what, "Name it as HOST:PORT to have the connection tried here")]
     try:
         socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
     except OSError as error:

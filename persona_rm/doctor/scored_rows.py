@@ -43,10 +43,10 @@ def requests_of(subject: DoctorSubject, bundle: Bundle) -> dict[str, RewardReque
     """The requests to score, by the name of their row. A row without a response gets a sentence."""
     rows = subject.data_rows[: subject.rows]
     requests = {}
-    if rows:
-        need_column(rows, subject.prompt_key, "--prompt-key")
+    if rows and subject.command is None:
+        need_column(rows, subject.prompt, "--prompt-key")
     for row in rows:
-        label, prompt = read_label(row.data.get(subject.label_key)), row.data.get(subject.prompt_key)
+        label, prompt = read_label(row.data.get(subject.label)), row.data.get(subject.prompt)
         # A prompt in chat messages is scored by the host's own rendering, which no row of the file shows.
         if isinstance(prompt, str):
             requests[f"row {row.number}"] = RewardRequest(label.user, label.prompt or prompt, SENTENCE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from rich.console import Console
 
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
+from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart
 from persona_rm.hosts.common.process import command_line
@@ -39,6 +39,14 @@ class LabelledPrompt(NamedTuple):
     """Whose reward the answer gets."""
     post: Prompt
     """The prompt without the user's profile in front of it: what the reward is computed for."""
+
+
+class PromptData(NamedTuple):
+    """A team's own file of prompts, for a command."""
+
+    file: Path
+    prompt_column: str
+    user_column: str
 
 
 class Preference(NamedTuple):
@@ -137,6 +145,10 @@ class Host(ABC):
         """
 
     @abstractmethod
+    def check_dpo(self, rows: int, args: Args) -> None:
+        """Raises `HostError` if a DPO job on so many rows ends without having changed the policy."""
+
+    @abstractmethod
     def read_preference(self, row: JsonRow) -> Preference:
         """The prompt and the responses of a row of preference data, as the host's trainers read its columns.
 
@@ -195,7 +207,7 @@ class Host(ABC):
         """Flags of a PPO job on so many GPUs (0: a machine without one), as a recipe that is begun writes them."""
 
     @abstractmethod
-    def lines(self, bundle: Path) -> tuple[str, str]:
+    def lines(self, bundle: Path, data: PromptData | None = None) -> tuple[str, str]:
         """The command that starts the reward actors of a bundle, and the command of a job that asks them, in which
         "..." stands for the job's own flags."""
 
@@ -216,6 +228,25 @@ class Host(ABC):
     @abstractmethod
     def read_command(self, words: Sequence[str]) -> OwnCommand:
         """A team's own command, word by word. Raises `HostError` if it starts no trainer of this host."""
+
+    @abstractmethod
+    def command_faults(self, command: OwnCommand) -> list[CommandFault]:
+        """Flags that the installed trainer does not know, values that it refuses, and a reward that cannot be asked.
+
+        Raises `HostError` if the host is not installed here, so that nothing tells its flags.
+        """
+
+    @abstractmethod
+    def applies_template(self, command: OwnCommand) -> bool:
+        """Whether the command tells the host to render prompts by the chat template of the model's tokenizer."""
+
+    @abstractmethod
+    def check_forms(self, command: OwnCommand, rows: Sequence[JsonRow]) -> None:
+        """Raises `DataError` for a row whose text columns have a form that the command's trainer cannot read."""
+
+    @abstractmethod
+    def plugin_of(self, command: OwnCommand) -> PluginPart:
+        """Which plugin file the command loads: "agent", or "reward"."""
 
     @abstractmethod
     def data_columns(self, command: OwnCommand) -> DataColumns:

@@ -45,3 +45,15 @@ class SmallJob:
     args: Mapping[str, Any]
     plugin: Literal["reward", "agent"]
     changes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFault:
+    """What is wrong with one flag of a command, and what to do."""
+
+    flag: str
+    """Its name, without dashes."""
+    what: str
+    todo: str
+    fatal: bool = True
+    """False for what is worth knowing and stops no job."""

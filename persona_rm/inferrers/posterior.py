@@ -91,7 +91,8 @@ class PosteriorInferrer(ModelInferrer):
     def fit(self, personas: Sequence[Persona]) -> None:
         """Error rates, prior and calibration from these users' evidence. Raises `DataError` if there is none."""
         if len(personas) < 10:
-            raise DataError(f"posterior learns from a population; {len(personas)} users are too few (10 or more)")
+            problem = f"posterior learns from a population; {len(personas)} users are too few (10 or more)"
+            raise DataError(f"{problem}: give more users, or name the inferrer vote, which learns nothing")
         counts = join([self.tally(persona).counts for persona in personas])
         labelled = np.array([persona.directions is not None for persona in personas])
         size, neutral = len(self.space), self.space.neutral

@@ -21,6 +21,8 @@ LARGEST_ID = 1 << 128
 """Above any whole number that is an id; a UUID has 128 bits."""
 LARGEST_FLOAT = 1 << 53
 """Up to here every whole number is a float of its own; above, two ids may be the same float."""
+LONGEST_ID = 1024
+"""Characters of the longest id. Ids are kept in caches, statistics and logs; a caller must not set their size."""
 NEAR = 5000
 """Ids that are compared with an unknown one: more take seconds, and the message is a help only."""
 NO_USER = re.compile(
@@ -39,6 +41,9 @@ def read_user_id(value: Any) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
+        # Before anything reads the text, which may have megabytes.
+        if len(value) > LONGEST_ID:
+            raise DataError(f"a user id has at most {LONGEST_ID:,} characters, found {len(value):,}")
         return None if is_blank(value) or NO_USER.fullmatch(value.strip()) else str(value)
     if isinstance(value, float) and value.is_integer():
         if abs(value) > LARGEST_FLOAT:

@@ -25,7 +25,7 @@ from persona_rm.pipeline.own_users import check_own_data
 from persona_rm.pipeline.run import RunFolder
 from persona_rm.pipeline.stages.evaluate import cases_of, run_eval
 from persona_rm.pipeline.stages.infer import run_infer
-from persona_rm.pipeline.stages.on_policy import run_rounds
+from persona_rm.pipeline.stages.on_policy import rewards_of, run_rounds
 from persona_rm.pipeline.stages.ppo import run_one
 from persona_rm.pipeline.stages.train import MODEL, run_build, run_dpo, run_pretrain
 from persona_rm.pipeline.studies import run_inference
@@ -78,7 +78,8 @@ def run_recipe(recipe: Recipe, console: Console, *, only: Sequence[str] = ()) ->
     # Policies of another run are evaluated, so none is trained here.
     elsewhere = recipe.eval is not None and recipe.eval.runs is not None
     for name, config in recipe.dpo.items() if wanted("dpo") and not elsewhere else ():
-        keys[name] = run_rounds(run, name, config, run_dpo(run, name, config, keys.get("build", "")), keys)
+        rewards = rewards_of(run, name, config, keys)
+        keys[name] = run_rounds(run, name, config, run_dpo(run, name, config, keys.get("build", "")), rewards)
         _gather(run, f"dpo/{name}")
     if recipe.eval and wanted("eval"):
         run_eval(run, recipe.eval)

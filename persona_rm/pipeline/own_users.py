@@ -139,5 +139,5 @@ def asked_in_items(users: Sequence[User], count: int) -> list[tuple[str, Prompt]
         (user.persona.user_id, item.prompt) for user in users for item in user.persona.items if item.prompt
     ]
     if not own:
-        raise RecipeError("ppo.*.prompts: the items of these users have no prompts; name a prompts file")
+        raise RecipeError("the items of these users have no prompts; name a prompts file under ppo.SECTION.prompts")
     return [own[place % len(own)] for place in range(count)]

@@ -83,9 +83,11 @@ def _shrink_data(recipe: Recipe, raw: dict[str, Any], changes: list[str]) -> Non
 
 
 def _small_rounds(name: str, rounds: OnPolicyConfig, changes: list[str]) -> dict[str, int]:
-    """The sizes of the rounds on the policy's own answers. Some prompts give no pair, so there are more of them."""
+    """The sizes of the rounds on the policy's own answers. Some prompts give no pair, so there are more of them. A
+    tiny model seldom ends an answer, so cut ones are used."""
     most = {"rounds": 1, "prompts": 2 * ROWS, "users": USERS, "max_tokens": TOKENS}
     small = {key: min(getattr(rounds, key), limit) for key, limit in most.items()}
+    small["cut_answers"] = True
     changes.append(f"dpo.{name}.on_policy: {', '.join(f'{key} {value}' for key, value in small.items())}: few steps")
     return small
 

@@ -98,6 +98,7 @@ def check_command(words: Sequence[str], bundle: Path | None, prompts: Path | Non
     chosen = [rows[place] for place in places]
     notes.append(f"rows: {len(chosen)} of {len(rows):,} in {file}")
     command = replace(command, args={**command.args, **added})
+    host.check_forms(command, rows)
     return CheckedCommand(command, columns, loaded, labels, chosen, notes, changes)
 
 

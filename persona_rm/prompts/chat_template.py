@@ -5,8 +5,9 @@ its chat template writes. The form of a rendered prompt is learned by rendering 
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,12 @@ from persona_rm.types import Message, Messages, Prompt
 THINK, END_THINK = "<think>", "</think>"
 _MARKS = {"system": "qzSYSTEMzq", "user": "qzUSERzq", "assistant": "qzASSISTANTzq", "last": "qzLASTzq"}
 """Texts whose places in a rendered conversation show what the template writes around each turn."""
+_CLOCK = "strftime_now"
+"""The function that transformers gives to templates, by which some write today's date (Llama 3.1 and later do)."""
+_DATE = "(?P<date{}>.{{1,60}}?)"
+"""A date in a rendered prompt: one line, in any form, because the one who rendered it may have set it."""
+Dates = Mapping[str, str]
+"""What a template writes for each format of a date that it asks for."""
 
 
 class ChatTemplate:
@@ -58,19 +65,22 @@ class ChatTemplate:
     def unwrap(self, prompt: Prompt) -> Prompt:
         """The messages of a prompt that was rendered by this template already; any other prompt as it is.
 
-        Raises `DataError` for a text that begins as a rendered prompt and has a user's turn, but is not what the
-        template gives for any messages: to wrap it once more would put control tokens inside a user's turn.
+        If the template writes the date, a prompt may have been rendered on any day. Raises `DataError` for a text that
+        begins as a rendered prompt and has a user's turn, but is not what the template gives for any messages: to
+        wrap it once more would put control tokens inside a user's turn.
         """
         if not isinstance(prompt, str) or not self.present or self._turns is None:
             return prompt
-        messages = self._parsed(prompt)
+        dates = self._dates_in(prompt)
+        turns = self._turns.on(self._marked(dates))
+        messages = self._parsed(prompt, turns, dates)
         if messages is not None:
             return messages
-        if self._turns.resembles(prompt, self._control):
+        if turns.resembles(prompt, self._control):
             raise DataError(
                 "a prompt begins as one that was rendered by the tokenizer's chat template, and it is not what this "
-                "template gives for its turns. Was it rendered by another template, or on another day by one that "
-                "writes the date? Give the bare prompt, in the data set or under `prompt` in the label"
+                "template gives for its turns. Was it rendered by another template? Give the bare prompt, in the data "
+                "set or under `prompt` in the label"
             )
         return prompt
 
@@ -95,17 +105,52 @@ class ChatTemplate:
         it."""
         return self.present and self._turns is not None and self._turns.close.rstrip().endswith(THINK)
 
-    def _apply(self, messages: Messages) -> str:
+    def _apply(self, messages: Messages, clock: Callable[[str], str] | None = None) -> str:
+        """The rendered conversation. `clock` gives the date in a format, in place of today's."""
         from jinja2 import TemplateError
 
+        # A variable of the template comes before a function of the same name.
+        given: dict[str, Any] = {_CLOCK: clock} if clock is not None and self._dated else {}
         try:
             rendered = self.tokenizer.apply_chat_template(
-                as_json(messages), tokenize=False, add_generation_prompt=True
+                as_json(messages), tokenize=False, add_generation_prompt=True, **given
             )
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages)
             raise RecipeError(f"the chat template refuses a conversation of {roles}: {error}") from error
         return str(rendered)
+
+    @cached_property
+    def _dated(self) -> bool:
+        """Whether the template may write the date."""
+        return _CLOCK in str(self.tokenizer.chat_template)
+
+    @cached_property
+    def _clock(self) -> "_MarkedClock | None":
+        """Marks in place of dates; None for a template that writes no date, or changes what it is given as one."""
+        if not self._dated:
+            return None
+        clock, messages = _MarkedClock({}), (Message("user", _MARKS["last"]),)
+        marked = _Turns(self._apply(messages, clock), "", None, None)
+        today = {mark: _today(form) for form, mark in clock.marks.items()}
+        return clock if marked.on(today).open == self._apply(messages) else None
+
+    def _marked(self, dates: Dates) -> dict[str, str]:
+        """Mark -> date."""
+        return {mark: dates[form] for form, mark in self._clock.marks.items()} if self._clock else {}
+
+    def _dates_in(self, text: str) -> Dates:
+        """The dates that a rendered prompt holds where the template writes them; today's if it holds none."""
+        turns, marks = self._turns, self._clock.marks if self._clock else {}
+        today = {form: _today(form) for form in marks}
+        for opening, _ in turns.longest_first if turns and marks else ():
+            pattern = re.escape(opening)
+            for place, mark in enumerate(marks.values()):
+                pattern = pattern.replace(mark, _DATE.format(place), 1).replace(mark, f"(?P=date{place})")
+            if match := re.match(pattern, text):
+                read = {f"date{place}": form for place, form in enumerate(marks)}
+                return today | {read[name]: value for name, value in match.groupdict().items()}
+        return today
 
     @cached_property
     def _takes_system(self) -> bool:
@@ -137,38 +182,48 @@ class ChatTemplate:
 
     @cached_property
     def _turns(self) -> "_Turns | None":
-        """What the template writes around turns; None for a template that changes the texts of turns."""
+        """What the template writes around turns, with marks in place of dates; None for a template that changes the
+        texts of turns."""
         user, last = Message("user", _MARKS["user"]), Message("user", _MARKS["last"])
-        one = _pieces(self._apply((last,)), "last")
+        one = _pieces(self._apply((last,), self._clock), "last")
         if one is None or not any(one):
             return None
         system = more = None
         if self._takes_system:
-            system = _pieces(self._apply((Message("system", _MARKS["system"]), last)), "system", "last")
+            system = _pieces(self._apply((Message("system", _MARKS["system"]), last), self._clock), "system", "last")
         try:
             conversation = (user, Message("assistant", _MARKS["assistant"]), last)
-            more = _pieces(self._apply(conversation), "user", "assistant", "last")
+            more = _pieces(self._apply(conversation, self._clock), "user", "assistant", "last")
         except RecipeError:  # a template for one turn
             more = None
         return _Turns(one[0], one[1], system[:2] if system else None, more[1:3] if more else None)
 
-    def _parsed(self, text: str) -> Messages | None:
-        """The messages for which the template gives exactly this text."""
-        turns = self._turns
-        if turns is None or not text.endswith(turns.close):
+    def _parsed(self, text: str, turns: "_Turns", dates: Dates) -> Messages | None:
+        """The messages for which the template gives exactly this text on a day of these dates."""
+        if not text.endswith(turns.close):
             return None
         body = text[: len(text) - len(turns.close)]
-        # The longer opening first: a template with a system text of its own begins as one with a given system text.
-        for opening, role in sorted(turns.openings, reverse=True, key=lambda one: len(one[0])):
+        for opening, role in turns.longest_first:
             if body.startswith(opening):
                 messages = turns.split(body[len(opening) :], role)
                 try:
                     check_turns(messages)
-                    if self._apply(messages) == text:
+                    if self._apply(messages, lambda form: dates.get(form) or _today(form)) == text:
                         return messages
                 except (DataError, RecipeError):
                     continue
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _MarkedClock:
+    """Stands for the function that gives templates the date: a mark for each format, so that its places show."""
+
+    marks: dict[str, str]
+    """Format -> mark. Filled by the calls of the template."""
+
+    def __call__(self, form: str) -> str:
+        return self.marks.setdefault(form, f"qzDATE{len(self.marks)}zq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +237,22 @@ class _Turns:
     between: tuple[str, ...] | None
 
     @property
-    def openings(self) -> list[tuple[str, str]]:
-        """What a rendered prompt begins with, and the role of the text behind it."""
-        return [(self.open, "user"), *([(self.system[0], "system")] if self.system else [])]
+    def longest_first(self) -> list[tuple[str, str]]:
+        """What a rendered prompt begins with, and the role of the text behind it. The longer one first: a template
+        with a system text of its own begins as one with a given system text."""
+        openings = [(self.open, "user"), *([(self.system[0], "system")] if self.system else [])]
+        return sorted(openings, reverse=True, key=lambda one: len(one[0]))
+
+    def on(self, dates: Mapping[str, str]) -> "_Turns":
+        """The same with texts in place of marks."""
+
+        def dated(text: str) -> str:
+            for mark, date in dates.items():
+                text = text.replace(mark, date)
+            return text
+
+        system, between = (tuple(map(dated, texts)) if texts else None for texts in (self.system, self.between))
+        return replace(self, open=dated(self.open), close=dated(self.close), system=system, between=between)
 
     def split(self, body: str, role: str) -> Messages:
         """The turns of a conversation whose first text belongs to `role`."""
@@ -212,6 +280,11 @@ class _Turns:
         while not all(mark.endswith(head) for mark in others):
             head = head[1:]
         return head
+
+
+def _today(form: str) -> str:
+    """The date as transformers gives it to a template."""
+    return datetime.now().strftime(form)
 
 
 def _pieces(rendered: str, *names: str) -> tuple[str, ...] | None:

@@ -50,10 +50,25 @@ def require_column(rows: Sequence[JsonRow], column: str, why: str) -> None:
         raise rows[0].error(f"no such column, {why}; the row has: {', '.join(have)}{hint}", column)
 
 
+class PromptsFile(NamedTuple):
+    """A prompts file, and the columns that were read."""
+
+    prompts: list[OwnPrompt]
+    prompt_column: str
+    user_column: str | None
+    """None if no row names a user."""
+
+
 def read_own_prompts(path: Path) -> list[OwnPrompt]:
     """Every prompt of a recipe's prompts file: all of them texts, or all of them messages if one has several turns.
 
-    Raises `DataError` for a row without a prompt."""
+    Raises `DataError` for a row without a prompt.
+    """
+    return read_prompts_file(path).prompts
+
+
+def read_prompts_file(path: Path) -> PromptsFile:
+    """As `read_own_prompts`, with the names of the columns."""
     rows = read_table(path)
     prompt, user = column_of(rows, PROMPT_COLUMNS), column_of(rows, USER_COLUMNS)
     if prompt is None:
@@ -68,7 +83,7 @@ def read_own_prompts(path: Path) -> list[OwnPrompt]:
     if not all(isinstance(one.prompt, str) for one in read):
         # Data sets of a host hold one kind of value in a column.
         read = [one._replace(prompt=in_turns(one.prompt)) for one in read]
-    return read
+    return PromptsFile(read, prompt, user)
 
 
 def _user(row: JsonRow, column: str) -> str | None:

@@ -4,7 +4,8 @@
 #   recipes/install/install.sh [--dev]      run in the checkout; --dev adds pytest, ruff, mypy, pre-commit
 #
 #   STACK=auto|cpu|gpu   auto takes the GPU set where `nvidia-smi -L` works (default auto)
-#   VENV=.venv           where to install
+#   VENV=.venv           where to install. If that path has a space, the environment is made in ~/.local/share/persona_rm
+#                        (or $XDG_DATA_HOME/persona_rm) and VENV is a link to it
 #   PYTHON=python3.11    the interpreter to make VENV with; 3.11 or 3.12
 #   TORCH_INDEX=URL      a second index for torch, e.g. https://download.pytorch.org/whl/cpu (small wheels, no CUDA)
 #
@@ -50,6 +51,22 @@ check_compiler() {
     [[ -f $header ]] || die "$header is missing; DeepSpeed's C++ parts need it. Debian, Ubuntu: apt install python3-dev (of this Python's version)"
     [[ $stack == cpu ]] || command -v nvcc >/dev/null \
         || die "no nvcc; flash-attn is built on the spot and needs the CUDA toolkit. Install it, or take the CPU set: make install STACK=cpu"
+}
+
+# torch.compile hands paths to the compiler without quotes, and LD_PRELOAD, which vLLM sets, has no quotes: neither works
+# in an environment whose path has a space. So such an environment lies elsewhere, and VENV is a link to it.
+place_venv() {
+    local wanted=$venv away
+    [[ $wanted == /* ]] || wanted=$PWD/$wanted
+    if [[ $wanted == *[[:space:]]* && ! -L $venv ]]; then
+        [[ ! -e $venv ]] || die "$venv lies at a path with a space, where torch.compile and vLLM fail. Remove the folder and run again: the new one is made elsewhere and linked."
+        away=${XDG_DATA_HOME:-$HOME/.local/share}/persona_rm/venv-$(sha256sum <<<"$wanted" | cut -c1-12)
+        [[ $away != *[[:space:]]* ]] || die "$wanted and $away have spaces, where torch.compile and vLLM fail. Name a folder without one: make install VENV=/path/to/folder"
+        mkdir -p "$away" "$(dirname "$venv")"
+        ln -s "$away" "$venv"
+        printf '%s is a link to %s, because torch.compile fails at a path with a space\n' "$venv" "$away"
+    fi
+    [[ ! -L $venv ]] || { mkdir -p "$(readlink -f "$venv")"; venv=$(cd "$venv" && pwd -P); }
 }
 
 make_venv() {
@@ -98,6 +115,7 @@ install_gpu() {
     step "[4/4] openrlhf" openrlhf
 }
 
+place_venv
 make_venv
 wanted=$(fingerprint)
 stamp=$venv/.installed-$stack
@@ -117,3 +135,4 @@ else
     "install_$stack"
 fi
 printf '%s\n' "$wanted" >"$stamp$([[ -z $dev ]] || echo -dev)"
+printf 'installed. Next: source %q/bin/activate, then persona-rm --help (or make quickstart)\n' "$venv"

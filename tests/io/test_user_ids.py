@@ -41,6 +41,13 @@ def test_anything_else_is_refused_without_the_value(value: object) -> None:
     assert len(raised.value.problem) < 200
 
 
+def test_an_id_that_would_fill_memory_is_refused() -> None:
+    assert read_user_id("x" * 1024) == "x" * 1024
+    for text in ("x" * 1025, " " * 10_000_000):
+        with pytest.raises(DataError, match="a user id has at most 1,024 characters, found 1"):
+            read_user_id(text)
+
+
 def test_whole_numbers_of_numpy_are_ids() -> None:
     numpy = pytest.importorskip("numpy")
     assert read_user_id(numpy.int64(5)) == "5"

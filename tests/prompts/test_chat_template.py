@@ -1,5 +1,7 @@
 """Rendered prompts are unwrapped and never wrapped again, and control tokens that users type stay words."""
 
+from datetime import datetime
+
 import pytest
 
 from persona_rm.errors import DataError, RecipeError
@@ -66,6 +68,57 @@ def test_a_prompt_that_is_nearly_rendered_is_refused_without_its_text(kind):
         with pytest.raises(DataError, match="begins as one that was rendered") as caught:
             chat.unwrap(text)
         assert "Tea" not in str(caught.value)
+
+
+LLAMA31_HEAD = (
+    "{{ bos_token }}{% if not date_string is defined %}{% if strftime_now is defined %}"
+    "{% set date_string = strftime_now('%d %b %Y') %}{% else %}{% set date_string = '26 Jul 2024' %}{% endif %}"
+    "{% endif %}{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] | trim %}"
+    "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
+    "{{ '<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: ' }}"
+    "{{ date_string }}{{ '\n\n' + system + '<|eot_id|>' }}"
+)
+DATED = {
+    "llama 3.1": LLAMA31_HEAD
+    + "{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' }}"
+    "{{ m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+    "two formats": "{{ bos_token }}<|start_header_id|>{{ strftime_now('%Y-%m-%d') }} ({{ strftime_now('%A') }}, "
+    "{{ strftime_now('%Y-%m-%d') }})<|eot_id|>{% for m in messages %}"
+    "<|start_header_id|>{{ m['role'] }}<|end_header_id|>{{ m['content'] }}<|eot_id|>{% endfor %}"
+    "<|start_header_id|>assistant<|end_header_id|>",
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize("template", DATED)
+def test_a_prompt_that_was_rendered_on_another_day_gives_its_messages_back(template, name):
+    chat, messages = chat_of("llama3", DATED[template]), CONVERSATIONS[name]
+    turns = [message._asdict() for message in messages]
+    for day in (datetime(2024, 7, 26), datetime(2031, 12, 1), datetime.now()):
+        given = chat.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, strftime_now=day.strftime
+        )
+        assert f"{day.year}" in given
+        assert chat.unwrap(given) == messages
+        assert chat.unwrap(chat.render(chat.unwrap(given))) == messages
+
+
+def test_a_date_that_the_caller_of_the_template_chose_is_read_and_a_broken_prompt_is_still_refused():
+    chat = chat_of("llama3", DATED["llama 3.1"])
+    own = chat.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Tea?"}], tokenize=False, add_generation_prompt=True, date_string="1. Mai 24"
+    )
+    assert "Today Date: 1. Mai 24\n" in own
+    assert chat.unwrap(own) == (Message("user", "Tea?"),)
+    for text in (own[:-3], own + "Well,", own.replace("1. Mai 24", "1. Mai\n24")):
+        with pytest.raises(DataError, match="begins as one that was rendered"):
+            chat.unwrap(text)
+
+
+def test_a_template_that_changes_its_date_is_read_on_the_same_day():
+    chat = chat_of("llama3", DATED["two formats"].replace("strftime_now('%A')", "strftime_now('%A') | upper"))
+    assert chat.unwrap(host(chat, TALK)) == TALK
 
 
 def test_a_tokenizer_without_a_template():

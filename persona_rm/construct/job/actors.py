@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from persona_rm.construct.config import ConstructConfig, DemoConfig
 from persona_rm.construct.job.worker_progress import tell
 from persona_rm.construct.stages.annotate_stage import Annotate
 from persona_rm.construct.stages.demo_stage import Describe
-from persona_rm.construct.stages.outcome import ArrowTable, RowsToOutcomes, each, table
+from persona_rm.construct.stages.outcome import ArrowTable, Outcome, RowsToOutcomes, each, table
 from persona_rm.construct.stages.search_stage import Search
 from persona_rm.space import PreferenceSpace
 
@@ -70,19 +71,24 @@ class AnnotateActor(Map):
         super().__init__(told, Annotate(annotator(spec, space, threads), config))
 
 
-class SearchActor(Map):
-    """A method of `Search`."""
+@dataclass(frozen=True)
+class SearchRows:
+    """A method of `Search` over rows, as a task and not as an actor: an index is memory-mapped, so a task opens it in
+    milliseconds, while an actor would be a process of its own, whose imports take seconds in each stage."""
 
-    def __init__(
-        self,
-        told: Path,
-        indices: Mapping[str, Path],
-        config: ConstructConfig,
-        space: PreferenceSpace,
-        seed: int,
-        method: str,
-    ) -> None:
-        super().__init__(told, each(getattr(Search(indices, config, space, seed), method)))
+    indices: Mapping[str, Path]
+    config: ConstructConfig
+    space: PreferenceSpace
+    seed: int
+    method: str
+
+    @cached_property
+    def _rows(self) -> RowsToOutcomes:
+        return each(getattr(Search(self.indices, self.config, self.space, self.seed), self.method))
+
+    def __call__(self, rows: list[dict[str, Any] | None]) -> list[Outcome]:
+        """The outcomes of rows, in their order."""
+        return self._rows(rows)
 
 
 class DescribeActor(Map):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.construct import records
-from persona_rm.construct.job.actors import AnnotateActor, DescribeActor, SearchActor
+from persona_rm.construct.job.actors import AnnotateActor, DescribeActor, SearchRows
 from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.finish import finish
 from persona_rm.construct.job.order import SIDES, STAGES, BuildJob, BuildResult, universal_sources
@@ -167,11 +167,9 @@ class _Run:
     def _search(self) -> None:
         indices = {side: self.stages.folder / "index" / side for side in ("train", "test")}
         arguments = (indices, self.job.config, self.job.space, self.job.seed)
-        for before, name in (("pair", "search"), ("search", "persona")):
-            method = {"search": "find", "persona": "examples"}[name]
+        for before, name, method in (("pair", "search", "find"), ("search", "persona", "examples")):
             options = self._actors() | {"batch_size": 64}
-            options |= {"fn_constructor_args": (self._told(name), *arguments, method)}
-            self.stages.mapped(before, name, self.keys[name], SearchActor, **options)
+            self.stages.mapped(before, name, self.keys[name], SearchRows(*arguments, method), **options)
 
     def _demo(self) -> None:
         job = self.job

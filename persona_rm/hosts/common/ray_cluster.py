@@ -80,9 +80,9 @@ def _tagged(tag: str) -> list[int]:
     return out
 
 
-def joined_nodes() -> list[ClusterNode]:
-    """The machines of the cluster that RAY_ADDRESS names; none without one."""
-    address = os.environ.get("RAY_ADDRESS", "local")
+def joined_nodes(address: str | None = None) -> list[ClusterNode]:
+    """The machines of the cluster at this address, or at the one that RAY_ADDRESS names; none without one."""
+    address = address or os.environ.get("RAY_ADDRESS", "local")
     if address in ("", "local"):
         return []
     with _connected(address):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.errors import HostError, RecipeError
+from persona_rm.hosts.base import PromptData
 from persona_rm.hosts.common.env import Device, host_environment
 from persona_rm.hosts.common.finder import where
 
@@ -154,10 +155,14 @@ def draft_args(gpus: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def own_job_lines(bundle: Path) -> tuple[str, str]:
+def own_job_lines(bundle: Path, data: PromptData | None = None) -> tuple[str, str]:
     """The command that starts the reward actors, and a job that asks them."""
     variables = json.dumps({"env_vars": {"PERSONA_RM_BUNDLE": str(bundle)}})
-    job = "python -m openrlhf.cli.train_ppo_ray ... --data.label_key label"
+    keys = {"data.label_key": "label"}
+    if data is not None:
+        keys = {"data.prompt_dataset": str(data.file.resolve())}
+        keys |= {"data.input_key": data.prompt_column, "data.label_key": data.user_column}
+    job = f"python -m openrlhf.cli.train_ppo_ray ... {shlex.join(flags(keys))}"
     plugin = '--train.agent_func_path "$(persona-rm where openrlhf --agent)"'
     start = f"python -m persona_rm.serving start {shlex.quote(str(bundle))} --actors 2"
     return start, f"ray job submit --runtime-env-json {shlex.quote(variables)} -- {job} {plugin}"

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.backends.tokens import token_lengths
-from persona_rm.errors import DataError, RecipeError
+from persona_rm.errors import DataError, HostError, RecipeError
 from persona_rm.hosts.base import DpoRow, LabelledPrompt
 from persona_rm.hosts.openrlhf.preferences import CHOSEN, PROMPT, REJECTED
 from persona_rm.prompts import prompt_json
 
 DEFAULT_MAX_LEN = 512
 """The default of `data.max_len` in cli/train_dpo.py:319."""
+DPO_BATCH = 128
+"""The default of `train.batch_size` in cli/train_dpo.py:190."""
 
 
 def prompt_rows(prompts: Iterable[LabelledPrompt]) -> Iterator[dict[str, Any]]:
@@ -79,6 +81,19 @@ def fitting_rows(rows: Sequence[DpoRow], args: Mapping[str, Any], model: Path) -
             "or lower max_items or build.max_chars"
         )
     return short, long
+
+
+def check_dpo(rows: int, args: Mapping[str, Any]) -> None:
+    """Raises `HostError` if a DPO job takes fewer than two steps. Only whole batches are steps, and the schedule warms
+    up from 0 (cli/train_dpo.py:125-136), so the first step changes nothing."""
+    batch, epochs = int(args.get("train.batch_size") or DPO_BATCH), int(args.get("train.max_epochs") or 1)
+    steps = rows // batch * epochs
+    if steps < (1 if args.get("lr_warmup_ratio") == 0 else 2):
+        raise HostError(
+            f"{rows} rows make {steps} whole steps of train.batch_size = {batch}, and the host's first step has a "
+            "learning rate of 0, so nothing would be learned: give more rows, lower train.batch_size to "
+            f"{max(1, rows // 2)} or less, or raise train.max_epochs"
+        )
 
 
 def samples_per_step(args: Mapping[str, Any]) -> int:

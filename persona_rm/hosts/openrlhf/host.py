@@ -15,11 +15,12 @@ from persona_rm.hosts.base import (
     PpoJob,
     PpoOptions,
     Preference,
+    PromptData,
 )
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob
+from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import PluginPart, where
-from persona_rm.hosts.openrlhf import commands, datasets, own_command, preferences, queries
+from persona_rm.hosts.openrlhf import commands, datasets, host_flags, own_command, preferences, queries
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
@@ -62,6 +63,10 @@ class OpenRLHF(Host):
     ) -> tuple[list[DpoRow], list[DpoRow]]:
         """Rows of at most `data.max_len` tokens, and the longer ones."""
         return datasets.fitting_rows(rows, args, model)
+
+    def check_dpo(self, rows: int, args: Mapping[str, Any]) -> None:
+        """At least two steps: the first one has a learning rate of 0."""
+        datasets.check_dpo(rows, args)
 
     def read_preference(self, row: JsonRow) -> Preference:
         """Texts, chat messages beside a prompt, or two whole conversations."""
@@ -124,9 +129,9 @@ class OpenRLHF(Host):
         """All roles share all GPUs (`train.colocate_all`), and the engines sleep while the others train."""
         return commands.draft_args(gpus)
 
-    def lines(self, bundle: Path) -> tuple[str, str]:
+    def lines(self, bundle: Path, data: PromptData | None = None) -> tuple[str, str]:
         """`persona_rm.serving start`, and `ray job submit` of `train_ppo_ray` with the agent plugin."""
-        return commands.own_job_lines(bundle)
+        return commands.own_job_lines(bundle, data)
 
     def gpus_needed(self, args: Mapping[str, Any]) -> int:
         """The GPUs of engines, actor, reference, critic and reward model."""
@@ -140,6 +145,22 @@ class OpenRLHF(Host):
     def read_command(self, words: Sequence[str]) -> OwnCommand:
         """Of `openrlhf.cli.train_ppo_ray` or `openrlhf.cli.train_dpo`."""
         return own_command.read_command(words)
+
+    def command_faults(self, command: OwnCommand) -> list[CommandFault]:
+        """By the parsers of the installed commands, and the file of `train.agent_func_path` or `reward.remote_url`."""
+        return [*host_flags.flag_faults(command), *own_command.plugin_faults(command)]
+
+    def applies_template(self, command: OwnCommand) -> bool:
+        """`data.apply_chat_template`."""
+        return bool(command.args.get(own_command.TEMPLATE))
+
+    def check_forms(self, command: OwnCommand, rows: Sequence[JsonRow]) -> None:
+        """Texts or chat messages, by `data.apply_chat_template`."""
+        own_command.check_forms(command, rows)
+
+    def plugin_of(self, command: OwnCommand) -> PluginPart:
+        """`train.agent_func_path` comes before `reward.remote_url`."""
+        return "agent" if own_command.PLUGINS["agent"] in command.args else "reward"
 
     def data_columns(self, command: OwnCommand) -> DataColumns:
         """`data.input_key` and `data.label_key`; for DPO `data.prompt_key`, `data.chosen_key`, `data.rejected_key`."""

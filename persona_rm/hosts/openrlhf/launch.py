@@ -22,6 +22,7 @@ from persona_rm.hosts.common.ray_cluster import cluster
 from persona_rm.hosts.openrlhf.commands import environment, gpus_needed, ppo_command, require_host
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
+from persona_rm.interpreter import fault_of_path
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER
 from persona_rm.serving.failures import FAILURES, SKIPPED
 from persona_rm.serving.pool.pool import NAMESPACE, Policy, start_pool, wants_inference
@@ -43,6 +44,9 @@ def run_ppo(
     Raises `HostError` if the host is missing or cannot do what the options ask for, and if the job fails.
     """
     require_host()
+    # The rollouts' engine compiles code, so this would end the job minutes later.
+    if fault := fault_of_path():
+        raise HostError(fault)
     check_policy(options.on_failure, args)
     on = on or device()
     run_dir = run_dir.resolve()

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.errors import HostError
-from persona_rm.hosts.command_records import DataColumns, OwnCommand, SmallJob, TrainerKind
+from persona_rm.hosts.command_records import CommandFault, DataColumns, OwnCommand, SmallJob, TrainerKind
 from persona_rm.hosts.common.env import Device
 from persona_rm.hosts.common.finder import where
 from persona_rm.hosts.openrlhf.rehearsal import rehearse
+from persona_rm.io.json_rows import JsonRow
 
 TRAINERS: Mapping[str, TrainerKind] = {"train_ppo_ray": "ppo", "train_dpo": "dpo"}
 _TRAINER = re.compile(r"(?:openrlhf\.cli\.|.*/)?(train_\w+)(?:\.py)?")
@@ -38,6 +39,8 @@ TEXTS: Mapping[TrainerKind, Mapping[str, tuple[str, str | None]]] = {
 """The columns with texts: their flags, and the columns that the host reads without them."""
 LABEL = "data.label_key"
 PLUGINS: Mapping[Literal["reward", "agent"], str] = {"reward": "reward.remote_url", "agent": "train.agent_func_path"}
+TEMPLATE = "data.apply_chat_template"
+"""The switch by which the host renders prompts."""
 OTHER_DATA = ("data.prompt_probs", "data.prompt_split", "data.dataset_probs", "data.dataset_split", "eval.dataset",
               "eval.split", "eval.steps")  # fmt: skip
 """Flags that belong to the team's own data sets; the rehearsal reads one file instead."""
@@ -118,6 +121,24 @@ def data_columns(command: OwnCommand) -> DataColumns:
     return DataColumns(file, texts, flags, unnamed, LABEL, text_of(args.get(LABEL)))
 
 
+def check_forms(command: OwnCommand, rows: Sequence[JsonRow]) -> None:
+    """Raises `DataError` for a row whose texts have a form that the trainer cannot read under these flags.
+
+    With `data.apply_chat_template` the DPO trainer takes chat messages only (datasets/reward_dataset.py:18-31), the
+    PPO trainer texts too (datasets/prompts_dataset.py:9-15). Without it both take texts only.
+    """
+    applies = bool(command.args.get(TEMPLATE))
+    for column in data_columns(command).texts.values():
+        for row in rows:
+            messages = isinstance(row.data.get(column), list)
+            if messages and not applies:
+                problem = f"chat messages, which the host reads only with --{TEMPLATE}"
+                raise row.error(f"{problem}: add this flag, or write the column as text", column)
+            if applies and not messages and command.trainer == "dpo":
+                problem = f"no list of chat messages, which --{TEMPLATE} needs in every text column of a DPO job"
+                raise row.error(f"{problem}: leave the flag out, or write messages", column)
+
+
 def small_model(folder: Path, like: Path | None = None) -> Path:
     """A tiny random model in `folder`. Raises `HostError` if the script fails."""
     script = where("openrlhf", "rehearsal") / "tiny_model.py"
@@ -172,10 +193,34 @@ def _plugin(args: dict[str, Any], changes: list[str]) -> Literal["reward", "agen
     return plugin
 
 
+def plugin_faults(command: OwnCommand) -> list[CommandFault]:
+    """What is wrong with the file or address from which a PPO command takes its rewards."""
+    if command.trainer != "ppo":
+        return []
+    ours = "persona-rm where openrlhf --agent"
+    given = {kind: text_of(command.args.get(key)) for kind, key in PLUGINS.items()}
+    kind: Literal["reward", "agent"] = "agent" if given["agent"] else "reward"
+    named, key = given[kind], PLUGINS[kind]
+    if named is None:
+        what = f"the command asks no reward: neither --{PLUGINS['agent']} nor --{PLUGINS['reward']}"
+        return [CommandFault(key, what, f'Add --{PLUGINS["agent"]} "$({ours})"')]
+    faults = []
+    for one in named.split(","):
+        if one.startswith(("http://", "https://")):
+            continue
+        if not Path(one).is_file():
+            do = f"`{ours}` prints the file of this installation"
+            faults.append(CommandFault(key, f"--{key}: there is no file {one} on this machine", do))
+        elif Path(one).resolve() != where("openrlhf", kind).resolve():
+            what = f"--{key}: {one} is a file of your own, so the bundle gives rewards only if it asks for them"
+            faults.append(CommandFault(key, what, f"`{ours}` prints the plugin that does", fatal=False))
+    return faults
+
+
 def policy_text(args: Mapping[str, Any], row: Mapping[str, Any], tokenizer: Any) -> str:
     """The prompt of a row as the host hands it to the plugin (datasets/prompts_dataset.py:23-43)."""
     prompt = row[str(args.get("data.input_key", "input"))]
-    if args.get("data.apply_chat_template"):
+    if args.get(TEMPLATE):
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     template = args.get("data.input_template")

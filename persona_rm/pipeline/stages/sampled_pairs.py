@@ -72,7 +72,10 @@ def engine_of(model: Path, on: Device) -> VllmGenerator:
         return VllmGenerator(VllmConfig(model=str(model), logprobs=False))
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     # On a CPU the utilisation is a share of the machine's memory, and there are no CUDA graphs to capture.
-    small = {"gpu_memory_utilization": 0.1, "enforce_eager": True, "dtype": "float32"}
+    small: dict[str, Any] = {"gpu_memory_utilization": 0.1, "enforce_eager": True, "dtype": "float32"}
+    # A prompt that is read in two steps rewinds the generator of its seed, which vLLM 0.29 can do on a GPU only: the
+    # engine dies ("CPU Generator does not use offset") once the prompts of a call exceed one step's tokens.
+    small["enable_chunked_prefill"] = False
     return VllmGenerator(VllmConfig(model=str(model), logprobs=False, **small))
 
 

@@ -167,8 +167,13 @@ def run_dpo(run: RunFolder, name: str, config: DpoConfig, upstream: str) -> str:
 
 
 def train_dpo(run: RunFolder, base: Path, rows: Path, folder: Path, args: HostArgs) -> None:
-    """Run the host's DPO trainer from `base`, which is the reference too, on a file of rows; into <folder>/model."""
+    """Run the host's DPO trainer from `base`, which is the reference too, on a file of rows; into <folder>/model.
+
+    Raises `HostError` if the rows are too few for the host to learn anything, and if the job fails.
+    """
     host = load_host()
+    with rows.open("rb") as lines:
+        host.check_dpo(sum(1 for _ in lines), args)
     job = host.dpo_job(base, rows, folder, args, device_of(run.recipe))
     host.run(job, folder / "dpo.log", console=run.console)
     # A host that exits with 0 may still have saved nothing.

@@ -22,14 +22,14 @@ def test_vllm_annotates_and_describes_inside_ray_actors(space, tmp_path):
     """The packaged model has read no instructions: what it says is noise in the form that was asked for, which is
     enough to see that levels come from its answers, and that a description which does not agree is not taken."""
     cls = SOURCES.load("simulator")
-    source = cls(cls.Config(users=20, test_users=2, posts=24), space)
+    source = cls(cls.Config(users=20, test_users=2, posts=12), space)
     annotator = AnnotatorSpec("llm", {"engine": ENGINE, "form": "json", "examples": False, "max_answer_tokens": 512})
     config = ConstructConfig(
         min_items=1,
         threshold=0.3,
         max_errors=1.0,
         shard=24,
-        demo=DemoConfig(by="llm", generator=ENGINE, max_tokens=160),
+        demo=DemoConfig(by="llm", generator=ENGINE, max_tokens=96),
     )
     result = build(BuildJob(source, annotator, config, space, 0, tmp_path, "asked"))
     card = result.card

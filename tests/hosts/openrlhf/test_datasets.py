@@ -6,6 +6,7 @@ import pytest
 from persona_rm.errors import DataError, HostError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import LabelledPrompt
+from persona_rm.hosts.openrlhf.datasets import check_dpo
 from persona_rm.serving.labels import read_label
 
 
@@ -67,3 +68,15 @@ def test_the_check_of_flags_is_the_hosts():
     host.check({"algo.dynamic_filtering_enable": True}, "skip_group")
     with pytest.raises(HostError, match=r"on_failure is skip_group, and algo\.dynamic_filtering_enable is off"):
         host.check({}, "skip_group")
+
+
+@pytest.mark.parametrize(
+    ("rows", "args", "steps"),
+    [(7, {"train.batch_size": 4}, 1), (3, {"train.batch_size": 4, "train.max_epochs": 9}, 0), (200, {}, 1)],
+)
+def test_a_job_of_fewer_than_two_steps_is_refused_because_it_learns_nothing(rows, args, steps):
+    with pytest.raises(HostError, match=f"{rows} rows make {steps} whole .* train.batch_size to {rows // 2}"):
+        check_dpo(rows, args)
+    check_dpo(rows, {**args, "train.batch_size": rows // 2})
+    if steps:
+        check_dpo(rows, {**args, "lr_warmup_ratio": 0})

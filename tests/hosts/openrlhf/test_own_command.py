@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from persona_rm.errors import HostError
+from persona_rm.errors import DataError, HostError
 from persona_rm.hosts.common.finder import where
 from persona_rm.hosts.openrlhf.own_command import (
+    check_forms,
     data_columns,
     logged_samples,
     policy_text,
@@ -15,6 +16,7 @@ from persona_rm.hosts.openrlhf.own_command import (
     read_flags,
     small_job,
 )
+from persona_rm.io.json_rows import JsonRow
 
 PPO = ["python", "-m", "openrlhf.cli.train_ppo_ray"]
 
@@ -74,6 +76,31 @@ def test_columns_are_those_of_the_command_or_of_the_host():
     assert dpo.texts == {"prompt": "q", "chosen": "good", "rejected": "rejected"}
     assert (dpo.label_flag, dpo.unnamed) == ("", {"data.rejected_key"})
     assert "prompt" not in data_columns(read_command(["openrlhf.cli.train_dpo"])).texts
+
+
+TURNS = [{"role": "user", "content": "Hi"}]
+TEXTS = {"prompt": "Hi", "chosen": "a", "rejected": "b"}
+DPO = ["openrlhf.cli.train_dpo", "--data.prompt_key", "prompt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "row", "said"),
+    [
+        (DPO, TEXTS, None),
+        ([*DPO, "--data.apply_chat_template"], TEXTS, "no list of chat messages, which --data.apply"),
+        ([*DPO, "--data.apply_chat_template"], dict.fromkeys(TEXTS, TURNS), None),
+        (DPO, {**TEXTS, "chosen": TURNS}, "chat messages, which the host reads only with --data.apply"),
+        ([*PPO, "--data.input_key", "prompt"], {"prompt": TURNS}, "reads only with --data.apply_chat_template: add"),
+        ([*PPO, "--data.input_key", "prompt", "--data.apply_chat_template"], {"prompt": "Hi"}, None),
+    ],
+)
+def test_texts_and_messages_go_with_the_flags(words, row, said):
+    rows = [JsonRow(row, "f.jsonl", 1)]
+    if said is None:
+        check_forms(read_command(words), rows)
+        return
+    with pytest.raises(DataError, match=re.escape(said)):
+        check_forms(read_command(words), rows)
 
 
 def small(tmp_path, *flags, longest=0):

@@ -4,14 +4,14 @@ import pytest
 from rich.console import Console
 
 from persona_rm.bundle import load_bundle, write_bundle
-from persona_rm.errors import RecipeError
+from persona_rm.errors import DataError, RecipeError
 from persona_rm.pipeline.members import simulator_of
 from persona_rm.pipeline.rehearse import rehearsal_of
 from persona_rm.pipeline.run import RECORD, RunFolder
 from persona_rm.pipeline.stages import on_policy
 from persona_rm.recipe import Recipe, load_recipe
 from tests.pipeline.stages.infer_samples import FAST
-from tests.pipeline.stages.pair_samples import ScriptedSampler, read
+from tests.pipeline.stages.pair_samples import GAMING, NEITHER, SCIENCE, ScriptedSampler, read, write
 
 ROUNDS = {"reward": "pba_linear", "rounds": 2, "samples": 4, "prompts": 6, "users": 3, "items": 4, "inferrer": FAST}
 
@@ -55,7 +55,8 @@ def start(recipe):
 
 
 def rounds_of(run, upstream="key"):
-    return on_policy.run_rounds(run, "pba", run.recipe.dpo["pba"], upstream, {})
+    config = run.recipe.dpo["pba"]
+    return on_policy.run_rounds(run, "pba", config, upstream, on_policy.rewards_of(run, "pba", config, {}))
 
 
 @pytest.fixture
@@ -172,4 +173,43 @@ def test_a_rehearsal_has_one_small_round():
     small, changes = rehearsal_of(load_recipe("recipes/simulator.yaml", settings))
     rounds = small.dpo["pba"].on_policy
     assert (rounds.rounds, rounds.prompts, rounds.users, rounds.max_tokens) == (1, 32, 8, 32)
+    assert rounds.cut_answers
     assert any(change.startswith("dpo.pba.on_policy: rounds 1, prompts 32") for change in changes)
+
+
+def own(user, prompt):
+    """ann likes what bob dislikes."""
+    chosen, rejected = (SCIENCE, GAMING) if user == "ann" else (GAMING, SCIENCE)
+    return {"user": user, "prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+OWN = [own(user, f"q{n}") for n in range(4) for user in ("ann", "bob")]
+
+
+def own_users_recipe(tmp_path, rounds=None):
+    """A recipe whose only data is a users file."""
+    users = write(tmp_path / "users.jsonl", OWN)
+    section = {"method": "pba", "users": users, "on_policy": {**ROUNDS, "inferrer": "vote", **(rounds or {})}}
+    return Recipe(name="t", annotator={"name": "simulator"}, out=str(tmp_path / "run"), dpo={"pba": section})
+
+
+def test_the_users_of_a_sections_file_have_the_rounds(tmp_path, trained):
+    trained.answers = [SCIENCE, GAMING, NEITHER, NEITHER]
+    rounds_of(start(own_users_recipe(tmp_path)))
+    for rows in trained.rows:
+        assert {row["bare_prompt"] for row in rows} <= {f"q{n}" for n in range(4)}
+        assert {(row["user"], row["chosen"]) for row in rows} == {("ann", SCIENCE), ("bob", GAMING)}
+
+
+def test_rewards_that_cannot_be_fitted_cost_no_training(tmp_path, trained):
+    run = start(own_users_recipe(tmp_path, {"inferrer": "posterior"}))
+    with pytest.raises(DataError, match=r"2 users are too few.*name the inferrer vote"):
+        on_policy.rewards_of(run, "pba", run.recipe.dpo["pba"], {})
+    assert not trained.starts
+
+
+def test_a_round_without_a_pair_ends_before_its_training(tmp_path, trained):
+    trained.answers = [NEITHER] * 4
+    with pytest.raises(DataError, match=r"no row was written: pairs_report\.json says why"):
+        rounds_of(start(recipe_of(tmp_path)))
+    assert not trained.starts

@@ -1,13 +1,20 @@
 """`pairs` with real vLLM and `relabel`, and the host's real DPO trainer on what both wrote."""
 
+import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
+from persona_rm.bundle import load_bundle
 from persona_rm.hosts import load_host
 from persona_rm.hosts.base import HostJob
 from persona_rm.pipeline.members import model_folder, simulator_of
+from persona_rm.pipeline.run import RunFolder
+from persona_rm.pipeline.stages import on_policy
+from persona_rm.pipeline.stages.on_policy import rewards_of, run_rounds
 from persona_rm.pipeline.stages.relabel import RelabelConfig, relabel
 from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, make_pairs
 from persona_rm.recipe import Recipe
@@ -57,6 +64,40 @@ def test_the_hosts_dpo_trains_on_pairs_and_relabelled_rows(written, tmp_path, mo
     monkeypatch.syspath_prepend(str(ROOT / "plugins" / "openrlhf" / "rehearsal" / "stubs"))
     assert margins_of_the_host(relabelled) == [row["margin"] for row in read(relabelled)]
     assert messages_of_the_host(host) == ("<user>Well?<assistant>", "No.", "Yes.", 1.5)
+
+
+@pytest.mark.slow
+def test_a_round_on_the_policys_own_answers_for_users_of_a_file(tmp_path, engine, monkeypatch):
+    """Real vLLM and the real trainer, on the stages of a recipe. The policy is the model of the session's engine."""
+    pytest.importorskip("openrlhf", reason="openrlhf is not installed")
+    monkeypatch.setattr(on_policy, "engine_of", lambda model, on: engine)
+    monkeypatch.setattr(engine, "close", lambda: None)
+    source = {"name": "simulator", "users": 8, "test_users": 2, "posts": 40}
+    simulator = simulator_of(Recipe(name="t", source=source))
+    writers, rows = simulator.users("train")[:4], []
+    for place, post in enumerate(simulator.posts("train")[:16]):
+        a, b = (simulator.reply(writers[(place + turn) % 4], post, "train").text for turn in (0, 1))
+        rows.append({"user": writers[place % 4].id, "prompt": post.text, "chosen": a, "rejected": b})
+    users = write(tmp_path / "users.jsonl", rows)
+    rounds = {"reward": "pba_linear", "prompts": 16, "samples": 4, "max_tokens": 48, "inferrer": "vote"}
+    args = {"train.batch_size": 4, "train.micro_batch_size": 2, "data.max_len": 1024, "adam.lr": 1e-3}
+    args |= {"ds.attn_implementation": "sdpa", "ds.zero_stage": 0}
+    section = {"method": "pba", "users": users, "on_policy": {**rounds, "cut_answers": True}, "args": args}
+    recipe = Recipe(name="t", annotator={"name": "simulator"}, out=str(tmp_path / "run"), dpo={"own": section})
+    run, config = RunFolder(recipe, recipe.folder, Console(quiet=True)), recipe.dpo["own"]
+    folder = run.folder / "dpo" / "own"
+    shutil.copytree(model_folder("simulator_lm"), folder / "offline" / "model")
+    run_rounds(run, "own", config, "key", rewards_of(run, "own", config, {}))
+    trained = read(folder / "round-1" / "rows.jsonl")
+    bundle = load_bundle(folder / "rewards" / "bundle")
+    assert len(trained) >= 8
+    assert {row["user"] for row in trained} <= {writer.id for writer in writers}
+    for row in trained:
+        assert row["prompt"] == bundle.render(row["user"], row["bare_prompt"])
+        assert row["margin"] > 0
+    moved = json.loads((folder / "round-1" / "moved.json").read_text())
+    assert moved["share"] > 0
+    assert (folder / "model").resolve() == (folder / "round-1" / "model").resolve()
 
 
 def messages_of_the_host(host):

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from persona_rm.errors import DataError, ScoreError
-from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, make_pairs
+from persona_rm.pipeline.stages.sampled_pairs import PairsConfig, engine_of, make_pairs
 from tests.pipeline.stages.pair_samples import GAMING, NEITHER, SCIENCE, ScriptedSampler, read, two_users, write
 
 PROMPT = "How was your weekend?"
@@ -107,3 +107,9 @@ def test_the_module_loads_no_engine():
     code += "print([m for m in ('torch', 'vllm', 'ray') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_a_gpu_no_prompt_is_read_in_two_steps(tmp_path):
+    """vLLM rewinds the generator of a prompt's seed between the steps, which no generator of a CPU can do."""
+    assert engine_of(tmp_path, "cpu").config.enable_chunked_prefill is False
+    assert engine_of(tmp_path, "gpu").config.enable_chunked_prefill is None

@@ -22,11 +22,14 @@ def test_a_prompt_of_messages_and_cut_responses_reach_the_actor():
     ("keys", "said"),
     [
         ({"finished": [True]}, "responses and finished are lists of one length; found 2 and 1"),
-        ({"prompt": []}, "prompt: a prompt is a text or a list of messages with at least one"),
-        ({"prompt": [{"role": "assistant", "content": SECRET}]}, "prompt: the last message of a prompt is the user's"),
+        ({"prompt": []}, "prompt: the list of chat messages is empty; it must have at least one"),
+        (
+            {"prompt": [{"role": "assistant", "content": SECRET}]},
+            "prompt: a prompt in chat messages ends with a message of the user",
+        ),
         (
             {"prompt": [{"role": "tutor", "content": SECRET}]},
-            "prompt: message 1 has a role 'tutor'; roles",
+            "prompt: message 1 has the unknown role 'tutor'; a role is one of: system, user, assistant",
         ),
     ],
 )
