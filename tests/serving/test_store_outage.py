@@ -95,7 +95,7 @@ def test_rewards_wait_for_the_store_and_are_those_of_the_user(tmp_path, space, s
         assert set(transport.failed) == {"down"}
         server.stop()
         short = RewardClient(transport, deadline=0.5)
-        with pytest.raises(ScoreError, match="no reward actor answered score_batch within 0 s; last:.*Redis") as late:
+        with pytest.raises(ScoreError, match=r"no reward actor answered score_batch within 0 s; last:.*Redis") as late:
             short.reward(request)
         assert late.value.kind == "down"
         server.start()
@@ -106,7 +106,7 @@ def test_what_an_actor_raises_about_a_store_is_retried(monkeypatch):
     from ray.exceptions import RayTaskError
 
     class Handle:
-        class profile:  # noqa: N801 - the name of the actor's method
+        class profile:
             @staticmethod
             def remote():
                 return "ref"
