@@ -36,6 +36,10 @@ class StaleWrite(DataError):
     """Another writer stored a state after the one that was read to make this one. Read it again, and repeat."""
 
 
+class StoreDown(DataError):
+    """The profile store does not answer now. This says nothing about the user, so a retry may succeed."""
+
+
 class MemberError(RecipeError):
     """A zoo member that a recipe or a bundle names does not exist or has wrong settings. `key` is the key at fault."""
 

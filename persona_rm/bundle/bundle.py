@@ -16,7 +16,7 @@ from persona_rm.bundle.group_scores import win_rates
 from persona_rm.bundle.request_reader import RequestReader
 from persona_rm.bundle.state_cache import StateCache
 from persona_rm.bundle.user_states import FITTED, UserStates
-from persona_rm.errors import DataError, ScoreError, UnknownName
+from persona_rm.errors import DataError, ScoreError, StoreDown, UnknownName
 from persona_rm.inferrers.base import Inferrer
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method, PromptedMethod
@@ -302,11 +302,11 @@ class Bundle:
     def _user_error(
         self, error: DataError, requests: Sequence[RewardRequest], rows: tuple[int, ...] = ()
     ) -> ScoreError:
-        """What is known about a user cannot be used. The cause has the hashes of user ids in place of the ids."""
+        """What is known about a user cannot be used, or not now. The cause has hashes in place of user ids."""
         cause = error.problem
         for user in {request.user for request in requests if request.user}:
             cause = cause.replace(repr(user), content_id(user))
-        return ScoreError(str(error), rows, "user", cause=cause)
+        return ScoreError(str(error), rows, "down" if isinstance(error, StoreDown) else "user", cause=cause)
 
     def _state(self, inferred: UserState, prompt: str) -> UserState:
         """The method's state, which is adapted again if the directions changed. A prior is not cached."""

@@ -37,7 +37,8 @@ def doctor(
         ),
     ] = None,
     label_key: Annotated[
-        str | None, typer.Option(help="The column of the data that names the user: the command's, or `label`.")
+        str | None,
+        typer.Option(help="The column that names the user: the command's, or `user`, `user_id`, `label`."),
     ] = None,
     prompt_key: Annotated[
         str | None, typer.Option(help="The column that holds the prompt: the command's, or `prompt`.")

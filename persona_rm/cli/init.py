@@ -63,7 +63,7 @@ def init(
                 raise RecipeError(f"--prompts {prompts}: there is no such file")
             file, said = check_prompts(prompts, read_users_data(people).users)
             console.print(said, highlight=False, markup=False)
-            data = PromptData(prompts, file.prompt_column, file.user_column or "label")
+            data = PromptData(prompts, file.prompt_column, file.user_column or "user")
         draft = RecipeDraft(
             name, str(answers["--model"]), int(str(answers["--gpus"])), str(people), host, reward,
             str(prompts) if prompts else None,

@@ -18,7 +18,7 @@ from persona_rm.io.json_rows import JsonRow
 from persona_rm.pipeline.label_check import label_column
 from persona_rm.pipeline.members import PACKAGED_MODEL
 from persona_rm.recipe import Recipe, load_recipe
-from persona_rm.users.own_prompts import PROMPT_COLUMNS, column_of, read_table
+from persona_rm.users.own_prompts import PROMPT_COLUMNS, USER_COLUMNS, column_of, read_table
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,17 @@ class DoctorSubject:
 
     @property
     def label(self) -> str:
-        """The column of the users: that of the option or of the command, or `label`. If the command names none, it is
-        the one that holds users of the bundle; that it must be named is a finding."""
+        """The column of the users: that of the option or of the command, or the first of `USER_COLUMNS` that there is.
+        If the command names none, it is the one that holds users of the bundle; that it must be named is a finding."""
         named = self.label_key or (self.columns.label if self.columns else None)
         if named is None and self.columns and self.bundle is not None and self.data_rows:
             try:
                 named = label_column(self.data_rows, self.columns, self.bundle)[0]
             except DataError:  # a finding of check_columns
                 named = None
-        return named or "label"
+        if named is None and self.data_rows:
+            named = column_of(self.data_rows, USER_COLUMNS)
+        return named or USER_COLUMNS[0]
 
     @property
     def prompt(self) -> str:

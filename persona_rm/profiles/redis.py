@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from persona_rm.errors import DataError, MissingExtra
+from persona_rm.errors import DataError, MissingExtra, StoreDown
 from persona_rm.profiles.base import SCHEMA, ProfileStore, Record, check_schema
 
 T = TypeVar("T")
@@ -154,16 +154,21 @@ class RedisStore(ProfileStore):
         return self._client
 
     def _ask(self, work: Callable[[], T]) -> T:
-        """The server's answer. Its errors become `DataError` without their text, which may quote what was sent."""
+        """The server's answer. Its errors become `DataError` without their text, which may quote what was sent; one
+        that a retry may cure becomes `StoreDown`."""
         # The `DataError` is raised outside of the `except` block: there it would carry Redis's error as its context,
         # and a log of the traceback would show its text.
-        failures = _package().RedisError
+        package = _package()
+        # ConnectionError is the parent of errors about the password too, and a retry does not cure those.
+        passing = (package.exceptions.TimeoutError, package.exceptions.ConnectionError)
+        lasting = (package.exceptions.AuthenticationError, package.exceptions.AuthorizationError)
         try:
             return work()
-        except failures as error:
+        except package.RedisError as error:
             code = CODE.match(str(error))
             problem = f"{type(error).__name__}{f' ({code.group()})' if code else ''}"
-        raise DataError(
+            kind = StoreDown if isinstance(error, passing) and not isinstance(error, lasting) else DataError
+        raise kind(
             f"the Redis server failed: {problem}. Check that it runs and that this user may write", file=self.where
         )
 
@@ -204,6 +209,7 @@ def _client(url: SplitResult) -> Any:
 def _package() -> Any:
     try:
         import redis.backoff
+        import redis.exceptions
         import redis.retry
     except ImportError as error:
         raise MissingExtra("a Redis store needs redis: pip install persona_rm[profiles]") from error

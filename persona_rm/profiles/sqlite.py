@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Self
 
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, StoreDown
 from persona_rm.profiles.base import SCHEMA, ProfileStore, Record, check_schema
 from persona_rm.profiles.paths import path_of
 
@@ -36,6 +36,8 @@ ON CONFLICT (id) DO UPDATE SET version = excluded.version, state = excluded.stat
 # The date is not updated on a conflict: an older tombstone keeps its own.
 BURY = """INSERT INTO erased VALUES (?, ?, ?)
 ON CONFLICT (sha256) DO UPDATE SET pending = max(pending, excluded.pending)"""
+PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""Errors that may pass: another process holds the file, or its disk is away."""
 MANY = 500
 """The largest number of values in one `IN (...)`."""
 PAGE = 1000
@@ -170,11 +172,13 @@ class SqliteStore(ProfileStore):
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Raise errors of SQLite as `DataError`; they quote no values."""
+    """Raise errors of SQLite as `DataError`; they quote no values. One that a retry may cure becomes `StoreDown`."""
     try:
         yield
     except sqlite3.Error as error:
-        raise DataError(f"SQLite failed: {error}", file=path) from error
+        # The lower byte is the primary code; extended codes say more in the others.
+        kind = StoreDown if (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in PASSING else DataError
+        raise kind(f"SQLite failed: {error}", file=path) from error
 
 
 def _among(db: sqlite3.Connection, what: str, values: Iterable[str]) -> Iterator[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol
 
-from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError
+from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError, StoreDown
 from persona_rm.extras import extra_needed
 from persona_rm.prompts import text_of
 from persona_rm.serving.actor.reward_actor import Profile
@@ -90,6 +90,8 @@ class RayTransport:
         except RayTaskError as error:
             # RayTaskError is a RayError too, so this clause comes first: the actor lives, and its method raised.
             cause = error.cause if isinstance(error.cause, ScoreError) else ScoreError("")
+            if isinstance(error.cause, StoreDown):
+                cause = ScoreError("", kind="down")
             problem = f"{name} could not {method}: {_message_of(error)}"
             raise ScoreError(problem, cause.rows, cause.kind, cause=cause.cause) from error
         except (RayError, GetTimeoutError, ValueError) as error:

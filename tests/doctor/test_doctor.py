@@ -98,8 +98,8 @@ def test_bad_labels_are_named_with_their_rows_and_without_their_texts(bundle, tm
 def test_a_column_that_is_missing_is_an_error_with_the_columns_there_are(bundle, tmp_path):
     data = written(tmp_path / "p.jsonl", [{"prompt": "Hi", "labels": "ann"}])
     with pytest.raises(DataError, match=r"there is: prompt, labels; did you mean 'labels'.*--label-key"):
-        check_labels(subject_of(bundle, data=data))
-    findings = list(examine(subject_of(bundle, data=data, rows=0)))
+        check_labels(subject_of(bundle, data=data, label_key="label"))
+    findings = list(examine(subject_of(bundle, data=data, label_key="label", rows=0)))
     assert [one.looked_at for one in findings if one.severity == "error"] == ["labels"]
 
 

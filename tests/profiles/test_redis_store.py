@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis.crc import key_slot
 
-from persona_rm.errors import DataError, MissingExtra
+from persona_rm.errors import DataError, MissingExtra, StoreDown
 from persona_rm.profiles import open_store
 from persona_rm.profiles.redis import RedisStore
 from persona_rm.types import UserState
@@ -23,9 +23,9 @@ def locked_port(start_redis) -> int:
     return start_redis("--requirepass", PASSWORD)[0]
 
 
-def told(call) -> str:
+def told(call, kind=DataError) -> str:
     """What the error says, and those that it was raised from."""
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(kind) as caught:
         call()
     error, said = caught.value, list[str]()
     while error is not None:
@@ -99,7 +99,7 @@ def test_a_server_that_is_not_there(start_redis):
         lambda: store.erase(["a"]),
         store.ids().__next__,
     ):
-        said = told(call)
+        said = told(call, StoreDown)
         assert f"redis://127.0.0.1:{port}/0: the Redis server failed: ConnectionError" in said
         assert PASSWORD not in said
 

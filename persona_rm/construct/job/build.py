@@ -86,7 +86,7 @@ class _Run:
         emit(self.job, stages, keys["emit"])
 
     def _mix(self, folder: Path) -> None:
-        job, rows = self.job, self.stages.ordered_records("demo")
+        job, rows = self.job, self.stages.ordered_records("demo", folder)
         mix_examples(rows, universal_sources(job), job.config, job.space, job.seed, folder)
 
     def _split(self, folder: Path) -> None:

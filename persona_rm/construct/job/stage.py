@@ -121,11 +121,12 @@ class Stages:
         """Every record that was not dropped; their order means nothing."""
         return (json.loads(row["record"]) for row in self.rows(name, "record") if row["record"] is not None)
 
-    def ordered_records(self, name: str) -> Iterator[dict[str, Any]]:
-        """Every record that was not dropped, in the order of the source, however the stage was run."""
+    def ordered_records(self, name: str, folder: Path) -> Iterator[dict[str, Any]]:
+        """Every record that was not dropped, in the order of the source, however the stage was run. Temporary files
+        are in `folder`, that of the stage that reads: if it is killed, they go when it is run again."""
         order = np.fromiter((row["id"] for row in self.rows("raw", "id")), np.int64)
         rows = ((row["id"], row["record"]) for row in self.rows(name, "id", "record") if row["record"] is not None)
-        return map(json.loads, in_order(rows, order, self.folder / name))
+        return map(json.loads, in_order(rows, order, folder))
 
     def notes(self, name: str) -> Iterator[tuple[list[Drop], dict[str, float]]]:
         """(drops, counts) of every row."""

@@ -158,7 +158,7 @@ def draft_args(gpus: int) -> dict[str, Any]:
 def own_job_lines(bundle: Path, data: PromptData | None = None) -> tuple[str, str]:
     """The command that starts the reward actors, and a job that asks them."""
     variables = json.dumps({"env_vars": {"PERSONA_RM_BUNDLE": str(bundle)}})
-    keys = {"data.label_key": "label"}
+    keys = {"data.label_key": "user"}
     if data is not None:
         keys = {"data.prompt_dataset": str(data.file.resolve())}
         keys |= {"data.input_key": data.prompt_column, "data.label_key": data.user_column}

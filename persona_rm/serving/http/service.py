@@ -20,6 +20,7 @@ from persona_rm.types import RewardRequest, RewardResult
 logger = logging.getLogger(__name__)
 THREADS = 128
 """Maximum number of concurrent calls to the pool."""
+DOWN_SECONDS = 10.0
 GRACE = 1.0
 """Seconds after the deadline in which a row may still report its own reason for being late."""
 
@@ -53,11 +54,18 @@ class RequestFlow:
     def __init__(self, limit: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit, self.timeout, self.clock = limit, timeout, clock
         self.waiting, self._since = 0, clock()
+        self._down_at: float | None = None
 
     @property
     def stuck(self) -> bool:
         """True while rows wait and none is answered."""
         return self.waiting > 0 and self.clock() - self._since > self.timeout
+
+    @property
+    def down(self) -> bool:
+        """True for `DOWN_SECONDS` after a row failed because the store or the actors did not answer, until a row is
+        scored. It ends by itself: a service that is not ready gets no rows that could show that it is again."""
+        return self._down_at is not None and self.clock() - self._down_at < DOWN_SECONDS
 
     @contextmanager
     def row(self) -> Iterator[None]:
@@ -72,8 +80,10 @@ class RequestFlow:
         self.waiting += 1
         try:
             yield
-            self._since = self.clock()
+            self._since, self._down_at = self.clock(), None
         except Exception as error:
+            if getattr(error, "kind", "failed") == "down":
+                self._down_at = self.clock()
             # Any other error is an answer: the scorer works and has refused this row.
             if not isinstance(error, TimeoutError) and getattr(error, "kind", "failed") not in ("late", "down"):
                 self._since = self.clock()
@@ -101,7 +111,9 @@ class _BaseService:
         """Why it is not ready; "" while it is."""
         if not self.opened:
             return "the bundle is being loaded"
-        return f"nothing was scored for {self.flow.timeout:.0f} s while rows wait" if self.flow.stuck else ""
+        if self.flow.stuck:
+            return f"nothing was scored for {self.flow.timeout:.0f} s while rows wait"
+        return "the profile store or the reward actors did not answer just now" if self.flow.down else ""
 
     async def score(self, request: RewardRequest, *, caller: str, deadline: float | None) -> RewardResult:
         """One reward. Raises `RequestError`."""

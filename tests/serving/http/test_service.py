@@ -88,6 +88,26 @@ def test_rows_that_fail_are_answers_and_rows_that_come_too_late_are_none():
     assert (flow.waiting, flow.stuck) == (0, False)
 
 
+def test_a_store_that_is_away_makes_the_service_unready_until_a_row_is_scored_or_for_ten_seconds():
+    clock = Clock()
+    flow = RequestFlow(9, 60, clock)
+    service = ActorService(lambda: None)
+    service.flow, service.opened = flow, True
+    for end in ("row", "time"):
+        with pytest.raises(ScoreError), flow.row():
+            raise ScoreError("x", kind="down")
+        assert (service.ready(), service.reason()) == (
+            False,
+            "the profile store or the reward actors did not answer just now",
+        )
+        if end == "row":
+            with flow.row():
+                pass
+        else:
+            clock.now += 10
+        assert (service.ready(), service.reason()) == (True, "")
+
+
 def leave(flow, clock, error):
     """A row that was let in before the service hung ends now."""
     now, clock.now = clock.now, 0
