@@ -50,7 +50,7 @@ def check(
             encoder = MiniLM()
             result = check_users(
                 data.users, sample=sample or None, backends=Backends(encoder=encoder),
-                progress=lambda done, of: update(100 * done // of),
+                progress=lambda done, of: update(100 * done // of), annotate=True if every else None,
             )  # fmt: skip
         cut = cut_remark(counters_of(encoder))
         if as_json:

@@ -25,6 +25,8 @@ POOLED_METHOD: Mapping[str, Any] = {"name": "bradley_terry", "features": "encode
 """The pooled reward on the features of `PERSONAL`: what that method gives an unknown user."""
 ANNOTATED = "pba_linear"
 """The method that reads users by the directions of an annotator (`annotated_users`)."""
+MOST_ANNOTATED = 2000
+"""Most texts that a check gives to the annotator unless it is told to."""
 FITTABLE = (PERSONAL, "bradley_terry", ANNOTATED)
 """The methods that `bundle` makes of a users file."""
 SAMPLE = 1000
@@ -79,11 +81,12 @@ def decided(users: Sequence[User]) -> list[Persona]:
 
 def check_users(
     users: Sequence[User], *, sample: int | None = SAMPLE, backends: Backends | None = None, seed: int = 0,
-    progress: Progress = lambda done, of: None, annotate: bool = True,
+    progress: Progress = lambda done, of: None, annotate: bool | None = None,
 ) -> UserCheck:  # fmt: skip
     """Whether the personal method helps these users. `sample`: at most so many users are drawn; None: all.
 
-    `annotate`: measure `pba_linear` too, if the annotator reads these texts; the verdict does not depend on it.
+    `annotate`: measure `pba_linear` too, if the annotator reads these texts; None: only if there are at most
+    `MOST_ANNOTATED` of them, because it takes longer than the rest. The verdict does not depend on it.
     Raises `DataError` if no user has a comparison.
     """
     personas = [persona for persona in decided(users) if persona.pairs]
@@ -102,7 +105,12 @@ def check_users(
 
     others: dict[str, Make] = {"pooled_encoder": maker({"name": POOLED_METHOD["name"]})}
     left_out: dict[str, str] = {}
-    if annotate:
+    texts = len({text for persona in personas for pair in persona.pairs for text in (pair.chosen, pair.rejected)})
+    if annotate is None and texts > MOST_ANNOTATED:
+        left_out[ANNOTATED] = (
+            f"{texts:,} texts to annotate, which takes longer than the rest of the check"
+        )
+    elif annotate is not False:
         reader = DirectionsReader(space, backends.need_encoder("check"))
         try:
             reader.read_any(personas)

@@ -135,7 +135,9 @@ def test_directions_of_plain_text_are_read_without_a_language_model(tmp_path: Pa
     assert "Likes gaming" in "\n".join(lines_of(user_of_bundle(bundle, "g0")))
 
 
-def test_an_annotator_that_reads_nothing_is_named_and_left_out_of_a_check(tmp_path: Path) -> None:
+def test_an_annotator_that_reads_nothing_is_named_and_left_out_of_a_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mute = [
         User(Persona(f"m{n}", pairs=tuple(Pair(f"q {i}", f"7 8 {i}", f"1 {i} 3") for i in range(5)))) for n in range(4)
     ]
@@ -147,6 +149,11 @@ def test_an_annotator_that_reads_nothing_is_named_and_left_out_of_a_check(tmp_pa
     check = check_users(team())
     assert (check.methods_left_out, check.figures["pba_linear"].n) == ({}, check.n_pairs)
     assert "pba_linear" not in check_users(team(), annotate=False).figures
+    monkeypatch.setattr("persona_rm.users.candidates.MOST_ANNOTATED", 3)
+    many = check_users(team())
+    assert "which takes longer than the rest of the check" in many.methods_left_out["pba_linear"]
+    assert "pba_linear" not in many.figures
+    assert "pba_linear" in check_users(team(), annotate=True).figures
 
 
 def test_refusals(tmp_path: Path) -> None:
