@@ -107,9 +107,7 @@ def check_users(
     left_out: dict[str, str] = {}
     texts = len({text for persona in personas for pair in persona.pairs for text in (pair.chosen, pair.rejected)})
     if annotate is None and texts > MOST_ANNOTATED:
-        left_out[ANNOTATED] = (
-            f"{texts:,} texts to annotate, which takes longer than the rest of the check"
-        )
+        left_out[ANNOTATED] = f"{texts:,} texts to annotate, which takes longer than the rest of the check"
     elif annotate is not False:
         reader = DirectionsReader(space, backends.need_encoder("check"))
         try:
