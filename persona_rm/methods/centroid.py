@@ -16,10 +16,10 @@ from persona_rm.backends.base import Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.base import Control
-from persona_rm.methods.pairwise import Floats, Places, TextPairs, fit_weights
-from persona_rm.methods.pooled import PooledConfig, PooledMethod
+from persona_rm.methods.pairwise import Floats, Places, TextPairs
+from persona_rm.methods.pooled import FeatureList, PooledConfig, PooledMethod
 from persona_rm.methods.states import next_version
-from persona_rm.methods.text_features import Features
+from persona_rm.methods.text_folds import TextFolds
 from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, UserState, content_id
 
 SCALES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -36,11 +36,10 @@ class CentroidConfig(PooledConfig):
     learned on whole users with at most `validation` comparisons together.
     """
 
-    features: Features = "encoder+surface"
-    l2: float = Field(1e-2, gt=0)
+    features: FeatureList = Field(default=("encoder", "surface"), validate_default=True)
+    l2: float | None = Field(None, gt=0)
     shrink: float | None = Field(None, ge=0)
     scale: float | None = Field(None, ge=0)
-    folds: int = Field(5, ge=2)
     validation: int = Field(20_000, gt=0)
 
 
@@ -72,7 +71,7 @@ class Centroid(PooledMethod):
         if shrink is None:
             shrink = _estimated_shrink(_units(few, vectors), users)
         if scale is None:
-            folds = _folds([comparisons[row].group or comparisons[row].prompt for row in rows], self.config.folds)
+            folds = TextFolds.of([comparisons[row] for row in rows], few, self.config.folds)
             scale = self._choose_scale(few, users, folds, vectors, shrink)
         self.shrink, self.scale = np.array([shrink]), np.array([scale])
 
@@ -100,7 +99,7 @@ class Centroid(PooledMethod):
         """The sum of each user's differences, each of length one, and their number. Raises `ScoreError`."""
         decided = [(row, pair) for row, one in enumerate(evidence) for pair in one.pairs if pair.is_decided]
         pairs = TextPairs.of([Comparison("", pair.prompt, pair.chosen, pair.rejected) for _, pair in decided])
-        vectors = self.features.rows(pairs.texts)
+        vectors = self.standardised(pairs.texts)
         users = np.array([row for row, _ in decided], np.int64)
         if not np.isfinite(vectors).all():
             broken = np.asarray(~np.isfinite(vectors).all(1))
@@ -138,26 +137,25 @@ class Centroid(PooledMethod):
         weight = float(self.scale[0] * n / (n + self.shrink[0]))
         return np.asarray(weight * (total / n - self.centre))
 
-    def _choose_scale(self, pairs: TextPairs, users: Places, folds: Places, vectors: Vectors, shrink: float) -> float:
-        """The weight under which comparisons are most probable whose prompts were in no part of the fit.
+    def _choose_scale(
+        self, pairs: TextPairs, users: Places, folds: TextFolds, vectors: Vectors, shrink: float
+    ) -> float:
+        """The weight under which comparisons are most probable whose texts were in no part of the fit.
 
-        For each fold of prompts, w, c and all c_u are those of the other folds. Among weights of equal likelihood the
-        smallest is taken; it is 0 if all comparisons are under one prompt, so that none can be held out.
+        For each fold of texts, w, c and all c_u are those of the other folds. Among weights of equal likelihood the
+        smallest is taken; it is 0 if no texts can be held out.
         """
-        if folds.max(initial=0) == 0:
-            return 0.0
-        pooled, personal = np.zeros(len(pairs)), np.zeros(len(pairs))
-        for fold in range(folds.max() + 1):
-            seen, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            weights = fit_weights(vectors, pairs.rows(seen), self.config.l2, self.config.steps)
+        losses = np.zeros(len(SCALES))
+        for seen, held in zip(folds.seen, folds.held, strict=True):
+            weights = self.refitted(vectors, pairs.rows(seen))
             units = _units(pairs.rows(seen), vectors)
             sums, counts = _by_user(units, users[seen], users.max() + 1)
             means = sums / np.maximum(counts, 1)[:, None] - units.mean(0)
             means *= (counts / np.maximum(counts + shrink, 1))[:, None]
             differences = pairs.rows(held).differences(vectors)
-            pooled[held] = differences @ weights
-            personal[held] = np.einsum("ij,ij->i", differences, means[users[held]])
-        losses = [float(np.logaddexp(0, -(pooled + scale * personal)).mean()) for scale in SCALES]
+            pooled = differences @ weights
+            personal = np.einsum("ij,ij->i", differences, means[users[held]])
+            losses += [float(np.logaddexp(0, -(pooled + scale * personal)).sum()) for scale in SCALES]
         return SCALES[int(np.argmin(losses))]
 
 
@@ -230,16 +228,3 @@ def _whole_users(comparisons: Sequence[Comparison], most: int) -> Places:
         kept.add(user)
         total += counts[user]
     return np.array([row for row, one in enumerate(comparisons) if one.user_id in kept])
-
-
-def _folds(groups: Sequence[str], folds: int) -> Places:
-    """The fold of each row: whole groups, in an order drawn by hash, each to the fold with the fewest rows so far."""
-    sizes: dict[str, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
-    filled = [0] * min(folds, len(sizes))
-    fold_of = {}
-    for group in sorted(sizes, key=content_id):
-        fold_of[group] = filled.index(min(filled))
-        filled[fold_of[group]] += sizes[group]
-    return np.array([fold_of[group] for group in groups])

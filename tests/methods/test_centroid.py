@@ -65,8 +65,15 @@ def test_choices_by_a_coin_leave_nothing_personal(space: PreferenceSpace) -> Non
     assert personal < 0.25 * agreeing.scale[0] * 8 / (8 + agreeing.shrink[0])
 
 
-def test_one_prompt_cannot_be_held_out(space: PreferenceSpace) -> None:
-    rows = [replace(row, prompt="the only prompt") for row in opposed()]
+def test_under_one_prompt_texts_are_held_out(space: PreferenceSpace) -> None:
+    rows = [replace(row, prompt="the only prompt", group="") for row in opposed(30)]
+    scale = fitted(space, rows).scale
+    assert scale is not None
+    assert scale[0] > 0
+
+
+def test_two_texts_cannot_be_held_out(space: PreferenceSpace) -> None:
+    rows = [Comparison(f"u{i % 4}", "p", *(("a", "b") if i % 4 < 2 else ("b", "a"))) for i in range(16)]
     assert fitted(space, rows).scale == [0.0]
 
 
@@ -130,5 +137,5 @@ def test_broken_states_and_texts(space: PreferenceSpace) -> None:
         score(method, ask(replace(state, payload={**state.payload, "n": 0}), "x"))
     other = Centroid(CentroidConfig(features="encoder"), space, letter_backends(space))
     other.fit(opposed())
-    with pytest.raises(ScoreError, match="24 numbers, centroid was fitted on 16"):
+    with pytest.raises(ScoreError, match="42 numbers, centroid was fitted on 16"):
         score(other, ask(state, "x"))
