@@ -17,7 +17,7 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.features.feature_set import FeatureSet, Scaling, feature_members
 from persona_rm.methods.base import Method, Need
-from persona_rm.methods.pairwise import Floats, TextPairs, check_finite, fit_weights
+from persona_rm.methods.pairwise import Floats, Places, TextPairs, check_finite, fit_weights
 from persona_rm.methods.penalties import choose_penalties
 from persona_rm.methods.text_folds import TextFolds
 from persona_rm.space import PreferenceSpace
@@ -48,13 +48,15 @@ class PooledMethod(Method):
     """Learns and stores w, and the scaling of the features. A subclass says what a user adds to w . f(x, y)."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"encoder", "fit"})
-    learned: ClassVar[tuple[str, ...]] = ("weights", "mean", "factor", "penalties")
+    learned: ClassVar[tuple[str, ...]] = ("weights", "mean", "factor", "penalties", "widths")
     """The attributes that `fit` sets to arrays, and that are saved."""
     weights: Floats | None = None
     """Shape (width,), in log-odds per standardised feature."""
     mean: Floats | None = None
     factor: Floats | None = None
     """The scaling of the features (`feature_set.Scaling`)."""
+    widths: Places | None = None
+    """The width of each block of features, shape (blocks,)."""
     penalties: Floats | None = None
     """The penalty of each column, shape (width,); inf in a block that was left out."""
 
@@ -83,7 +85,7 @@ class PooledMethod(Method):
             penalties = np.full(vectors.shape[1], self.config.l2)
         self.weights = fit_weights(vectors, pairs, penalties, self.config.steps)
         self.penalties = penalties
-        self.mean, self.factor = scaling.mean, scaling.factor
+        self.mean, self.factor, self.widths = scaling.mean, scaling.factor, np.array(widths)
         return pairs, vectors
 
     def refitted(self, vectors: Vectors, pairs: TextPairs) -> Floats:
