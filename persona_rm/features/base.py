@@ -2,7 +2,7 @@
 
 An extractor turns (prompt, response) into a row of numbers. It learns nothing and knows no user: rows depend on the
 two texts and on the extractor's settings alone, so they are cached by content and shared by methods. Standardising
-belongs to whoever fits on the rows (`feature_set.Scaling`), because it needs training texts.
+belongs to the method that fits on the rows (`feature_set.Scaling`), because it needs training texts.
 """
 
 from abc import ABC, abstractmethod

@@ -28,7 +28,7 @@ from persona_rm.methods.pairwise import Floats, TextPairs
 from persona_rm.methods.pooled import FeatureList, PooledConfig, PooledMethod
 from persona_rm.methods.states import next_version
 from persona_rm.methods.text_folds import TextFolds
-from persona_rm.methods.user_rows import Episode, Population, UserRows, by_user_mean, rows_at, whole_users
+from persona_rm.methods.episodes import Episode, Population, UserRows, by_user_mean, rows_at, whole_users
 from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, UserState
 
 T = TypeVar("T")
@@ -92,19 +92,13 @@ class PersonalMethod(PooledMethod):
         episodes = population.episodes(
             folds, lambda seen: vectors @ self.refitted(vectors, population.pairs.rows(seen))
         )  # fmt: skip
-        self.learn(population.users(vectors @ self._fitted_weights), episodes)
+        self.learn(population.users(vectors @ self.fitted_weights), episodes)
 
     @property
     def block_sizes(self) -> list[int]:
         """How many columns of z each block of features has."""
         widths = [] if self.widths is None else self.widths.tolist()
         return [min(width, self.config.rank) for width in widths]
-
-    @property
-    def _fitted_weights(self) -> Floats:
-        if self.weights is None:
-            raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
-        return self.weights
 
     def choose(self, settings: Sequence[T], episodes: Sequence[Episode], apply: Callable[[T], None]) -> T:
         """The setting under which held-out comparisons of episodes are most probable; the first one if there are none.
@@ -153,7 +147,7 @@ class PersonalMethod(PooledMethod):
             broken = np.asarray(~np.isfinite(vectors).all(1))
             first = int(users[np.flatnonzero(broken[pairs.chosen] | broken[pairs.rejected])[0]])
             raise ScoreError(f"a feature is not finite for user {evidence[first].user_id!r}")
-        reduced, pooled = vectors @ self._fitted_projection, (vectors * self._fitted_weights).sum(1)
+        reduced, pooled = vectors @ self._fitted_projection, (vectors * self.fitted_weights).sum(1)
         # Users come in order, so each one's comparisons are one slice.
         ends = np.cumsum(np.bincount(users, minlength=len(evidence))).tolist()
         slices = [np.arange(start, end) for start, end in zip([0, *ends], ends, strict=False)]

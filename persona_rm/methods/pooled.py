@@ -88,6 +88,13 @@ class PooledMethod(Method):
         self.mean, self.factor, self.widths = scaling.mean, scaling.factor, np.array(widths)
         return pairs, vectors
 
+    @property
+    def fitted_weights(self) -> Floats:
+        """w. Raises `ScoreError` before `fit`."""
+        if self.weights is None:
+            raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
+        return self.weights
+
     def refitted(self, vectors: Vectors, pairs: TextPairs) -> Floats:
         """w on other comparisons, under the penalties of the fit: for cross-validation of what builds on w."""
         penalties = np.ones(vectors.shape[1]) if self.penalties is None else self.penalties
@@ -114,7 +121,7 @@ class PooledMethod(Method):
         """The standardised features of the responses, and w . f(x, y) in log-odds. Raises as `standardised` does."""
         vectors = self.standardised([(request.prompt_text, request.response) for request in requests])
         # The sum is taken row by row: a matrix product rounds differently for other batch sizes.
-        values: npt.NDArray[np.float64] = (vectors * self.weights).sum(1)
+        values: npt.NDArray[np.float64] = (vectors * self.fitted_weights).sum(1)
         return vectors, values.tolist()
 
     @property
