@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.errors import BrokenFile, DataError, MissingExtra
-from persona_rm.io.json_rows import CHUNK, JsonRow, OnBad, report
+from persona_rm.io.json_rows import JsonRow, OnBad, report
+from persona_rm.io.unpacked import CHUNK
 
 BATCH = 1024
 DIRECTIONS = "Preference Direction"

@@ -12,8 +12,9 @@ from xml.parsers import expat
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
-from persona_rm.io.json_rows import BREAKS, CHUNK, JsonRow, OnBad, open_binary, report
-from persona_rm.sources.fields import ident, moment, need_ident, whole
+from persona_rm.io.json_rows import JsonRow, OnBad, report
+from persona_rm.io.unpacked import BREAKS, CHUNK, open_binary
+from persona_rm.sources.fields import author, moment, need_ident, whole
 from persona_rm.sources.html_text import to_text
 from persona_rm.sources.inputs import FilesConfig, read_files
 from persona_rm.sources.join import JoinConfig, Placed
@@ -64,7 +65,7 @@ class StackExchangeDumpSource(JoinedSource):
 
 
 def _author(row: JsonRow, site: str) -> str | None:
-    owner = ident(row, "OwnerUserId")
+    owner = author(row, "OwnerUserId")
     return None if owner in (None, COMMUNITY) else f"{site}/{owner}"
 
 

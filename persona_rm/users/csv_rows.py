@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from persona_rm.errors import BrokenFile, DataError
-from persona_rm.io.json_rows import BREAKS, JsonRow, OnBad, open_binary, report
+from persona_rm.io.json_rows import JsonRow, OnBad, report
 from persona_rm.io.text import is_sound
+from persona_rm.io.unpacked import BREAKS, open_binary
 
 SEPARATORS = ",;\t|"
 HEADER_LINES = 20
