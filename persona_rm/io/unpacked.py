@@ -70,7 +70,7 @@ class _Unpacked(io.RawIOBase):
         self.stream, self.packing = path.open("rb"), packing
         self.decoder: _Decoder | None = None
         self.packed, self.ready = b"", memoryview(b"")
-        self.read_in = self.given_out = 0
+        self.size, self.given_out = path.stat().st_size, 0
 
     def readable(self) -> bool:
         """True: `io.RawIOBase` asks."""
@@ -115,17 +115,16 @@ class _Unpacked(io.RawIOBase):
     def _next_packed(self) -> bytes:
         if not self.packed:
             self.packed = self.stream.read(PIECE)
-            self.read_in += len(self.packed)
         piece, self.packed = self.packed[: self.packing.piece], self.packed[self.packing.piece :]
         return piece
 
     def _check_size(self) -> None:
         self.given_out += len(self.ready)
-        if self.given_out > max(FREE, LARGEST_RATIO * self.read_in):
+        if self.given_out > max(FREE, LARGEST_RATIO * self.size):
             self.ready = memoryview(b"")
             raise OSError(
                 f"it unpacks to more than {LARGEST_RATIO:,} times its size ({self.given_out:,} bytes of "
-                f"{self.read_in:,}), which no text does, and is not read further"
+                f"{self.size:,}), which no text does, and is not read further"
             )
 
 

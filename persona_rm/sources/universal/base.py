@@ -87,7 +87,13 @@ class UniversalSource(ABC):
         """Each pair with a row that it came from."""
 
     def contrast(self, prompt: str, value: Value, rated: Sequence[tuple[int, str]]) -> list[ValuePair]:
-        """The pair of the highest and the lowest rating (the first of equals), or none, counted in `skipped`."""
+        """The pair of the highest and the lowest rating (the first of equals), or none, counted in `skipped`.
+
+        A rated text that is empty is counted and left out.
+        """
+        whole = [(rating, text) for rating, text in rated if not _is_empty(text)]
+        self.skipped += Counter({f"{value.dimension}: empty text": len(rated) - len(whole)})
+        rated = whole
         if len(rated) < 2:
             return self.skip(value, "fewer than two ratings")
         (high, chosen), (low, rejected) = max(rated, key=_rating), min(rated, key=_rating)
@@ -105,7 +111,7 @@ class UniversalSource(ABC):
 
     def pair(self, prompt: str, value: Value, chosen: str, rejected: str) -> list[ValuePair]:
         """The pair, or none, counted, if a text is empty or both responses are the same."""
-        if any(says_nothing(text) or is_removed(text) for text in (prompt, chosen, rejected)):
+        if any(map(_is_empty, (prompt, chosen, rejected))):
             return self.skip(value, "empty text")
         if has_turns(chosen) or has_turns(rejected):
             return self.skip(value, "a response with marks of turns")
@@ -143,3 +149,7 @@ def row_by_row(
 
 def _rating(rated: tuple[int, str]) -> int:
     return rated[0]
+
+
+def _is_empty(text: str) -> bool:
+    return says_nothing(text) or is_removed(text)
