@@ -13,9 +13,9 @@ from persona_rm.bundle.bundle_backends import backends_of_file, inferrer_of_file
 from persona_rm.bundle.bundle_file import ERASED, YAML, BundleFile, path_in, with_format
 from persona_rm.bundle.engine_counters import counters_of, engine_of
 from persona_rm.bundle.group_scores import win_rates
+from persona_rm.bundle.inferred_state import completed, fitted_state
 from persona_rm.bundle.request_reader import RequestReader
 from persona_rm.bundle.state_cache import StateCache
-from persona_rm.bundle.inferred_state import completed, fitted_state
 from persona_rm.bundle.user_states import FITTED, UserStates
 from persona_rm.errors import DataError, ErrorKind, ScoreError, StoreDown, UnknownName
 from persona_rm.inferrers.base import Inferrer
@@ -311,9 +311,7 @@ class Bundle:
                 raise self._user_error(error, rows) from error
         return states
 
-    def _user_error(
-        self, error: DataError, rows: tuple[int, ...] = ()
-    ) -> ScoreError:
+    def _user_error(self, error: DataError, rows: tuple[int, ...] = ()) -> ScoreError:
         """What is known about a user cannot be used, or not now. The cause has hashes in place of user ids."""
         kind: ErrorKind = "down" if isinstance(error, StoreDown) else "user"
         return ScoreError(str(error), rows, kind, cause=self.log_ids.hide(error.problem))

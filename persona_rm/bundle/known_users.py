@@ -20,5 +20,6 @@ def known_users(bundle: Bundle, users: Sequence[str]) -> set[str]:
     if gone := bundle.tombstones.dates():
         known = {user for user in known if sha256_of(user) not in gone}
     if bundle.store is not None:
-        known = (known - bundle.store.erased(distinct).keys()) | bundle.store.get(distinct).keys()
+        states, dates = bundle.store.look(distinct)
+        known = (known - dates.keys()) | states.keys()
     return known

@@ -130,7 +130,7 @@ class UserStates:
         Raises `DataError` as `find` does, and for a user whose directions were given: evidence does not change them.
         """
         self.notice_erased()
-        states, dates = self._look([user])
+        states, _, dates = self._look([user])
         if user in states:
             return self._resume(states[user]), states[user].version
         if user in self.users and user not in dates:
@@ -188,8 +188,7 @@ class UserStates:
     def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, UserState]:
         """The states of these keys from the store, the users file and the inferrer, without the cache."""
         asked = list(dict.fromkeys(user for user, _ in keys if user is not None))
-        stored, dates = self._look(asked)
-        fitted = self._look_fitted([user for user in asked if user not in stored and user not in dates])
+        stored, fitted, dates = self._look(asked)
         states: dict[UserPrompt, UserState] = {}
         counted: dict[UserPrompt, tuple[Evidence, int]] = {}
         for key in keys:
@@ -207,27 +206,25 @@ class UserStates:
                 states[key] = self._given(user, prompt)
         return states | self._read(counted)
 
-    def _look(self, users: Sequence[str]) -> tuple[dict[str, UserState], dict[str, str]]:
-        """The stored states, and the dates of erasure of the users that have no state.
+    def _look(self, users: Sequence[str]) -> tuple[dict[str, UserState], dict[str, UserState], dict[str, str]]:
+        """The stored states, the fitted ones, and the dates of erasure of the users that have no stored state.
 
-        A user who was erased from the fitted states is erased, too, unless the profile store has a state.
+        A user who was erased from the fitted states is erased, too, unless the profile store has a state. The state
+        and the date of a user are read as of one moment (`ProfileStore.look`).
         """
-        states: dict[str, UserState] = {}
-        dates: dict[str, str] = {}
+        states, fitted = dict[str, UserState](), dict[str, UserState]()
+        dates = dict[str, str]()
         if self.store is not None and users:
             self.store.refresh()
-            states = self.store.get(users)
-            dates = self.store.erased([user for user in users if user not in states])
+            states, dates = self.store.look(users)
         if self.fitted is not None and users:
             self.fitted.refresh()
-            dates = self.fitted.erased([user for user in users if user not in states]) | dates
+            fitted, earlier = self.fitted.look([user for user in users if user not in states])
+            dates = earlier | dates
         if self._dates:
             gone = {user: sha256_of(user) for user in users if user not in states}
             dates = {user: self._dates[sha256] for user, sha256 in gone.items() if sha256 in self._dates} | dates
-        return states, dates
-
-    def _look_fitted(self, users: Sequence[str]) -> dict[str, UserState]:
-        return self.fitted.get(users) if self.fitted is not None and users else {}
+        return states, {user: state for user, state in fitted.items() if user not in dates}, dates
 
     def _of_fitted(self, fitted: UserState) -> UserState:
         """The state of a user whose method state was fitted before; its payload carries that one."""

@@ -19,7 +19,7 @@ from persona_rm.io.json_rows import atomic
 def _locked(path: Path, mode: str) -> Iterator[BinaryIO]:
     """The file under an exclusive lock, opened again if it was replaced before the lock was had."""
     while True:
-        with open(path, mode, buffering=0) as file:
+        with path.open(mode, buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(path, file.fileno()):
                 yield file  # type: ignore[misc]

@@ -1,6 +1,5 @@
 """User ids in logs: hashes under a key that stays with the logs."""
 
-import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,4 +48,4 @@ def test_a_damaged_key_is_refused_and_a_folder_that_takes_no_file_costs_a_warnin
     file.write_text("")
     assert HASHED.fullmatch(LogIds.in_folder(file / "run").of("ann"))
     assert "no key for user ids can be kept in" in caplog.text
-    assert os.listdir(tmp_path) == [KEY_FILE, "file"] or sorted(os.listdir(tmp_path)) == ["file", KEY_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", KEY_FILE]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from persona_rm.bundle.bundle_file import ERASED, YAML, BundleFile, path_in
+from persona_rm.bundle.bundle_file import ERASED, YAML, path_in
 from persona_rm.bundle.load import read_file, users_in
 from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.io.log_ids import KEY_FILE, LogIds

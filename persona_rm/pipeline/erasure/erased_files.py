@@ -76,7 +76,10 @@ def _table(path: Path, user: ErasedUser) -> int:
     every = list(rows)
     kept = [row for row in every if not any(row[place] in user.names for place in named if place < len(row))]
     if len(kept) < len(every):
-        with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
+        with (
+            atomic(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out,
+        ):
             csv.writer(out, delimiter=_delimiter(path), lineterminator="\n").writerows([head, *kept])
     return len(every) - len(kept)
 

@@ -12,6 +12,8 @@ GONE: Final = object()
 """What `ErasedUser.without` returns for a value that is about the user as a whole."""
 USER_KEYS = frozenset({*NAMES["user"], "label", "author", "author_id", "annotator", "annotator_id"})
 """Keys, as `users.columns.plain` writes them, whose value names the user whom a record is about."""
+TEXT_KEYS = frozenset({"comment", "text", "demo", "profile"})
+"""Keys of texts by or about the user. Prompts and responses of comparisons are read by other users too."""
 SHORTEST_TEXT, MOST_TEXTS = 24, 200
 """Texts of the user that are looked for in other files: at least so many characters, at most so many texts."""
 
@@ -117,11 +119,13 @@ def _forms(text: str) -> list[bytes]:
 
 
 def _texts_of(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts_of(item)
+    """The texts of the user in a record."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, str) and plain(str(key)) in TEXT_KEYS:
+                yield item
+            else:
+                yield from _texts_of(item)
     elif isinstance(value, list):
         for item in value:
             yield from _texts_of(item)

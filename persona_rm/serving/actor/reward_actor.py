@@ -122,7 +122,9 @@ class RewardActor:
         except Exception as error:
             kind: ErrorKind = error.kind if isinstance(error, ScoreError) else "failed"
             self.counts[_OUTCOME_OF_ERROR.get(kind, "failed")] += 1
-            logger.warning("persona_rm: %s gave no reward, %s", self.name, failure_line(request, error, self.bundle.log_ids))
+            logger.warning(
+                "persona_rm: %s gave no reward, %s", self.name, failure_line(request, error, self.bundle.log_ids)
+            )
             raise
         self._record(request, result, time.perf_counter() - started)
         return result

@@ -57,7 +57,10 @@ def data(folder):
         table = pa.Table.from_pylist(rows)
         with pa.ipc.new_stream(sink, table.schema) as out:
             out.write_table(table)
-    write_snapshot(folder / "profiles.arrow", [UserState("m", name, {"t": f"{SECRET} of {name}" if name == "theo" else ""}) for name in ("theo", "bob")])
+    write_snapshot(
+        folder / "profiles.arrow",
+        [UserState("m", name, {"t": f"{SECRET} of {name}" if name == "theo" else ""}) for name in ("theo", "bob")],
+    )
     (folder / "theo.json").write_text(json.dumps({"user_id": "theo", "state": 1}))
     (folder / "summary.json").write_text(json.dumps({"by_user": {"theo": 1, "bob": 2}, "check": {"user": "theo"}}))
     (folder / "own.csv").write_text("user,text\ntheo,hello\nbob,hi\n")
@@ -65,7 +68,9 @@ def data(folder):
 
 def score(actor, *users):
     async def main():
-        asked = [RewardRequest(user, "Hi", "i read physics.", request_id=f"{user}-{i}") for i, user in enumerate(users)]
+        asked = [
+            RewardRequest(user, "Hi", "i read physics.", request_id=f"{user}-{i}") for i, user in enumerate(users)
+        ]
         return await asyncio.gather(*map(actor.score, asked))
 
     return asyncio.run(main())
@@ -89,7 +94,14 @@ def test_nothing_of_the_user_is_in_any_file_afterwards_and_the_others_stay(run):
     asyncio.run(actor.close())
     logged = LogIds.existing(run).of("theo")
     before = {path.name for path, content in bytes_of(run) if b"theo" in content or logged.encode() in content}
-    assert {"users.jsonl", "users.sqlite", "reward-0.jsonl", "reward-0.json", "rows.jsonl", "packed.jsonl.gz"} <= before
+    assert {
+        "users.jsonl",
+        "users.sqlite",
+        "reward-0.jsonl",
+        "reward-0.json",
+        "rows.jsonl",
+        "packed.jsonl.gz",
+    } <= before
     assert {"stage.parquet", "data-00000.arrow", "profiles.arrow", "theo.json", "summary.json", "own.csv"} <= before
 
     report = erase_user(run, "theo")
@@ -129,7 +141,9 @@ def test_a_running_actor_notices_at_its_next_request(run):
 
 
 def test_who_is_nowhere_is_an_error_and_who_was_erased_before_is_none(run):
-    with pytest.raises(DataError, match=r"'teo' is nowhere in this folder, so nothing was erased; did you mean 'theo'"):
+    with pytest.raises(
+        DataError, match=r"'teo' is nowhere in this folder, so nothing was erased; did you mean 'theo'"
+    ):
         erase_user(run, "teo")
     assert not list(run.rglob("erased.jsonl"))
     assert erase_user(run, "theo").removed
@@ -139,7 +153,7 @@ def test_who_is_nowhere_is_an_error_and_who_was_erased_before_is_none(run):
 
 def test_a_dry_run_changes_nothing_and_what_cannot_be_changed_is_named(run):
     (run / "report.html").write_text(f"<p>theo: {SECRET}</p>")
-    (run / "notes.txt").write_text(f"somebody said: {SECRET}")
+    (run / "notes.txt").write_text(f"somebody said: {SECRET} 0")
     before = dict(bytes_of(run))
     report = erase_user(run, "theo", dry_run=True)
     assert {path.rpartition("/")[2] for path in report.left} == {"report.html", "users.jsonl", "users.sqlite"}
