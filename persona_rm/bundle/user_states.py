@@ -98,7 +98,7 @@ class UserStates:
         """Forget the users who were erased from the bundle since the last call: their evidence and cached states.
 
         Called at every look-up, so that an erasure by another process holds from the next request on. It costs the
-        status of one file if nobody was erased since, and a hash of every user otherwise.
+        status of one file if no user was erased since, and a hash of every user otherwise.
         """
         dates = self.tombstones.dates() if self.tombstones is not None else {}
         # `dates` is the same mapping until the file changes.

@@ -59,7 +59,14 @@ CHECKS: tuple[Check, ...] = (
 """Every check, in the order in which the findings are shown."""
 AGAIN = "Correct what is named there, and run doctor again"
 """What to do about an error of this library, which names file and key."""
-NEED_BUNDLE: tuple[Check, ...] = (check_columns, check_chat, check_command_chat, check_labels, check_scoring)
+NEED_BUNDLE: tuple[Check, ...] = (
+    check_columns,
+    check_chat,
+    check_command_chat,
+    check_labels,
+    check_statistics,
+    check_scoring,
+)
 """Checks that say nothing if the bundle cannot be loaded, because `check_bundle` has said why."""
 
 

@@ -1,6 +1,6 @@
 """Files of lines that one process rewrites while others append to them, such as a reward log that a user leaves.
 
-A lock of the operating system on the file orders both. A rewritten file replaces the old one, so whoever holds the
+A lock of the operating system on the file orders both. A rewritten file replaces the old one, so the holder of the
 lock checks that it still has the file that the path names.
 """
 
