@@ -29,7 +29,7 @@ from persona_rm.inferrers.evidence import behind, check_votes
 from persona_rm.inferrers.model import EvidenceCounts, Floats, Ints, PreferenceModel
 from persona_rm.inferrers.stored_answers import Belief, Perception, hear
 from persona_rm.inferrers.tally import OTHER, Tally, read_tally
-from persona_rm.io.weights import read_arrays
+from persona_rm.io.weight_arrays import read_arrays
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
 

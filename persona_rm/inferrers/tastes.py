@@ -29,7 +29,7 @@ from persona_rm.inferrers.mixture import Gate, Mixture, choose_mixture, single, 
 from persona_rm.inferrers.model import EvidenceCounts, Floats
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.inferrers.tally import Tally
-from persona_rm.io.weights import read_arrays
+from persona_rm.io.weight_arrays import read_arrays
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona
 

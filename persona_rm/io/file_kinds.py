@@ -46,8 +46,9 @@ def other_kind(start: bytes) -> str:
         if start.startswith(magic) or (magic.startswith(b"<") and lower.startswith(magic)):
             return kind
     head = start[:200]
-    # In UTF-16 every second byte of plain English is 0.
-    if len(head) > 3 and max(head[1::2].count(0), head[::2].count(0)) > len(head) // 2 * 9 // 10 > 0:
+    # In UTF-16 every second byte of plain English is 0, and no other.
+    zeros = sorted((head[1::2].count(0), head[::2].count(0)))
+    if len(head) > 3 and zeros[1] > len(head) // 2 * 9 // 10 and not zeros[0]:
         return "UTF-16 text without a mark; save it as UTF-8 (`iconv -f utf-16le -t utf-8`)"
     return ""
 

@@ -10,9 +10,9 @@ from persona_rm.io.json_rows import JsonRow, OnBad, report
 from persona_rm.io.unpacked import CHUNK
 
 BATCH = 1024
-UNREADABLE = (ArithmeticError, ValueError, LookupError, TypeError, NotImplementedError)
+UNREADABLE = (ArithmeticError, ValueError, LookupError, TypeError, RuntimeError)
 """What pyarrow raises for a value that Python cannot hold: a time in the year 55969, an unknown time zone (a
-LookupError), a type that has no Python form (Arrow's own exceptions are ValueError and NotImplementedError)."""
+LookupError), a type that has no Python form (Arrow's own exceptions are of ValueError or RuntimeError)."""
 DIRECTIONS = "Preference Direction"
 ITEMS = {
     "User-Generated Content": ("prompt", "comment"),

@@ -15,7 +15,7 @@ from pydantic import Field
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
-from persona_rm.io.weights import read_arrays
+from persona_rm.io.weight_arrays import read_arrays
 from persona_rm.methods.base import Method, Need
 from persona_rm.methods.pairwise import TextPairs, check_finite, fit_weights
 from persona_rm.methods.text_features import Features, Floats, TextFeatures, TextPart, surface_scaling
