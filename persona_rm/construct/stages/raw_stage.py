@@ -114,7 +114,7 @@ class Quarantine:
 
 def without_content(error: DataError) -> str:
     """The problem as it may be published: a problem ends at "found", behind which the content stands."""
-    return re.sub(r"\bfound .*", "found something else", error.problem, flags=re.DOTALL)[:200]
+    return re.sub(r"\bfound (?!None$).*", "found something else", error.problem, flags=re.DOTALL)[:200]
 
 
 def quarantine(folder: Path) -> list[dict[str, Any]]:
