@@ -316,8 +316,8 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # `mkstemp` lets only this user read the file.
-        temporary.chmod(0o644)
+        # `mkstemp` lets only this user read the file. A file that is replaced keeps its rights.
+        temporary.chmod(path.stat().st_mode & 0o777 if path.is_file() else 0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

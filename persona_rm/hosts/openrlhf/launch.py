@@ -23,7 +23,7 @@ from persona_rm.hosts.openrlhf.commands import environment, gpus_needed, ppo_com
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.interpreter import fault_of_path
-from persona_rm.serving.actor.reward_actor import LOG_FOLDER
+from persona_rm.serving.actor.reward_log import LOG_FOLDER
 from persona_rm.serving.failures import FAILURES, SKIPPED
 from persona_rm.serving.pool.pool import NAMESPACE, Policy, start_pool, wants_inference
 
