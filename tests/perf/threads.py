@@ -2,7 +2,7 @@
 
     python tests/perf/threads.py [--processes 2] [--tokens 400] [--json FILE]
 
-Each process decodes with a causal language model of 135 M parameters' shape (random weights), the work in which threads
+Each process decodes with a language model in the shape of one of 135 M parameters (random weights), where threads
 wait for each other most often. `all` leaves torch's default, `shared` sets the variables of `persona_rm.threads`, and
 `one` gives each process one thread. `ratio` is the tokens per second of `shared` over those of `all`; `of_one` is that
 of `shared` over `one`, and the goal is 0.8 or more.
