@@ -2,7 +2,7 @@
 
 Threads of one OpenMP team wait for each other at every step. If another process holds one of the cores, all of them
 wait for it: a language model that generates with two threads on two cores falls from 115 to 4 tokens a second beside
-one busy process, and stays at 115 with one thread. So whoever starts several processes divides the cores among them.
+one busy process, and stays at 115 with one thread. So code that starts several processes divides the cores among them.
 """
 
 import os
