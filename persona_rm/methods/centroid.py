@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import Field
 
 from persona_rm.config import Config
+from persona_rm.methods.episodes import Episode, UserRows
 from persona_rm.methods.pairwise import Floats
 from persona_rm.methods.personal import PersonalConfig, PersonalMethod
-from persona_rm.methods.episodes import Episode, UserRows
 
 SCALES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """The weights c among which training users choose; 0 is the pooled reward."""

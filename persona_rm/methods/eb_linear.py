@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 
 from persona_rm.config import Config
+from persona_rm.methods.episodes import Episode, UserRows
 from persona_rm.methods.gaussian_map import map_estimate
 from persona_rm.methods.pairwise import Floats
 from persona_rm.methods.personal import PersonalConfig, PersonalMethod
-from persona_rm.methods.episodes import Episode, UserRows
 
 SCALES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors t of the learned covariance among which training users choose."""

@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 
 from persona_rm.config import Config
+from persona_rm.methods.episodes import Episode, UserRows
 from persona_rm.methods.gaussian_map import map_estimate
 from persona_rm.methods.pairwise import Floats
 from persona_rm.methods.personal import PersonalConfig, PersonalMethod
-from persona_rm.methods.episodes import Episode, UserRows
 
 VARIANCES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Among them the prior variance of a block is chosen; rows of a block have a mean squared length of about 1."""

@@ -24,11 +24,11 @@ from persona_rm.backends.base import Vectors
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.base import Control
 from persona_rm.methods.coded_arrays import CODED, decoded, encoded
+from persona_rm.methods.episodes import Episode, Population, UserRows, by_user_mean, rows_at, whole_users
 from persona_rm.methods.pairwise import Floats, TextPairs
 from persona_rm.methods.pooled import FeatureList, PooledConfig, PooledMethod
 from persona_rm.methods.states import next_version
 from persona_rm.methods.text_folds import TextFolds
-from persona_rm.methods.episodes import Episode, Population, UserRows, by_user_mean, rows_at, whole_users
 from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, UserState
 
 T = TypeVar("T")

@@ -16,6 +16,7 @@ from persona_rm.backends.base import Backends, Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.features.feature_set import FeatureSet, Scaling, feature_members
+from persona_rm.io.weight_arrays import read_arrays
 from persona_rm.methods.base import Method, Need
 from persona_rm.methods.pairwise import Floats, Places, TextPairs, check_finite, fit_weights
 from persona_rm.methods.penalties import choose_penalties
@@ -48,7 +49,7 @@ class PooledMethod(Method):
     """Learns and stores w, and the scaling of the features. A subclass says what a user adds to w . f(x, y)."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"encoder", "fit"})
-    learned: ClassVar[tuple[str, ...]] = ("weights", "mean", "factor", "penalties", "widths")
+    learned: ClassVar[tuple[str, ...]] = ("weights", "mean", "factor", "widths")
     """The attributes that `fit` sets to arrays, and that are saved."""
     weights: Floats | None = None
     """Shape (width,), in log-odds per standardised feature."""
@@ -58,7 +59,7 @@ class PooledMethod(Method):
     widths: Places | None = None
     """The width of each block of features, shape (blocks,)."""
     penalties: Floats | None = None
-    """The penalty of each column, shape (width,); inf in a block that was left out."""
+    """The penalty of each column, shape (width,); inf in a block that was left out. Known after `fit` alone."""
 
     @property
     def features(self) -> FeatureSet:
@@ -141,20 +142,20 @@ class PooledMethod(Method):
     @classmethod
     def load(cls, folder: Path, space: PreferenceSpace, backends: Backends) -> Self:
         """The inverse of `save`."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         method = super().load(folder, space, backends)
         path = folder / WEIGHTS
         if path.is_file():
-            try:
-                arrays = load_file(path)
-            except SafetensorError as error:
-                raise DataError(f"not the weights of {cls.name}: {error}", file=path, key="weights") from error
+            what = f"the weights of {cls.name}"
+            arrays = read_arrays(path, what, dict.fromkeys(PooledMethod.learned, 1))
             for name in cls.learned:
-                # What every fit learns must be there: a file of another version lacks it.
-                if name not in arrays and name in PooledMethod.learned:
-                    problem = f"not the weights of {cls.name} in this version: they lack {name!r}; fit it again"
-                    raise DataError(problem, file=path, key=name)
-                setattr(method, name, arrays.get(name))
+                # Every fit learns all of it, so a file that lacks an array is of another method or version.
+                if name not in arrays:
+                    raise DataError(
+                        f"not {what} in this version: it lacks {name!r}; fit it again", file=path, key=name
+                    )
+                setattr(method, name, arrays[name])
+            sizes = {len(arrays[name]) for name in ("weights", "mean", "factor")} | {int(arrays["widths"].sum())}
+            if len(sizes) > 1:
+                problem = f"not {what}: weights, mean, factor and widths are of different lengths: {sorted(sizes)}"
+                raise DataError(problem, file=path, key="weights")
         return method
