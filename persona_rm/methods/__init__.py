@@ -13,6 +13,12 @@ METHODS = Registry(
         "centroid": "persona_rm.methods.centroid:Centroid",
         "map_linear": "persona_rm.methods.map_linear:MapLinear",
         "eb_linear": "persona_rm.methods.eb_linear:EbLinear",
+        "knn_users": "persona_rm.methods.knn_users:KnnUsers",
+        "lore": "persona_rm.methods.lore:LoRe",
+        "pref": "persona_rm.methods.pref:PRef",
+        "mrm": "persona_rm.methods.mrm:MRM",
+        "reward_features": "persona_rm.methods.reward_features:RewardFeatures",
+        "rater_calibration": "persona_rm.methods.rater_calibration:RaterCalibration",
     },
     "persona_rm.methods.base:Method",
 )

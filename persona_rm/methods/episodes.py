@@ -41,11 +41,16 @@ class UserRows:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A training user as a new one: comparisons that are shown, and held-out ones under other texts."""
+    """A training user as a new one: comparisons that are shown, and held-out ones under other texts.
+
+    `population` are all training users without the held-out texts, in the order of `user` (this user is among them);
+    the episodes of one fold share it.
+    """
 
     user: int
     shown: UserRows
     held: UserRows
+    population: Sequence[UserRows] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,13 @@ class Population:
     reduced: Floats
     """z of each text, shape (texts, q)."""
 
-    def users(self, pooled: Floats) -> list[UserRows]:
-        """Each user's comparisons, in order of user ids; `pooled` are the pooled rewards of the texts."""
+    def users(self, pooled: Floats, rows: Places | None = None) -> list[UserRows]:
+        """Each user's comparisons (among `rows`), in order of user ids; `pooled` are the pooled rewards of the texts."""
         index = self._index()
-        order = np.argsort(index, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
-        return [rows_at(self.pairs, part, self.reduced, pooled) for part in parts]
+        rows = np.arange(len(index)) if rows is None else rows
+        order = rows[np.argsort(index[rows], kind="stable")]
+        ends = np.cumsum(np.bincount(index[rows], minlength=int(index.max()) + 1))
+        return [rows_at(self.pairs, part, self.reduced, pooled) for part in np.split(order, ends[:-1])]
 
     def episodes(self, folds: TextFolds, pooled_without: Callable[[Places], Floats]) -> list[Episode]:
         """Each fold of texts is held out once, for every user who has comparisons on both sides; at most
@@ -78,10 +84,12 @@ class Population:
             if len(users) > (most := MOST_EPISODES // len(folds)):
                 users = sorted(sorted(users, key=lambda user: order[held_of[user][0]])[:most])
             pooled = pooled_without(seen)
+            population = self.users(pooled, seen)
             for place, user in enumerate(users):
                 few = shown_of[user][: SHOWN[place % len(SHOWN)]]
                 shown = rows_at(self.pairs, few, self.reduced, pooled)
-                episodes.append(Episode(user, shown, rows_at(self.pairs, held_of[user][:HELD], self.reduced, pooled)))
+                held_out = rows_at(self.pairs, held_of[user][:HELD], self.reduced, pooled)
+                episodes.append(Episode(user, shown, held_out, population))
         return episodes
 
     def _index(self) -> Places:
@@ -97,6 +105,20 @@ def by_user_mean(values: Floats, episodes: Sequence[Episode]) -> Floats:
     """The mean over the episodes of each user, because those of one user are not independent."""
     users, index = np.unique([one.user for one in episodes], return_inverse=True)
     return np.bincount(index, values, len(users)) / np.bincount(index, minlength=len(users))
+
+
+def best_setting(losses: Sequence[Floats], episodes: Sequence[Episode]) -> int:
+    """The place of the setting with the lowest mean loss; `losses` holds one number per setting and episode.
+
+    The first setting is kept unless another one is better by more than one standard error of the difference (by
+    user), and if there are no episodes.
+    """
+    if not episodes:
+        return 0
+    best = min(range(len(losses)), key=lambda i: float(losses[i].mean()))
+    difference = by_user_mean(losses[best] - losses[0], episodes)
+    error = difference.std() / max(1, len(difference) - 1) ** 0.5
+    return best if difference.mean() <= -error and best else 0
 
 
 def whole_users(comparisons: Sequence[Comparison], most: int) -> Places:

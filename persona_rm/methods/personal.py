@@ -24,7 +24,7 @@ from persona_rm.backends.base import Vectors
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.base import Control
 from persona_rm.methods.coded_arrays import CODED, decoded, encoded
-from persona_rm.methods.episodes import Episode, Population, UserRows, by_user_mean, rows_at, whole_users
+from persona_rm.methods.episodes import Episode, Population, UserRows, best_setting, rows_at, whole_users
 from persona_rm.methods.pairwise import Floats, TextPairs
 from persona_rm.methods.pooled import FeatureList, PooledConfig, PooledMethod
 from persona_rm.methods.states import next_version
@@ -111,13 +111,7 @@ class PersonalMethod(PooledMethod):
         for setting in settings:
             apply(setting)
             losses.append(self.episode_losses(episodes))
-        best = 0
-        if episodes:
-            best = min(range(len(settings)), key=lambda i: losses[i].mean())
-            difference = by_user_mean(losses[best] - losses[0], episodes)
-            error = difference.std() / max(1, len(difference) - 1) ** 0.5
-            if difference.mean() > -error:
-                best = 0
+        best = best_setting(losses, episodes)
         apply(settings[best])
         return settings[best]
 
@@ -184,6 +178,13 @@ class PersonalMethod(PooledMethod):
         if type(n) is not int or n < 1:
             raise DataError(f"the state of user {state.user_id!r} does not hold {self.name}'s comparisons: n is {n!r}")
         return flat.reshape(-1, width).astype(CODED), n
+
+    def kept_rows(self, state: UserState) -> UserRows:
+        """The newest comparisons behind a state; none for an unknown user. Raises as `adapt` does."""
+        rows, _ = self._kept(state)
+        if rows is None:
+            return UserRows(np.zeros((0, self._fitted_projection.shape[1])), np.zeros(0))
+        return UserRows(rows[:, :-1].astype(np.float64), rows[:, -1].astype(np.float64))
 
     def _foreign(self, state: UserState, what: str) -> ScoreError:
         return ScoreError(

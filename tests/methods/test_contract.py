@@ -42,6 +42,12 @@ CASES = {
     "centroid": ("centroid", {"scale": 2.0}),
     "map_linear": ("map_linear", {"variance": 3.0}),
     "eb_linear": ("eb_linear", {"scale": 1.0}),
+    "knn_users": ("knn_users", {"scale": 1.0}),
+    "lore": ("lore", {"scale": 1.0}),
+    "pref": ("pref", {"scale": 1.0}),
+    "mrm": ("mrm", {"scale": 1.0}),
+    "reward_features": ("reward_features", {"scale": 1.0}),
+    "rater_calibration": ("rater_calibration", {"variance": 1.0}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
 
