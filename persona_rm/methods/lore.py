@@ -6,7 +6,9 @@ V and all w_u are fitted jointly to the training users' comparisons by maximum l
 distance of V to a reference reward (the paper's section 3); a new user's w_u is fitted with V frozen. The reference is
 the pooled reward here, so V = w 1' + D, and because weights sum to one
 
-    r(u, x, y) = w . f(x, y) + c z(x, y)' D w_u,   penalty on |D|^2
+    r(u, x, y) = w . f(x, y) + c z(x, y)' D w_u,   penalty on |D|^2,   D 1 = 0
+
+so that even weights, those of an unknown user, give the pooled reward.
 
 Differences, and why: the start is the leading directions of the users' own weights and their opposites instead of
 noise (no seed, and far fewer steps); the paper divides logits by 100, the scale of its reward model, and ours are

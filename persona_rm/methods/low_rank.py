@@ -99,7 +99,7 @@ def joint_fit(
     """Basis and codes after `steps` of Adam on the mean log loss + a/2 |B - B_0|^2 + b/2 mean |k_u|^2.
 
     `penalties` are a and b, B_0 is zero: the pooled reward. With `simplex` the codes are logits, and a user's weights
-    are their softmax. Returns B, shape (q, rank), and the codes (or logits), shape (users, rank).
+    are their softmax; the columns of B then sum to zero, so that even weights are the pooled reward. Returns B, shape (q, rank), and the codes (or logits), shape (users, rank).
     """
     rows = StackedRows.of(users)
     moves = Adam(rate), Adam(rate)
@@ -112,8 +112,12 @@ def joint_fit(
         code_gradient = -rows.by_user(lost[:, None] * read)
         if simplex:
             code_gradient = weights * (code_gradient - (weights * code_gradient).sum(1, keepdims=True))
+            basis_gradient -= basis_gradient.mean(1, keepdims=True)
         code_gradient += penalties[1] * codes / len(codes)
         basis, codes = moves[0].moved(basis, basis_gradient), moves[1].moved(codes, code_gradient)
+        if simplex:
+            # Adam's steps are not orthogonal projections of the gradient.
+            basis = basis - basis.mean(1, keepdims=True)
     return basis, codes
 
 

@@ -1,6 +1,6 @@
 """MRM: a shared start from which a few gradient steps reach a user (SIGIR 2026, arXiv 2601.18731).
 
-    r(u, x, y) = w . f(x, y) + c softmax(l_u)' A' z(x, y),     l_u = l_0 + the inner loop's steps
+    r(u, x, y) = w . f(x, y) + c (softmax(l_u) - softmax(l_0))' A' z(x, y),     l_u = l_0 + the inner loop's steps
 
 Inner loop: gradient steps of the user's logits on the log loss of the shown comparisons. Outer loop: A and l_0 are
 moved so that the loss on the user's other comparisons is low after the inner loop, and users who stay hard count more:
@@ -10,7 +10,8 @@ moved so that the loss on the user's other comparisons is low after the inner lo
 Differences, and why: the outer gradient is of first order (Finn et al. 2017, section 5.2: the inner steps are taken as
 constants), which needs no automatic differentiation; inner steps are plain gradients of the sum and not Adam's, whose
 first steps are as long after one comparison as after a hundred; features are standardised instead of scaled by 0.01;
-the reward is around the pooled one, in which the offset b cancels; A starts from the leading directions of the users'
+the start is taken off, so that an unknown user gets the pooled reward, and the
+offset b cancels; A starts from the leading directions of the users'
 own weights and their opposites.
 """
 
@@ -35,8 +36,8 @@ from persona_rm.methods.low_rank import (
 from persona_rm.methods.pairwise import Floats
 
 MOST_ROWS = 32
-"""Comparisons of a user that the outer loop reads; the older half is shown to the inner loop."""
-RATES = (1.0, 0.3, 3.0)
+"""Comparisons of a user that the outer loop reads; half of them are shown to the inner loop."""
+RATES = (10.0, 3.0, 30.0)
 """Inner learning rates among which training users choose; the first is that of the outer loop."""
 
 
@@ -75,10 +76,10 @@ class MRM(CrossFitMethod):
         leading = leading_directions(personal_vectors(users, self.config.start), hidden // 2)
         # Even weights on `hidden` columns dilute each one.
         basis, origin = both_ways(hidden / 2 * leading, hidden), np.zeros(hidden)
-        few = [one.at(slice(-MOST_ROWS, None)) for one in users if len(one) > 1]
-        shown = StackedRows.of([one.at(slice(None, len(one) // 2)) for one in few]) if few else None
-        if shown is not None:
-            held = StackedRows.of([one.at(slice(len(one) // 2, None)) for one in few])
+        few = [by_margin(one.at(slice(-MOST_ROWS, None))) for one in users if len(one) > 1]
+        if few:
+            shown = StackedRows.of([one.at(slice(0, None, 2)) for one in few])
+            held = StackedRows.of([one.at(slice(1, None, 2)) for one in few])
             moves = Adam(self.config.rate), Adam(self.config.rate)
             for _ in range(self.config.outer_steps):
                 basis_gradient, origin_gradient = self._outer_gradient(shown, held, basis, origin)
@@ -89,35 +90,45 @@ class MRM(CrossFitMethod):
         self, shown: StackedRows, held: StackedRows, basis: Floats, origin: Floats
     ) -> tuple[Floats, Floats]:
         """The gradient of L with respect to A and l_0, of first order."""
-        logits = np.tile(origin, (len(shown.counts), 1))
-        read = shown.differences @ basis
-        for _ in range(self.config.inner_steps):
-            logits = logits + RATES[0] * _ascent(read, shown, logits)[0]
+        start = np.tile(origin, (len(shown.counts), 1))
+        logits = self._inner(shown, shown.differences @ basis, start, RATES[0])
         read = held.differences @ basis
-        upward, margins = _ascent(read, held, logits)
+        own, before = softmax_rows(logits), softmax_rows(start)
+        margins = held.margins + (read * (own - before)[held.user]).sum(1)
         losses = held.by_user(np.logaddexp(0, -margins)[:, None])[:, 0] / held.counts
         factor = hard_user_weights(losses, self.config.tail, self.config.gamma) / held.counts
         lost = (sigmoids(-margins) * factor[held.user])[:, None]
-        own = softmax_rows(logits)[held.user]
-        return -held.differences.T @ (lost * own), -(factor[:, None] * upward).sum(0)
+        upward = held.by_user(lost * read)
+        origin_gradient = (along_softmax(before, upward) - along_softmax(own, upward)).sum(0)
+        return -held.differences.T @ (lost * (own - before)[held.user]), origin_gradient
+
+    def _inner(self, rows: StackedRows, read: Floats, start: Floats, rate: float) -> Floats:
+        """The logits of each user after the inner loop, shape (users, hidden); `read` are d_i A of the rows."""
+        logits, before = start, softmax_rows(start)
+        for _ in range(self.config.inner_steps):
+            weights = softmax_rows(logits)
+            margins = rows.margins + (read * (weights - before)[rows.user]).sum(1)
+            logits = logits + rate * along_softmax(weights, rows.by_user(sigmoids(-margins)[:, None] * read))
+        return logits
 
     def direction(self, rows: UserRows, variant: float) -> Floats:
-        """A softmax(l_u), shape (q,)."""
+        """A (softmax(l_u) - softmax(l_0)), shape (q,)."""
         if self.basis is None or self.origin is None:
             return np.zeros(rows.differences.shape[1])
+        start = self.origin[None]
         one = StackedRows.of([rows], most=len(rows))
-        read, logits = rows.differences @ self.basis, self.origin[None]
-        for _ in range(self.config.inner_steps):
-            logits = logits + variant * _ascent(read, one, logits)[0]
-        return np.asarray(self.basis @ softmax_rows(logits)[0])
+        logits = self._inner(one, rows.differences @ self.basis, start, variant)
+        return np.asarray(self.basis @ (softmax_rows(logits) - softmax_rows(start))[0])
 
 
-def _ascent(read: Floats, rows: StackedRows, logits: Floats) -> tuple[Floats, Floats]:
-    """The gradient of each user's log likelihood by logits, shape (users, hidden), and the margins of the rows."""
-    weights = softmax_rows(logits)
-    margins = rows.margins + (read * weights[rows.user]).sum(1)
-    by_weight = rows.by_user(sigmoids(-margins)[:, None] * read)
-    return weights * (by_weight - (weights * by_weight).sum(1, keepdims=True)), margins
+def along_softmax(weights: Floats, gradient: Floats) -> Floats:
+    """The gradient by logits from that by the weights, their softmax; both of shape (users, hidden)."""
+    return np.asarray(weights * (gradient - (weights * gradient).sum(1, keepdims=True)))
+
+
+def by_margin(rows: UserRows) -> UserRows:
+    """The comparisons in the order of their pooled margins: every other one is half of them, in any order of data."""
+    return rows.at(np.argsort(rows.margins, kind="stable").tolist())
 
 
 def hard_user_weights(losses: Floats, tail: float, gamma: float) -> Floats:

@@ -47,8 +47,8 @@ class RaterCalibration(PersonalMethod):
 
     @property
     def vector_size(self) -> int:
-        """b_u - 1."""
-        return 1
+        """b_u - 1 behind zeros: as wide as z, so that a state of another fit is refused."""
+        return super().vector_size + 1
 
     def learn(self, users: Sequence[UserRows], episodes: Sequence[Episode]) -> None:
         """Learn B and s^2 from held-out margins of each training user; without episodes all slopes are 1."""
@@ -67,13 +67,15 @@ class RaterCalibration(PersonalMethod):
         self.slopes = np.array([mean, variance])
 
     def user_vector(self, rows: UserRows) -> Floats:
-        """b_u - 1, shape (1,)."""
+        """b_u - 1 behind zeros, shape (q + 1,)."""
         mean, variance = (1.0, 0.0) if self.slopes is None else self.slopes.tolist()
-        return np.array([slope(rows.margins, mean, variance)[0] - 1.0])
+        vector = np.zeros(rows.differences.shape[1] + 1)
+        vector[-1] = slope(rows.margins, mean, variance)[0] - 1.0
+        return vector
 
     def added(self, vector: Floats, features: Floats, pooled: Floats) -> Floats:
         """(b_u - 1) pooled, shape (n,)."""
-        return np.asarray(vector[0] * pooled)
+        return np.asarray(vector[-1] * pooled)
 
 
 def slope(margins: Floats, mean: float, variance: float) -> tuple[float, float]:

@@ -43,11 +43,11 @@ CASES = {
     "map_linear": ("map_linear", {"variance": 3.0}),
     "eb_linear": ("eb_linear", {"scale": 1.0}),
     "knn_users": ("knn_users", {"scale": 1.0}),
-    "lore": ("lore", {"scale": 1.0}),
-    "pref": ("pref", {"scale": 1.0}),
+    "lore": ("lore", {"scale": 1.0, "penalty": 0.0, "start": 30.0}),
+    "pref": ("pref", {"scale": 1.0, "penalty": 0.0, "start": 30.0}),
     "mrm": ("mrm", {"scale": 1.0}),
     "reward_features": ("reward_features", {"scale": 1.0}),
-    "rater_calibration": ("rater_calibration", {"variance": 1.0}),
+    "rater_calibration": ("rater_calibration", {"variance": 100.0, "l2": 0.01}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
 

@@ -17,6 +17,8 @@ from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comparison, Pair, Persona
 from tests.methods.method_samples import LetterEncoder, ask, rewards
 
+NO_NEW_DIRECTION = {"rater_calibration"}
+"""A user is a scale of the pooled reward: who prefers what the population does not know about cannot be served."""
 MEMBERS = sorted(name for name in METHODS.table if issubclass(METHODS.load(name), PersonalMethod))
 
 
@@ -69,6 +71,8 @@ def test_opposite_users_get_opposite_orders(method: PersonalMethod, rows: list[C
             own += states_of is states and chosen > rejected
             other += states_of is swapped and chosen > rejected
         n += 1
+    if method.name in NO_NEW_DIRECTION:
+        return
     assert own / n > 0.6
     assert other / n < 0.4
 
