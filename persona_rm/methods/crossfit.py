@@ -13,10 +13,12 @@ population part is learned on all training users.
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import groupby
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from persona_rm.config import Config
 from persona_rm.methods.episodes import Episode, UserRows, best_setting
 from persona_rm.methods.pairwise import Floats
 from persona_rm.methods.personal import PersonalConfig, PersonalMethod
@@ -34,6 +36,7 @@ class CrossFitConfig(PersonalConfig):
 class CrossFitMethod(PersonalMethod):
     """A member defines `learn_population` and `direction`; `variants` if a second setting is to be chosen."""
 
+    Config: ClassVar[type[Config]] = CrossFitConfig
     strength: Floats | None = None
     """c and the chosen variant, shape (2,)."""
 
