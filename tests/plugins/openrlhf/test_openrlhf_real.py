@@ -22,6 +22,7 @@ from persona_rm.hosts.openrlhf.curves import group_curves, read_scalars
 from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
+from persona_rm.io.log_ids import LogIds
 from persona_rm.profiles.arrow import write_snapshot
 from persona_rm.serving.labels import read_label
 from persona_rm.serving.pool.pool import running
@@ -148,10 +149,11 @@ def check_skipped(run: PpoJob, users: set[str | None]) -> None:
     """Samples of these users were trained on, and those of a quarter of `PROMPTS`, of "broken", left out."""
     theirs = PROMPTS // 4 * SAMPLES
     samples, skipped, scalars = run.samples(), run.skipped(), read_scalars(run.tensorboard)
-    assert {row["user"] for row in samples} == users
+    ids = LogIds.existing(run.log.parent)
+    assert {row["user"] for row in samples} == {user and ids.of(user) for user in users}
     assert sum(value for _, value in scalars["train/rollout/num_samples"]) == len(samples)
     assert all(value == 0 for _, value in scalars["train/persona_rm/share/birds"])
-    assert [row["user"] for row in skipped] == ["broken"] * theirs
+    assert [row["user"] for row in skipped] == [ids.of("broken")] * theirs
     assert [row["total"] for row in skipped] == list(range(1, theirs + 1))
     assert all("ugc[0] carries no directions" in row["reason"] for row in skipped)
     assert scalars["train/persona_rm/skipped"][-1][1] > 0
