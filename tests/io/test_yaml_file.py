@@ -30,3 +30,33 @@ def test_what_is_read(tmp_path):
     path.write_bytes(b"a: \xff")
     with pytest.raises(DataError, match=r"x\.yaml: not YAML"):
         read_yaml(path)
+
+
+def test_aliases_that_stand_for_billions_of_values_are_refused_at_once():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    with pytest.raises(DataError, match="aliases stand for more than 1,000,000 values"):
+        parse_yaml("\n".join(lines))
+    assert parse_yaml("\n".join(lines[:3]))["a2"][9][9] == ["x"] * 10
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: &a [*a]", "has no end"),
+        ("[" * 20_000, "nested too deeply"),
+        ("a: " + "{b: " * 20_000, "nested too deeply"),
+    ],
+    ids=["cycle", "lists", "mappings"],
+)
+def test_yaml_without_an_end_is_refused(text, problem):
+    with pytest.raises(DataError, match=problem):
+        parse_yaml(text)
+
+
+def test_a_file_is_not_read_if_it_is_too_long(tmp_path):
+    path = tmp_path / "a.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(DataError, match="at most 16,777,216"):
+        read_yaml(path)

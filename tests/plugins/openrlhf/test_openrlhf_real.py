@@ -314,7 +314,8 @@ def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(age
 
 
 def test_skip_group_trains_on_everybody_but_the_one_whose_profile_fails(agent_run):
-    check_skipped(agent_run[0], {"u0", "u1", "ann", "bob", "new", "gone", None})
+    # "gone" was erased, and the log does not name erased users.
+    check_skipped(agent_run[0], {"u0", "u1", "ann", "bob", "new", None})
 
 
 @pytest.mark.parametrize("plugin", ["reward", "agent"])
@@ -323,7 +324,9 @@ def test_a_reward_that_cannot_be_had_stops_the_job_and_says_why(tmp_path, model,
     data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "u0", "broken"])
     estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
     args = ppo_args(model, tmp_path / "run", data, **estimator)
-    with pytest.raises(HostError, match=r"the job was stopped: .*user 'broken', ugc\[0\] carries no directions"):
+    with pytest.raises(
+        HostError, match=r"the job was stopped: .*user user-[0-9a-f]{32}, ugc\[0\] carries no directions"
+    ):
         run_ppo(args, bundle, tmp_path / "run", PpoOptions(plugin), echo=False)
     assert not (tmp_path / "run" / "model" / "model.safetensors").exists()
 
