@@ -303,8 +303,9 @@ def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(age
     assert counts["profiles"] == PROMPTS * SAMPLES
     assert counts["erased"] == counts["profiles"] / BATCH
     assert not any("profiles" in actors[name]["counts"] for name in ("reward-0", "reward-1"))
-    inferred = [row for row in run.samples() if row["user"] not in ("u0", "u1", None)]
-    states = {(row["user"], row["state_version"], row["erased"]) for row in inferred}
+    logged = {LogIds.existing(run.log.parent).of(name): name for name in ("ann", "bob", "new")}
+    inferred = [row for row in run.samples() if row["user"] in logged or row["erased"]]
+    states = {(logged.get(row["user"], "gone"), row["state_version"], row["erased"]) for row in inferred}
     assert states == {("ann", 4, False), ("bob", 0, False), ("new", 2, False), ("gone", 0, True)}
     erased = [value for _, value in read_scalars(run.tensorboard)["train/persona_rm/erased"]]
     assert sum(erased) / len(erased) == pytest.approx(1 / BATCH)
