@@ -1,8 +1,4 @@
-"""YAML as recipes and bundles have it: a key that is given twice is an error, where PyYAML takes the last one.
-
-A file may come from elsewhere, so its size is bounded before it is read, and its aliases before they are followed: a
-few lines of them stand for billions of values.
-"""
+"""YAML as recipes and bundles have it: a key that is given twice is an error, where PyYAML takes the last one."""
 
 from pathlib import Path
 from typing import Any
@@ -11,25 +7,40 @@ import yaml
 
 from persona_rm.errors import DataError
 
-LONGEST = 16 << 20
-"""Bytes of the longest file."""
-MOST_NODES = 1_000_000
-"""Values in a file, those that aliases repeat counted each time."""
+DEEPEST = 64
+"""Mappings and lists inside one another. Recipes have six; PyYAML reads by recursion."""
+LARGEST = 1_000_000
+"""Values of one file, each alias counted as what it stands for: a few lines of them can stand for billions."""
+UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
+"""What PyYAML raises for texts that are no YAML, and for tags (`!!int ""`, `!!timestamp x`) whose value is none."""
 
 
-class _TooMuch(yaml.YAMLError):
-    """More values than a file may stand for."""
-
-
-class _TwiceGiven(yaml.YAMLError):
-    """A key stands twice in one mapping."""
+class _Refused(yaml.YAMLError):
+    """A key stands twice in one mapping, or the file is too deep or too large."""
 
 
 class _Loader(yaml.SafeLoader):
-    def get_single_node(self) -> Any:
-        node = super().get_single_node()
-        if node is not None:
-            _count(node, {}, set())
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.depth = 0
+        self.sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        """A node, whose depth and expanded size are bounded."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _Refused(f"values are nested more than {DEEPEST} deep: write it flatter")
+        alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if alias and id(node) not in self.sizes:
+            raise _Refused("an alias stands inside what it names")
+        if node is not None and id(node) not in self.sizes:
+            parts = node.value if isinstance(node.value, list) else []
+            each = [part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,))]
+            self.sizes[id(node)] = size = 1 + sum(self.sizes.get(id(part), 1) for part in each)
+            if size > LARGEST:
+                raise _Refused(f"it stands for more than {LARGEST:,} values: use fewer aliases")
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -41,48 +52,24 @@ class _Loader(yaml.SafeLoader):
                 name, line = (key.tag, key.value), key.start_mark.line + 1
                 if name in lines:
                     problem = f"the key {key.value!r} is given twice, in line {lines[name]} and in line {line}"
-                    raise _TwiceGiven(problem)
+                    raise _Refused(f"{problem}: delete one of them")
                 lines[name] = line
         return node
-
-
-def _count(node: yaml.Node, counted: dict[int, int], open_: set[int]) -> int:
-    """The number of values that a node stands for. Raises `_TooMuch` above `MOST_NODES`, and for one in itself."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) in counted:
-        return counted[id(node)]
-    if id(node) in open_:
-        raise _TooMuch("an alias stands inside of what it repeats, so it has no end")
-    open_.add(id(node))
-    parts = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
-    size = 1 + sum(_count(part, counted, open_) for part in parts)
-    open_.discard(id(node))
-    if size > MOST_NODES:
-        raise _TooMuch(f"its aliases stand for more than {MOST_NODES:,} values")
-    counted[id(node)] = size
-    return size
 
 
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text. Raises `DataError` if it is no YAML, or a mapping in it gives a key twice."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except _TwiceGiven as error:
-        raise DataError(f"{error}: delete one of them") from error
-    except _TooMuch as error:
-        raise DataError(f"{error}: write the values out, or leave them away") from error
-    except RecursionError as error:
-        raise DataError("nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except _Refused as error:
+        raise DataError(str(error)) from error
+    except UNREADABLE as error:
         raise DataError(f"not YAML: {error}") from error
 
 
 def read_yaml(path: Path) -> Any:
     """The value of a YAML file. Raises `DataError` with the file."""
     try:
-        if (size := path.stat().st_size) > LONGEST:
-            raise DataError(f"has {size:,} bytes, and a YAML file here has at most {LONGEST:,}")
         return parse_yaml(path.read_text(encoding="utf-8"))
     except DataError as error:
         raise DataError(error.problem, file=path) from error

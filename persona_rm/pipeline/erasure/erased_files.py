@@ -10,8 +10,9 @@ from typing import Any
 
 from persona_rm.errors import DataError
 from persona_rm.extras import extra_needed
-from persona_rm.io.json_rows import BREAKS, CHUNK, atomic, open_atomic, open_binary
+from persona_rm.io.json_rows import atomic, open_atomic
 from persona_rm.io.shared_lines import rewrite_lines
+from persona_rm.io.unpacked import BREAKS, CHUNK, open_binary
 from persona_rm.pipeline.erasure.erased_user import GONE, USER_KEYS, ErasedUser
 from persona_rm.users.columns import plain
 
