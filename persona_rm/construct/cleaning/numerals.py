@@ -145,9 +145,9 @@ def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Itera
         return
     for match in AMERICAN.finditer(text, low, end + 2):
         # Punctuation shows that a number is one to call. Bare digits must be a number that the library knows.
-        number = match.group()
-        if number.isdigit():
-            taken = _alone(text, *match.span()) and number not in LIMITS and _valid(number, ("US",))
+        written = match.group()
+        if written.isdigit():
+            taken = _alone(text, *match.span()) and written not in LIMITS and _valid(written, ("US",))
         else:
             taken = _ended(text, match.end())
         if taken:
