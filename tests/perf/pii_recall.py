@@ -8,7 +8,8 @@ import random
 from persona_rm.construct.cleaning.national_ids import WORLD
 from persona_rm.construct.cleaning.pii import scrub
 from persona_rm.construct.cleaning.view import view
-from tests.construct.cleaning.planted_ids import KINDS, NEGATIVES, PROSE, TEMPLATES, world_id
+from tests.construct.cleaning.other_numbers import NEGATIVES
+from tests.construct.cleaning.planted_ids import KINDS, PROSE, TEMPLATES, world_id
 from tests.construct.cleaning.test_pii import SAME, trace
 
 TRIES = 500

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from persona_rm.construct.cleaning.national_ids import WORLD
 from persona_rm.construct.cleaning.pii import find, leaks, scrub
 from persona_rm.construct.cleaning.view import view
+from tests.construct.cleaning.other_numbers import NEGATIVES
 from tests.construct.cleaning.planted_ids import (
     KINDS,
-    NEGATIVES,
     PROSE,
     TEMPLATES,
     aadhaar,
