@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -120,6 +120,8 @@ def test_the_refusal_of_vllm_is_ours(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
     sys.modules["vllm"].LLM = refuse
+    monkeypatch.setitem(sys.modules, "vllm.platforms", ModuleType("vllm.platforms"))
+    sys.modules["vllm.platforms"].current_platform = SimpleNamespace(is_cpu=lambda: False)
     with pytest.raises(RecipeError, match=REFUSED):
         start_engine(VllmConfig(model="m"))
 
