@@ -15,7 +15,7 @@ from persona_rm.cli.complete import complete_bundle, complete_recipe
 from persona_rm.errors import MissingExtra, RecipeError
 
 if TYPE_CHECKING:
-    from persona_rm.prompts import ChatTemplate
+    from persona_rm.bundle import Bundle
     from persona_rm.recipe import PpoConfig, Recipe
     from persona_rm.serving.http.service import Service
     from persona_rm.serving.http.settings import Settings
@@ -45,6 +45,10 @@ def serve(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor. Fractions such as 0.5 are allowed.")] = 0,
     token_file: Annotated[Path | None, typer.Option(help="A file with the bearer token.")] = None,
     body_limit: Annotated[int, typer.Option(min=1, help="The largest request body, in bytes.")] = 16 << 20,
+    connections: Annotated[int, typer.Option(min=1, help="The largest number of open connections.")] = 1000,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name in the `Host` header beside those of this machine. Repeatable.")
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0.1, help="The timeout of a call, in seconds.")] = 150,
     log: Annotated[
         Path | None, typer.Option(help="A folder for the reward log: one line per reward, without texts.")
@@ -62,14 +66,19 @@ def serve(
     client sends no headers: use `--reward.remote_url http://any:TOKEN@HOST:PORT/get_reward`.
     PERSONA_RM_LABELS=strict rejects samples of unknown users.
 
+    `limits` in bundle.yaml are the longest prompt and response, in characters; `engine_options.max_length` is the
+    limit in tokens. A longer text is refused before it is tokenised, with its row.
+
     If OpenRLHF runs on the same cluster, prefer the plugin of `persona-rm where openrlhf`: it can stop the job.
 
     Example: `persona-rm serve contrast --port 8000`
     """
     with told():
         settings = _settings(host, port, token_file, body_limit, deadline)
+        settings = replace(settings, connections=connections, allowed_hosts=tuple(allowed_host or ()))
         folder = bundle or _bundle_of(recipe, overrides, section)
-        settings = replace(settings, chat=_chat_of(folder))
+        served = _served(folder)
+        settings = replace(settings, chat=served.chat, limits=served.file.limits)
         from persona_rm.hosts import HOSTS, load_host
         from persona_rm.serving.http.server import curl_example, run_server
         from persona_rm.serving.labels import LabelPolicy
@@ -96,11 +105,11 @@ def _first_users(folder: Path) -> Iterator[str]:
         yield user.persona.user_id
 
 
-def _chat_of(folder: Path) -> "ChatTemplate | None":
-    """The chat side of the tokenizer that the bundle names."""
+def _served(folder: Path) -> "Bundle":
+    """The bundle without its users: its settings, and the chat side of the tokenizer that it names."""
     from persona_rm.bundle import Bundle, read_file
 
-    return Bundle(folder.resolve(), read_file(folder), {}).chat
+    return Bundle(folder.resolve(), read_file(folder), {})
 
 
 def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":

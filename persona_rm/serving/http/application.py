@@ -27,7 +27,8 @@ from persona_rm.types import RewardRequest, RewardResult
 
 ROUTES = frozenset({"/score", "/v1/score", "/health", "/ready", "/metrics", "/info", "/openapi.json"})
 _DESCRIPTIONS = {
-    400: "The body is no JSON, or Host names another service.", 401: "The token is missing or wrong.", 408: "The body came too slowly.",
+    400: "The body is no JSON, or Host names another service.",
+    401: "The token is missing or wrong.", 408: "The body came too slowly.",
     413: "Too many bytes or rows.", 415: "The body is not declared as JSON.",
     422: "The body is not what the schema says, or a row cannot be scored.", 500: "The service failed.",
     503: "Loading, full, down or late; see Retry-After.",
