@@ -19,9 +19,7 @@ _THOUGHT = re.compile(rf"{THINK}.*?(?:{END_THINK}\s*|\Z)", re.DOTALL)
 class RequestReader:
     """Reads requests for one bundle. `chat`: the chat side of the policy's tokenizer, if it is known."""
 
-    def __init__(
-        self, chat: ChatTemplate | None, *, strip_think: bool, limits: TextLimits | None = None
-    ) -> None:
+    def __init__(self, chat: ChatTemplate | None, *, strip_think: bool, limits: TextLimits | None = None) -> None:
         self.chat, self.strip_think, self.limits = chat, strip_think, limits or TextLimits()
 
     def bare(self, prompt: Prompt) -> Prompt:

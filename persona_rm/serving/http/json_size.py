@@ -23,14 +23,15 @@ def check_values(body: bytes | bytearray, most: int) -> None:
         raise RequestError("malformed", "the body is no JSON in UTF-8")
     if (values := json_values(body, most)) > most:
         raise RequestError(
-            "too_large", f"the body has {values:,} JSON values or more, and the limit is {most:,}: send fewer rows at once"
+            "too_large",
+            f"the body has {values:,} JSON values or more, and the limit is {most:,}: send fewer rows at once",
         )
 
 
 def json_values(body: bytes | bytearray, enough: int) -> int:
     """An upper bound on the values and keys of a JSON text in UTF-8; it may stop counting above `enough`."""
     if b"\\" in body:
-        # Pairs of backslashes first, from the left, as a parser reads them: what then stands before a quote escapes it.
+        # Pairs of backslashes first, from the left, as a parser reads them: one that is left before a quote escapes it.
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     strings = body.count(b'"') // 2
     if strings > enough:

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from persona_rm.errors import RecipeError
 from persona_rm.serving.http.application import HostRoute, make_app
-from persona_rm.serving.http.protocol import LimitedProtocol, connection_limit
+from persona_rm.serving.http.protocol import HEADER_BYTES, LimitedProtocol, connection_limit
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import TOKEN, Settings
 from persona_rm.serving.repeated_lines import repeat_limit
@@ -73,8 +73,8 @@ def run_server(
     config = uvicorn.Config(
         # The service is not opened in a lifespan, because uvicorn answers no probe until its start-up has ended.
         make_app(service, settings, routes), lifespan="off", log_level="warning", access_log=False,
-        server_header=False, http=protocol, ws="none", backlog=ACCEPTED, timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
+        server_header=False, http=protocol, ws="none", backlog=ACCEPTED, h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     with listening, repeat_limit(*NOISY):
         asyncio.run(_serve(Server(config), service, listening, lambda: on_ready(url_of(listening))))

@@ -57,7 +57,7 @@ class Settings:
         if self.connections < 1:
             raise RecipeError(f"--connections is 1 or more, found {self.connections}")
         for name in self.allowed_hosts:
-            if not name or "*" in name.removeprefix("*.") and name != "*":
+            if not name or ("*" in name.removeprefix("*.") and name != "*"):
                 raise RecipeError(f"--allowed-host is a name, *.NAME for its subdomains, or *, found {name!r}")
 
     @property
@@ -83,7 +83,7 @@ def host_names(host: str) -> list[str]:
     if is_local(host):
         return names
     own = socket.gethostname()
-    names += [own, socket.getfqdn()]
+    names.append(own)
     with suppress(OSError):
         # A container's probe asks by the address.
         names += [f"[{ip}]" if ":" in ip else ip for ip in {str(info[4][0]) for info in socket.getaddrinfo(own, None)}]

@@ -181,7 +181,6 @@ def test_a_text_that_is_too_long_is_named_with_its_row_its_length_the_limit_and_
         ({"host": "0.0.0.0", "token": "right"}, socket.gethostname(), 200),
         ({"host": "0.0.0.0", "token": "right"}, "evil.example", 400),
     ],
-
 )
 def test_the_host_header_names_this_service(settings, host, status):
     for path in ("/health", "/ready"):
