@@ -22,13 +22,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from persona_rm.annotators.base import Annotator, Reading
 from persona_rm.backends.base import Encoder, Vectors
 from persona_rm.backends.minilm import products
 from persona_rm.config import Config, PathText
 from persona_rm.errors import DataError
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.maths import sigmoids
 from persona_rm.space import Dimension, PreferenceSpace
 from persona_rm.types import Comment
@@ -167,7 +167,7 @@ def read_thresholds(path: Path) -> Thresholds:
     """The fitted file at `path`. Raises DataError."""
     if not path.is_file():
         raise DataError("no fitted thresholds here; make them with `persona-rm fit-annotator`", file=path)
-    data: Any = yaml.safe_load(path.read_text())
+    data: Any = read_yaml(path)
     try:
         return Thresholds.model_validate(data)
     except ValueError as error:

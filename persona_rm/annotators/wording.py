@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.io.text import fill
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.space import Dimension, PreferenceSpace
 
 PromptForm = Literal["questions", "json", "compact"]
@@ -57,7 +57,7 @@ def read_wording(path: Path) -> WordingFile:
     """The file at `path`. Raises DataError."""
     if not path.is_file():
         raise DataError("no wording here; the packaged one is annotators/prompted.yaml", file=path)
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = read_yaml(path)
     try:
         return WordingFile.model_validate({"json_" if key == "json" else key: data[key] for key in data})
     except (ValidationError, TypeError) as error:

@@ -109,6 +109,12 @@ class Backends:
     chat: ChatTemplate | None = None
     """The chat side of the policy's tokenizer. None: that of `logprob`, if it has one."""
 
+    def forget_texts(self) -> None:
+        """Drop what the models keep of texts between calls: vectors, and keys and values of prompts."""
+        for model in (self.encoder, self.logprob, self.reader, self.generator):
+            if (forget := getattr(model, "forget_texts", None)) is not None:
+                forget()
+
     def chat_template(self) -> ChatTemplate | None:
         """The chat side of the policy's tokenizer; None if no tokenizer is known."""
         return self.chat or getattr(self.logprob, "chat", None)

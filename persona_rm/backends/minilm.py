@@ -79,6 +79,10 @@ class MiniLM:
             self._remember(fresh)
         return np.stack([vectors[key] for key in keys]) if keys else np.empty((0, DIM), np.float32)
 
+    def forget_texts(self) -> None:
+        """Drop the vectors in memory. Those on disk are found by a hash of their text and hold none of it."""
+        self._memory.clear()
+
     def _recall(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         """The vectors that memory or disk holds, by key."""
         vectors: dict[bytes, Vectors] = {}

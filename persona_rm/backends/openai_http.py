@@ -30,6 +30,8 @@ RETRIED = (408, 429)
 """Statuses below 500 that are temporary."""
 LONGEST_WAIT_S = 60.0
 """Upper bound on the wait before a retry, unless the server asked for more."""
+LONGEST_ANSWER = 1 << 26
+"""Bytes of the longest body; an annotation has some kilobytes, with log-probabilities a megabyte."""
 
 
 class HttpConfig(Config):
@@ -171,7 +173,9 @@ class HttpGenerator:
             async with session.post(f"{self.config.base_url}/{path}", json=body, allow_redirects=False) as response:
                 if response.status != 200:
                     return _refused(response.status, response.headers.get("Retry-After", ""))
-                raw = await response.read()
+                raw = await _bounded(response)
+                if raw is None:
+                    return Failure(f"the server's answer is longer than {LONGEST_ANSWER:,} bytes", again=False)
         except TimeoutError:
             return Failure("the server did not answer in time", again=True)
         except aiohttp.ClientError as error:
@@ -190,6 +194,17 @@ class HttpGenerator:
                 f"the server at {self.where} is down or refuses everything: {n} requests in a row failed, the last "
                 f"because {answer.error}. Nothing of this call was kept; start again when it answers"
             )
+
+
+async def _bounded(response: Any) -> bytes | None:
+    """The body of a response, None if it is longer than `LONGEST_ANSWER`: an endless one would fill the memory."""
+    parts, size = [], 0
+    async for part in response.content.iter_chunked(1 << 16):
+        size += len(part)
+        if size > LONGEST_ANSWER:
+            return None
+        parts.append(part)
+    return b"".join(parts)
 
 
 def request_body(

@@ -1,10 +1,12 @@
 """Models, tokenizers and configs from local folders. Python code that lies beside the weights is never run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from persona_rm.errors import RecipeError
+from safetensors import SafetensorError
+
+from persona_rm.errors import DataError, RecipeError
+from persona_rm.io.json_file import read_object
 
 REFUSED = "trust_remote_code"
 """The option that errors of transformers and vLLM name if a model needs code of its own."""
@@ -13,11 +15,21 @@ REFUSED = "trust_remote_code"
 def from_folder(auto: Any, folder: str | Path, **options: Any) -> Any:
     """`auto.from_pretrained` (a class of transformers) of a local folder. A folder whose architecture transformers
     implements is loaded by that implementation, even if it also brings code. Raises `RecipeError` if it needs its own
-    code."""
+    code, and `DataError` with the folder if its files are missing or damaged."""
     try:
         return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
     except ValueError as error:
-        raise code_error(folder) if REFUSED in str(error) else error from error
+        if REFUSED in str(error):
+            raise code_error(folder) from error
+        raise _damaged(folder, error) from error
+    # Files that are cut or were tampered with: each of the libraries below raises its own.
+    except (OSError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: str | Path, error: Exception) -> DataError:
+    reason = (str(error).strip().splitlines() or [""])[0][:300]
+    return DataError(f"the model cannot be loaded: {type(error).__name__}: {reason}", file=folder)
 
 
 def code_error(folder: str | Path) -> RecipeError:
@@ -36,5 +48,5 @@ def refuse_own_code(folder: Path) -> None:
     """
     for name in ("config.json", "tokenizer_config.json"):
         file = folder / name
-        if file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("auto_map"):
+        if file.is_file() and read_object(file).get("auto_map"):
             raise code_error(folder)

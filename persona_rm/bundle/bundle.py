@@ -10,18 +10,21 @@ from typing import Any
 from persona_rm.backends.base import Backends
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.bundle.bundle_backends import backends_of_file, inferrer_of_file
-from persona_rm.bundle.bundle_file import YAML, BundleFile, path_in, with_format
+from persona_rm.bundle.bundle_file import ERASED, YAML, BundleFile, path_in, with_format
 from persona_rm.bundle.engine_counters import counters_of, engine_of
 from persona_rm.bundle.group_scores import win_rates
+from persona_rm.bundle.inferred_state import completed, fitted_state
 from persona_rm.bundle.request_reader import RequestReader
 from persona_rm.bundle.state_cache import StateCache
 from persona_rm.bundle.user_states import FITTED, UserStates
-from persona_rm.errors import DataError, ScoreError, StoreDown, UnknownName
+from persona_rm.errors import DataError, ErrorKind, ScoreError, StoreDown, UnknownName
 from persona_rm.inferrers.base import Inferrer
+from persona_rm.io.log_ids import LogIds
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method, PromptedMethod
 from persona_rm.profiles import ProfileStore, open_store
 from persona_rm.profiles.arrow import ArrowSnapshot
+from persona_rm.profiles.tombstones import Tombstones
 from persona_rm.prompts import ChatTemplate, PromptFormat, load_prompts, text_of
 from persona_rm.space import PreferenceSpace, load_space
 from persona_rm.types import (
@@ -34,7 +37,6 @@ from persona_rm.types import (
     RewardTrace,
     Status,
     UserState,
-    content_id,
 )
 from persona_rm.users.users_file import NO_GROUP, User
 
@@ -49,7 +51,7 @@ class Bundle:
     is adapted from it. Both have the same version, evidence and status.
     """
 
-    def __init__(self, folder: Path, file: BundleFile, users: Mapping[str, User]) -> None:
+    def __init__(self, folder: Path, file: BundleFile, users: dict[str, User]) -> None:
         self.folder, self.file, self.users = folder, file, users
         self._states_kept: StateCache[tuple[UserState, UserState]] = StateCache(file.states)
 
@@ -136,8 +138,18 @@ class Bundle:
         """The inferred states of all users."""
         return UserStates(
             self.space, self.users, self.inferrer, self.store, fitted=self.fitted, refresh=self.file.refresh,
-            capacity=self.file.states,
+            capacity=self.file.states, tombstones=self.tombstones, on_erased=self._forget,
         )  # fmt: skip
+
+    @cached_property
+    def tombstones(self) -> Tombstones:
+        """The users who were erased from this bundle."""
+        return Tombstones(self.folder / ERASED)
+
+    @cached_property
+    def log_ids(self) -> LogIds:
+        """How logs write user ids. A reward actor that logs into a run sets those of the run."""
+        return LogIds.in_folder(self.folder, plain=self.file.log_users == "plain")
 
     @cached_property
     def groups(self) -> list[str]:
@@ -246,10 +258,10 @@ class Bundle:
         requests = self.reader.read_all(requests, self.method)
         inferred = self._inferred(requests)
         results = self.method.score(self._states(inferred, requests), requests)
-        completed = []
+        with_users = []
         for state, result in zip(inferred, results, strict=True):
-            completed.append(RewardResult(result.reward, self._complete(result.trace, state)))
-        return completed
+            with_users.append(RewardResult(result.reward, completed(result.trace, state, self.group_of(state))))
+        return with_users
 
     def compare(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
         """For a method that only compares: the reward of a response is the share of the others that it beats.
@@ -267,7 +279,7 @@ class Bundle:
         status: Status = "ok" if inferred.known else "cold"
         results = []
         for i, rate in enumerate(rates[0]):
-            trace = self._complete(RewardTrace(rate, status=status), inferred)
+            trace = completed(RewardTrace(rate, status=status), inferred, self.group_of(inferred))
             if len(rates) > 1:
                 trace = replace(trace, inputs={**trace.inputs, "prior": rates[1][i]})
             results.append(RewardResult(rate, trace))
@@ -287,7 +299,7 @@ class Bundle:
         try:
             return self.user_states.find([(request.user, request.prompt_text) for request in requests])
         except DataError as error:
-            raise self._user_error(error, requests) from error
+            raise self._user_error(error) from error
 
     def _states(self, inferred: Sequence[UserState], requests: Sequence[RewardRequest]) -> list[UserState]:
         states = []
@@ -296,17 +308,18 @@ class Bundle:
                 states.append(self._state(state, request.prompt_text))
             except DataError as error:
                 rows = (i,) if len(requests) > 1 else ()
-                raise self._user_error(error, [request], rows) from error
+                raise self._user_error(error, rows) from error
         return states
 
-    def _user_error(
-        self, error: DataError, requests: Sequence[RewardRequest], rows: tuple[int, ...] = ()
-    ) -> ScoreError:
+    def _user_error(self, error: DataError, rows: tuple[int, ...] = ()) -> ScoreError:
         """What is known about a user cannot be used, or not now. The cause has hashes in place of user ids."""
-        cause = error.problem
-        for user in {request.user for request in requests if request.user}:
-            cause = cause.replace(repr(user), content_id(user))
-        return ScoreError(str(error), rows, "down" if isinstance(error, StoreDown) else "user", cause=cause)
+        kind: ErrorKind = "down" if isinstance(error, StoreDown) else "user"
+        return ScoreError(str(error), rows, kind, cause=self.log_ids.hide(error.problem))
+
+    def _forget(self) -> None:
+        """Drop every kept state and what the models keep of texts: users were erased, and keys do not name them."""
+        self._states_kept = StateCache(self.file.states)
+        vars(self).get("_backends", Backends()).forget_texts()
 
     def _state(self, inferred: UserState, prompt: str) -> UserState:
         """The method's state, which is adapted again if the directions changed. A prior is not cached."""
@@ -319,7 +332,7 @@ class Bundle:
             # A state that was looked up again and has the same directions need not be adapted again; only its
             # version, evidence and status are new.
             if FITTED in inferred.payload:
-                state = self._fitted_state(inferred)
+                state = fitted_state(inferred, self.method.name, self.folder / YAML)
             elif state is None or before is None or before.directions != inferred.directions:
                 state = self.method.adapt(self.persona_of(inferred))
             state = replace(
@@ -327,21 +340,6 @@ class Bundle:
             )
         self._states_kept.keep(key, (inferred, state))
         return state
-
-    def _fitted_state(self, inferred: UserState) -> UserState:
-        """The method's state that was fitted before. Raises `DataError` if another method fitted it."""
-        if inferred.method != self.method.name:
-            problem = f"the states were fitted by {inferred.method!r}, the bundle's method is {self.method.name!r}"
-            raise DataError(f"{problem}: fit the bundle again", file=self.folder / YAML, key="fitted_states")
-        return UserState(inferred.method, inferred.user_id, inferred.payload[FITTED], inferred.n_items)
-
-    def _complete(self, trace: RewardTrace, inferred: UserState) -> RewardTrace:
-        """The trace with the user and the inferred state; an erased user's status says so."""
-        return replace(
-            trace, user=inferred.user_id, user_known=inferred.known, group=self.group_of(inferred),
-            status="erased" if inferred.status == "erased" else trace.status, state_version=inferred.version,
-            evidence=inferred.evidence, inputs={**trace.inputs, "n_items": inferred.n_items},
-        )  # fmt: skip
 
     @cached_property
     def _backends(self) -> Backends:

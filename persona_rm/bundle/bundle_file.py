@@ -19,7 +19,8 @@ from persona_rm.methods.base import PromptedMethod
 from persona_rm.prompts import Chat
 from persona_rm.registry import Member, Registry
 
-YAML = "bundle.yaml"
+YAML, ERASED = "bundle.yaml", "erased.jsonl"
+"""Files of a bundle: what it consists of, and the tombstones of the users who were erased from it."""
 OPTIONS: Mapping[str, type[TransformersOptions | VllmOptions]] = {
     "transformers": TransformersOptions,
     "vllm": VllmOptions,
@@ -80,6 +81,8 @@ class BundleFile(Config):
     fitted_states: PathText | None = None
     """An Arrow snapshot of the method's user states, fitted before: these users need no texts in the users file. A
     state in the profile store has priority."""
+    log_users: Literal["hashed", "plain"] = "hashed"
+    """How logs write user ids: as hashes under a key that is kept beside the logs, or as they are."""
     policy_prompt: PolicyPrompt | None = None
     """None: `method` for a method that renders prompts, else `pba`."""
     strip_think: bool = False

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from persona_rm.bundle.bundle import Bundle
+from persona_rm.profiles.tombstones import sha256_of
 
 
 def known_users(bundle: Bundle, users: Sequence[str]) -> set[str]:
@@ -12,9 +13,13 @@ def known_users(bundle: Bundle, users: Sequence[str]) -> set[str]:
     fitted states is unknown.
     """
     distinct = list(dict.fromkeys(users))
+    bundle.user_states.notice_erased()
     known = {user for user in distinct if user in bundle.users}
     if bundle.fitted is not None:
         known = (known | bundle.fitted.get(distinct).keys()) - bundle.fitted.erased(distinct).keys()
+    if gone := bundle.tombstones.dates():
+        known = {user for user in known if sha256_of(user) not in gone}
     if bundle.store is not None:
-        known = (known - bundle.store.erased(distinct).keys()) | bundle.store.get(distinct).keys()
+        states, dates = bundle.store.look(distinct)
+        known = (known - dates.keys()) | states.keys()
     return known

@@ -15,6 +15,7 @@ from persona_rm.errors import DataError, MemberError
 from persona_rm.io.json_rows import JsonRow, need_file, open_atomic
 from persona_rm.io.yaml_file import read_yaml
 from persona_rm.methods.base import PromptedMethod
+from persona_rm.profiles.tombstones import sha256_of
 from persona_rm.space import load_space
 from persona_rm.types import Persona
 from persona_rm.users.users_file import User, checked_users, read_users, user_row
@@ -48,7 +49,11 @@ def load_bundle(folder: str | Path) -> Bundle:
     bundle = Bundle(folder, file, {})
     _check_members(bundle, folder / YAML)
     _ = bundle.store, bundle.fitted
-    bundle.users = {user.persona.user_id: user for user in users_in(folder, file)}
+    gone = bundle.tombstones.dates()
+    for user in users_in(folder, file):
+        # The hash is computed only if it is needed: a million of them take a second.
+        if not gone or sha256_of(user.persona.user_id) not in gone:
+            bundle.users[user.persona.user_id] = user
     return bundle
 
 

@@ -18,6 +18,11 @@ Fallback = Literal["partial", "single", "fail"]
 GroupScale = Literal["none", "centred", "standardised", "ranked"]
 LARGEST = 1e100
 """Larger numbers are rejected like infinite ones, because their squares would be infinite."""
+NOT_SHARED = (
+    "each reward actor keeps its own running statistics. A user's own are whole, because one actor serves the user; "
+    "those of a group and of all users cover the users of that actor only"
+)
+"""What post-processing by running statistics means in a pool of several actors."""
 
 
 class Shrinkage(Config):
@@ -101,6 +106,11 @@ class PostprocessConfig(Config):
         steps = (self.shrinkage, self.mix, self.clip, self.length, self.floor)
         others = self.monitor or self.standardise != "none" or self.cut_penalty > 0
         return others or any(step is not None for step in steps)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """True if a step reads running statistics of the samples before."""
+        return self.monitor or self.standardise != "none" or (self.mix is not None and self.mix.standardise)
 
     @property
     def needs_std(self) -> bool:

@@ -3,12 +3,12 @@ with the bundle, else from users.jsonl.
 
 The store has priority, because later evidence is written there. A state that cannot be read raises an error; the
 prior never replaces it. An erased user is unknown, whatever users.jsonl says. A state is cached for `refresh` seconds
-and then looked up again, also in a snapshot file that was rewritten. Updates and erasures may therefore take that long
-until a reader sees them.
+and then looked up again, also in a snapshot file that was rewritten. Updates, and erasures from the store alone, may
+therefore take that long until a reader sees them. Erasures from the bundle (`tombstones`) are seen at once.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence, Set
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -18,6 +18,7 @@ from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers.base import Evidence, Inferrer, Posterior, StatefulInferrer
 from persona_rm.inferrers.evidence import bare_item, behind
 from persona_rm.profiles import ProfileStore
+from persona_rm.profiles.tombstones import Tombstones, sha256_of
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Directions, Persona, Probabilities, UserState, UserStatus
 from persona_rm.users.users_file import User
@@ -46,7 +47,7 @@ class UserStates:
     def __init__(
         self,
         space: PreferenceSpace,
-        users: Mapping[str, User],
+        users: MutableMapping[str, User],
         inferrer: Inferrer | None,
         store: ProfileStore | None = None,
         *,
@@ -54,6 +55,8 @@ class UserStates:
         refresh: float = 60,
         capacity: int = 4096,
         clock: Callable[[], float] = time.monotonic,
+        tombstones: Tombstones | None = None,
+        on_erased: Callable[[], None] = lambda: None,
     ) -> None:
         self.space, self.users, self.inferrer, self.store = space, users, inferrer, store
         self._stateful = inferrer.stateful() if inferrer is not None else None
@@ -64,6 +67,9 @@ class UserStates:
         self.computed = 0
         """The number of posteriors computed since the start."""
         self._cache: StateCache[tuple[float, UserState]] = StateCache(capacity)
+        self.tombstones, self.on_erased = tombstones, on_erased
+        self._dates: Mapping[str, str] = {}
+        self._not_taken = set[str]()
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -74,6 +80,7 @@ class UserStates:
         Raises `DataError` with the user and what to do if the state was not written by this inferrer, or if items
         cannot be read.
         """
+        self.notice_erased()
         keys, now = [self.key(*user_prompt) for user_prompt in user_prompts], self.clock()
         current: dict[UserPrompt, tuple[float, UserState]] = {}
         for key in keys:
@@ -87,6 +94,32 @@ class UserStates:
         # Not from the cache: it may be smaller than this batch and have dropped some of these states already.
         return [current[key][1] for key in keys]
 
+    def notice_erased(self) -> None:
+        """Forget the users who were erased from the bundle since the last call: their evidence and cached states.
+
+        Called at every look-up, so that an erasure by another process holds from the next request on. It costs the
+        status of one file if no user was erased since, and a hash of every user otherwise.
+        """
+        dates = self.tombstones.dates() if self.tombstones is not None else {}
+        # `dates` is the same mapping until the file changes.
+        if dates is self._dates or not (new := dates.keys() - self._dates.keys()):
+            self._dates = dates
+            return
+        self._dates = dates
+        self._not_taken |= new
+        for user in [user for user in self.users if sha256_of(user) in new]:
+            del self.users[user]
+        for key in [key for key in self._cache if key[0] is not None and sha256_of(key[0]) in new]:
+            self._cache.drop(key)
+        self.on_erased()
+
+    def take_erased(self) -> Set[str]:
+        """The hashes of the users who were erased since the last call of this method. Another thread may call it."""
+        if not self._not_taken:
+            return frozenset()
+        taken, self._not_taken = self._not_taken, set()
+        return taken
+
     def key(self, user: str | None, prompt: str) -> UserPrompt:
         """The key of a cached state. It holds the prompt only if the directions depend on the prompt."""
         return user, prompt if self.inferrer is not None and self.inferrer.by_prompt else ""
@@ -96,7 +129,8 @@ class UserStates:
 
         Raises `DataError` as `find` does, and for a user whose directions were given: evidence does not change them.
         """
-        states, dates = self._look([user])
+        self.notice_erased()
+        states, _, dates = self._look([user])
         if user in states:
             return self._resume(states[user]), states[user].version
         if user in self.users and user not in dates:
@@ -154,8 +188,7 @@ class UserStates:
     def _fresh(self, keys: Sequence[UserPrompt]) -> dict[UserPrompt, UserState]:
         """The states of these keys from the store, the users file and the inferrer, without the cache."""
         asked = list(dict.fromkeys(user for user, _ in keys if user is not None))
-        stored, dates = self._look(asked)
-        fitted = self._look_fitted([user for user in asked if user not in stored and user not in dates])
+        stored, fitted, dates = self._look(asked)
         states: dict[UserPrompt, UserState] = {}
         counted: dict[UserPrompt, tuple[Evidence, int]] = {}
         for key in keys:
@@ -173,24 +206,25 @@ class UserStates:
                 states[key] = self._given(user, prompt)
         return states | self._read(counted)
 
-    def _look(self, users: Sequence[str]) -> tuple[dict[str, UserState], dict[str, str]]:
-        """The stored states, and the dates of erasure of the users that have no state.
+    def _look(self, users: Sequence[str]) -> tuple[dict[str, UserState], dict[str, UserState], dict[str, str]]:
+        """The stored states, the fitted ones, and the dates of erasure of the users that have no stored state.
 
-        A user who was erased from the fitted states is erased, too, unless the profile store has a state.
+        A user who was erased from the fitted states is erased, too, unless the profile store has a state. The state
+        and the date of a user are read as of one moment (`ProfileStore.look`).
         """
-        states: dict[str, UserState] = {}
-        dates: dict[str, str] = {}
+        states, fitted = dict[str, UserState](), dict[str, UserState]()
+        dates = dict[str, str]()
         if self.store is not None and users:
             self.store.refresh()
-            states = self.store.get(users)
-            dates = self.store.erased([user for user in users if user not in states])
+            states, dates = self.store.look(users)
         if self.fitted is not None and users:
             self.fitted.refresh()
-            dates = self.fitted.erased([user for user in users if user not in states]) | dates
-        return states, dates
-
-    def _look_fitted(self, users: Sequence[str]) -> dict[str, UserState]:
-        return self.fitted.get(users) if self.fitted is not None and users else {}
+            fitted, earlier = self.fitted.look([user for user in users if user not in states])
+            dates = earlier | dates
+        if self._dates:
+            gone = {user: sha256_of(user) for user in users if user not in states}
+            dates = {user: self._dates[sha256] for user, sha256 in gone.items() if sha256 in self._dates} | dates
+        return states, {user: state for user, state in fitted.items() if user not in dates}, dates
 
     def _of_fitted(self, fitted: UserState) -> UserState:
         """The state of a user whose method state was fitted before; its payload carries that one."""

@@ -15,6 +15,7 @@ from persona_rm.doctor.packages import check_packages, check_python
 from persona_rm.doctor.placement import check_placement
 from persona_rm.doctor.ports import check_http_port, check_ray_address
 from persona_rm.doctor.scored_rows import check_scoring
+from persona_rm.doctor.statistics_scope import check_statistics
 from persona_rm.doctor.subject import DoctorSubject, subject_of, subject_of_command
 from persona_rm.doctor.users_files import check_users_files
 from persona_rm.doctor.variables import check_variables
@@ -52,12 +53,20 @@ CHECKS: tuple[Check, ...] = (
     check_chat,
     check_command_chat,
     check_labels,
+    check_statistics,
     check_scoring,
 )
 """Every check, in the order in which the findings are shown."""
 AGAIN = "Correct what is named there, and run doctor again"
 """What to do about an error of this library, which names file and key."""
-NEED_BUNDLE: tuple[Check, ...] = (check_columns, check_chat, check_command_chat, check_labels, check_scoring)
+NEED_BUNDLE: tuple[Check, ...] = (
+    check_columns,
+    check_chat,
+    check_command_chat,
+    check_labels,
+    check_statistics,
+    check_scoring,
+)
 """Checks that say nothing if the bundle cannot be loaded, because `check_bundle` has said why."""
 
 

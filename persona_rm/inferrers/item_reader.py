@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from persona_rm.backends.base import LevelReader
@@ -18,6 +17,7 @@ from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.inferrers.evidence import Item, bare_item, check_votes
 from persona_rm.io.text import FIELD
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import MIDDLE, Directions, Levels, Pair, Persona, Ugc, content_id
 
@@ -118,8 +118,8 @@ def read_prompts(path: Path, form: type[ConfigT], fields: Mapping[str, set[str]]
     if not path.is_file():
         raise DataError("no prompts here; without a file of your own the packaged ones are taken", file=path)
     try:
-        prompts = form.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        prompts = form.model_validate(read_yaml(path))
+    except ValidationError as error:
         raise DataError(f"this is no {form.__name__}: {error}", file=path) from error
     for key, needed in fields.items():
         if (present := set(FIELD.findall(getattr(prompts, key)))) != needed:

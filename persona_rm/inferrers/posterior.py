@@ -29,6 +29,7 @@ from persona_rm.inferrers.evidence import behind, check_votes
 from persona_rm.inferrers.model import EvidenceCounts, Floats, Ints, PreferenceModel
 from persona_rm.inferrers.stored_answers import Belief, Perception, hear
 from persona_rm.inferrers.tally import OTHER, Tally, read_tally
+from persona_rm.io.weight_arrays import read_arrays
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona, UserState
 
@@ -232,16 +233,13 @@ class PosteriorInferrer(ModelInferrer):
 
     def load_learned(self, folder: Path) -> None:
         """Take the model and the calibration that `save` wrote."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            arrays = load_file(folder / MODEL)
-            model = PreferenceModel(self.sources, arrays["tables"], arrays["classes"], arrays["shares"])
-            knots = tuple(arrays[f"knots{c}"] for c in range(3) if f"knots{c}" in arrays)
-            calibration = Calibration(float(arrays["temperature"][0]), knots)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise DataError(f"not the model of {self.name}: {error}", file=folder / MODEL) from error
+        needed = {"tables": 4, "classes": 3, "shares": 1, "temperature": 1}
+        arrays = read_arrays(folder / MODEL, f"the model of {self.name}", needed)
+        model = PreferenceModel(self.sources, arrays["tables"], arrays["classes"], arrays["shares"])
+        knots = tuple(arrays[f"knots{c}"] for c in range(3) if f"knots{c}" in arrays)
+        if len(arrays["temperature"]) != 1 or any(one.ndim != 2 or len(one) != 2 for one in knots):
+            raise DataError(f"not the model of {self.name}: its calibration has other shapes", file=folder / MODEL)
+        calibration = Calibration(float(arrays["temperature"][0]), knots)
         size = len(self.space)
         # Without this check a model of another space would fail later, inside an array operation.
         if model.tables.shape != (len(self.sources), size, 3, 3):

@@ -29,6 +29,7 @@ from persona_rm.inferrers.mixture import Gate, Mixture, choose_mixture, single, 
 from persona_rm.inferrers.model import EvidenceCounts, Floats
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
 from persona_rm.inferrers.tally import Tally
+from persona_rm.io.weight_arrays import read_arrays
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Persona
 
@@ -174,16 +175,12 @@ class Tastes(Inferrer):
 
     def load_learned(self, folder: Path) -> None:
         """The posterior's model, and the lens if one was learned."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         self.posterior.load_learned(folder)
         if (folder / LENS).is_file():
-            try:
-                arrays = load_file(folder / LENS)
-                self.lens = Lens(arrays["centre"], arrays["view"])
-            except (SafetensorError, KeyError) as error:
-                raise DataError(f"not the lens of {self.name}: {error}", file=folder / LENS) from error
+            arrays = read_arrays(folder / LENS, f"the lens of {self.name}", {"centre": 1, "view": 2})
+            if len(arrays["centre"]) != len(arrays["view"]):
+                raise DataError(f"not the lens of {self.name}: its two arrays do not fit", file=folder / LENS)
+            self.lens = Lens(arrays["centre"], arrays["view"])
 
 
 def _in_order(items: Iterable[Item]) -> list[Item]:

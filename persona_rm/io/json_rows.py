@@ -10,28 +10,28 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar, cast
 
-from persona_rm.errors import BrokenFile, DataError, MissingExtra
+from persona_rm.errors import BrokenFile, DataError
+from persona_rm.io.file_kinds import SNIFFED, check_packing, other_kind, table_kind
+from persona_rm.io.text import is_sound
+from persona_rm.io.unpacked import BREAKS, CHUNK, open_binary
 
 OnBad = Callable[[DataError], None]
 T = TypeVar("T")
-CHUNK = 1 << 20
-PIECE = 1 << 14
-"""Bytes of a compressed file that are decompressed at a time."""
-WINDOW = 1 << 31
-"""The largest zstd window that is accepted. The dumps of Pushshift need it."""
-BREAKS = (OSError, EOFError, zlib.error)
-"""The exceptions of reading a file that is cut or damaged."""
-UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
-"""The byte order marks of UTF-16, as `_open` decodes them."""
+LONGEST_ROW = 1 << 25
+"""Characters of the longest row. What is longer is no row, and would fill the memory."""
+BOM = "\ufeff"
+"""A byte order mark. It also stands before lines: files that begin with one are joined into larger ones."""
+TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
+"""A text or a bracket: what tells where an element of an array ends."""
 KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 
 
@@ -56,7 +56,7 @@ class JsonRow:
         # A bool is an int in Python, but true is no number in JSON.
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.error(f"must be {KINDS[kind]}, found {value!r}"[:200], key)
-        if isinstance(value, str) and not _encodable(value):
+        if isinstance(value, str) and not is_sound(value):
             raise self.error("not UTF-8: holds bytes or half a character that no text can hold", key)
         return value
 
@@ -77,22 +77,13 @@ class JsonRow:
 
     def children(self, key: str) -> list["JsonRow"]:
         """The objects of the list at `key`, each as a row; none if the key is absent or null."""
-        return [self._child(item, f"{key}[{place}]") for place, item in enumerate(self.nullable(key, list) or [])]
+        return [self.child(item, f"{key}[{place}]") for place, item in enumerate(self.nullable(key, list) or [])]
 
-    def _child(self, item: Any, key: str) -> "JsonRow":
+    def child(self, item: Any, key: str) -> "JsonRow":
+        """An object inside this row, at `key`. Raises `DataError` for anything else."""
         if not isinstance(item, dict):
             raise self.error(f"must be an object, found {item!r}"[:200], key)
         return JsonRow(item, self.file, self.number, f"{self.prefix}{key}.")
-
-
-def _encodable(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def report(error: DataError, on_bad: OnBad | None) -> None:
@@ -100,6 +91,14 @@ def report(error: DataError, on_bad: OnBad | None) -> None:
     if on_bad is None:
         raise error
     on_bad(error)
+
+
+def report_parts(errors: Sequence[DataError], on_bad: OnBad, *, kept: bool) -> None:
+    """Pass on what is wrong with parts of a row. If nothing else of it was kept, the row is bad: raises the first."""
+    if errors and not kept:
+        raise errors[0]
+    for problem in errors:
+        on_bad(problem)
 
 
 def need_file(path: Path) -> Path:
@@ -114,21 +113,34 @@ def need_file(path: Path) -> Path:
 
 
 def read_rows(path: str | Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
-    """The objects of a JSON array or of JSON lines, compressed or not. The first character tells which."""
+    """The objects of a JSON array or of JSON lines, compressed or not. The first character tells which.
+
+    Raises `DataError` at once for a file that is missing, empty, or of another kind; the message names the kind.
+    """
     file = need_file(Path(path))
     try:
-        with _open(file) as stream:
-            # Character by character: white space before the first one may be longer than any buffer.
-            every = iter(lambda: stream.read(1), "")
-            first = next((character for character in every if not character.isspace()), "")
-            start = first + stream.read(1)
+        first = _first_character(file)
     except BREAKS as error:
         raise DataError(f"cannot be read: {error}", file=file) from error
     if not first:
         raise DataError("the file is empty", file=file)
-    if start in UTF_16:
-        raise DataError("not UTF-8 but UTF-16; save it as UTF-8", file=file)
     return _guarded(file, _read_array if first == "[" else _read_lines, on_bad)
+
+
+def _first_character(file: Path) -> str:
+    """The first character that is no white space; "" without one. Raises `DataError` for a file of another kind."""
+    check_packing(file)
+    with open_binary(file) as packed:
+        start = packed.read1(SNIFFED)
+    if kind := other_kind(start):
+        raise DataError(f"it is {kind}", file=file)
+    if table := table_kind(start):
+        raise DataError(f"its content is {table[0]}; rename it to end in {table[1]}", file=file)
+    if text := start.removeprefix(codecs.BOM_UTF8).lstrip():
+        return chr(text[0])
+    with _open(file) as stream:
+        # White space before the first character may be longer than any buffer.
+        return next(filter(None, map(str.lstrip, iter(lambda: stream.read(CHUNK), ""))), "")[:1]
 
 
 def _guarded(file: Path, read: Callable[..., Iterator[JsonRow]], on_bad: OnBad | None) -> Iterator[JsonRow]:
@@ -150,92 +162,17 @@ def _open(path: Path) -> TextIO:
     return io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
-def open_binary(path: Path) -> io.BufferedIOBase:
-    """A file's bytes, decompressed if its suffix is .gz, .bz2, .xz or .zst. Reading may raise one of `BREAKS`."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    if start := UNPACKERS.get(path.suffix):
-        return io.BufferedReader(_Unpacked(path, start), CHUNK)
-    return path.open("rb")
-
-
-class _Unpacked(io.RawIOBase):
-    """The bytes of a file of one or more compressed streams. `start` makes a decoder and names its exception."""
-
-    def __init__(self, path: Path, start: Callable[[], tuple[Any, type[Exception]]]) -> None:
-        self.stream, self.start = path.open("rb"), start
-        self.decoder: Any = None
-        self.failure: type[Exception] = OSError
-        self.packed, self.ready = b"", memoryview(b"")
-
-    def readable(self) -> bool:
-        """True: `io.RawIOBase` asks."""
-        return True
-
-    def close(self) -> None:
-        """Close the compressed file too."""
-        self.stream.close()
-        super().close()
-
-    def readinto(self, target: Any) -> int:
-        """Fill `target` with the bytes that are ready. Returns their number, 0 at the end of the file."""
-        while not self.ready and self._more():
-            continue
-        size = min(len(target), len(self.ready))
-        target[:size], self.ready = self.ready[:size], self.ready[size:]
-        return size
-
-    def _more(self) -> bool:
-        """Decompress the next piece. False at the end of the file. Raises EOFError if a stream is not closed there."""
-        packed, self.packed = self.packed or self.stream.read(PIECE), b""
-        if not packed and self.decoder:
-            raise EOFError("the packed stream ended before its end-of-stream marker")
-        if not packed:
-            return False
-        if not self.decoder:
-            packed = packed.lstrip(b"\0")  # .xz allows zeros between streams
-            if not packed:
-                return True
-            self.decoder, self.failure = self.start()
-        try:
-            self.ready = memoryview(self.decoder.decompress(packed))
-        except self.failure as error:
-            raise OSError(str(error)) from error
-        # Several compressed streams may follow one another in a file, as parallel compressors write them.
-        if self.decoder.eof:
-            self.packed, self.decoder = self.decoder.unused_data, None
-        return True
-
-
-def _bz2() -> tuple[Any, type[Exception]]:
-    from bz2 import BZ2Decompressor
-
-    return BZ2Decompressor(), OSError
-
-
-def _xz() -> tuple[Any, type[Exception]]:
-    from lzma import LZMADecompressor, LZMAError
-
-    return LZMADecompressor(), LZMAError
-
-
-def _zst() -> tuple[Any, type[Exception]]:
-    try:
-        from zstandard import ZstdDecompressor, ZstdError
-    except ImportError as error:
-        raise MissingExtra(".zst needs zstandard: pip install persona_rm[data]") from error
-    return ZstdDecompressor(max_window_size=WINDOW).decompressobj(), ZstdError
-
-
-UNPACKERS = {".bz2": _bz2, ".xz": _xz, ".zst": _zst}
-
-
 def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[JsonRow]:
-    for number, line in enumerate(stream, start=1):
-        if not line.strip():
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_ROW), ""), start=1):
+        if len(line) == LONGEST_ROW and not line.endswith("\n"):
+            size = len(line) + _rest_of_line(stream)
+            report(_too_long(size, file, number), on_bad)
+            continue
+        text = line.lstrip(BOM) if line.startswith(BOM) else line
+        if not text.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(text)
         except (ValueError, RecursionError) as error:
             report(DataError(f"not JSON: {error} (is the line cut?)", file=file, row=number), on_bad)
             continue
@@ -243,27 +180,76 @@ def _read_lines(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[Jso
             yield row
 
 
+def _rest_of_line(stream: TextIO) -> int:
+    """Reads up to the end of the line, and returns how many characters that were."""
+    size = 0
+    while more := stream.readline(CHUNK):
+        size += len(more)
+        if more.endswith("\n"):
+            break
+    return size
+
+
+def _too_long(size: int, file: str, row: int) -> DataError:
+    problem = f"the row has {size:,} characters or more; at most {LONGEST_ROW:,} are read"
+    return DataError(problem, file=file, row=row)
+
+
 def _read_array(stream: TextIO, file: str, on_bad: OnBad | None) -> Iterator[JsonRow]:
-    """The elements, decoded one at a time. Only the text that is not decoded yet is in memory."""
+    """The elements, decoded one at a time. Only the text that is not decoded yet is in memory.
+
+    An element that is no JSON costs itself, if its brackets and quotes are closed.
+    """
     decoder, pieces = json.JSONDecoder(), _Pieces(stream.buffer)
     # Without the opening bracket, so that the text begins with an element or with the closing one.
-    text, number = pieces.read(CHUNK).lstrip()[1:].lstrip(), 1
+    text, number = _first(pieces)[1:].lstrip(), 1
     while not text.startswith("]"):
         try:
             value, end = decoder.raw_decode(text)
         except (ValueError, RecursionError) as error:
-            # Decoding starts again at the element's first character, so the text at least doubles: the work stays
-            # linear.
-            more = pieces.read(max(CHUNK, len(text)))
-            if not more:
-                report(BrokenFile(f"not JSON: {error} (is the array cut?)", file=file, row=number), on_bad)
+            problem = DataError(f"not JSON: {error}"[:200], file=file, row=number)
+            if len(text) > LONGEST_ROW:
+                report(BrokenFile(_too_long(len(text), file, number).problem, file=file, row=number), on_bad)
                 return
-            text = (text + more).lstrip()
-            continue
-        if row := _row(value, file, number, on_bad):
-            yield row
+            # Only what may be cut is read on: a whole element that is bad stays bad.
+            end = _end_of_element(text)
+            if not end:
+                # Decoding starts again at the element's first character, so the text at least doubles: the work stays
+                # linear.
+                more = pieces.read(max(CHUNK, len(text)))
+                if not more:
+                    report(BrokenFile(f"{problem.problem} (is the array cut?)", file=file, row=number), on_bad)
+                    return
+                text = (text + more).lstrip()
+                continue
+            report(problem, on_bad)
+        else:
+            if row := _row(value, file, number, on_bad):
+                yield row
         text = _after(text[end:], pieces)
         number += 1
+
+
+def _first(pieces: "_Pieces") -> str:
+    """The text from the first character that is no white space on."""
+    while more := pieces.read(CHUNK):
+        if text := more.lstrip():
+            return text
+    return ""
+
+
+def _end_of_element(text: str) -> int:
+    """Where the element at the beginning of `text` ends, by its brackets; 0 if it is no object, or goes on."""
+    if not text.startswith("{"):
+        return 0
+    depth = 0
+    for token in TOKEN.finditer(text):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth == 0:
+            # The next element must follow, or the brackets are not what they seem.
+            after = text[token.end() : token.end() + 64].lstrip()
+            return token.end() if after[:1] in (",", "]") else 0
+    return 0
 
 
 class _Pieces:
@@ -316,8 +302,8 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # `mkstemp` lets only this user read the file.
-        temporary.chmod(0o644)
+        # `mkstemp` lets only this user read the file. A file that is replaced keeps its rights.
+        temporary.chmod(path.stat().st_mode & 0o777 if path.is_file() else 0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

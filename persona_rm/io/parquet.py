@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.errors import BrokenFile, DataError, MissingExtra
-from persona_rm.io.json_rows import CHUNK, JsonRow, OnBad, report
+from persona_rm.io.json_rows import JsonRow, OnBad, report
+from persona_rm.io.unpacked import CHUNK
 
 BATCH = 1024
+UNREADABLE = (ArithmeticError, ValueError, LookupError, TypeError, RuntimeError)
+"""What pyarrow raises for a value that Python cannot hold: a time in the year 55969, an unknown time zone (a
+LookupError), a type that has no Python form (Arrow's own exceptions are of ValueError or RuntimeError)."""
 DIRECTIONS = "Preference Direction"
 ITEMS = {
     "User-Generated Content": ("prompt", "comment"),
@@ -36,7 +40,7 @@ def read_parquet(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
             for batch in file.iter_batches(BATCH):
                 yield from rows_of(batch, path, number, on_bad)
                 number += batch.num_rows
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         report(BrokenFile(f"cannot be read as Parquet: {error}", file=path, row=number + 1), on_bad)
 
 
@@ -62,7 +66,7 @@ def rows_of(batch: Any, path: Path, before: int, on_bad: OnBad | None) -> Iterat
         raise DataError("the table has this column twice; rename one of them", file=path, key=twice)
     try:
         rows: list[Any] = batch.to_pylist()
-    except (OverflowError, ValueError):
+    except UNREADABLE:
         rows = [_one_row(batch, place, path, before, on_bad) for place in range(batch.num_rows)]
     for number, row in enumerate(rows, start=before + 1):
         if row is not None:
@@ -75,17 +79,27 @@ def _one_row(batch: Any, place: int, path: Path, before: int, on_bad: OnBad | No
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
             row[name] = column[place].as_py()
-        except (OverflowError, ValueError) as error:
+        except UNREADABLE as error:
             report(DataError(f"cannot be read: {error}", file=path, row=before + place + 1, key=name), on_bad)
             return None
     return row
 
 
 def without_nulls(value: Any) -> Any:
-    """The value without the keys that are null, at every depth."""
+    """The value without the keys that are null, at every depth. Bytes that are UTF-8 are text: many programs write
+    their columns of text so."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, bytes):
+        return _text_of(value)
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _text_of(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def write_parquet(path: Path, rows: Iterator[dict[str, Any]], named: Path) -> int:

@@ -68,3 +68,19 @@ def is_sound(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def without_invisible(text: str) -> str:
+    """The text without characters that a reader does not see; white space stays as it is."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter for letter in text if letter.isspace() or not _is_invisible(letter))
+
+
+def visible_length(text: str) -> int:
+    """The number of characters that a reader sees between the first and the last one."""
+    return len(text.strip()) if text.isascii() else len(without_invisible(text).strip())
+
+
+def _is_invisible(letter: str) -> bool:
+    return letter in BLANK or category(letter) in ("Cc", "Cf")

@@ -7,10 +7,12 @@ holds whole numbers as 17.0. Text stays as it is, spaces and Unicode form includ
 import math
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from itertools import islice
 from numbers import Integral
 from typing import Any
 from unicodedata import category, normalize
+from uuid import UUID
 
 from persona_rm.config import did_you_mean
 from persona_rm.errors import DataError
@@ -27,7 +29,7 @@ NEAR = 5000
 """Ids that are compared with an unknown one: more take seconds, and the message is a help only."""
 NO_USER = re.compile(
     r"[\[(<{]?\s*(?:null|nan|nat|none|nil|n/?a|undefined)\s*[\])>}]?|#n/?a!?"
-    r"|[\[(<{]\s*(?:deleted|removed)(?:[\s_-]+(?:user|account))?\s*[\])>}]",
+    r"|[\[(<{]\s*(?:deleted|removed|unavailable)(?:[\s_-]+(?:user|account))?\s*[\])>}]",
     re.IGNORECASE,
 )
 """What other programs write for a missing user: "NaN", "<NA>", "[Deleted User]"."""
@@ -38,13 +40,17 @@ def read_user_id(value: Any) -> str | None:
 
     Raises `DataError`, without the value, for anything that is no id: a fraction, a truth value, a list.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return None
     if isinstance(value, str):
         # Before anything reads the text, which may have megabytes.
         if len(value) > LONGEST_ID:
             raise DataError(f"a user id has at most {LONGEST_ID:,} characters, found {len(value):,}")
         return None if is_blank(value) or NO_USER.fullmatch(value.strip()) else str(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        value = int(value)
     if isinstance(value, float) and value.is_integer():
         if abs(value) > LARGEST_FLOAT:
             problem = "a whole number of this size is rounded in a column of fractions, so users may be mixed up"

@@ -15,6 +15,7 @@ from pydantic import Field
 from persona_rm.backends.base import Backends, Vectors
 from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
+from persona_rm.io.weight_arrays import read_arrays
 from persona_rm.methods.base import Method, Need
 from persona_rm.methods.pairwise import TextPairs, check_finite, fit_weights
 from persona_rm.methods.text_features import Features, Floats, TextFeatures, TextPart, surface_scaling
@@ -102,17 +103,11 @@ class PooledMethod(Method):
     @classmethod
     def load(cls, folder: Path, space: PreferenceSpace, backends: Backends) -> Self:
         """The inverse of `save`."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         method = super().load(folder, space, backends)
         path = folder / WEIGHTS
         if path.is_file():
-            try:
-                arrays = load_file(path)
-                method.weights = arrays["weights"]
-            except (SafetensorError, KeyError) as error:
-                raise DataError(f"not the weights of {cls.name}: {error}", file=path, key="weights") from error
+            arrays = read_arrays(path, f"the weights of {cls.name}", {"weights": 1})
+            method.weights = arrays["weights"]
             for name in cls.learned:
                 if name in arrays:
                     setattr(method, name, arrays[name])

@@ -115,11 +115,16 @@ class ArrowSnapshot(ProfileStore):
         return self._gone
 
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
+        return self._read_with_dates(wanted)[0]
+
+    def _read_with_dates(self, wanted: Mapping[str, str]) -> tuple[dict[str, bytes], dict[str, str]]:
+        # The tombstones are read once, and the table does not change.
         table, dead = self._opened(), self._dead()
         places = _places(table, [sha256 for sha256 in wanted.values() if sha256 not in dead])
         there = [user for user, sha256 in wanted.items() if sha256 in places]
         states = _values(table.states, [places[wanted[user]] for user in there])
-        return dict(zip(there, states, strict=True))
+        gone = {sha256: dead[sha256] for sha256 in wanted.values() if sha256 in dead}
+        return dict(zip(there, states, strict=True)), gone
 
     def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> NoReturn:
         raise DataError(

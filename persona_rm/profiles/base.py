@@ -68,6 +68,18 @@ class ProfileStore(ABC):
         texts = self._read(wanted)
         return {user: read_state(user, texts[user], self.where) for user in wanted if user in texts}
 
+    def look(self, user_ids: Sequence[str]) -> tuple[dict[str, UserState], dict[str, str]]:
+        """The states, and the ISO dates of erasure of those users that have none, both as of one moment.
+
+        With `get` and `erased` one after the other, a user who is erased or readmitted in between would have neither,
+        and would look like one who was never erased. Raises `DataError` as `get` does.
+        """
+        wanted = hashes(user_ids)
+        texts, dates = self._read_with_dates(wanted)
+        states = {user: read_state(user, texts[user], self.where) for user in wanted if user in texts}
+        gone = {user: dates[sha256] for user, sha256 in wanted.items() if user not in states and sha256 in dates}
+        return states, gone
+
     def put(
         self, states: Sequence[UserState], *, readmit: bool = False, read: Mapping[str, int] | None = None
     ) -> None:
@@ -145,6 +157,10 @@ class ProfileStore(ABC):
     @abstractmethod
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
         """The stored texts of those users in `wanted` (id to sha256) that have one."""
+
+    @abstractmethod
+    def _read_with_dates(self, wanted: Mapping[str, str]) -> tuple[dict[str, bytes], dict[str, str]]:
+        """`_read`, and the dates of the hashes that have a tombstone, in one transaction."""
 
     @abstractmethod
     def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> None:

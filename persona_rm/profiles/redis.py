@@ -108,6 +108,24 @@ class RedisStore(ProfileStore):
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
         return self._fields(self._states, list(wanted))
 
+    def _read_with_dates(self, wanted: Mapping[str, str]) -> tuple[dict[str, bytes], dict[str, str]]:
+        users, sha256s = list(wanted), list(wanted.values())
+        texts, dates = dict[str, bytes](), dict[str, str]()
+        for start in range(0, len(users), MANY):
+            part = slice(start, start + MANY)
+            # One transaction for each part: a user is in one of them with both the state and the tombstone.
+            pipe = self._opened().pipeline(transaction=True)
+            pipe.get(self._schema)
+            pipe.hmget(self._states, users[part])
+            pipe.hmget(self._erased, sha256s[part])
+            layout, states, stones = self._ask(pipe.execute)
+            if layout is None:
+                # Without this, all users of a server that was emptied or replaced would be unknown.
+                raise StoreDown("the store is not in the Redis server any more; it is waited for", file=self.where)
+            texts |= {user: text for user, text in zip(users[part], states, strict=True) if text is not None}
+            dates |= {key: date.decode() for key, date in zip(sha256s[part], stones, strict=True) if date is not None}
+        return texts, dates
+
     def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> None:
         given: list[Any] = []
         for row in rows:

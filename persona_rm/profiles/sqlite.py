@@ -47,6 +47,31 @@ INHERITED: list[sqlite3.Connection] = []
 """Connections of the parent of a forked process. Closing them would release the locks of the parent."""
 
 
+class OpenFile:
+    """Which file, and which log beside it, a connection has open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.log = path, path.with_name(path.name + "-wal")
+        self._file, self._log = _identity(path), _identity(self.log)
+
+    def was_replaced(self) -> bool:
+        """True if another file is at the path now. It costs a microsecond or two.
+
+        Raises `StoreDown` while there is none, and `DataError` if the log of the old file would be read as that of the
+        new one: SQLite goes by the name of a log.
+        """
+        now = _identity(self.path)
+        if now == self._file:
+            return False
+        if now is None:
+            raise StoreDown("the file was removed while it was open; it is waited for", file=self.path)
+        if self._log is not None and self._log == _identity(self.log) and self.log.stat().st_size:
+            problem = f"the file was replaced while {self.log.name} still held writes to the old one"
+            do = f"Stop the writers, remove {self.log.name}, and put the new file there again"
+            raise DataError(f"{problem}, which would be mixed into the new one. {do}", file=self.path)
+        return True
+
+
 class SqliteStore(ProfileStore):
     """The store in the file at `path`, which is created if it is missing.
 
@@ -60,6 +85,7 @@ class SqliteStore(ProfileStore):
         self.path, self.timeout_s = Path(path), timeout_s
         self._lock, self._pid = RLock(), 0
         self._connection: sqlite3.Connection | None = None
+        self._file: OpenFile | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -97,7 +123,11 @@ class SqliteStore(ProfileStore):
 
     def _read(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
         with self._step("BEGIN") as db:
-            return {user.decode(): text for user, text in _among(db, "id, state FROM states WHERE id", wanted)}
+            return _texts(db, wanted)
+
+    def _read_with_dates(self, wanted: Mapping[str, str]) -> tuple[dict[str, bytes], dict[str, str]]:
+        with self._step("BEGIN") as db:
+            return _texts(db, wanted), _tombstones(db, list(wanted.values()))
 
     def _write(self, rows: Sequence[Record], readmit: bool, read: Mapping[str, int] | None) -> None:
         hashes = [row.sha256 for row in rows]
@@ -132,8 +162,7 @@ class SqliteStore(ProfileStore):
 
     def _dates(self, sha256s: Sequence[str]) -> dict[str, str]:
         with self._step("BEGIN") as db:
-            rows = _among(db, "sha256, date FROM erased WHERE sha256", sha256s)
-            return {sha256.decode(): date.decode() for sha256, date in rows}
+            return _tombstones(db, sha256s)
 
     def _scrub(self) -> None:
         """Rebuild the file, so that nothing of erased states is left in its gaps, and empty the log."""
@@ -164,10 +193,25 @@ class SqliteStore(ProfileStore):
         if self._connection is not None and self._pid != os.getpid():
             INHERITED.append(self._connection)
             self._connection = None
+        if self._connection is not None and self._file is not None and self._file.was_replaced():
+            # Otherwise the old file would be read for ever, and an erasure in the new one never be seen. SQLite sees
+            # that the file has moved, so closing leaves the log of the new file alone.
+            self._connection.close()
+            self._connection = None
         if self._connection is None:
             with _told(self.path):
                 self._connection, self._pid = _connect(self.path, self.timeout_s), os.getpid()
+            self._file = OpenFile(self.path)
         return self._connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file at a path; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -187,6 +231,15 @@ def _among(db: sqlite3.Connection, what: str, values: Iterable[str]) -> Iterator
     for start in range(0, len(every), MANY):
         part = every[start : start + MANY]
         yield from db.execute(f"SELECT {what} IN ({', '.join('?' * len(part))})", part)
+
+
+def _texts(db: sqlite3.Connection, wanted: Iterable[str]) -> dict[str, bytes]:
+    return {user.decode(): text for user, text in _among(db, "id, state FROM states WHERE id", wanted)}
+
+
+def _tombstones(db: sqlite3.Connection, sha256s: Iterable[str]) -> dict[str, str]:
+    rows = _among(db, "sha256, date FROM erased WHERE sha256", sha256s)
+    return {sha256.decode(): date.decode() for sha256, date in rows}
 
 
 def _rebuilt(db: sqlite3.Connection) -> bool:

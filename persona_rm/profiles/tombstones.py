@@ -7,6 +7,7 @@ A lock of the operating system keeps readers from a half-written line and writer
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,11 @@ HASH = re.compile(r"[0-9a-f]{64}")
 Changed = tuple[int, int, int]
 NEVER: Changed = (0, 0, 0)
 ERASED, READMITTED = "erased", "readmitted"
+
+
+def sha256_of(user_id: str) -> str:
+    """The hash of any id, also of one that a store refuses because UTF-8 cannot write it."""
+    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Tombstones:

@@ -23,12 +23,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import ValidationError
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError, RecipeError, UnknownName
 from persona_rm.io.text import FIELD, fill
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.prompts.chat_messages import check_turns
 from persona_rm.prompts.chat_template import ChatTemplate
 from persona_rm.types import Message, Messages, Persona, Prompt, text_of
@@ -189,10 +189,7 @@ def _find(name: str) -> Path:
 
 @cache
 def _load(path: Path, _changed: int) -> FormatFile:
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"not YAML: {error}", file=path) from error
+    content: Any = read_yaml(path)
     if not isinstance(content, dict):
         raise DataError(f"a prompt format is a mapping, found {type(content).__name__}", file=path)
     try:

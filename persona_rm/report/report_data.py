@@ -28,11 +28,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from persona_rm.benchmarks.evaluation import read_figures
 from persona_rm.benchmarks.figures import Figure
 from persona_rm.errors import DataError, UnknownName
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.report.goals import EMBEDDED_GOALS, Goal, goals_of
 from persona_rm.report.inference_data import parse
 from persona_rm.report.user_words import UserInWords, read_directions
@@ -140,10 +139,7 @@ def _json(path: Path, kind: type) -> Any:
 def _recipe(path: Path) -> Json | None:
     if not path.is_file():
         return None
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise DataError(f"not YAML: {error}", file=path) from error
+    value = read_yaml(path)
     if not isinstance(value, dict):
         raise DataError(f"expected a mapping, found {type(value).__name__}", file=path)
     return value

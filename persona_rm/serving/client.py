@@ -153,8 +153,9 @@ class RewardClient:
         # Both kinds of actors: an inference actor of another job would describe other users to the policy.
         reward, inference = (names, "the reward actors serve"), (self._inference_names(), "the inference actor serves")
         for names, who in (reward, inference):
-            served = self._call("info", (), "", names)["bundle"] if names else bundle
-            if Path(served).resolve() != Path(bundle).resolve():
+            info = self._call("info", (), "", names) if names else {"bundle": bundle}
+            self.failures.take_log_ids(info)
+            if Path(served := info["bundle"]).resolve() != Path(bundle).resolve():
                 raise HostError(f"in namespace {namespace!r} {who} {served}, this job asks for {bundle}")
 
     def reward(self, request: RewardRequest, *, deadline: float | None = None) -> RewardResult:
@@ -266,7 +267,8 @@ class RewardClient:
                     last, kind = str(error), error.kind
             # 0.1 s, doubled up to 5 s; the last pause ends at the deadline.
             pause = max(min(0.1 * 2 ** min(attempt, 6), 5.0, end - time.monotonic()), 0.0)
-            logger.warning("persona_rm: %s; retry %d of %s in %.1f s", last, attempt + 1, method, pause)
+            told = "persona_rm: %s; retry %d of %s in %.1f s"
+            logger.warning(told, self.failures.log_ids.hide(last), attempt + 1, method, pause)
             self.wait(pause)
             attempt += 1
         who = "inference actor" if among and among == self._inference else "reward actor"

@@ -7,6 +7,7 @@ shown the same way. The log holds no texts, so the response of a logged reward i
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.bundle_file import YAML
 from persona_rm.bundle.postprocess_config import PostprocessConfig
 from persona_rm.errors import DataError, RecipeError
+from persona_rm.io.log_ids import HASHED, LogIds
 from persona_rm.io.user_ids import near_user
 from persona_rm.report.user_words import EvidenceNote, evidence_words, notes_of
-from persona_rm.serving.actor.reward_actor import LOG_FOLDER
+from persona_rm.serving.actor.reward_log import LOG_FOLDER
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
 from persona_rm.space import Dimension
@@ -103,9 +105,21 @@ def explain_logged(run: Path, request_id: str, folder: Path | None = None) -> Ex
         return Explanation(result, remarks=(remark,))
     bundle = load_bundle(folder or beside)
     try:
-        return _logged(bundle, result)
+        ids = LogIds.existing(log.parent.parent)
+        return _logged(bundle, _with_user(result, bundle, ids) if ids else result)
     finally:
         bundle.close()
+
+
+def _with_user(result: RewardResult, bundle: Bundle, ids: LogIds) -> RewardResult:
+    """The result with the user whose hash the log has, if the bundle still knows the user."""
+    logged = result.trace.user
+    if logged is None or not HASHED.fullmatch(logged):
+        return result
+    stored = bundle.store.ids() if bundle.store is not None else ()
+    fitted = bundle.fitted.ids() if bundle.fitted is not None else ()
+    user = ids.user_of(logged, chain(bundle.users, stored, fitted))
+    return result if user is None else replace(result, trace=replace(result.trace, user=user))
 
 
 def find_logged(run: Path, request_id: str) -> tuple[Path, dict[str, Any]]:

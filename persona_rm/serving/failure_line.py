@@ -1,17 +1,18 @@
 """What a log says about a request without a reward: its id, a hash of its user, and the cause. It holds no text."""
 
 from persona_rm.errors import MissingExtra, RecipeError, ScoreError
-from persona_rm.types import RewardRequest, content_id
+from persona_rm.io.log_ids import LogIds
+from persona_rm.types import RewardRequest
 
 
-def failure_line(request: RewardRequest, error: BaseException) -> str:
+def failure_line(request: RewardRequest, error: BaseException, ids: LogIds) -> str:
     """The request and why it has no reward, in one line.
 
     Messages of set-up errors and declared causes are written out. Any other message may hold a text, so the type and
     the place of the error stand for it.
     """
-    user = f"user {content_id(request.user)}" if request.user else "no user"
-    return f"request {request.request_id or '-'}, {user}: {cause_of(error)}"
+    user = f"user {ids.of(request.user)}" if request.user else "no user"
+    return f"request {request.request_id or '-'}, {user}: {ids.hide(cause_of(error))}"
 
 
 def cause_of(error: BaseException) -> str:

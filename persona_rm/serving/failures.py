@@ -11,13 +11,15 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, get_args
 
 from persona_rm.errors import HostError, ScoreError
+from persona_rm.io.log_ids import LogIds
+from persona_rm.io.shared_lines import append_line
 from persona_rm.serving.sample_metrics import PREFIX
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class Failures:
 
     def __init__(self, policy: OnFailure = "stop") -> None:
         self.policy, self.total, self.skipped = policy, 0, 0
+        self.log_ids = LogIds.unkept()
+        """How the messages of this process write user ids. A client takes those of the reward actors."""
         self._recent: OrderedDict[Hashable, bool] = OrderedDict()
         self._lock = Lock()
 
@@ -75,6 +79,11 @@ class Failures:
             return ScoreError(f"{many}. The last one: {error.problem}", error.rows, error.kind, cause=error.cause)
         return SkipGroup(error.problem, error.rows, error.kind, cause=error.cause)
 
+    def take_log_ids(self, info: Mapping[str, Any]) -> None:
+        """Write user ids as the actor of this `info` does, if it says how. The folder of its key is shared."""
+        if (ids := info.get("log_ids")) is not None:
+            self.log_ids = LogIds.in_folder(ids["folder"], plain=ids["plain"])
+
     def logs(self) -> dict[str, float]:
         """A metric beside a reward that was given: the failed share of the last 100. Empty if the policy is to
         stop."""
@@ -88,8 +97,9 @@ class Failures:
         folder cannot be written, so that nothing is left out without a message."""
         with self._lock:
             self.skipped += 1
-            logger.warning("persona_rm: sample left out, %d in this process: %s", self.skipped, error.problem)
-            _write(SKIPPED, {"user": user, "reason": error.problem, "pid": os.getpid(), "total": self.skipped})
+            reason, named = self.log_ids.hide(error.problem), None if user is None else self.log_ids.of(user)
+            logger.warning("persona_rm: sample left out, %d in this process: %s", self.skipped, reason)
+            _write(SKIPPED, {"user": named, "reason": reason, "pid": os.getpid(), "total": self.skipped})
 
     def _count(self, about: Hashable, bad: bool) -> None:
         """One failed sample makes its prompt a failure."""
@@ -103,12 +113,12 @@ class Failures:
 
 
 def note_stop(reason: str) -> None:
-    """Write the reason beside the run, so that it can be shown before the host's own messages."""
+    """Write the reason beside the run, so that it can be shown before the host's own messages. The caller hides user
+    ids in it (`LogIds.hide`)."""
     with suppress(OSError):
         _write(FAILURES, {"reason": reason})
 
 
 def _write(name: str, row: dict[str, Any]) -> None:
     if run := os.environ.get("PERSONA_RM_RUN"):
-        with (Path(run) / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time(), 3), **row}, ensure_ascii=False) + "\n")
+        append_line(Path(run) / name, json.dumps({"time": round(time.time(), 3), **row}, ensure_ascii=False))

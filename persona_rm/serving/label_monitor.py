@@ -1,8 +1,8 @@
 """Tells a systematic mistake in the labels from a few unknown users.
 
 A wrong label column looks like a data set of unknown users: every sample gets the population prior, and the job runs
-to its end. If nearly all of the last samples name no user of the bundle, one ERROR says so, with examples of what came
-and of what the bundle has.
+to its end. If nearly all of the last samples name no user of the bundle, one ERROR says so, with the form of what came
+and of what the bundle has. It shows forms ("aaa-99" for "ann-17"), because ids do not belong into logs.
 """
 
 import logging
@@ -45,7 +45,7 @@ class LabelMonitor:
         with self._lock:
             self._recent.append(known)
             if not known:
-                self._keep("no user" if user is None else repr(shorten(user, LONGEST, keep_end=False)))
+                self._keep("no user" if user is None else _form(user))
             unknown = len(self._recent) - sum(self._recent)
             due = not self.reported and len(self._recent) == self._recent.maxlen
             if not due or unknown < ALARM * len(self._recent):
@@ -55,13 +55,14 @@ class LabelMonitor:
         # Outside of the lock: the ids may be asked of an actor, which takes a moment.
         try:
             users = list(islice(self.known(), EXAMPLES))
-            there = ", ".join(repr(shorten(user, LONGEST, keep_end=False)) for user in users)
+            there = ", ".join(dict.fromkeys(map(_form, users)))
         except PersonaRMError as error:
             # The report matters more than its examples, and the sample was scored.
             there = f"not known here ({type(error).__name__})"
         logger.error(
             "persona_rm: %d of the last %d labels name no user of the bundle, so the population prior rewards them. "
-            "Labels were: %s. Users of the bundle are: %s. Is the label column the right one?",
+            "Labels were of the form: %s. Users of the bundle are of the form: %s (letters as a, digits as 9). Is the "
+            "label column the right one?",
             unknown, of, ", ".join(examples), there or "not listed here",
         )  # fmt: skip
 
@@ -72,3 +73,9 @@ class LabelMonitor:
         self._examples.pop("no user", None)
         if len(self._examples) < EXAMPLES:
             self._examples[example] = None
+
+
+def _form(user: str) -> str:
+    """The id with all letters and digits made the same."""
+    cut = shorten(user, LONGEST, keep_end=False)
+    return repr("".join("9" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in cut))

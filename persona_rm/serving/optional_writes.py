@@ -1,12 +1,8 @@
 """Writes beside the rewards: log lines and saved statistics. A full disk must not cost a reward."""
 
-import errno
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 logger = logging.getLogger(__name__)
 LOG_LINES, SAVED_STATISTICS = "log lines", "statistics"
@@ -36,21 +32,3 @@ class OptionalWrites:
         else:
             if lost := self._failing.pop(what, 0):
                 logger.warning("persona_rm: %s writes its %s again; %d were not written", self.name, what, lost)
-
-
-def append_line(path: Path, line: str) -> None:
-    """Add a line whole or not at all: on a full disk a part of it would spoil the line that follows.
-
-    Raises `OSError` if there is no room. One process writes to the file.
-    """
-    whole = f"{line}\n".encode()
-    with path.open("ab", buffering=0) as file:
-        before = file.seek(0, os.SEEK_END)
-        try:
-            if file.write(whole) != len(whole):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        except OSError:
-            # What cannot be cut off stays; the error to report is the one of the write.
-            with suppress(OSError):
-                file.truncate(before)
-            raise

@@ -30,7 +30,7 @@ def read_arrow(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
             for batch in _batches(pyarrow, file):
                 yield from rows_of(batch, path, number, on_bad)
                 number += batch.num_rows
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         report(BrokenFile(f"cannot be read as Arrow: {error}", file=path, row=number + 1), on_bad)
 
 

@@ -111,16 +111,18 @@ def read_any(file: Path, on_bad: OnBad) -> Iterator[JsonRow]:
 
 
 def read_files(files: Iterable[Path], on_bad: OnBad, read: Read = read_any) -> Iterator[JsonRow]:
-    """The rows of all files. One that cannot be read at all goes to `on_bad` as its row 1."""
+    """The rows of all files. What ends the reading of one goes to `on_bad`, and reading goes on with the next."""
     for file in files:
+        row = 0
         try:
-            # Some readers open the file at their first row only, where an error would end the loop over all files.
+            # A file that may not be opened is told as that, and not as one of another format.
             file.open("rb").close()
-            rows = read(file, on_bad)
+            for one in read(file, on_bad):
+                row = one.number
+                yield one
         except (DataError, OSError) as error:
-            on_bad(DataError(error.problem if isinstance(error, DataError) else str(error), file=file, row=1))
-            continue
-        yield from rows
+            problem, key = (error.problem, error.key) if isinstance(error, DataError) else (str(error), None)
+            on_bad(DataError(problem, file=file, row=row + 1, key=key))
 
 
 def files_fingerprint(config: Config, files: list[Path]) -> str:

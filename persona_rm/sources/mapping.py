@@ -8,10 +8,10 @@ from typing import ClassVar
 from persona_rm.config import Config
 from persona_rm.io.json_rows import JsonRow
 from persona_rm.sources.base import OnBad
-from persona_rm.sources.fields import ident, moment, need_ident, whole
+from persona_rm.sources.fields import author, ident, moment, need_ident
 from persona_rm.sources.inputs import FilesConfig, read_files
 from persona_rm.sources.join import Group, JoinConfig, Placed, join
-from persona_rm.sources.json_threads import LinesSource
+from persona_rm.sources.json_threads import LinesSource, ResponseKeys, comment_of, responses
 from persona_rm.types import Comment, Thread, content_id
 
 RESPONSE = "response"
@@ -48,36 +48,27 @@ class MappedSource(LinesSource):
         for group in join(read_files(files, on_bad), self._place, self.config, on_bad):
             yield self._grouped(group, on_bad)
 
-    def thread(self, row: JsonRow) -> Thread:
+    def thread(self, row: JsonRow, on_bad: OnBad) -> Thread:
         """A row with its list of responses."""
-        keys, prompt = self.config, row.text(self.config.prompt_key)
-        items = self._items(row)
+        keys, prompt, id_ = self.config, row.text(self.config.prompt_key), ident(row, self.config.id_key)
+        asker, created = author(row, keys.author_key), moment(row, keys.created_key)
+        given = responses(row, self._keys, on_bad)
         # The same row gives the same id in every run and every file.
-        id_ = ident(row, keys.id_key) or content_id(prompt, *(item.text(keys.text_key) for item in items))
-        comments = tuple(self._comment(item, f"{id_}/{number}") for number, item in enumerate(items, start=1))
-        author, created = ident(row, keys.author_key), moment(row, keys.created_key)
-        return Thread(id_, keys.source_name, prompt, comments, author, created)
+        id_ = id_ or content_id(prompt, *(comment.text for _, comment in given))
+        comments = tuple(replace(comment, id=f"{id_}/{number}") for number, comment in given)
+        return Thread(id_, keys.source_name, prompt, comments, asker, created)
 
-    def _items(self, row: JsonRow) -> list[JsonRow]:
-        key, text_key = self.config.responses_key, self.config.text_key
-        given = row.required(key, list)
-        if not given:
-            raise row.error("the thread is empty: it has no responses", key)
-        # A response that is a plain text is read like an object that has nothing else.
-        objects = [{text_key: item} if isinstance(item, str) else item for item in given]
-        return replace(row, data={**row.data, key: objects}).children(key)
-
-    def _comment(self, item: JsonRow, id_: str) -> Comment:
+    @property
+    def _keys(self) -> ResponseKeys:
         keys = self.config
-        text, author = item.text(keys.text_key), ident(item, keys.author_key)
-        return Comment(id_, text, author, whole(item, keys.score_key), moment(item, keys.created_key))
+        return ResponseKeys(keys.responses_key, keys.text_key, keys.author_key, keys.score_key, keys.created_key)
 
     def _place(self, row: JsonRow) -> Placed:
         keys, prompt = self.config, row.text(self.config.prompt_key)
         key = need_ident(row, keys.group_by)
         # A hash stands for the prompt: ids are named in messages, and users' texts are not.
         id_ = content_id(prompt) if keys.group_by == keys.prompt_key else key
-        return Placed(key, RESPONSE, {"id": id_, "prompt": prompt, "comment": asdict(self._comment(row, ""))})
+        return Placed(key, RESPONSE, {"id": id_, "prompt": prompt, "comment": asdict(comment_of(row, self._keys))})
 
     def _grouped(self, group: Group, on_bad: OnBad) -> Thread:
         """The thread of a group; its first row says the prompt."""

@@ -11,13 +11,12 @@ from pydantic import Field
 
 from persona_rm.config import Config
 from persona_rm.io.json_rows import JsonRow
-from persona_rm.sources.fields import ident, moment, need_ident, whole
+from persona_rm.io.marks import is_removed
+from persona_rm.sources.fields import author, ident, moment, need_ident, whole
 from persona_rm.sources.inputs import JSON, SharedConfig, find_files
 from persona_rm.sources.join import JoinConfig, Placed
 from persona_rm.sources.joined import JoinedSource, post, reply
 from persona_rm.types import Comment
-
-GONE = ("[deleted]", "[removed]", "[deleted by user]", "[removed by moderator]")
 
 
 class PushshiftConfig(SharedConfig, JoinConfig):
@@ -52,15 +51,19 @@ class PushshiftSource(JoinedSource):
         return self._comment(row) if "body" in row.data or "link_id" in row.data else _submission(row)
 
     def _comment(self, row: JsonRow) -> Placed | None:
-        link, parent = need_ident(row, "link_id"), need_ident(row, "parent_id")
+        # Some dumps have null for the parent of a comment on the submission itself, others for the link.
+        link, parent = ident(row, "link_id"), ident(row, "parent_id")
+        if link is None and (parent is None or not parent.startswith("t3_")):
+            raise row.error("missing or empty, and parent_id names no submission", "link_id")
+        key = str(link or parent).removeprefix("t3_")
+        parent = (parent or key).removeprefix("t3_")
         # A reply to another comment answers that comment, and not the submission.
-        if self.config.replies == "top" and parent != link:
+        if self.config.replies == "top" and parent != key:
             return None
-        key = link.removeprefix("t3_")
         comment = Comment(
             id=f"{key}/{need_ident(row, 'id').removeprefix('t1_')}",
             text=_plain(row.text("body")),
-            author=_author(row),
+            author=author(row, "author"),
             score=whole(row, "score"),
             created=moment(row, "created_utc"),
         )
@@ -71,14 +74,10 @@ def _submission(row: JsonRow) -> Placed:
     """A submission whose text was removed has that mark alone for its prompt: its title alone is another question."""
     key = need_ident(row, "id").removeprefix("t3_")
     body = (row.nullable("selftext", str) or "").strip()
-    prompt = body if body in GONE else _plain(f"{row.text('title')}\n\n{body}").strip()
-    return post(key, key, f"reddit/{need_ident(row, 'subreddit')}", prompt, _author(row), moment(row, "created_utc"))
-
-
-def _author(row: JsonRow) -> str | None:
-    """None for deleted accounts: they are many users under one name."""
-    author = ident(row, "author")
-    return None if author in GONE else author
+    prompt = body if is_removed(body) else _plain(f"{row.text('title')}\n\n{body}").strip()
+    return post(
+        key, key, f"reddit/{need_ident(row, 'subreddit')}", prompt, author(row, "author"), moment(row, "created_utc")
+    )
 
 
 def _plain(text: str) -> str:

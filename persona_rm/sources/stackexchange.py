@@ -7,9 +7,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.sources.base import OnBad
+from persona_rm.sources.fields import author, moment, need_ident
 from persona_rm.sources.html_text import to_text
-from persona_rm.sources.json_threads import LinesSource, responses
+from persona_rm.sources.json_threads import LinesSource, ResponseKeys, responses
 from persona_rm.types import Thread
+
+KEYS = ResponseKeys(text="text_html")
 
 
 class StackExchangeSource(LinesSource):
@@ -17,15 +21,11 @@ class StackExchangeSource(LinesSource):
 
     name: ClassVar[str] = "stackexchange"
 
-    def thread(self, row: JsonRow) -> Thread:
+    def thread(self, row: JsonRow, on_bad: OnBad) -> Thread:
         """One row. The prompt is the title over the body; tags and the accepted mark have no field and stay behind."""
-        thread_id = row.text("thread_id")
-        comments = responses(row, thread_id, "text_html")
-        return Thread(
-            id=thread_id,
-            source=row.text("source"),
-            prompt=f"{row.text('title')}\n\n{to_text(row.text('prompt_html'))}".strip(),
-            comments=tuple(replace(comment, text=to_text(comment.text)) for comment in comments),
-            author=row.nullable("author", str),
-            created=row.nullable("created", str),
-        )
+        id_, source = need_ident(row, "thread_id"), row.text("source")
+        prompt = f"{row.text('title')}\n\n{to_text(row.text('prompt_html'))}".strip()
+        asker, created = author(row, "author"), moment(row, "created")
+        given = responses(row, KEYS, on_bad)
+        comments = (replace(comment, id=f"{id_}/{number}", text=to_text(comment.text)) for number, comment in given)
+        return Thread(id_, source, prompt, tuple(comments), asker, created)

@@ -11,9 +11,10 @@ from typing import ClassVar, NoReturn
 from xml.parsers import expat
 
 from persona_rm.config import Config
-from persona_rm.errors import DataError
-from persona_rm.io.json_rows import BREAKS, CHUNK, JsonRow, OnBad, open_binary, report
-from persona_rm.sources.fields import ident, moment, need_ident, whole
+from persona_rm.errors import BrokenFile, DataError
+from persona_rm.io.json_rows import LONGEST_ROW, JsonRow, OnBad, report
+from persona_rm.io.unpacked import BREAKS, CHUNK, open_binary
+from persona_rm.sources.fields import author, moment, need_ident, whole
 from persona_rm.sources.html_text import to_text
 from persona_rm.sources.inputs import FilesConfig, read_files
 from persona_rm.sources.join import JoinConfig, Placed
@@ -64,7 +65,7 @@ class StackExchangeDumpSource(JoinedSource):
 
 
 def _author(row: JsonRow, site: str) -> str | None:
-    owner = ident(row, "OwnerUserId")
+    owner = author(row, "OwnerUserId")
     return None if owner in (None, COMMUNITY) else f"{site}/{owner}"
 
 
@@ -79,22 +80,25 @@ def read_xml(file: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
     parser.StartElementHandler = lambda tag, attributes: rows.append(attributes) if tag == "row" else None
     # Nested entities can expand to gigabytes ("billion laughs").
     parser.EntityDeclHandler = _refuse
-    number, problem, more = 0, "", True
+    number, problem, more, since = 0, "", True, 0
     with open_binary(file) as stream:
         while more and not problem:
             try:
                 chunk = stream.read1(CHUNK)  # unlike read it gives what comes before a break
-                more = bool(chunk)
+                more, since = bool(chunk), since + len(chunk)
+                if since > LONGEST_ROW:
+                    raise DataError(f"more than {LONGEST_ROW:,} bytes without a <row>")
                 parser.Parse(chunk, not chunk)
-            except (expat.ExpatError, DataError, *BREAKS) as error:
+            except (expat.ExpatError, ValueError, DataError, *BREAKS) as error:
                 problem = f"the file breaks off here: {error}"
             # The rows that were complete before the break still count.
+            since = 0 if rows else since
             for attributes in rows:
                 number += 1
                 yield JsonRow(attributes, str(file), number)
             rows.clear()
     if problem:
-        report(DataError(problem, file=file, row=number + 1), on_bad)
+        report(BrokenFile(problem, file=file, row=number + 1), on_bad)
 
 
 def _refuse(*_: object) -> NoReturn:

@@ -12,12 +12,12 @@ The fields of a dimension replace those of its template; `descriptions` and `ali
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError
 
 from persona_rm.config import Config
 from persona_rm.errors import DataError, UnknownName
 from persona_rm.io.text import fill
+from persona_rm.io.yaml_file import read_yaml
 from persona_rm.space.space import Dimension, Pole, PreferenceSpace
 
 PACKAGED = Path(__file__).parent
@@ -104,10 +104,7 @@ def _flatten(path: Path, seen: tuple[Path, ...]) -> RawSpace:
 
 
 def _read(path: Path) -> RawSpace:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"not YAML: {error}", file=path) from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise DataError(f"a space is a mapping with name and dimensions, found {type(content).__name__}", file=path)
     try:

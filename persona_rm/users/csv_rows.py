@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from persona_rm.errors import BrokenFile, DataError
-from persona_rm.io.json_rows import BREAKS, JsonRow, OnBad, open_binary, report
+from persona_rm.io.json_rows import LONGEST_ROW, JsonRow, OnBad, report
 from persona_rm.io.text import is_sound
+from persona_rm.io.unpacked import BREAKS, CHUNK, open_binary
 
 SEPARATORS = ",;\t|"
 HEADER_LINES = 20
@@ -46,6 +47,10 @@ def read_csv(path: Path, on_bad: OnBad | None = None) -> Iterator[JsonRow]:
         yield from _rows(path, lines, separator, columns, on_bad)
 
 
+class _TooLong(Exception):
+    """A record has more than `LONGEST_ROW` characters."""
+
+
 class _Lines:
     """The lines of a stream, ended by \\n, \\r\\n or \\r. Those of the record that is being read are kept."""
 
@@ -53,20 +58,27 @@ class _Lines:
         self._stream = stream
         self._ready: deque[str] = deque()
         self.record: list[str] = []
+        self._size = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._ready.popleft() if self._ready else self._stream.readline()
+        line = self._ready.popleft() if self._ready else self._stream.readline(LONGEST_ROW)
         if not line:
             raise StopIteration
+        self._size += len(line)
+        if self._size > LONGEST_ROW or (len(line) == LONGEST_ROW and not line.endswith(("\n", "\r"))):
+            # The rest of the line too, so that reading goes on with the next one.
+            while line and not line.endswith(("\n", "\r")):
+                line = self._stream.readline(CHUNK)
+            raise _TooLong
         self.record.append(line)
         return line
 
     def begin(self) -> None:
         """A new record begins with the next line."""
-        self.record = []
+        self.record, self._size = [], 0
 
     def again(self, place: int) -> None:
         """The record ended before its line `place`: this and the following lines are read again."""
@@ -109,6 +121,8 @@ def _rows(path: Path, lines: _Lines, separator: str, columns: list[str], on_bad:
             cells = next(csv.reader(lines, delimiter=separator, strict=True))
         except StopIteration:
             return
+        except _TooLong:
+            problem = f"the row has more than {LONGEST_ROW:,} characters (is a quote missing?)"
         except csv.Error as error:
             problem = f"not CSV: {error} (is a quote missing or not doubled?)"
         except BREAKS as error:

@@ -4,15 +4,16 @@ The content tells the format, not the name. JSON and CSV may be packed (.gz, .bz
 as in an editor or a spreadsheet, so that the first row below a CSV header is row 2.
 """
 
-import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from persona_rm.errors import DataError
-from persona_rm.io.json_rows import BREAKS, JsonRow, OnBad, need_file, open_binary, read_rows
+from persona_rm.io.file_kinds import check_packing, other_kind, table_kind
+from persona_rm.io.json_rows import JsonRow, OnBad, need_file, read_rows
 from persona_rm.io.parquet import read_parquet
+from persona_rm.io.unpacked import BREAKS, open_binary
 from persona_rm.sources.arrow_rows import read_arrow
 from persona_rm.sources.hf import CACHE, check_shards, listed_shard
 from persona_rm.sources.inputs import JSON, TABLES, bare, find_files
@@ -24,19 +25,6 @@ METADATA = ("dataset_info.json", "dataset_dict.json", "state.json")
 """JSON files that `datasets` writes beside its tables."""
 SNIFFED = 1 << 16
 """Bytes at the start of a file by which its format is recognised."""
-OTHER_KINDS = {
-    b"version https://git-lfs": "a Git LFS pointer, the data itself was not downloaded; run `git lfs pull`",
-    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or export it as CSV",
-    b"SQLite format 3": "a SQLite database; export it as CSV",
-    b"%PDF": "a PDF document",
-    b"<!DOCTYPE": "an HTML page; the download probably failed",
-    b"<html": "an HTML page; the download probably failed",
-    codecs.BOM_UTF32_LE: "UTF-32 text; save it as UTF-8 (`iconv -f utf-32 -t utf-8 FILE > NEW`)",
-    codecs.BOM_UTF32_BE: "UTF-32 text; save it as UTF-8 (`iconv -f utf-32 -t utf-8 FILE > NEW`)",
-    b"\xff\xfe": "UTF-16 text; save it as UTF-8 (`iconv -f utf-16 -t utf-8 FILE > NEW`)",
-    b"\xfe\xff": "UTF-16 text; save it as UTF-8 (`iconv -f utf-16 -t utf-8 FILE > NEW`)",
-}
-PACKINGS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"\xfd7zXZ\x00": ".xz", b"BZh": ".bz2"}
 READERS: dict[str, Callable[[Path, OnBad | None], Iterator[JsonRow]]] = {
     "Parquet": read_parquet,
     "Arrow": read_arrow,
@@ -124,32 +112,23 @@ def format_of(path: Path) -> str:
     need_file(path)
     with path.open("rb") as stream:
         head = stream.read(8)
-    if head.startswith(b"PAR1"):
-        return "Parquet"
-    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-        return "Arrow"
-    for magic, suffix in PACKINGS.items():
-        if head.startswith(magic) and path.suffix != suffix:
-            raise DataError(f"it is packed; rename it to end in {suffix}", file=path)
+    if table := table_kind(head):
+        return table[0]
     try:
+        check_packing(path)
         with open_binary(path) as unpacked:
             start = unpacked.read(SNIFFED)
     except BREAKS as error:
-        packed = next((suffix for magic, suffix in PACKINGS.items() if head.startswith(magic)), None)
-        other = "" if packed == path.suffix else f"; its content is not {path.suffix}, so rename it as what it is"
-        raise DataError(f"cannot be read: {error}{other}", file=path) from error
+        raise DataError(f"cannot be read: {error}", file=path) from error
     return _format_of_text(path, start)
 
 
 def _format_of_text(path: Path, start: bytes) -> str:
-    for magic, kind in OTHER_KINDS.items():
-        if start.startswith(magic):
-            raise DataError(f"it is {kind}", file=path)
+    if kind := other_kind(start):
+        raise DataError(f"it is {kind}", file=path)
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
         raise DataError("the file is empty", file=path)
-    if start[1:200:2].count(0) > 90 or start[:200:2].count(0) > 90:
-        raise DataError("it is UTF-16 text without a mark; save it as UTF-8 (`iconv -f utf-16le -t utf-8`)", file=path)
     if b"\0" in start:
         raise DataError("it is a binary file; give JSON lines, CSV, Parquet or a `datasets` folder", file=path)
     if text.startswith(b"{"):

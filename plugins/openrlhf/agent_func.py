@@ -14,7 +14,7 @@ from functools import partial
 
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 
-from persona_rm.errors import PersonaRMError, ScoreError
+from persona_rm.errors import HostError, PersonaRMError, ScoreError
 from persona_rm.hosts.openrlhf.curves import extra_logs
 from persona_rm.hosts.openrlhf.queries import bare_prompt, in_form_of, policy_text
 from persona_rm.maths import sigmoid
@@ -50,8 +50,12 @@ class AgentExecutor(SingleTurnAgentExecutor):
         try:
             output = await self._sample(prompt, label, generate, hf_tokenizer)
         except PersonaRMError as error:
-            note_stop(str(error))
-            raise
+            # The host logs the error that it gets, so no user id may stand in it either.
+            reason = self.client.failures.log_ids.hide(str(error))
+            note_stop(reason)
+            if reason == str(error):
+                raise
+            raise HostError(reason) from None
         output["prompt"] = prompt
         return output
 

@@ -67,6 +67,7 @@ def _rewards(rows):
 
 def stop_job(reason):
     """Say why, in the log and beside the run, and end this rollout actor."""
+    reason = CLIENT.failures.log_ids.hide(reason)
     LOGGER.error("no reward: %s", reason)
     sys.stderr.write(f"ERROR persona_rm: no reward, stopping the job: {reason}\n")
     note_stop(reason)

@@ -13,7 +13,7 @@ from persona_rm.backends.logprob.vllm_logprob import VllmLogProb
 from persona_rm.backends.pretrained import from_folder
 from persona_rm.backends.tokens import load_tokenizer
 from persona_rm.backends.vllm_engine import VllmConfig, VllmGenerator, start_engine
-from persona_rm.errors import RecipeError
+from persona_rm.errors import DataError, RecipeError
 from persona_rm.pipeline.members import model_folder
 
 CODE = """
@@ -102,7 +102,7 @@ def test_another_problem_of_a_folder_is_told_as_it_is(folder):
     from transformers import AutoModelForCausalLM
 
     edit(folder / "config.json", auto_map={})
-    with pytest.raises(ValueError, match="does not recognize this architecture"):
+    with pytest.raises(DataError, match=r"the model cannot be loaded: ValueError: .*not recognize this architecture"):
         from_folder(AutoModelForCausalLM, folder)
 
 

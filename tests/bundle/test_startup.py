@@ -42,7 +42,7 @@ def test_a_bundle_without_its_annotator_says_which_key_is_missing(tmp_path, spac
 
 
 def test_a_users_fault_has_a_cause_with_the_hash_of_the_user(tmp_path, space):
-    from persona_rm.types import RewardRequest, content_id
+    from persona_rm.types import RewardRequest
 
     made = bundle(tmp_path, space, inferrer=None)
     made.users["u3"] = made.users["u3"].__class__(Persona("u3"))
@@ -52,6 +52,6 @@ def test_a_users_fault_has_a_cause_with_the_hash_of_the_user(tmp_path, space):
     assert (caught.value.rows, caught.value.kind) == ((1,), "user")
     assert (
         caught.value.cause
-        == f"pba_linear: user {content_id('u3')} has no directions; run an inferrer first (vote, golden)"
+        == f"pba_linear: user {made.log_ids.of('u3')} has no directions; run an inferrer first (vote, golden)"
     )
     assert "'u3'" in str(caught.value)

@@ -3,6 +3,8 @@ import pytest
 from persona_rm.errors import DataError
 from persona_rm.io.yaml_file import parse_yaml, read_yaml
 
+BILLIONS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+
 
 @pytest.mark.parametrize(
     ("text", "words"),
@@ -13,6 +15,13 @@ from persona_rm.io.yaml_file import parse_yaml, read_yaml
         ("a: [", "not YAML"),
         ("{[1]: 2}", "not YAML"),
         ("d: 2024-99-99", "not YAML"),
+        ('!!int ""', "not YAML"),
+        ("!!timestamp x", "not YAML"),
+        ("!!bool maybe", "not YAML"),
+        ("[" * 20_000, "nested more than 64 deep"),
+        ("- " * 1000 + "a", "nested more than 64 deep"),
+        ("&a [*a]", "an alias stands inside what it names"),
+        (BILLIONS, "stands for more than 1,000,000 values"),
     ],
 )
 def test_what_is_refused(text, words):

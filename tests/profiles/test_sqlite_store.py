@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, StoreDown
 from persona_rm.profiles import open_store
 from persona_rm.profiles.sqlite import SqliteStore
 from persona_rm.types import UserState
@@ -252,3 +252,47 @@ def test_memory_is_no_place_for_a_store(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="local disk"):
         SqliteStore(":memory:").open()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_replaced_under_an_open_store_is_read_from_then_on(tmp_path):
+    path, other = tmp_path / "p.sqlite", tmp_path / "new.sqlite"
+    store = SqliteStore(path)
+    store.put([state("ann"), state("bob")])
+    store.erase([])
+    with SqliteStore(other) as new:
+        new.put([state("bob", version=2)])
+        new.erase(["ann"])
+    store.close()
+    assert set(store.get(["ann", "bob"])) == {"ann", "bob"}
+    other.replace(path)
+    states, dates = store.look(["ann", "bob"])
+    assert (set(states), states["bob"].version, set(dates)) == ({"bob"}, 2, {"ann"})
+    store.put([state("cid")])
+    with SqliteStore(path) as again:
+        assert sorted(again.ids()) == ["bob", "cid"]
+    store.close()
+    assert sorted(SqliteStore(path).open().ids()) == ["bob", "cid"]
+
+
+def test_a_file_that_is_removed_is_waited_for_and_no_empty_store_takes_its_place(tmp_path):
+    path = tmp_path / "p.sqlite"
+    store = SqliteStore(path)
+    store.put([state("ann")])
+    path.rename(tmp_path / "away")
+    with pytest.raises(StoreDown, match="the file was removed while it was open"):
+        store.get(["ann"])
+    assert not path.exists()
+    (tmp_path / "away").rename(path)
+    assert set(store.get(["ann"])) == {"ann"}
+
+
+def test_the_log_of_the_old_file_is_not_mixed_into_the_new_one(tmp_path):
+    path, other = tmp_path / "p.sqlite", tmp_path / "new.sqlite"
+    with SqliteStore(other) as new:
+        new.put([state("bob")])
+    store = SqliteStore(path)
+    store.put([state("ann")])
+    assert path.with_name("p.sqlite-wal").stat().st_size
+    other.replace(path)
+    with pytest.raises(DataError, match=r"p\.sqlite-wal still held writes to the old one"):
+        store.get(["bob"])

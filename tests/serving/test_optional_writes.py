@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from persona_rm.serving.optional_writes import LOG_LINES, OptionalWrites, append_line
+from persona_rm.io.shared_lines import append_line
+from persona_rm.serving.optional_writes import LOG_LINES, OptionalWrites
 
 FULL = Path("/dev/full")
 """Every write to this device fails as on a full disk."""
@@ -30,7 +31,7 @@ def test_of_a_line_without_room_nothing_stays(tmp_path):
     script = """
 import resource, signal, sys
 from pathlib import Path
-from persona_rm.serving.optional_writes import append_line
+from persona_rm.io.shared_lines import append_line
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 for line in ("a" * 60, "b" * 60, "c" * 30):

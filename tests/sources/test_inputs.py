@@ -109,7 +109,7 @@ def test_without_zstandard_the_pip_command_is_named(tmp_path: Path, monkeypatch:
         ("b.jsonl", b" \n\n", 1, "the file is empty"),
         ("b.jsonl.gz", b"", 1, "the file is empty"),
         ("b.jsonl.gz", gzip.compress(b"", mtime=0), 1, "the file is empty"),
-        ("b.jsonl.gz", line("b"), 1, "Not a gzipped file"),
+        ("b.jsonl.gz", line("b"), 1, "its name ends in .gz, and its content is not packed"),
         ("b.jsonl.zst", line("b"), 1, "cannot be read"),
         ("b.jsonl.xz", line("b"), 1, "cannot be read"),
         ("b.jsonl.bz2", line("b"), 1, "cannot be read"),

@@ -81,7 +81,7 @@ def test_a_row_of_another_prompt_in_a_group_is_named(tmp_path: Path, space: Pref
         (b'{"prompt": "caf\xe9", "responses": ["a"]}', "not UTF-8", "prompt"),
         ({"prompt": "P"}, "missing; the row has: prompt", "responses"),
         ({"prompt": "P", "responses": []}, "the thread is empty", "responses"),
-        ({"prompt": "P", "responses": ["a", 3]}, "must be an object, found 3", "responses[1]"),
+        ({"prompt": "P", "responses": [3]}, "must be an object, found 3", "responses[0]"),
         ({"prompt": "P", "responses": [{"body": "a"}]}, "missing; the row has: body", "responses[0].text"),
         ({"prompt": "P", "responses": [{"text": "a", "score": 1.5}]}, "must be a whole number", "responses[0].score"),
         ({"id": ["a"], "prompt": "P", "responses": ["a"]}, "must be text", "id"),

@@ -63,12 +63,12 @@ def test_rows_become_threads(tmp_path: Path, space: PreferenceSpace) -> None:
             "missing; the row has: thread_id",
             "prompt",
         ),
-        (thread(2, thread_id=2), "must be text, found 2", "thread_id"),
+        (thread(2, thread_id=[2]), "must be text or a whole number, found [2]", "thread_id"),
         (thread(2, responses="a"), "must be a list, found 'a'", "responses"),
-        (thread(2, responses=["a"]), "must be an object, found 'a'", "responses[0]"),
-        (thread(2, responses=[{"text": "a"}, {"body": "b"}]), "missing; the row has: body", "responses[1].text"),
+        (thread(2, responses=[7]), "must be an object, found 7", "responses[0]"),
+        (thread(2, responses=[{"body": "b"}]), "missing; the row has: body", "responses[0].text"),
         (thread(2, responses=[{"text": None}]), "must be text, found None", "responses[0].text"),
-        (thread(2, responses=[{"text": "a", "score": "9"}]), "must be a whole number", "responses[0].score"),
+        (thread(2, responses=[{"text": "a", "score": "9 or so"}]), "must be a whole number", "responses[0].score"),
         (thread(2, responses=[{"text": "a", "score": True}]), "must be a whole number", "responses[0].score"),
         (thread(2, responses=[]), "the thread is empty", "responses"),
     ],
@@ -81,6 +81,19 @@ def test_a_bad_row_goes_to_quarantine_and_reading_goes_on(
     assert [found.id for found in source(path, space).threads(bad.append)] == ["t1", "t3"]
     assert [(error.file, error.row, error.key) for error in bad] == [(str(path), 2, key)]
     assert problem in str(bad[0])
+
+
+def test_a_bad_response_costs_itself_only(tmp_path: Path, space: PreferenceSpace) -> None:
+    responses = [{"text": "a"}, {"body": "b"}, 7, {"text": "c", "score": "many"}, "d", {"text": "e", "score": 3.0}]
+    path = save(tmp_path / "a.jsonl", thread(1, responses=responses))
+    bad: list[DataError] = []
+    (found,) = source(path, space).threads(bad.append)
+    assert [(comment.id, comment.text, comment.score) for comment in found.comments] == [
+        ("t1/1", "a", None),
+        ("t1/5", "d", None),
+        ("t1/6", "e", 3),
+    ]
+    assert [error.key for error in bad] == ["responses[1].text", "responses[2]", "responses[3].score"]
 
 
 def test_bad_rows_do_not_count_towards_the_limit(tmp_path: Path, space: PreferenceSpace) -> None:

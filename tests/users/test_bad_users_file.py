@@ -171,7 +171,7 @@ def test_a_file_that_breaks_off_is_refused_because_nothing_tells_what_is_missing
 def test_a_packed_file_with_another_content_is_told(tmp_path):
     path = tmp_path / "users.csv.gz"
     path.write_text("user,prompt,chosen,rejected\nu,p,a,b\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"Not a gzipped file.*its content is not .gz, so rename it as"):
+    with pytest.raises(DataError, match=r"its name ends in .gz, and its content is not packed; rename it as"):
         read_users_data(path)
 
 

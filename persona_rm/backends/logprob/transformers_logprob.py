@@ -96,6 +96,11 @@ class TransformersLogProb(RowLogProb):
         limits = [self.max_length, *(model.limit for model in self._models)]
         return min((limit for limit in limits if limit is not None), default=None)
 
+    def forget_texts(self) -> None:
+        """Drop the keys and values that are kept between calls."""
+        if self._cache:
+            self._cache.clear()
+
     def _release(self) -> None:
         import torch
 

@@ -101,6 +101,12 @@ class VllmLogProb(RowLogProb):
             if engine := self.__dict__.pop(name, None):
                 stop_engine(engine)
 
+    def forget_texts(self) -> None:
+        """Empty the prefix caches of the engines that run."""
+        for name in ("_policy", "_reference"):
+            if engine := self.__dict__.get(name):
+                engine.reset_prefix_cache()
+
     def _ready(self, rows: Sequence[Encoded]) -> list[Encoded]:
         check_rows(rows, self.limit, min(int(e.model_config.get_vocab_size()) for e in self._engines()))
         self.counters.rows += len(rows)

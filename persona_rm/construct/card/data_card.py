@@ -30,6 +30,9 @@ class SourceCard(Config):
     files: int = 0
     rows: int = Field(description="Rows read, the quarantined ones included.")
     quarantined_rows: int = 0
+    quarantined_responses: int = Field(0, description="Responses and ratings of rows that were read without them.")
+    skipped: dict[str, int] = Field({}, description="Ratings of a universal set that gave no pair, by reason.")
+    rendered: int = Field(0, description="Prompts of several turns that were written out as one text.")
     quarantined_files: dict[str, str] = Field({}, description="File -> what is wrong with it.")
     quarantine: str = Field("", description="Where the quarantined rows are listed, relative to the folder.")
 

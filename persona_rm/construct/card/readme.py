@@ -52,6 +52,11 @@ def findings(card: DataCard) -> list[str]:
     """The problems that a reader must know before using the data."""
     problems = [*card.errors, *unbalanced(card.rows, card.drops, card.flows)]
     problems += [f"{s.name}: {s.quarantined_rows:,} rows quarantined" for s in card.sources if s.quarantined_rows]
+    problems += [
+        f"{s.name}: {s.quarantined_responses:,} responses or ratings quarantined, the rest of their rows read"
+        for s in card.sources
+        if s.quarantined_responses
+    ]
     problems += [f"{s.name}: file {file}: {why}" for s in card.sources for file, why in s.quarantined_files.items()]
     problems += [f"{source.name}: licence not stated" for source in card.sources if not source.licence]
     left = card.pii and card.pii.final_check
@@ -124,7 +129,15 @@ def _sources(card: DataCard) -> str:
     rows = [(*name, *size) for name, size in zip(names, sizes, strict=True)]
     marks = [(s.name, s.fingerprint, s.quarantine or None) for s in card.sources]
     counts = table(["source", "licence", "files", "bad files", "rows", "bad rows"], rows)
-    return f"{counts}\n\n{table(['source', 'fingerprint of what was read', 'quarantine'], marks)}"
+    parts = [counts, table(["source", "fingerprint of what was read", "quarantine"], marks)]
+    skipped = [(s.name, why, n) for s in card.sources for why, n in s.skipped.items()]
+    skipped += [(s.name, "prompts of several turns, written out", s.rendered) for s in card.sources if s.rendered]
+    if skipped:
+        parts += [
+            "Ratings of the universal-value sets that gave no pair:",
+            table(["set", "reason", "ratings"], skipped),
+        ]
+    return "\n\n".join(parts)
 
 
 def _pii(card: DataCard) -> str:

@@ -20,13 +20,21 @@ PHRASES = re.compile(
 )
 MARKUP = str.maketrans({"^": "", "*": "", "_": " ", "~": "", ">": "", "\u2019": "'"})
 """Bots sign in small print, which on Reddit is a caret before every word."""
+SIGIL = re.compile(r"/?(?:u|user)/", re.I)
 SAMPLE = 2000
 """Bots sign at the beginning or the end: so many characters of each are read."""
 
 
+def account(author: str) -> str:
+    """The name of an account without what sites write before it: "/u/name", "U/name" and "name" are one."""
+    name = author.strip()
+    sigil = SIGIL.match(name)
+    return name[sigil.end() :] if sigil else name
+
+
 def bot_name(author: str, extra: frozenset[str] = frozenset()) -> bool:
     """True for an account that is a bot by its name; `extra` are further names, in lower case."""
-    name = author.strip()
+    name = account(author)
     lower = name.casefold()
     return lower in KNOWN or lower in extra or bool(NAMED.search(name) and not HUMAN.search(name))
 

@@ -10,18 +10,19 @@ from functools import cached_property
 
 from persona_rm.construct.cleaning import pii
 from persona_rm.construct.cleaning.blocklist import Blocklist
-from persona_rm.construct.cleaning.bots import bot_name, bot_text
+from persona_rm.construct.cleaning.bots import account, bot_name, bot_text
 from persona_rm.construct.cleaning.config import CleanConfig
 from persona_rm.construct.cleaning.duplicates import exact_hash
 from persona_rm.construct.cleaning.language_filter import Languages
 from persona_rm.construct.cleaning.presidio import Presidio
 from persona_rm.errors import DataError
+from persona_rm.io.marks import is_removed, is_withdrawn, says_nothing
+from persona_rm.io.text import is_blank, visible_length
+from persona_rm.io.user_ids import NO_USER
 from persona_rm.types import Comment, Drop, Thread
 
-REMOVED = frozenset({"[deleted]", "[removed]", "[deleted by user]", "[removed by moderator]"})
-NO_AUTHOR = REMOVED | {"", "deleted", "none"}
-"""What sources write for the author of a deleted text."""
-LONGEST_REMOVED = 40
+NO_AUTHOR = frozenset({"deleted", "removed"})
+"""What old dumps write for the author of a deleted text, beside what no source takes for an author."""
 HASH_BYTES = 8
 
 
@@ -71,14 +72,34 @@ class Cleaner:
         author = self.author(thread.author)
         return Cleaned(replace(thread, prompt=prompt, comments=tuple(kept), author=author), drops, marks)
 
+    def texts(self, prompt: str, *responses: str) -> tuple[str, ...] | str:
+        """A prompt and responses that are no thread, scrubbed; or why they cannot be used.
+
+        The lengths of `CleanConfig` are those of forum comments and do not apply.
+        """
+        every = (prompt, *responses)
+        if any(map(_empty, every)):
+            return "empty text"
+        if self.config.bots and any(map(bot_text, responses)):
+            return "written by a bot"
+        if any(map(self._blocked, every)):
+            return "on the blocklist"
+        if any(map(self._foreign, every)):
+            return "in another language"
+        scrubbed = tuple(self._scrub(text)[0] for text in every)
+        same = len({exact_hash(text) for text in scrubbed[1:]}) < len(responses)
+        return "responses that are the same without personal data" if same and scrubbed != every else scrubbed
+
     def author(self, name: str | None) -> str | None:
         """The author as the output names it: 16 hex digits of keyed BLAKE2b, or None for deleted authors and bots.
 
         Equal names of different sites give equal hashes.
         """
-        if name is None or name.strip().lower() in NO_AUTHOR or bot_name(name, self._bots):
+        if name is None or bot_name(name, self._bots):
             return None
-        plain = name.strip().removeprefix("/").removeprefix("u/")
+        plain = account(name)
+        if is_blank(plain) or plain.lower() in NO_AUTHOR or NO_USER.fullmatch(plain) or is_removed(plain):
+            return None
         if not self.config.hash_authors:
             return plain
         # BLAKE2b refuses keys of more than 64 bytes. A longer salt is hashed, not cut, so that all of it counts.
@@ -118,9 +139,10 @@ class Cleaner:
     def _length_reason(self, text: str) -> str:
         if len(text) > self.config.max_chars:
             return "too long"
-        if text.strip() and _empty(text):
+        if is_removed(text) or is_withdrawn(text):
             return "deleted or removed"
-        return "too short" if len(text.strip()) < self.config.min_chars else ""
+        # Ten invisible characters are not ten characters to a reader.
+        return "too short" if says_nothing(text) or visible_length(text) < self.config.min_chars else ""
 
     def _content_reason(self, comment: Comment, seen: set[int]) -> str:
         if self._by_bot(comment.text, comment.author):
@@ -169,6 +191,5 @@ class Cleaner:
 
 
 def _empty(text: str) -> bool:
-    """True for nothing, for spaces, and for what a site leaves of a removed text."""
-    plain = text.strip()
-    return not plain or (len(plain) <= LONGEST_REMOVED and plain.lower() in REMOVED)
+    """True for a text in which a reader sees nothing, and for what a site or its author left of a removed text."""
+    return says_nothing(text) or is_removed(text) or is_withdrawn(text)

@@ -74,7 +74,7 @@ def finish(job: BuildJob, stages: Stages, seconds: float) -> BuildResult:
     # The card is written before these checks raise, because it says where the rows went.
     card.balance(made.rows, made.drops, made.flows)
     need_examples(job.out)
-    bad = made.errors or any(source.quarantined_rows or source.quarantined_files for source in made.sources)
+    bad = made.errors or any(map(_has_quarantine, made.sources))
     return BuildResult(job.out, plain, not bad)
 
 
@@ -297,13 +297,18 @@ def _sources(job: BuildJob, stages: Stages) -> Iterable[SourceCard]:
     made = json.loads((stages.folder / "mix" / COUNTS).read_text())
     for source in universal_sources(job):
         own = [line for line in bad if line["file"] in map(str, source.files())]
-        yield _source(source, made.get(f"read {source.name}", 0), own, "stages/mix/quarantine.jsonl")
+        read = _source(source, made.get(f"read {source.name}", 0), own, "stages/mix/quarantine.jsonl")
+        before = f"skipped {source.name}/"
+        skipped = {key.removeprefix(before): n for key, n in sorted(made.items()) if key.startswith(before)}
+        yield read.model_copy(update={"skipped": skipped, "rendered": made.get(f"rendered {source.name}", 0)})
 
 
 def _source(source: Any, read: int, bad: list[dict[str, Any]], where: str) -> SourceCard:
     # A problem without a row and a key is about the whole file, and no row of it was read.
     whole = {str(line["file"]): line["problem"] for line in bad if line["row"] is None and line["key"] is None}
-    rows = [line for line in bad if str(line["file"]) not in whole]
+    lines = [line for line in bad if str(line["file"]) not in whole]
+    # A place inside a list ("responses[2].text") is a part of a row that was read without it.
+    rows = [line for line in lines if "[" not in (line["key"] or "")]
     return SourceCard(
         name=source.name,
         licence=getattr(source.config, "licence", ""),
@@ -311,9 +316,14 @@ def _source(source: Any, read: int, bad: list[dict[str, Any]], where: str) -> So
         files=len(source.files()),
         rows=read + len(rows),
         quarantined_rows=len(rows),
+        quarantined_responses=len(lines) - len(rows),
         quarantined_files={Path(file).name: problem for file, problem in whole.items()},
         quarantine=where if bad else "",
     )
+
+
+def _has_quarantine(source: SourceCard) -> bool:
+    return bool(source.quarantined_rows or source.quarantined_responses or source.quarantined_files)
 
 
 def _errors(stages: Stages, drops: Mapping[str, Mapping[str, int]], job: BuildJob) -> Iterable[str]:

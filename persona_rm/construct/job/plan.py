@@ -12,6 +12,7 @@ from persona_rm.annotators.cost import Cost, estimate
 from persona_rm.construct.cleaning import Cleaner
 from persona_rm.construct.config import ConstructConfig, PriceConfig
 from persona_rm.construct.records import PostRecord, from_post
+from persona_rm.construct.stages.raw_stage import Quarantine
 from persona_rm.errors import DataError
 from persona_rm.sources.base import Source
 from persona_rm.types import Thread
@@ -38,17 +39,16 @@ class BuildEstimate:
     """For reading and cleaning, on one core."""
     cost: dict[str, float]
     """Of annotation (`annotators.cost.estimate`)."""
-    bad: int
-    """Rows of the sample that could not be read."""
+    refused: str
+    """What could not be read of the sample, with the first reasons; "" for nothing."""
 
 
-def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> BuildEstimate:
+def estimated(source: Source, annotator: Annotator, config: ConstructConfig, bad: Quarantine) -> BuildEstimate:
     """Counts threads for some seconds, cleans the first ones, annotates some responses. Raises DataError if the
     source gives none."""
-    bad: list[DataError] = []
     threads, read, asked, exact = list[Thread](), 0, 0, True
     started = time.monotonic()
-    for thread in source.threads(bad.append):
+    for thread in source.threads(bad):
         # Even a slow source gives `FIRST` threads: the shares below are those of the threads that were cleaned.
         if time.monotonic() - started > SECONDS and read >= FIRST:
             exact = False
@@ -57,7 +57,7 @@ def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> 
         asked += len(thread.comments)
         threads += [thread] if len(threads) < FIRST else []
     if not threads:
-        raise DataError(f"source {source.name!r} gave no thread; {len(bad)} rows could not be read")
+        raise DataError(f"source {source.name!r} gave no thread; {bad.reasons}")
     reading = (time.monotonic() - started) / read
     began = time.monotonic()
     # The hashed authors are thrown away, so any salt will do.
@@ -79,7 +79,7 @@ def estimated(source: Source, annotator: Annotator, config: ConstructConfig) -> 
         round(sum(len(thread.comments) > 1 for thread in cleaned) / len(threads) * total),
         (reading + cleaning) * total,
         _cost(annotator, some, usable, config) if some else {},
-        len(bad),
+        bad.reasons if bad.count else "",
     )
 
 
@@ -116,8 +116,8 @@ def lines(plan: BuildEstimate, prices: PriceConfig) -> list[tuple[str, str]]:
     rows += [("usable responses", f"about {plan.usable:,}")]
     rows += [("posts with two usable responses (pairs at most)", f"about {plan.posts_with_two:,}")]
     rows += [("reading and cleaning, one core", _hours(plan.seconds / 3600))]
-    if plan.bad:
-        rows.append(("rows of the sample that cannot be read", f"{plan.bad:,}"))
+    if plan.refused:
+        rows.append(("of the sample", plan.refused))
     cost = plan.cost
     if not cost:
         return rows

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from persona_rm.construct import records
-from persona_rm.construct.cleaning.pii import scrub
+from persona_rm.construct.cleaning.cleaner import Cleaner
 from persona_rm.construct.mix import ValueMix
-from persona_rm.construct.stages.raw_stage import QUARANTINE, quarantined
+from persona_rm.construct.stages.raw_stage import QUARANTINE, Quarantine
 from persona_rm.construct.stages.shards import Shards
-from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Drop, Example
 
@@ -45,7 +44,8 @@ def mix_examples(
                 shards.add("mirrored", entry)
             else:
                 shards.counts["mirrored of test"] += 1
-    with (folder / QUARANTINE).open("w") as bad, (folder / DROPS).open("w") as drops:
+    bad = Quarantine(folder / QUARANTINE)
+    with (folder / DROPS).open("w") as drops:
         for side, result in _universal(sets, config, space, seed, bad, shards.counts):
             if isinstance(result, Drop):
                 drops.write(json.dumps([result.what, result.id, result.reason]) + "\n")
@@ -60,21 +60,29 @@ def _universal(
     config: ConstructConfig,
     space: PreferenceSpace,
     seed: int,
-    quarantine: TextIO,
+    bad: Quarantine,
     counts: Counter[str],
 ) -> Iterator[tuple[str, Example | Drop]]:
-    """(side, example or the reason why there is none) for every pair of the universal sets, scrubbed like threads."""
+    """(side, example or the reason why there is none) for every pair of the universal sets, cleaned like threads."""
     # A copy: `counts` grows with every universal example, and their share is measured against the others alone.
-    pairs, others = [], Counter(counts)
-
-    def bad(error: DataError) -> None:
-        quarantine.write(quarantined(error))
-
+    pairs: list[Any] = []
+    others = Counter(counts)
+    # Value pairs have no authors, so no salt is needed.
+    cleaner = Cleaner(config.clean.model_copy(update={"hash_authors": False}), b"")
     for source in sets:
-        pairs += [_scrubbed(pair) if config.clean.pii else pair for pair in source.pairs(bad)]
-        # The total before this source is subtracted, because `pairs` holds those of all sources so far.
-        counts[f"read {source.name}"] = len(pairs) - counts["value pairs"]
-        counts["value pairs"] = len(pairs)
+        read = 0
+        for pair in source.pairs(bad):
+            read += 1
+            cleaned = _cleaned(pair, cleaner)
+            if isinstance(cleaned, Drop):
+                # Of neither side: it never becomes an example.
+                yield "", cleaned
+            else:
+                pairs.append(cleaned)
+        counts[f"read {source.name}"] = read
+        counts["value pairs"] += read
+        counts[f"rendered {source.name}"] = source.rendered
+        counts.update({f"skipped {source.name}/{why}": n for why, n in source.skipped.items()})
     if pairs:
         mix = ValueMix(pairs, config.mix, space, seed, config.split.test)
         for side in ("train", "test"):
@@ -82,6 +90,10 @@ def _universal(
                 yield side, result
 
 
-def _scrubbed(pair: Any) -> Any:
-    """A value pair without personal data."""
-    return replace(pair, **{name: scrub(getattr(pair, name))[0] for name in ("prompt", "chosen", "rejected")})
+def _cleaned(pair: Any, cleaner: Cleaner) -> Any:
+    """A value pair cleaned like the texts of threads, or its `Drop`."""
+    texts = cleaner.texts(pair.prompt, pair.chosen, pair.rejected)
+    if isinstance(texts, str):
+        return Drop("pair", pair.id, texts)
+    prompt, chosen, rejected = texts
+    return replace(pair, prompt=prompt, chosen=chosen, rejected=rejected)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from persona_rm.construct.config import ConstructConfig
 
 QUARANTINE, COUNTS = "quarantine.jsonl", "counts.json"
+SHOWN = 3
+"""Reasons that a message names; the quarantine lists all."""
 
 
 def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path) -> None:
@@ -33,39 +35,35 @@ def read_source(source: Source, config: ConstructConfig, seed: int, folder: Path
     seen: set[int] = set()
     shard: list[tuple[int, Outcome]] = []
     counts: Counter[str] = Counter(read=0, not_drawn=0, responses=0)
-    with (folder / QUARANTINE).open("w") as quarantine:
-
-        def bad(error: DataError) -> None:
-            counts["bad rows"] += 1
-            quarantine.write(quarantined(error))
-
-        for thread in source.threads(bad):
-            # `max_threads` counts the threads that are drawn, so with a small sample reading goes on for longer.
-            if len(seen) == config.max_threads:
-                break
-            name = hashed(thread.source, thread.id)
-            if name in seen:
-                bad(DataError("a thread of this id was read before", file=thread.source, key="thread id"))
-                continue
-            counts["read"] += 1
-            if not drawn(thread, config.sample, seed):
-                counts["not_drawn"] += 1
-                continue
-            # Only now: a thread that is not drawn takes no memory, and its second row is not drawn either.
-            seen.add(name)
-            counts["responses"] += len(thread.comments)
-            shard.append((name, Outcome(records.from_post(PostRecord(thread)))))
-            if len(shard) == config.shard:
-                _write(shard, folder)
-                shard = []
+    bad = Quarantine(folder / QUARANTINE)
+    for thread in source.threads(bad):
+        # `max_threads` counts the threads that are drawn, so with a small sample reading goes on for longer.
+        if len(seen) == config.max_threads:
+            break
+        name = hashed(thread.source, thread.id)
+        if name in seen:
+            bad(DataError("a thread of this id was read before", file=thread.source, key="thread id"))
+            continue
+        counts["read"] += 1
+        if not drawn(thread, config.sample, seed):
+            counts["not_drawn"] += 1
+            continue
+        # Only now: a thread that is not drawn takes no memory, and its second row is not drawn either.
+        seen.add(name)
+        counts["responses"] += len(thread.comments)
+        shard.append((name, Outcome(records.from_post(PostRecord(thread)))))
+        if len(shard) == config.shard:
+            _write(shard, folder)
+            shard = []
     if shard:
         _write(shard, folder)
+    counts["bad rows"] = bad.count
     (folder / COUNTS).write_text(json.dumps(counts) + "\n")
     if not seen:
         drew = (
             f"none of {counts['read']} threads was drawn (sample {config.sample:g})" if counts["read"] else "no thread"
         )
-        raise DataError(f"source {source.name!r} gave {drew}; see {QUARANTINE}", file=folder)
+        raise DataError(f"source {source.name!r} gave {drew}; {bad.reasons}; see {QUARANTINE}", file=folder)
 
 
 def drawn(thread: Thread, share: float, seed: int) -> bool:
@@ -78,10 +76,45 @@ def _write(shard: list[tuple[int, Outcome]], folder: Path) -> None:
     pq.write_table(table(shard), folder / f"{number:06d}.parquet", compression="zstd")
 
 
-def quarantined(error: DataError) -> str:
-    """One line per bad row. The content of the row is private and is not copied: a problem ends at "found"."""
-    problem = re.sub(r"\bfound .*", "found something else", error.problem, flags=re.DOTALL)[:200]
-    return json.dumps({"file": str(error.file), "row": error.row, "key": error.key, "problem": problem}) + "\n"
+class Quarantine:
+    """What could not be read: a line per row or part of one in a file, the number, and the first reasons.
+
+    The file is made at the first line. The content of rows is private and is not copied.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self.first: list[DataError] = []
+
+    def __call__(self, error: DataError) -> None:
+        """Add an error. Raises `DataError` if the file cannot be written."""
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(error)
+        line = {"file": str(error.file), "row": error.row, "key": error.key, "problem": without_content(error)}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("w" if self.count == 1 else "a") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as problem:
+            raise DataError(f"the quarantine cannot be written: {problem.strerror}", file=self.path) from problem
+
+    @property
+    def reasons(self) -> str:
+        """How much could not be read, and the first reasons with file, row and key."""
+        if not self.count:
+            return "nothing was refused"
+        shown = [
+            str(DataError(without_content(error), file=error.file, row=error.row, key=error.key))
+            for error in self.first
+        ]
+        more = [f"and {self.count - len(shown):,} more"] if self.count > len(shown) else []
+        return f"{self.count:,} could not be read: {'; '.join(shown + more)}"
+
+
+def without_content(error: DataError) -> str:
+    """The problem as it may be published: a problem ends at "found", behind which the content stands."""
+    return re.sub(r"\bfound (?!None$).*", "found something else", error.problem, flags=re.DOTALL)[:200]
 
 
 def quarantine(folder: Path) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from persona_rm.hosts.openrlhf.commands import environment, gpus_needed, ppo_com
 from persona_rm.hosts.openrlhf.filtering import check_policy
 from persona_rm.hosts.openrlhf.silent_failures import run_trainer
 from persona_rm.interpreter import fault_of_path
-from persona_rm.serving.actor.reward_actor import LOG_FOLDER
+from persona_rm.serving.actor.reward_log import LOG_FOLDER
 from persona_rm.serving.failures import FAILURES, SKIPPED
 from persona_rm.serving.pool.pool import NAMESPACE, Policy, start_pool, wants_inference
 
@@ -64,12 +64,13 @@ def run_ppo(
         "PERSONA_RM_ON_FAILURE": options.on_failure,
         "PERSONA_RM_NAMESPACE": namespace,
     }
-    env = environment(on, extra=extra, gpus=gpus_needed(args))
     _clear(run_dir, resumes=_resumes(args))
     # An actor that hangs is restarted after a third of the deadline, so that a caller's last retry meets the new one.
     most = options.max_actors or options.n_actors
     policy = Policy(options.n_actors, most, stuck_after=max(options.deadline / 3, 10.0))
-    with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as access:
+    actors = policy.max_actors + wants_inference(bundle)
+    env = environment(on, extra=extra, gpus=gpus_needed(args), actors=actors)
+    with cluster(env, on, gpus_needed(args), actors) as access:
         # Before the trainer: the host reserves its GPUs in placement groups, so the actors take theirs first.
         pool = start_pool(
             bundle,

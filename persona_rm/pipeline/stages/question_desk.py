@@ -63,8 +63,9 @@ def interview_of(run: RunFolder, user: str, store: str = "", *, readmit: bool = 
     inferrer = _fitted(run)
     url = store or f"sqlite:{run.folder / 'users.sqlite'}"
     with open_store(url, create=True) as known:
-        state = known.get([user]).get(user)
-        if (when := known.erased([user]).get(user)) and not readmit:
+        states, dates = known.look([user])
+        state = states.get(user)
+        if (when := dates.get(user)) and not readmit:
             raise RecipeError(f"{user!r} was erased on {when}: --readmit asks them again")
     tally = inferrer.resume(state) if state else inferrer.empty()
     seed, examples = run.recipe.seed, examples_of(run)

@@ -16,6 +16,7 @@ from persona_rm.construct.job.order import STAGES
 from persona_rm.construct.job.plan import estimated, lines
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.stage_keys import keys_of
+from persona_rm.construct.stages.raw_stage import Quarantine
 from persona_rm.errors import HostError
 from persona_rm.hosts import load_host
 from persona_rm.hosts.common.env import Device, device
@@ -36,6 +37,9 @@ from persona_rm.pipeline.stages.dpo_rows import held_out, write_dpo_rows
 from persona_rm.recipe import DpoConfig, Recipe
 from persona_rm.recipe_sections import HostArgs
 from persona_rm.types import Example
+
+DRY_QUARANTINE = "dry_run_quarantine.jsonl"
+"""What a dry run could not read, in the folder of the build."""
 
 MODEL = "model"
 OFFLINE = "offline"
@@ -83,15 +87,19 @@ def run_build(run: RunFolder) -> str:
 
 
 def planned(job: BuildJob) -> Table:
-    """What `build(job)` would do: stages, rows and cost."""
+    """What `build(job)` would do: stages, rows and cost. What could not be read is listed in a quarantine file."""
     stages = Stages(job.out / STAGES, job.resume)
     shown = Table("stage, rows, cost", "", title="Plan")
     shown.add_row("folder", str(job.out))
     for name, key in keys_of(job).items():
         shown.add_row(f"stage {name}", "done before, skipped" if job.resume and stages.is_done(name, key) else "to do")
-    estimate = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config)
+    (job.out / DRY_QUARANTINE).unlink(missing_ok=True)
+    bad = Quarantine(job.out / DRY_QUARANTINE)
+    estimate = estimated(job.source, annotator(job.spec, job.space, os.cpu_count() or 1), job.config, bad)
     for line in lines(estimate, job.config.prices):
         shown.add_row(*line)
+    if bad.count:
+        shown.add_row("each of them is listed in", str(job.out / DRY_QUARANTINE))
     return shown
 
 

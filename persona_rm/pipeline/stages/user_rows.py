@@ -15,10 +15,11 @@ from persona_rm.bundle import Bundle
 from persona_rm.bundle.engine_counters import cut_remark
 from persona_rm.config import Config, did_you_mean
 from persona_rm.errors import DataError
-from persona_rm.io.json_rows import JsonRow, atomic, content_hash, open_binary
+from persona_rm.io.json_rows import JsonRow, atomic, content_hash
 from persona_rm.io.parquet import count_rows
 from persona_rm.io.progress_bar import progress_bar
 from persona_rm.io.resumable import ResumableRows
+from persona_rm.io.unpacked import open_binary
 from persona_rm.io.user_ids import near_user, need_user
 from persona_rm.pipeline.run import file_hash
 from persona_rm.pipeline.stages.pair_report import NAMED, PRIOR, PairReport, kind_of

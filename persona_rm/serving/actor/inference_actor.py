@@ -186,8 +186,7 @@ class InferenceActor:
 
     def _export(self, user: str) -> dict[str, Any]:
         bundle = self.bundle
-        stored = bundle.store.get([user]) if bundle.store is not None else {}
-        dates = bundle.store.erased([user]) if bundle.store is not None else {}
+        stored, dates = bundle.store.look([user]) if bundle.store is not None else ({}, {})
         if user not in stored and user not in dates and user not in bundle.users:
             raise DataError(f"user {user!r} is unknown: neither the bundle's users file nor the store has this user")
         directions = bundle.user_states.find([(user, "")])[0].directions or ()

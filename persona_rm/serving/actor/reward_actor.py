@@ -5,7 +5,6 @@ users and reads the same store.
 """
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -14,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -24,23 +22,23 @@ from persona_rm.bundle import Bundle, PostprocessInputs, load_bundle
 from persona_rm.bundle.group_scores import NORMALISE
 from persona_rm.bundle.startup import startup_check
 from persona_rm.errors import ErrorKind, Late, ScoreError
+from persona_rm.io.log_ids import LogIds
 from persona_rm.prompts import text_of
 from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.group_buffer import GroupBuffer
+from persona_rm.serving.actor.reward_log import LOG_FOLDER, RewardLog
+from persona_rm.serving.actor.saved_statistics import STATISTICS, SavedStatistics
 from persona_rm.serving.failure_line import failure_line
 from persona_rm.serving.label_monitor import EXAMPLES
-from persona_rm.serving.optional_writes import LOG_LINES, SAVED_STATISTICS, OptionalWrites, append_line
+from persona_rm.serving.optional_writes import OptionalWrites
 from persona_rm.serving.postprocess import Postprocessor
 from persona_rm.serving.request_ids import with_id
 from persona_rm.serving.sample_metrics import PREFIX, SampleMetrics
 from persona_rm.types import Prompt, RewardRequest, RewardResult, RewardStep, UserState, UserStatus
 
 logger = logging.getLogger(__name__)
-LOG_FOLDER, STATISTICS = "rewards", "postprocess"
 MOST_TOKENS = 65_536
 """Upper bound on the estimated tokens in one batch. Backends may split a batch further."""
-SAVE_SECONDS = 60.0
-"""Seconds between two saves of the running statistics."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing waits for the batch that is being scored."""
 OUTCOMES = ("scored", "shared", "late", "left", "full", "failed")
@@ -96,13 +94,16 @@ class RewardActor:
         self.writes = OptionalWrites(name)
         self.sizes = dict.fromkeys([*map(str, SIZES), "more", "rows"], 0)
         """The histogram of the calls of the method by their rows, and the sum of their rows."""
-        self.log: Path | None = Path(run_dir) / LOG_FOLDER / f"{name}.jsonl" if run_dir else None
-        self._statistics = Path(run_dir) / STATISTICS / f"{name}.json" if run_dir else None
-        self._saved = time.monotonic()
-        if self.log is not None:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self._statistics is not None and self.postprocess.config.on and self._statistics.is_file():
-            self.postprocess.load(self._statistics)
+        run = Path(run_dir) if run_dir else None
+        # One key for this actor's lines, its messages and those of its clients: that of the folder with the log.
+        plain = self.bundle.file.log_users == "plain"
+        self.ids_folder = run or self.bundle.folder
+        self.bundle.log_ids = LogIds.in_folder(self.ids_folder, plain=plain)
+        self.log = run / LOG_FOLDER / f"{name}.jsonl" if run else None
+        self.reward_log = RewardLog(self.log, self.bundle.log_ids, self.writes)
+        self.statistics = SavedStatistics(
+            run / STATISTICS / f"{name}.json" if run else None, self.postprocess, self.writes
+        )
 
     async def score(self, request: RewardRequest, *, caller: str = "", deadline: float | None = None) -> RewardResult:
         """One reward. Raises what the method raised for this request; other requests of its batch are not affected.
@@ -123,7 +124,9 @@ class RewardActor:
         except Exception as error:
             kind: ErrorKind = error.kind if isinstance(error, ScoreError) else "failed"
             self.counts[_OUTCOME_OF_ERROR.get(kind, "failed")] += 1
-            logger.warning("persona_rm: %s gave no reward, %s", self.name, failure_line(request, error))
+            logger.warning(
+                "persona_rm: %s gave no reward, %s", self.name, failure_line(request, error, self.bundle.log_ids)
+            )
             raise
         self._record(request, result, time.perf_counter() - started)
         return result
@@ -168,6 +171,8 @@ class RewardActor:
             "counts": dict(self.counts),
             "rows": {name: self.counts[name] for name in OUTCOMES} | {"shared": self.batcher.counts["shared"]},
             "unwritten": dict(self.writes.failed),
+            "log_ids": {"folder": str(self.ids_folder), "plain": self.bundle.log_ids.key is None},
+            "statistics": {"samples": self.postprocess.every.count, "shared": False},
             "batches": dict(self.sizes),
             "engine": self.bundle.engine_counters(),
             "waiting": self.batcher.waiting + self.batcher.outside,
@@ -203,6 +208,7 @@ class RewardActor:
     def _close_bundle(self) -> None:
         """Close after the batch that is being scored, or during it if that takes too long: it may hang."""
         self._closed = True
+        self.statistics.save()
         # `_closed` is set before the lock is taken, so a call that waits for the lock fails instead of using a closed
         # bundle.
         locked = self._bundle_lock.acquire(timeout=CLOSE_TIMEOUT)
@@ -297,11 +303,13 @@ class RewardActor:
     ) -> RewardResult:
         """The reward that is given: after post-processing, which counts this sample in its statistics."""
         trace = result.trace
+        # An erasure covers the statistics as well: those from before it must not outlive it.
         if trace.status == "erased" and trace.user is not None:
-            # An erasure covers the statistics as well: those from before it must not outlive it.
             self.postprocess.forget(trace.user)
-        result = self.postprocess.apply(result)
-        self._save_statistics()
+        if erased := self.bundle.user_states.take_erased():
+            self.statistics.forget(erased)
+        result = self.postprocess.apply(result, _computation(request))
+        self.statistics.save_if_due()
         scored = self.bundle.reader.read(request)
         metrics = {**self.metrics.of(scored, result), **result.trace.metrics, **group_metrics}
         if self.bundle.file.strip_think:
@@ -312,35 +320,14 @@ class RewardActor:
         trace = replace(result.trace, request_id=request.request_id, metrics=metrics)
         return RewardResult(result.reward, trace)
 
-    def _save_statistics(self) -> None:
-        """Save the running statistics now and then, so that a restarted actor does not begin with none."""
-        if self._statistics is None or not self.postprocess.config.on:
-            return
-        if time.monotonic() - self._saved >= SAVE_SECONDS:
-            self._saved = time.monotonic()
-            self.writes.attempt(SAVED_STATISTICS, partial(self.postprocess.save, self._statistics))
-
     def _record(self, request: RewardRequest, result: RewardResult, seconds: float) -> None:
-        """Count the sample, and write its log line: the trace and the time, without the texts."""
-        trace, erased = result.trace, result.status == "erased"
+        """Count the sample, and write its log line."""
         self.counts["scored"] += 1
-        self.counts["cold"] += not trace.user_known
-        self.counts["erased"] += erased
+        self.counts["cold"] += not result.trace.user_known
+        self.counts["erased"] += result.status == "erased"
         self.counts["bad_label"] += request.bad_label
-        if self.log is None:
-            return
-        row = {
-            "time": round(time.time(), 3),
-            **trace.to_row(),
-            "reward": result.reward,
-            "finished": request.finished,
-            "erased": erased,
-            "bad_label": request.bad_label,
-            "empty": not self.bundle.reader.response(request.response).strip(),
-            "ms": round(1000 * seconds, 2),
-        }
-        # Written before the reward is given, so its line is in the file even if the actor is killed next.
-        self.writes.attempt(LOG_LINES, partial(append_line, self.log, json.dumps(row, ensure_ascii=False)))
+        empty = not self.bundle.reader.response(request.response).strip()
+        self.reward_log.write(request, result, seconds, empty=empty)
 
 
 def _tokens(request: RewardRequest) -> int:

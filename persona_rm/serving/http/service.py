@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from persona_rm.errors import ScoreError
+from persona_rm.io.log_ids import LogIds
 from persona_rm.serving.actor.reward_actor import RewardActor
 from persona_rm.serving.client import RewardClient
 from persona_rm.serving.failure_line import failure_line
@@ -127,8 +128,13 @@ class _BaseService:
         except RequestError:
             raise
         except Exception as error:
-            logger.warning("persona_rm: no reward, %s", failure_line(request, error))
+            logger.warning("persona_rm: no reward, %s", failure_line(request, error, self.log_ids))
             raise request_error_of(error) from error
+
+    @property
+    def log_ids(self) -> LogIds:
+        """How log lines write user ids."""
+        return LogIds.unkept()
 
     async def _call(self, request: RewardRequest, caller: str, deadline: float | None) -> RewardResult:
         raise RequestError("failed", "this service has no scorer")
@@ -148,6 +154,11 @@ class ActorService(_BaseService):
         self._actor = await asyncio.to_thread(self.make)
         await self._actor.warm()
         self.opened = True
+
+    @property
+    def log_ids(self) -> LogIds:
+        """Those of the actor."""
+        return self._actor.bundle.log_ids if self._actor else super().log_ids
 
     async def info(self) -> dict[str, Any]:
         """The `info` of the actor."""
@@ -181,6 +192,11 @@ class PoolService(_BaseService):
         """Ask the actors what they serve. Raises `HostError` if none lives."""
         await self.info()
         self.opened = True
+
+    @property
+    def log_ids(self) -> LogIds:
+        """Those of the client, which takes them from the actors."""
+        return self.client.failures.log_ids
 
     async def info(self) -> dict[str, Any]:
         """The `info` of every actor."""

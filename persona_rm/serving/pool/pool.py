@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.bundle import read_file
+from persona_rm.bundle.postprocess_config import NOT_SHARED
 from persona_rm.errors import HostError, PersonaRMError
 from persona_rm.serving.actor.inference_actor import InferenceActor
 from persona_rm.serving.pool.named_actor import (
@@ -151,6 +152,8 @@ def start_pool(
     spec = Spec(namespace, str(Path(bundle).resolve()), log_dir, num_cpus, num_gpus, options)
     # Whatever can be refused is refused before the first actor is created.
     _check_bounds(n, policy)
+    if policy.max_actors > 1 and read_file(bundle).postprocess.keeps_statistics:
+        logger.warning("persona_rm: %s", NOT_SHARED)
     refuse_taken([*names, SUPERVISOR, *([INFERENCE] if wanted else [])], namespace)
     require_room([spec.need(n), *([_inference_need(INFERENCE_CPUS)] if wanted else [])])
     pool = Pool(namespace, names, INFERENCE if wanted else None)

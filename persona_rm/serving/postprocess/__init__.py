@@ -11,6 +11,10 @@ The order is fixed. Every step that is on appears in the trace of a sample, and 
     cut          minus a penalty for a response that was cut at a length limit
     floor        last, so that nothing can lift an unsafe response: AlignX's post-processing (paper, Ethics)
 
+Running statistics belong to one actor. An actor that ends in order saves them and its successor continues; one that is
+killed loses at most a minute. Actors do not share them: a user is served by one actor, so that user's statistics are
+whole, and those of groups and of all users cover the users of that actor. Equal samples get equal rewards.
+
 A normalisation over the samples of a prompt (`bundle.group_scores`) comes before all of them, or it would lift a group
 in which every response is unsafe.
 """

@@ -6,7 +6,7 @@ a `memory` of m the count stops at m: from then on each new value has the weight
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -107,6 +107,9 @@ class RunningTable:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
 
     def get(self, key: str | None) -> Running:
         """Empty statistics for a key that is not in the table, and for None."""

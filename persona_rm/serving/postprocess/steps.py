@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Set
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from persona_rm.bundle.postprocess_config import LARGEST, Floor, Length, Mix, PostprocessConfig, Shrinkage
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.io.json_rows import atomic
+from persona_rm.profiles.tombstones import sha256_of
 from persona_rm.serving.postprocess.monitor import Monitor, part
 from persona_rm.serving.postprocess.running_statistics import Running, RunningTable
 from persona_rm.serving.sample_metrics import PREFIX
@@ -18,8 +20,19 @@ from persona_rm.types import RewardResult, RewardStep, RewardTrace
 
 LOGS = f"{PREFIX}postprocess/"
 VERSION = 2
+EQUAL = 4096
+"""So many of the last different samples are remembered: an equal one gets the same reward."""
 _Stepped = tuple[float, dict[str, float]]
 _Step = Callable[[float, RewardTrace], _Stepped]
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What post-processing made of a sample."""
+
+    reward: float
+    steps: tuple[RewardStep, ...]
+    metrics: Mapping[str, float]
 
 
 class Postprocessor:
@@ -33,10 +46,17 @@ class Postprocessor:
         self.config = config
         self.every, self.universal, self.own = Running(), Running(), RunningTable(config.users)
         self.monitor = Monitor(config) if config.monitor else None
+        self.applied = 0
+        """Samples since the start that changed the statistics."""
         self._steps = self._ordered()
+        self._equal: OrderedDict[int, _Applied] = OrderedDict()
 
-    def apply(self, result: RewardResult) -> RewardResult:
+    def apply(self, result: RewardResult, sample: Hashable = None) -> RewardResult:
         """The reward that is given. Its trace has one more `RewardStep` for each step that is on.
+
+        Equal samples get equal rewards, although the statistics move between them: if one of the last `EQUAL` samples
+        was equal in `sample` (user, prompt and response) and in the method's result, its reward is given again. Both
+        count in the statistics. Only a hash of `sample` is kept; None compares with nothing.
 
         The trace's metrics are the same keys for every sample of a config, none if all is off. `raw`: the reward
         before the first step here, after a normalisation over the group. The name of each step: by how much it changed
@@ -64,7 +84,22 @@ class Postprocessor:
                 f"post-processing ({', '.join(self._steps)}) gave a number that is not finite", kind="not_finite"
             )
         metrics = {**trace.metrics, **{LOGS + key: value for key, value in logs.items()}}
-        return RewardResult(reward, replace(trace, steps=tuple(steps), metrics=metrics))
+        self.applied += 1
+        done = _Applied(reward, tuple(steps), metrics)
+        if sample is not None:
+            done = self._as_before(sample, result, done)
+        return RewardResult(done.reward, replace(trace, steps=done.steps, metrics=done.metrics))
+
+    def _as_before(self, sample: Hashable, given: RewardResult, done: "_Applied") -> "_Applied":
+        """What was applied to the last equal sample, if there is one; else `done`, which later ones will get."""
+        trace = given.trace
+        inputs = tuple(sorted(trace.inputs.items()))
+        key = hash((sample, given.reward, trace.std, inputs, trace.state_version, trace.group, trace.status))
+        kept = self._equal.setdefault(key, done)
+        self._equal.move_to_end(key)
+        if len(self._equal) > EQUAL:
+            self._equal.popitem(last=False)
+        return kept
 
     def forget(self, user: str) -> None:
         """Forget the statistics of this user. What they added to the statistics of all users cannot be separated."""
@@ -72,6 +107,15 @@ class Postprocessor:
             self.own.forget(user)
         if self.monitor is not None:
             self.monitor.forget(user)
+        # What was applied to the user's samples is not kept apart from the rest, so all of it is dropped.
+        self._equal.clear()
+
+    def forget_hashes(self, sha256s: Set[str]) -> None:
+        """`forget` for the users with these hashes of their ids, as tombstones hold them."""
+        tables = [self.own, *([self.monitor.drift.users, self.monitor.drift_raw.users] if self.monitor else [])]
+        for user in {key for table in tables for key in table if sha256_of(key) in sha256s}:
+            self.forget(user)
+        self._equal.clear()
 
     def state(self) -> dict[str, Any]:
         """The running statistics as plain JSON, with the config under which they were gathered."""

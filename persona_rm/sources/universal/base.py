@@ -16,8 +16,10 @@ from pydantic import NonNegativeInt
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow
+from persona_rm.io.marks import is_removed, says_nothing
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.inputs import JSON, FilesConfig, files_fingerprint, find_files, read_files
+from persona_rm.sources.universal.turns import has_turns, rendered
 from persona_rm.types import content_id
 
 
@@ -58,6 +60,8 @@ class UniversalSource(ABC):
         self.config = config
         self.skipped: Counter[str] = Counter()
         """Of the last `pairs`: how often a rating gave no pair, by `<dimension>: <reason>`."""
+        self.rendered = 0
+        """Of the last `pairs`: rows whose prompt has several turns, which were written out as a text."""
 
     def pairs(self, on_bad: OnBad) -> Iterator[ValuePair]:
         """Every pair, in the order of the files. Raises before the first if there is no file.
@@ -65,6 +69,7 @@ class UniversalSource(ABC):
         A row that is not as published, and a pair that comes twice, goes to `on_bad` with file, row and key.
         """
         self.skipped.clear()
+        self.rendered = 0
         # The files are found before the generator starts, so that a missing one raises at once.
         return islice(self._unique(read_files(self.files(), on_bad), on_bad), self.config.limit)
 
@@ -82,7 +87,13 @@ class UniversalSource(ABC):
         """Each pair with a row that it came from."""
 
     def contrast(self, prompt: str, value: Value, rated: Sequence[tuple[int, str]]) -> list[ValuePair]:
-        """The pair of the highest and the lowest rating (the first of equals), or none, counted in `skipped`."""
+        """The pair of the highest and the lowest rating (the first of equals), or none, counted in `skipped`.
+
+        A rated text that is empty is counted and left out.
+        """
+        whole = [(rating, text) for rating, text in rated if not _is_empty(text)]
+        self.skipped += Counter({f"{value.dimension}: empty text": len(rated) - len(whole)})
+        rated = whole
         if len(rated) < 2:
             return self.skip(value, "fewer than two ratings")
         (high, chosen), (low, rejected) = max(rated, key=_rating), min(rated, key=_rating)
@@ -92,8 +103,18 @@ class UniversalSource(ABC):
             return self.skip(value, "smaller difference than min_gap")
         return self.pair(prompt, value, chosen, rejected)
 
+    def prompt(self, row: JsonRow, key: str) -> str:
+        """The prompt at `key`, with its turns written out. Raises `DataError` as `turns.rendered`."""
+        text = rendered(row, key)
+        self.rendered += has_turns(row.text(key))
+        return text
+
     def pair(self, prompt: str, value: Value, chosen: str, rejected: str) -> list[ValuePair]:
-        """The pair, or none, counted, where both texts are the same."""
+        """The pair, or none, counted, if a text is empty or both responses are the same."""
+        if any(map(_is_empty, (prompt, chosen, rejected))):
+            return self.skip(value, "empty text")
+        if has_turns(chosen) or has_turns(rejected):
+            return self.skip(value, "a response with marks of turns")
         if chosen.strip() == rejected.strip():
             return self.skip(value, "same text")
         id_ = content_id(self.name, value.dimension, prompt, chosen, rejected)
@@ -128,3 +149,7 @@ def row_by_row(
 
 def _rating(rated: tuple[int, str]) -> int:
     return rated[0]
+
+
+def _is_empty(text: str) -> bool:
+    return says_nothing(text) or is_removed(text)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar, NamedTuple
 
 from persona_rm.errors import DataError
-from persona_rm.io.json_rows import JsonRow
+from persona_rm.io.json_rows import JsonRow, report_parts
 from persona_rm.sources.base import OnBad
 from persona_rm.sources.fields import need_whole
 from persona_rm.sources.universal.base import UniversalSource, Value, ValuePair
@@ -44,17 +44,28 @@ class HelpSteer2(UniversalSource):
         prompts: dict[str, list[Rated]] = {}
         for row in rows:
             try:
-                prompt, rated = row.text("prompt"), _rated(row)
+                prompt, rated = self.prompt(row, "prompt"), _rated(row, on_bad)
             except DataError as error:
                 on_bad(error)
                 continue
             prompts.setdefault(prompt, []).append(rated)
         for prompt, responses in prompts.items():
             for key, value in VALUES.items():
-                pairs = self.contrast(prompt, value, [(rated.ratings[key], rated.response) for rated in responses])
+                given = [(rated.ratings[key], rated.response) for rated in responses if key in rated.ratings]
+                pairs = self.contrast(prompt, value, given)
                 # The last row names the pair's place for errors: only with it the pair was complete.
                 yield from ((responses[-1].row, pair) for pair in pairs)
 
 
-def _rated(row: JsonRow) -> Rated:
-    return Rated(row, row.text("response"), {key: need_whole(row, key) for key in VALUES})
+def _rated(row: JsonRow, on_bad: OnBad) -> Rated:
+    """The ratings that can be read; the others go to `on_bad`. Raises `DataError` if none can."""
+    ratings: dict[str, int] = {}
+    errors: list[DataError] = []
+    response = row.text("response")
+    for key in VALUES:
+        try:
+            ratings[key] = need_whole(row, key)
+        except DataError as error:
+            errors.append(error)
+    report_parts(errors, on_bad, kept=bool(ratings))
+    return Rated(row, response, ratings)

@@ -33,7 +33,7 @@ class PkuSafeRlhf(UniversalSource):
         return row_by_row(rows, self._of_row, on_bad)
 
     def _of_row(self, row: JsonRow) -> list[ValuePair]:
-        prompt, texts = row.text("prompt"), [row.text("response_0"), row.text("response_1")]
+        prompt, texts = self.prompt(row, "prompt"), [row.text("response_0"), row.text("response_1")]
         safe = [_flag(row, "is_response_0_safe"), _flag(row, "is_response_1_safe")]
         safer = need_whole(row, "safer_response_id")
         if safer not in (0, 1):

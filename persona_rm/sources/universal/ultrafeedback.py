@@ -3,18 +3,18 @@
 `instruction, completions[{response, annotations: {<value>: {Rating: "1".."5" or "N/A"}}}]`
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import ClassVar
 
-from persona_rm.io.json_rows import JsonRow
+from persona_rm.errors import DataError
+from persona_rm.io.json_rows import JsonRow, report_parts
 from persona_rm.sources.base import OnBad
-from persona_rm.sources.fields import inside, need_whole
+from persona_rm.sources.fields import inside, whole
 from persona_rm.sources.universal.base import UniversalSource, Value, ValuePair, row_by_row
 
 VALUES = {name: Value(name) for name in ("helpfulness", "honesty", "instruction_following", "truthfulness")}
 """The four have dimensions of their own names."""
-UNRATED = ("N/A", "")
 
 
 class UltraFeedback(UniversalSource):
@@ -23,26 +23,46 @@ class UltraFeedback(UniversalSource):
     name: ClassVar[str] = "ultrafeedback"
 
     def _pairs(self, rows: Iterable[JsonRow], on_bad: OnBad) -> Iterator[tuple[JsonRow, ValuePair]]:
-        return row_by_row(rows, self._of_row, on_bad)
+        return row_by_row(rows, partial(self._of_row, on_bad=on_bad), on_bad)
 
-    def _of_row(self, row: JsonRow) -> list[ValuePair]:
-        """Up to four pairs."""
-        prompt, completions = row.text("instruction"), row.children("completions")
-        texts = [completion.text("response") for completion in completions]
-        pairs: list[ValuePair] = []
-        for key, value in VALUES.items():
-            ratings = [_rating(completion, key) for completion in completions]
-            rated = [(rating, text) for rating, text in zip(ratings, texts, strict=True) if rating is not None]
-            # A completion without this rating is counted, and the others are compared.
-            self.skipped += Counter({f"{value.dimension}: N/A": ratings.count(None)})
-            pairs += self.contrast(prompt, value, rated)
-        return pairs
+    def _of_row(self, row: JsonRow, on_bad: OnBad) -> list[ValuePair]:
+        """Up to four pairs. A completion or a rating that cannot be read goes to `on_bad`, and the others are
+        compared. Raises `DataError` if no completion can be read."""
+        prompt, given = self.prompt(row, "instruction"), row.nullable("completions", list) or []
+        completions: list[JsonRow] = []
+        errors: list[DataError] = []
+        for place, item in enumerate(given):
+            try:
+                completion = row.child(item, f"completions[{place}]")
+                completion.text("response")
+                inside(completion, "annotations")
+                completions.append(completion)
+            except DataError as error:
+                errors.append(error)
+        report_parts(errors, on_bad, kept=bool(completions))
+        return [
+            pair for key, value in VALUES.items() for pair in self._of_value(prompt, key, value, completions, on_bad)
+        ]
+
+    def _of_value(
+        self, prompt: str, key: str, value: Value, completions: Sequence[JsonRow], on_bad: OnBad
+    ) -> list[ValuePair]:
+        rated: list[tuple[int, str]] = []
+        for completion in completions:
+            try:
+                rating = _rating(completion, key)
+            except DataError as error:
+                on_bad(error)
+                continue
+            if rating is None:
+                # A completion without this rating is counted, and the others are compared.
+                self.skipped[f"{value.dimension}: N/A"] += 1
+            else:
+                rated.append((rating, completion.text("response")))
+        return self.contrast(prompt, value, rated)
 
 
 def _rating(completion: JsonRow, key: str) -> int | None:
     """None for N/A. An annotation that is missing is not rated either: not every completion has all four."""
     annotations = inside(completion, "annotations")
-    if annotations.data.get(key) is None:
-        return None
-    annotation = inside(annotations, key)
-    return None if annotation.data.get("Rating") in UNRATED else need_whole(annotation, "Rating")
+    return None if annotations.data.get(key) is None else whole(inside(annotations, key), "Rating")

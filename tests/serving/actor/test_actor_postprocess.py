@@ -154,7 +154,8 @@ def test_the_log_line_leads_from_the_parts_of_the_methods_reward_to_the_reward_t
         assert row["reward"] == values[-1] == result.reward
         assert [step["name"] for step in row["steps"]] == ["mix", "clip", "length"]
         assert row["inputs"].keys() == {"n_items", "universal", "length"}
-        assert RewardTrace.from_row(row) == replace(result.trace, metrics={}, parts=row["parts"])
+        user = result.trace.user and actor.bundle.log_ids.of(result.trace.user)
+        assert RewardTrace.from_row(row) == replace(result.trace, metrics={}, parts=row["parts"], user=user)
     assert rows[0]["raw"] == 14.0 != rows[0]["reward"], "clipped, so that the test says something"
     assert rows[0]["request_id"] == "mine"
     assert len({row["request_id"] for row in rows}) == 3
@@ -248,7 +249,7 @@ def test_an_option_without_its_model_stops_the_actor_before_it_serves(tmp_path, 
 
 
 def test_a_restarted_actor_goes_on_with_its_statistics(tmp_path, space, monkeypatch):
-    monkeypatch.setattr("persona_rm.serving.actor.reward_actor.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("persona_rm.serving.actor.saved_statistics.SAVE_SECONDS", 0.0)
     settings = {"standardise": "user", "minimum": 2}
     first = make(tmp_path, space, postprocess=settings)
     ask(first, *[RewardRequest("ann", "Hi", "x" * n) for n in range(1, 9)])
@@ -257,6 +258,29 @@ def test_a_restarted_actor_goes_on_with_its_statistics(tmp_path, space, monkeypa
     (reply,) = ask(again, RewardRequest("ann", "Hi", "x"))
     assert reply.trace.metrics[H + "standardise_own"] == 1
     assert reply.reward < 0
+
+
+def test_an_actor_that_ends_in_order_loses_no_statistics(tmp_path, space):
+    settings = {"standardise": "user", "minimum": 2}
+    first = make(tmp_path, space, postprocess=settings)
+    ask(first, *[RewardRequest("ann", "Hi", "x" * n) for n in range(1, 9)])
+    asyncio.run(first.close())
+    again = make(tmp_path, space, postprocess=settings)
+    assert again.postprocess.own.get("ann").count == 8
+    assert again.postprocess.state() == first.postprocess.state()
+
+
+def test_equal_samples_are_rewarded_equally_while_the_statistics_move(tmp_path, space):
+    actor = make(tmp_path, space, postprocess={"standardise": "user", "minimum": 2})
+    ask(actor, *[RewardRequest("ann", "Hi", "x" * n) for n in range(1, 5)])
+    (first,) = ask(actor, RewardRequest("ann", "Hi", "the same"))
+    ask(actor, *[RewardRequest("ann", "Hi", "y" * n) for n in range(20, 40)])
+    (again,) = ask(actor, RewardRequest("ann", "Hi", "the same"))
+    (cut,) = ask(actor, RewardRequest("ann", "Hi", "the same", finished=False))
+    assert again.reward == first.reward != cut.reward
+    assert again.trace.steps == first.trace.steps
+    assert again.trace.request_id != first.trace.request_id
+    assert actor.postprocess.own.get("ann").count == 4 + 20 + 3, "each of them counts"
 
 
 def test_the_samples_of_a_prompt_are_rewarded_together(tmp_path, space):

@@ -75,11 +75,11 @@ def test_nan_of_one_sample_is_its_own_error_and_no_number(actor):
     assert math.isfinite(other.reward)
     assert isinstance(bad, ScoreError)
     assert actor.counts["failed"] == 1
-    assert [row["user"] for row in log(actor)] == ["ann", "bob"]
+    assert [row["user"] for row in log(actor)] == [actor.bundle.log_ids.of(user) for user in ("ann", "bob")]
 
 
 def test_a_full_disk_costs_log_lines_and_no_reward(actor):
-    actor.log = Path("/dev/full")
+    actor.reward_log.path = Path("/dev/full")
     results = ask(actor, *[RewardRequest("ann", "Hi", f"Yes {n}.") for n in range(40)])
     assert [result.status for result in results] == ["ok"] * 40
     info = asyncio.run(actor.info())
@@ -93,7 +93,7 @@ def test_the_log_says_who_and_what_and_holds_no_text(actor):
         RewardRequest(None, "q", " ", bad_label=True),
     )
     first, second = log(actor)
-    assert first["user"] == "ann"
+    assert first["user"] == actor.bundle.log_ids.of("ann") != "ann"
     assert first["group"] == "cats"
     assert first["status"] == "ok"
     assert first["ms"] >= 0

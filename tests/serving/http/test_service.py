@@ -15,7 +15,7 @@ from persona_rm.serving.client import RewardClient, Unreachable
 from persona_rm.serving.http.http_errors import KINDS, RequestError, request_error_of
 from persona_rm.serving.http.service import ActorService, PoolService, RequestFlow
 from persona_rm.serving.pool.pool import Pool
-from persona_rm.types import Persona, RewardRequest, RewardResult, RewardTrace, content_id
+from persona_rm.types import Persona, RewardRequest, RewardResult, RewardTrace
 from tests.serving.http.http_service_samples import HOST, RUNNER, SECRET, Api
 from tests.serving.serving_samples import users_bundle
 
@@ -303,7 +303,7 @@ def test_a_user_who_cannot_be_scored_is_a_422_with_the_cause_and_the_log_has_the
     made = rebuilt(made)
     made.service._actor, made.service.opened = RewardActor(str(folder), "http"), True
     found = made.post("/score", {"user": "theodora", "prompt": SECRET, "responses": [SECRET]})
-    body, hashed = found.json(), content_id("theodora")
+    body, hashed = found.json(), made.service.log_ids.of("theodora")
     assert (found.status_code, body["kind"]) == (422, "unscorable")
     assert body["error"] == (
         f"row 0: what is known about this user cannot be used: pba_linear: user {hashed} has no directions; run an "
