@@ -340,7 +340,8 @@ def test_a_caller_that_goes_away_takes_its_rows_along():
     async def main():
         sent, messages = [], asyncio.Queue()
         scope = {"type": "http", "method": "POST", "path": "/score", "raw_path": b"/score", "query_string": b"",
-                 "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "root_path": "",
+                 "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+                 "client": ("127.0.0.1", 1), "root_path": "",
                  "http_version": "1.1", "scheme": "http", "server": ("simulator", 80)}  # fmt: skip
         body = httpx.Request("POST", "http://test", json={**ASK, "responses": ["wait", "wait"]}).content
         messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
