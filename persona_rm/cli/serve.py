@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,26 +74,32 @@ def serve(
     Example: `persona-rm serve contrast --port 8000`
     """
     with told():
-        settings = _settings(host, port, token_file, body_limit, deadline)
-        settings = replace(settings, connections=connections, allowed_hosts=tuple(allowed_host or ()))
+        given = {"body_limit": body_limit, "deadline": deadline, "connections": connections}
+        settings = _settings(host, port, token_file, allowed_hosts=tuple(allowed_host or ()), **given)
         folder = bundle or _bundle_of(recipe, overrides, section)
         served = _served(folder)
-        settings = replace(settings, chat=served.chat, limits=served.file.limits)
-        from persona_rm.hosts import HOSTS, load_host
-        from persona_rm.serving.http.server import curl_example, run_server
         from persona_rm.serving.labels import LabelPolicy
 
-        settings = replace(settings, labels=LabelPolicy.from_env(known=lambda: list(_first_users(folder))))
-        user, token = next(_first_users(folder), "USER"), settings.token is not None
-        routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
-
-        def say(url: str) -> None:
-            example = curl_example(url, user, token=token, route=next(iter(routes), None))
-            lines = f"Serving {folder} at {url}   try: {example}", str(settings.labels)
-            console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
-
+        labels = LabelPolicy.from_env(known=lambda: list(_first_users(folder)))
+        settings = replace(settings, chat=served.chat, limits=served.file.limits, labels=labels)
         with _service(folder, actors, gpus, deadline, log) as service:
-            run_server(service, settings, say, routes)
+            _run(service, settings, folder)
+
+
+def _run(service: "Service", settings: "Settings", folder: Path) -> None:
+    """Serve until a signal, with the routes of all hosts; print the address and an example."""
+    from persona_rm.hosts import HOSTS, load_host
+    from persona_rm.serving.http.server import curl_example, run_server
+
+    user, token = next(_first_users(folder), "USER"), settings.token is not None
+    routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
+
+    def say(url: str) -> None:
+        example = curl_example(url, user, token=token, route=next(iter(routes), None))
+        lines = f"Serving {folder} at {url}   try: {example}", str(settings.labels)
+        console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
+
+    run_server(service, settings, say, routes)
 
 
 def _first_users(folder: Path) -> Iterator[str]:
@@ -112,7 +118,7 @@ def _served(folder: Path) -> "Bundle":
     return Bundle(folder.resolve(), read_file(folder), {})
 
 
-def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":
+def _settings(host: str, port: int, token_file: Path | None, **limits: Any) -> "Settings":
     try:
         import fastapi  # noqa: F401 - the imports only check that the packages are installed
         import prometheus_client  # noqa: F401
@@ -121,8 +127,7 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
         raise MissingExtra(f"serving over HTTP needs {error.name}: pip install persona_rm[serve]") from error
     from persona_rm.serving.http.settings import Settings, token_from
 
-    token = token_from(token_file)
-    return Settings(host, port, token, body_limit=body_limit, deadline=deadline)
+    return Settings(host, port, token_from(token_file), **limits)
 
 
 @contextmanager

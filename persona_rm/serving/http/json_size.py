@@ -31,7 +31,7 @@ def check_values(body: bytes | bytearray, most: int) -> None:
 def json_values(body: bytes | bytearray, enough: int) -> int:
     """An upper bound on the values and keys of a JSON text in UTF-8; it may stop counting above `enough`."""
     if b"\\" in body:
-        # Pairs of backslashes first, from the left, as a parser reads them: one that is left before a quote escapes it.
+        # Pairs of backslashes first, from the left, as a parser reads them: one that is left escapes a quote.
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     strings = body.count(b'"') // 2
     if strings > enough:
