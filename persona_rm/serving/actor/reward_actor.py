@@ -113,6 +113,8 @@ class RewardActor:
         """
         started, request = time.perf_counter(), with_id(request)
         try:
+            # Here, and not in the batch: other rows of the batch would be scored again because of this one.
+            self.bundle.reader.limits.check(request)
             result, group_metrics = await self._scored(request, caller, deadline)
             result = self._finish(request, result, group_metrics)
         # CancelledError is no Exception, so it needs a clause of its own to be counted.
@@ -146,7 +148,8 @@ class RewardActor:
         raise first_error
 
     async def profile(self, user: str | None, prompt: Prompt) -> Profile:
-        """The user's directions in words and `prompt` in the form that the policy reads."""
+        """The user's directions in words and `prompt` in the form that the policy reads. Raises `ScoreError`."""
+        self.bundle.reader.limits.check_prompt(prompt)
         inferred = await self.finder.submit((user, text_of(self.bundle.reader.bare(prompt))))
         self.counts["profiles"] += 1
         return profile_of(self.bundle, inferred, prompt)

@@ -82,7 +82,7 @@ class Api:
 
     def client(self, **headers):
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     def call(self, method, path, headers=(), **options):
         """One call, from outside a loop."""

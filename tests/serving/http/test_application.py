@@ -94,7 +94,9 @@ def test_one_row_that_fails_fails_the_call_and_cancels_the_others():
         (b"", 422, "invalid"),
         (b"{", 400, "malformed"),
         (b"\xff\xfe", 400, "malformed"),
-        (b"[" * 200_000, 400, "malformed"),
+        (b"[" * 60_000, 400, "malformed"),
+        (b"[" * 200_000, 413, "too_large"),
+        (b'{"prompt": "x", "responses": []}'.ljust(70_000).decode().encode("utf-16"), 400, "malformed"),
         (b'{"prompt": "x", "responses": [], "user": ' + b"9" * 6000 + b"}", 400, "malformed"),
         (b'{"prompt": "\\ud800", "responses": []}', 422, "invalid"),
         (b'{"prompt": "x", "responses": [], "' + SECRET.encode() + b'": 1}', 422, "invalid"),
@@ -282,7 +284,8 @@ def test_a_caller_that_goes_away_takes_its_rows_along():
     async def main():
         sent, messages = [], asyncio.Queue()
         scope = {"type": "http", "method": "POST", "path": "/score", "raw_path": b"/score", "query_string": b"",
-                 "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "root_path": "",
+                 "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+                 "client": ("127.0.0.1", 1), "root_path": "",
                  "http_version": "1.1", "scheme": "http", "server": ("simulator", 80)}  # fmt: skip
         body = httpx.Request("POST", "http://test", json={**ASK, "responses": ["wait", "wait"]}).content
         messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
