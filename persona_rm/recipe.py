@@ -239,7 +239,8 @@ class Recipe(Section):
     @property
     def build_folder(self) -> Path:
         """Where construction goes: <folder>/build, or the folder itself for a recipe that does nothing else."""
-        alone = not (self.pretrain or self.dpo or self.infer or self.eval or self.inference or self.real or self.ppo)
+        others = (self.pretrain, self.dpo, self.infer, self.eval, self.inference, self.real, self.bench, self.ppo)
+        alone = not any(others)
         return self.folder if alone else self.folder / "build"
 
 

@@ -27,7 +27,7 @@ def bench(
     """
     with told():
         from persona_rm.io.progress_bar import progress_bar
-        from persona_rm.pipeline.bench import run_bench, write_board
+        from persona_rm.pipeline.leaderboard import run_bench, write_board
 
         read = recipe_of(recipe, overrides)
         with progress_bar(console, "bench", 100) as update:

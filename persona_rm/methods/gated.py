@@ -127,7 +127,7 @@ class Gated(PersonalMethod):
 
     def _row_gains(self, vector: Floats, rows: UserRows) -> Floats:
         """What the inner method gains on each comparison, in nats."""
-        return np.logaddexp(0, -rows.margins) - np.logaddexp(0, -self.inner.margin(vector, rows))
+        return np.asarray(np.logaddexp(0, -rows.margins) - np.logaddexp(0, -self.inner.margin(vector, rows)))
 
     def own_gains(self, rows: UserRows) -> Floats:
         """The gain on each of the user's comparisons, by vectors from the other parts; empty for one comparison."""
