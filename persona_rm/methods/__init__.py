@@ -19,6 +19,7 @@ METHODS = Registry(
         "mrm": "persona_rm.methods.mrm:MRM",
         "reward_features": "persona_rm.methods.reward_features:RewardFeatures",
         "rater_calibration": "persona_rm.methods.rater_calibration:RaterCalibration",
+        "gated": "persona_rm.methods.gated:Gated",
     },
     "persona_rm.methods.base:Method",
 )

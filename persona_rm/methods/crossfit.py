@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from persona_rm.config import Config
-from persona_rm.methods.episodes import Episode, UserRows, best_setting
+from persona_rm.methods.episodes import Episode, UserRows, least_loss
 from persona_rm.methods.pairwise import Floats
 from persona_rm.methods.personal import PersonalConfig, PersonalMethod
 
@@ -34,18 +34,18 @@ class CrossFitConfig(PersonalConfig):
 
 
 class CrossFitMethod(PersonalMethod):
-    """A member defines `learn_population` and `direction`; `variants` if a second setting is to be chosen."""
+    """A member defines `learn_population` and `direction`; `alternatives` if a second setting is to be chosen."""
 
     Config: ClassVar[type[Config]] = CrossFitConfig
     strength: Floats | None = None
-    """c and the chosen variant, shape (2,)."""
+    """c and the chosen alternative, shape (2,)."""
 
     def __init_subclass__(cls, **extra: object) -> None:
         super().__init_subclass__(**extra)
         cls.learned = (*cls.learned, "strength")
 
     @property
-    def variants(self) -> Sequence[float]:
+    def alternatives(self) -> Sequence[float]:
         """Values of a second setting that `direction` reads; the first one is the default."""
         return (0.0,)
 
@@ -58,15 +58,15 @@ class CrossFitMethod(PersonalMethod):
         """The user's part before the factor c, shape (p,), from one or more comparisons."""
 
     def learn(self, users: Sequence[UserRows], episodes: Sequence[Episode]) -> None:
-        """Choose c and the variant on left-out users and texts, then learn the population's part on all users."""
+        """Choose c and the alternative on left-out users and texts, then learn the population's part on all users."""
         if self.config.scale is None:
             self.strength = self._chosen(episodes)
         else:
-            self.strength = np.array([self.config.scale, self.variants[0]])
+            self.strength = np.array([self.config.scale, self.alternatives[0]])
         self.learn_population(users)
 
     def _chosen(self, episodes: Sequence[Episode]) -> Floats:
-        settings = [(0.0, self.variants[0]), *((c, variant) for variant in self.variants for c in FACTORS)]
+        settings = [(0.0, self.alternatives[0]), *((c, variant) for variant in self.alternatives for c in FACTORS)]
         judged: list[Episode] = []
         losses: list[Floats] = []
         for fold, (_, group) in enumerate(groupby(episodes, key=lambda one: id(one.population))):
@@ -81,12 +81,12 @@ class CrossFitMethod(PersonalMethod):
             losses += [self._losses(one) for one in left_out]
         if not judged:
             return np.array(settings[0])
-        return np.array(settings[best_setting(list(np.array(losses).T), judged)])
+        return np.array(settings[least_loss(list(np.array(losses).T), judged)])
 
     def _losses(self, one: Episode) -> Floats:
         """The mean log loss of an episode under each setting, in nats, shape (settings,)."""
         margins = [one.held.margins]
-        for variant in self.variants:
+        for variant in self.alternatives:
             added = self.added(self.direction(one.shown, variant), one.held.differences, one.held.margins)
             margins += [one.held.margins + c * added for c in FACTORS]
         return np.asarray(np.logaddexp(0, -np.array(margins)).mean(1))

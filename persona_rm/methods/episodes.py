@@ -63,7 +63,7 @@ class Population:
     """z of each text, shape (texts, q)."""
 
     def users(self, pooled: Floats, rows: Places | None = None) -> list[UserRows]:
-        """Each user's comparisons (among `rows`), in order of user ids; `pooled` are the pooled rewards of the texts."""
+        """Each user's comparisons (of `rows`), in order of user ids; `pooled` are the pooled rewards of texts."""
         index = self._index()
         rows = np.arange(len(index)) if rows is None else rows
         order = rows[np.argsort(index[rows], kind="stable")]
@@ -101,24 +101,23 @@ class Population:
         return np.argsort(np.argsort(keys, kind="stable"), kind="stable")
 
 
+def least_loss(losses: Sequence[Floats], episodes: Sequence[Episode], errors: float = 1.0) -> int:
+    """Which of several settings has the least held-out loss; `losses[i]` are those of its episodes, shape (episodes,).
+
+    The first one, unless another lowers the loss by more than `errors` standard errors of the difference by user.
+    """
+    if not episodes:
+        return 0
+    best = min(range(len(losses)), key=lambda i: losses[i].mean())
+    difference = by_user_mean(losses[best] - losses[0], episodes)
+    error = difference.std() / max(1, len(difference) - 1) ** 0.5
+    return best if difference.mean() <= -errors * error else 0
+
+
 def by_user_mean(values: Floats, episodes: Sequence[Episode]) -> Floats:
     """The mean over the episodes of each user, because those of one user are not independent."""
     users, index = np.unique([one.user for one in episodes], return_inverse=True)
     return np.bincount(index, values, len(users)) / np.bincount(index, minlength=len(users))
-
-
-def best_setting(losses: Sequence[Floats], episodes: Sequence[Episode]) -> int:
-    """The place of the setting with the lowest mean loss; `losses` holds one number per setting and episode.
-
-    The first setting is kept unless another one is better by more than one standard error of the difference (by
-    user), and if there are no episodes.
-    """
-    if not episodes:
-        return 0
-    best = min(range(len(losses)), key=lambda i: float(losses[i].mean()))
-    difference = by_user_mean(losses[best] - losses[0], episodes)
-    error = difference.std() / max(1, len(difference) - 1) ** 0.5
-    return best if difference.mean() <= -error and best else 0
 
 
 def whole_users(comparisons: Sequence[Comparison], most: int) -> Places:

@@ -42,7 +42,7 @@ class KnnUsers(CrossFitMethod):
     """The training users' weights v_j, shape (users, q)."""
 
     @property
-    def variants(self) -> Sequence[float]:
+    def alternatives(self) -> Sequence[float]:
         """k."""
         return COUNTS if self.config.neighbours is None else (self.config.neighbours,)
 

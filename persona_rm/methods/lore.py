@@ -53,7 +53,7 @@ class LoRe(CrossFitMethod):
     """D, shape (q, B)."""
 
     @property
-    def variants(self) -> Sequence[float]:
+    def alternatives(self) -> Sequence[float]:
         """The weight of the KL divergence."""
         return STRENGTHS
 

@@ -96,10 +96,11 @@ def joint_fit(
     users: Sequence[UserRows], basis: Floats, codes: Floats, penalties: tuple[float, float], *, simplex: bool = False,
     steps: int = 150, rate: float = 0.03,
 ) -> tuple[Floats, Floats]:  # fmt: skip
-    """Basis and codes after `steps` of Adam on the mean log loss + a/2 |B - B_0|^2 + b/2 mean |k_u|^2.
+    """Basis and codes after `steps` of Adam on the mean log loss + a/2 |B|^2 + b/2 mean |k_u|^2.
 
-    `penalties` are a and b, B_0 is zero: the pooled reward. With `simplex` the codes are logits, and a user's weights
-    are their softmax; the columns of B then sum to zero, so that even weights are the pooled reward. Returns B, shape (q, rank), and the codes (or logits), shape (users, rank).
+    `penalties` are a and b; zero is the pooled reward. With `simplex` the codes are logits, and a user's weights
+    are their softmax; the columns of B then sum to zero, so that even weights are the pooled reward. Returns B, shape
+    (q, rank), and the codes (or logits), shape (users, rank).
     """
     rows = StackedRows.of(users)
     moves = Adam(rate), Adam(rate)

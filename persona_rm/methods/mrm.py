@@ -66,7 +66,7 @@ class MRM(CrossFitMethod):
     """l_0, shape (hidden,)."""
 
     @property
-    def variants(self) -> Sequence[float]:
+    def alternatives(self) -> Sequence[float]:
         """The inner learning rate."""
         return RATES
 

@@ -50,7 +50,7 @@ class RewardFeatures(CrossFitMethod):
     """B, shape (q + 1, d): the last row belongs to the pooled reward."""
 
     @property
-    def variants(self) -> Sequence[float]:
+    def alternatives(self) -> Sequence[float]:
         """The prior variance of w_u."""
         return VARIANCES
 

@@ -113,7 +113,8 @@ def test_the_server_says_when_to_come_back(serve):
 
 
 def test_retry_after_may_be_a_date():
-    assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT", now=40) == 60
+    assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT", "Thu, 01 Jan 1970 00:00:40 GMT") == 60
+    assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT") == 0, "without the server's date by the clock of this machine"
     assert [seconds_of(text) for text in ("", "soon", "-1", "nan")] == [0.0] * 4
 
 
@@ -222,3 +223,18 @@ def test_it_may_be_called_from_a_running_loop(serve):
         return generator(server.url).generate(["a"], max_tokens=5)[0].text
 
     assert asyncio.run(inside()) == "good"
+
+
+async def endless(request):
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(100):
+        await response.write(b" " * 4096)
+    return response
+
+
+def test_an_endless_answer_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr("persona_rm.backends.openai_http.LONGEST_ANSWER", 50_000)
+    server = serve(lambda prompt, n: endless)
+    (answer,) = generator(server.url).generate(["a"], max_tokens=5)
+    assert "longer than 50,000 bytes" in answer.error

@@ -48,6 +48,7 @@ CASES = {
     "mrm": ("mrm", {"scale": 1.0}),
     "reward_features": ("reward_features", {"scale": 1.0}),
     "rater_calibration": ("rater_calibration", {"variance": 100.0, "l2": 0.01}),
+    "gated": ("gated", {"bar": 0.0, "method": {"name": "map_linear", "variance": 3.0}}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
 

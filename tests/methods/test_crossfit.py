@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from persona_rm.methods.crossfit import CrossFitMethod
+from persona_rm.methods.crossfit import CrossFitConfig, CrossFitMethod
 from persona_rm.methods.episodes import Episode, UserRows
 from persona_rm.methods.pairwise import Floats
 from persona_rm.space import PreferenceSpace
@@ -23,7 +23,7 @@ class Recorder(CrossFitMethod):
         return np.array([self.worth, 0.0])
 
     worth = 1.0
-    vector_size = 2  # type: ignore[assignment]
+    vector_size = 2
 
 
 def user_rows(user: int, margin: float = 0.0) -> UserRows:
@@ -32,7 +32,7 @@ def user_rows(user: int, margin: float = 0.0) -> UserRows:
 
 
 def recorder(space: PreferenceSpace, worth: float, **config: object) -> Recorder:
-    method = Recorder(Recorder.Config(**config), space, letter_backends(space))
+    method = Recorder(CrossFitConfig(**config), space, letter_backends(space))
     method.worth = worth
     return method
 

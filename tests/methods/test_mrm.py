@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from persona_rm.methods.low_rank import StackedRows, softmax_rows
-from persona_rm.methods.mrm import MRM, along_softmax, hard_user_weights
+from persona_rm.methods.mrm import MRM, MRMConfig, along_softmax, hard_user_weights
 from persona_rm.space import PreferenceSpace
 from tests.methods.method_samples import letter_backends
 from tests.methods.test_low_rank import users_along
@@ -34,7 +34,7 @@ def test_the_gradient_along_a_softmax() -> None:
 
 
 def test_no_step_is_the_pooled_reward_and_steps_lower_the_users_loss(space: PreferenceSpace) -> None:
-    method = MRM(MRM.Config(hidden=4, outer_steps=20), space, letter_backends(space))
+    method = MRM(MRMConfig(hidden=4, outer_steps=20), space, letter_backends(space))
     users = users_along(np.array([1.0, 0, 0, 0]))
     method.learn_population(users)
     assert method.basis is not None

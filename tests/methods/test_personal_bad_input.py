@@ -1,11 +1,12 @@
 """Bad input to personal methods, over every member: refused with a reason, or read as what it is worth."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from persona_rm.backends.base import Backends
+from persona_rm.backends.base import Backends, Vectors
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.personal import PersonalMethod
 from persona_rm.space import PreferenceSpace
@@ -57,7 +58,7 @@ def test_one_comparison_said_ten_thousand_times_is_bounded(method: PersonalMetho
 
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
 def test_a_feature_that_is_not_finite_names_the_user(method: PersonalMethod, side: str) -> None:
-    broken = replace(LIKES, **{side: FAULT})
+    broken = Pair("p", FAULT, "no") if side == "chosen" else Pair("p", "yes", FAULT)
     with pytest.raises(ScoreError, match="not finite for user 'bob'"):
         method.adapt_all([Persona("ann", pairs=(LIKES,)), Persona("bob", pairs=(LIKES, broken))])
     state = method.adapt(Persona("ann", pairs=(LIKES,)))
@@ -89,7 +90,7 @@ def test_features_of_another_width_are_refused_with_both_numbers(
     method: PersonalMethod, space: PreferenceSpace
 ) -> None:
     class Narrow:
-        def encode(self, texts: list[str]) -> np.ndarray:
+        def encode(self, texts: Sequence[str]) -> Vectors:
             return np.ones((len(texts), 3), np.float32)
 
     state = method.adapt(Persona("ann", pairs=(LIKES,)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from persona_rm.methods.episodes import UserRows
-from persona_rm.methods.reward_features import RewardFeatures, with_pooled
+from persona_rm.methods.reward_features import RewardFeatures, RewardFeaturesConfig, with_pooled
 from persona_rm.space import PreferenceSpace
 from tests.methods.method_samples import letter_backends
 
@@ -21,7 +21,7 @@ def both_kinds(n_users: int = 30, n: int = 30) -> list[UserRows]:
 
 
 def test_a_user_may_choose_against_the_population(space: PreferenceSpace) -> None:
-    method = RewardFeatures(RewardFeatures.Config(dimensions=2), space, letter_backends(space))
+    method = RewardFeatures(RewardFeaturesConfig(dimensions=2), space, letter_backends(space))
     users = both_kinds()
     method.learn_population(users)
     against, along = (method.direction(users[i].at(slice(0, 16)), 3.0)[-1] for i in (0, 1))

@@ -98,9 +98,9 @@ class RewardActor:
         # One key for this actor's lines, its messages and those of its clients: that of the folder with the log.
         plain = self.bundle.file.log_users == "plain"
         self.ids_folder = run or self.bundle.folder
-        self.bundle.log_ids = LogIds.in_folder(self.ids_folder, plain=plain)
+        self.log_ids = self.bundle.log_ids = LogIds.in_folder(self.ids_folder, plain=plain)
         self.log = run / LOG_FOLDER / f"{name}.jsonl" if run else None
-        self.reward_log = RewardLog(self.log, self.bundle.log_ids, self.writes)
+        self.reward_log = RewardLog(self.log, self.log_ids, self.writes)
         self.statistics = SavedStatistics(
             run / STATISTICS / f"{name}.json" if run else None, self.postprocess, self.writes
         )
@@ -113,6 +113,8 @@ class RewardActor:
         """
         started, request = time.perf_counter(), with_id(request)
         try:
+            # Here, and not in the batch: other rows of the batch would be scored again because of this one.
+            self.bundle.reader.limits.check(request)
             result, group_metrics = await self._scored(request, caller, deadline)
             result = self._finish(request, result, group_metrics)
         # CancelledError is no Exception, so it needs a clause of its own to be counted.
@@ -122,9 +124,7 @@ class RewardActor:
         except Exception as error:
             kind: ErrorKind = error.kind if isinstance(error, ScoreError) else "failed"
             self.counts[_OUTCOME_OF_ERROR.get(kind, "failed")] += 1
-            logger.warning(
-                "persona_rm: %s gave no reward, %s", self.name, failure_line(request, error, self.bundle.log_ids)
-            )
+            logger.warning("persona_rm: %s gave no reward, %s", self.name, failure_line(request, error, self.log_ids))
             raise
         self._record(request, result, time.perf_counter() - started)
         return result
@@ -148,7 +148,8 @@ class RewardActor:
         raise first_error
 
     async def profile(self, user: str | None, prompt: Prompt) -> Profile:
-        """The user's directions in words and `prompt` in the form that the policy reads."""
+        """The user's directions in words and `prompt` in the form that the policy reads. Raises `ScoreError`."""
+        self.bundle.reader.limits.check_prompt(prompt)
         inferred = await self.finder.submit((user, text_of(self.bundle.reader.bare(prompt))))
         self.counts["profiles"] += 1
         return profile_of(self.bundle, inferred, prompt)
@@ -168,7 +169,7 @@ class RewardActor:
             "counts": dict(self.counts),
             "rows": {name: self.counts[name] for name in OUTCOMES} | {"shared": self.batcher.counts["shared"]},
             "unwritten": dict(self.writes.failed),
-            "log_ids": {"folder": str(self.ids_folder), "plain": self.bundle.log_ids.key is None},
+            "log_ids": {"folder": str(self.ids_folder), "plain": self.log_ids.key is None},
             "statistics": {"samples": self.postprocess.every.count, "shared": False},
             "batches": dict(self.sizes),
             "engine": self.bundle.engine_counters(),
@@ -205,13 +206,18 @@ class RewardActor:
     def _close_bundle(self) -> None:
         """Close after the batch that is being scored, or during it if that takes too long: it may hang."""
         self._closed = True
-        self.statistics.save()
         # `_closed` is set before the lock is taken, so a call that waits for the lock fails instead of using a closed
         # bundle.
         locked = self._bundle_lock.acquire(timeout=CLOSE_TIMEOUT)
         try:
-            self.bundle.close()
+            # Noticed once more: a user who was erased since the last request must not be saved again. States that no
+            # request has asked for are not opened for it.
+            if "user_states" in vars(self.bundle):
+                self.bundle.user_states.notice_erased()
+                self._forget_erased()
+            self.statistics.save()
         finally:
+            self.bundle.close()
             if locked:
                 self._bundle_lock.release()
 
@@ -303,8 +309,7 @@ class RewardActor:
         # An erasure covers the statistics as well: those from before it must not outlive it.
         if trace.status == "erased" and trace.user is not None:
             self.postprocess.forget(trace.user)
-        if erased := self.bundle.user_states.take_erased():
-            self.statistics.forget(erased)
+        self._forget_erased()
         result = self.postprocess.apply(result, _computation(request))
         self.statistics.save_if_due()
         scored = self.bundle.reader.read(request)
@@ -316,6 +321,11 @@ class RewardActor:
         # Equal requests share one computation, so the id belongs to the request and not to the computation.
         trace = replace(result.trace, request_id=request.request_id, metrics=metrics)
         return RewardResult(result.reward, trace)
+
+    def _forget_erased(self) -> None:
+        """Remove the users who were erased since the last call from the statistics, in memory and on disk."""
+        if erased := self.bundle.user_states.take_erased():
+            self.statistics.forget(erased)
 
     def _record(self, request: RewardRequest, result: RewardResult, seconds: float) -> None:
         """Count the sample, and write its log line."""
