@@ -211,7 +211,7 @@ class RewardClient:
         if now >= self._retry_noted + RETRY_NOTED:
             self._retry_noted = now
             logger.warning(
-                "persona_rm: no actor answers now, %s is retried until its deadline; last: %s", method, last
+                "persona_rm: no actor answers, %s is retried until its deadline; last: %s", method, last
             )
 
     def _try_all(self, method: str, args: list[Any], names: Sequence[str], end: float) -> Any:

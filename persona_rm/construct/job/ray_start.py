@@ -123,6 +123,7 @@ def connect(tries: int = 3, **options: Any) -> None:
     with extra_needed("a Ray cluster"):
         import ray
 
+    require_alive(options.get("address"))
     if python := worker_python():
         options["runtime_env"] = {**python, **options.get("runtime_env", {})}
     warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
