@@ -210,9 +210,7 @@ class RewardClient:
         now = time.monotonic()
         if now >= self._retry_noted + RETRY_NOTED:
             self._retry_noted = now
-            logger.warning(
-                "persona_rm: no actor answers, %s is retried until its deadline; last: %s", method, last
-            )
+            logger.warning("persona_rm: no actor answers, %s is retried until its deadline; last: %s", method, last)
 
     def _try_all(self, method: str, args: list[Any], names: Sequence[str], end: float) -> Any:
         """The first answer. Raises what the last actor raised.

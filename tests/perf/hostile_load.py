@@ -1,10 +1,11 @@
 """A victim that asks for one reward a second, beside callers that try to take the service away from it.
 
-python tests/perf/hostile_load.py                  # 60 s of each kind of load; a table, and "held" or what did not hold
+python tests/perf/hostile_load.py                  # 60 s of each kind of load; a table, and what did not hold
 python tests/perf/hostile_load.py --seconds 10 --json FILE
 
-`persona-rm serve` runs with one actor in its process: a fitted bundle (centroid) over MiniLM. The kinds of load: rows of
-16 MB, a body of 16 MB of small JSON values, user ids of 1 MB, connections that say nothing, and headers without an end.
+`persona-rm serve` runs with one actor in its process: a fitted bundle (centroid) over MiniLM. The kinds of load: rows
+of 16 MB and of 3.9 MB (just below the limit of a body), bodies of these sizes of small JSON values, user ids of 1 MB,
+connections that say nothing, and headers without an end.
 Goals: the victim's p99 below 1 s, memory below 1.5 times that of the idle service, log below 1 MB.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ from pathlib import Path
 MIB = 1 << 20
 SENDERS = 8
 """Hostile callers at once."""
-SILENT = 3000
+SILENT = 1000
 """Connections that say nothing: the attacker opens as many as it can, and opens closed ones again."""
 VICTIM = {"user": "u1", "prompt": "How do I make tea?", "responses": ["Boil water and wait for three minutes."]}
 
@@ -159,16 +161,17 @@ async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body:
     await reader.read()
 
 
-LONG = json.dumps({**VICTIM, "responses": ["word " * ((16 * MIB - 1000) // 5)]}).encode()
-VALUES = b'{"prompt": "x", "responses": [' + b"[]," * ((16 * MIB - 100) // 3) + b"[]]}"
+SIZES = (16 * MIB, int(3.9 * MIB))
+LONG = [json.dumps({**VICTIM, "responses": ["word " * ((size - 1000) // 5)]}).encode() for size in SIZES]
+VALUES = [b'{"prompt": "x", "responses": [' + b"[]," * ((size - 100) // 3) + b"[]]}" for size in SIZES]
 
 
 async def rows(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await post(reader, writer, LONG)
+    await post(reader, writer, random.choice(LONG))
 
 
 async def values(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await post(reader, writer, VALUES)
+    await post(reader, writer, random.choice(VALUES))
 
 
 async def ids(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -34,7 +34,9 @@ async def endless(scope, receive, send):
 @contextlib.asynccontextmanager
 async def served(app=answer):
     server = uvicorn.Server(
-        uvicorn.Config(app, lifespan="off", log_level="warning", http=partial(LimitedProtocol, most=MOST), ws="none")
+        uvicorn.Config(
+            app, lifespan="off", log_level="warning", http=partial(LimitedProtocol, most=MOST, silent={}), ws="none"
+        )
     )
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
