@@ -102,7 +102,7 @@ def require_alive(address: str | None, timeout: float = 5.0) -> None:
 
 def _unhealthy(address: str, timeout: float) -> str:
     """Why the head of a cluster does not answer gRPC's health check; "" if it does."""
-    import grpc
+    import grpc  # type: ignore[import-untyped]
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     with grpc.insecure_channel(address) as channel:
