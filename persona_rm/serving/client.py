@@ -198,8 +198,7 @@ class RewardClient:
                     last, kind = str(error), error.kind
             # 0.1 s, doubled up to 5 s; the last pause ends at the deadline.
             pause = max(min(0.1 * 2 ** min(attempt, 6), 5.0, end - time.monotonic()), 0.0)
-            told = "persona_rm: %s; retry %d of %s in %.1f s"
-            logger.warning(told, self.failures.log_ids.hide(last), attempt + 1, method, pause)
+            self._note_retry(self.failures.log_ids.hide(last), method)
             self.wait(pause)
             attempt += 1
         who = "inference actor" if among and among == self._inference else "reward actor"
@@ -225,7 +224,8 @@ class RewardClient:
                 answer = self.transport.call(name, method, tuple(args), max(left / 2 if others else left, 0.1))
             except (Unreachable, ScoreError) as error:
                 if error.kind == "down" and self.roster.failed(name):
-                    logger.warning("persona_rm: %s; others answer its calls until it is back", error)
+                    problem = self.failures.log_ids.hide(str(error))
+                    logger.warning("persona_rm: %s; others answer its calls until it is back", problem)
                 if method == "score_batch" and isinstance(error, Unreachable):
                     # Perhaps one of these requests has ended the actor: the next one scores each alone.
                     args[1:] = [True]

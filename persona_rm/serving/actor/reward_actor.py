@@ -71,13 +71,20 @@ class RewardActor:
     """A plain class; `pool.start_pool` makes a Ray actor of it. A restarted actor loads the bundle again."""
 
     def __init__(
-        self, bundle: str, name: str, run_dir: str | None = None, max_rows: int = 64, max_wait: float = 0.003
+        self,
+        bundle: str,
+        name: str,
+        run_dir: str | None = None,
+        max_rows: int = 64,
+        max_wait: float = 0.003,
+        namespace: str = "",
     ) -> None:
+        """`namespace`: that of the pool, whose supervisor is told of suspects."""
         self.name, self.bundle = name, load_bundle(bundle)
         self.metrics = SampleMetrics(self.bundle.groups, self.bundle.log_dims)
         self.inputs, self.postprocess = PostprocessInputs(self.bundle), Postprocessor(self.bundle.file.postprocess)
         self.inputs.check()
-        self.suspects = Suspects(name)
+        self.suspects = Suspects(namespace, name)
         self.batcher: MicroBatcher[RewardRequest, RewardResult] = MicroBatcher(
             self._score, max_rows, max_wait, cost=self.suspects.cost, max_cost=MOST_TOKENS, same=computation,
             group=lambda request: (request.user, request.prompt),

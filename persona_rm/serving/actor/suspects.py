@@ -14,8 +14,8 @@ MOST_TOKENS = 65_536
 class Suspects:
     """The suspects that one actor holds now, by their request ids."""
 
-    def __init__(self, actor: str) -> None:
-        self.actor = actor
+    def __init__(self, namespace: str, actor: str) -> None:
+        self.namespace, self.actor = namespace, actor
         self._ids: set[str] = set()
 
     @contextmanager
@@ -38,7 +38,7 @@ class Suspects:
     def told(self, requests: Sequence[RewardRequest]) -> AbstractContextManager[None]:
         """Inside the block the supervisor knows that the suspects among these requests are scored."""
         rows = [fingerprint(request) for request in requests if request.request_id in self._ids]
-        return suspects_told(self.actor, rows) if rows else nullcontext()
+        return suspects_told(self.namespace, self.actor, rows) if rows else nullcontext()
 
 
 def computation(request: RewardRequest) -> tuple[str | None, Prompt, str, bool]:

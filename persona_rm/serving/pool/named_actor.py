@@ -44,7 +44,7 @@ class Spec:
         return create(
             RewardActor,
             (self.bundle, name, self.run_dir),
-            dict(self.options),
+            {**self.options, "namespace": self.namespace},
             namespace=self.namespace,
             name=name,
             need=self.need(1),
@@ -138,12 +138,11 @@ def lost_rows(namespace: str, actor: str, rows: Sequence[str], timeout: float = 
 
 
 @contextmanager
-def suspects_told(actor: str, rows: Sequence[str], timeout: float = 5.0) -> Iterator[None]:
+def suspects_told(namespace: str, actor: str, rows: Sequence[str], timeout: float = 5.0) -> Iterator[None]:
     """Tell the supervisor that this actor scores suspects inside the block."""
     import ray
 
     try:
-        namespace = ray.get_runtime_context().namespace
         supervisor = ray.get_actor(SUPERVISOR, namespace=namespace)
         # Awaited: the block may end this process.
         ray.get(supervisor.begin.remote(actor, list(rows)), timeout=timeout)
