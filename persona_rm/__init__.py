@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ScoreError,
         UnknownName,
     )
+    from persona_rm.features import FEATURES
     from persona_rm.hosts import HOSTS
     from persona_rm.inferrers import INFERRERS
     from persona_rm.inferrers.base import Inferrer, Posterior, StatefulInferrer
@@ -63,6 +64,7 @@ _MODULES = {
     "persona_rm.annotators.base": ("Annotator",),
     "persona_rm.backends.base": ("Backends",),
     "persona_rm.benchmarks": ("BENCHMARKS",),
+    "persona_rm.features": ("FEATURES",),
     "persona_rm.benchmarks.base": ("Benchmark",),
     "persona_rm.bundle": ("Bundle", "load_bundle", "write_bundle"),
     "persona_rm.config": ("Config",),
@@ -92,7 +94,7 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "ANNOTATORS", "BENCHMARKS", "HOSTS", "INFERRERS", "METHODS", "SOURCES",
+    "ANNOTATORS", "BENCHMARKS", "FEATURES", "HOSTS", "INFERRERS", "METHODS", "SOURCES",
     "Annotator", "Backends", "Benchmark", "Bundle", "Comment", "Comparison", "Config", "DataError", "Example",
     "HostError", "Inferrer", "MemberError", "Method", "MissingExtra", "Pair", "Persona", "PersonaRMError",
     "Posterior", "PreferenceSpace", "PromptedMethod", "Recipe", "RecipeError", "Registry", "RewardClient",

@@ -9,6 +9,7 @@ from persona_rm.annotators import ANNOTATORS
 from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.config import Config
 from persona_rm.errors import RecipeError, UnknownName
+from persona_rm.features import FEATURES
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.registry import Member, Registry, absolute_member, absolute_name, as_mapping
@@ -21,8 +22,8 @@ HostArgs = dict[str, Scalar | list[str | int | float]]
 FOLDER = "folder"
 """The key of the validation context that holds the recipe's folder: member files are relative to it."""
 ZOOS: Mapping[str, Registry] = {
-    "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "method": METHODS,
-    "benchmark": BENCHMARKS,
+    "source": SOURCES, "universal": UNIVERSAL, "annotator": ANNOTATORS, "inferrer": INFERRERS, "feature": FEATURES,
+    "method": METHODS, "benchmark": BENCHMARKS,
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "config", "extras", "interpreter", "threads", "maths", "io"),
     ("registry", "space", "prompts", "simulator", "profiles"),
     ("backends",),
+    ("features",),
     ZOOS,
     ("construct", "users", "bundle", "report"),
     ("serving",),

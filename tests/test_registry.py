@@ -11,6 +11,7 @@ from persona_rm.annotators import ANNOTATORS
 from persona_rm.annotators.given import GivenAnnotator
 from persona_rm.benchmarks import BENCHMARKS
 from persona_rm.errors import MemberError, UnknownName
+from persona_rm.features import FEATURES
 from persona_rm.inferrers import INFERRERS
 from persona_rm.methods import METHODS
 from persona_rm.profiles import PROFILES
@@ -18,7 +19,7 @@ from persona_rm.registry import Registry, absolute_member, absolute_name, as_map
 from persona_rm.sources import SOURCES
 from persona_rm.sources.universal import UNIVERSAL
 
-ZOOS = (SOURCES, UNIVERSAL, ANNOTATORS, INFERRERS, METHODS, BENCHMARKS, PROFILES)
+ZOOS = (SOURCES, UNIVERSAL, ANNOTATORS, INFERRERS, FEATURES, METHODS, BENCHMARKS, PROFILES)
 MINE = """
 from typing import ClassVar
 

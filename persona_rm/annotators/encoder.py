@@ -110,6 +110,16 @@ class EncoderAnnotator(Annotator):
         sure = sigmoids(np.minimum(margin, 30))
         return [Reading(tuple(a), tuple(b)) for a, b in zip(levels.tolist(), sure.tolist(), strict=True)]
 
+    def contrasts(self, prompts: Sequence[str], texts: Sequence[str]) -> Vectors:
+        """The standardised contrast of each text on each dimension, shape (n, D), float32: the number behind the
+        level, without the gate of relevance. A text without words has 0 everywhere."""
+        rows = np.zeros((len(texts), len(self.space)), np.float32)
+        if spoken := [i for i, text in enumerate(texts) if text.strip()]:
+            vectors = self.backends.need_encoder("annotator encoder").encode([texts[i] for i in spoken])
+            _, _, zero, width = columns(self.thresholds, self.space.ids)
+            rows[spoken] = (products(vectors, self._axes[0].contrast) - zero) / width
+        return rows
+
 
 def answers(dimension: Dimension) -> str:
     """ "Likes/Dislikes": dimensions with the same answers share a polarity direction."""

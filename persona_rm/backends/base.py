@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,14 @@ class LevelReader(Protocol):
     """Turns texts into levels (1 to 3) on every dimension of the space: an annotator, as a method sees it."""
 
     def levels(self, prompts: Sequence[str], texts: Sequence[str]) -> list[Levels]: ...
+
+
+@runtime_checkable
+class ContrastReader(Protocol):
+    """Turns texts into continuous readings, shape (n, dimensions): above 0 towards the positive pole of a dimension,
+    below 0 towards the negative one, 0 if the text does not say. An annotator has them if it has more than levels."""
+
+    def contrasts(self, prompts: Sequence[str], texts: Sequence[str]) -> Vectors: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,8 @@ class Backends:
     generator: Generator | None = None
     chat: ChatTemplate | None = None
     """The chat side of the policy's tokenizer. None: that of `logprob`, if it has one."""
+    folder: Path | None = None
+    """Where features of texts are kept between runs. None keeps none."""
 
     def forget_texts(self) -> None:
         """Drop what the models keep of texts between calls: vectors, and keys and values of prompts."""

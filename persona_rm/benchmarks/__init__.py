@@ -10,6 +10,10 @@ BENCHMARKS = Registry(
         "alignx": "persona_rm.benchmarks.alignx:AlignX",
         "ukp": "persona_rm.benchmarks.ukp:Ukp",
         "cobbler": "persona_rm.benchmarks.cobbler:Cobbler",
+        "llmfao": "persona_rm.benchmarks.llmfao:Llmfao",
+        "polis": "persona_rm.benchmarks.polis:Polis",
+        # A users file is read by a part above this one, which the table names and nothing here imports.
+        "users_file": "persona_rm.users.users_benchmark:UsersBenchmark",
     },
     "persona_rm.benchmarks.base:Benchmark",
 )

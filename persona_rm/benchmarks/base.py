@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from persona_rm.config import Config
+from persona_rm.errors import DataError
 from persona_rm.space import PreferenceSpace
-from persona_rm.types import Example, Persona, RewardRequest, RewardResult, UserState
+from persona_rm.types import Comparison, Example, Persona, RewardRequest, RewardResult, UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,14 @@ class Benchmark(ABC):
     @abstractmethod
     def cases(self) -> list[Case]:
         """Every case, in a fixed order. No row is left out: a bad one raises `DataError` with file, row and key."""
+
+    def comparisons(self) -> list[Comparison]:
+        """Every comparison with a preference, for `persona-rm bench`, in a fixed order.
+
+        `Comparison.group` names the texts that a split keeps together: a prompt, a topic, a debate. Ties and equal
+        responses are left out. The default raises `DataError`: this benchmark has cases only.
+        """
+        raise DataError(f"benchmark {self.name} has single cases, and no comparisons of users to split")
 
 
 def spread(cases: Sequence[Case], limit: int | None) -> list[Case]:

@@ -23,7 +23,7 @@ from persona_rm.benchmarks.comparisons import columns_of, drawn, plain, unordere
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow, read_rows
-from persona_rm.types import Example, Pair, Persona, content_id
+from persona_rm.types import Comparison, Example, Pair, Persona, content_id
 
 NOTES = ("prompt_id", "chosen_model", "rejected_model")
 """The keys of `Example.extra` that hold the prompt and the two models; the user is `Case.group_label`."""
@@ -106,6 +106,15 @@ class Cobbler(Benchmark):
         if not ranks:
             raise DataError("one person ranked alone: there is no majority of others", file=self.config.path)
         return sum(by[chosen] for by in ranks) / len(ranks), sum(by[rejected] for by in ranks) / len(ranks)
+
+    def comparisons(self) -> list[Comparison]:
+        """Every two answers to a prompt, as each person ranked them; the prompt is the group."""
+        return [
+            Comparison(user, *duel.texts(user), ranking.id)
+            for user in self._users
+            for ranking in self._rankings.values()
+            for duel in self._duels(ranking)
+        ]
 
     @cached_property
     def _rankings(self) -> dict[str, Ranking]:

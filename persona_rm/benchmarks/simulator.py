@@ -7,7 +7,7 @@ from pydantic import Field
 from persona_rm.benchmarks.base import Benchmark, Case
 from persona_rm.config import Config
 from persona_rm.simulator.simulator import Choice, Simulator, SimulatorConfig
-from persona_rm.types import Directions, Example, content_id
+from persona_rm.types import Comparison, Directions, Example, content_id
 
 
 class SimulatorBenchmarkConfig(Config):
@@ -17,6 +17,8 @@ class SimulatorBenchmarkConfig(Config):
     per_user: int = Field(5, gt=0)
     n_ugc: int = Field(8, ge=0)
     n_pairs: int = Field(8, ge=0)
+    judged: int = Field(40, ge=1)
+    """Comparisons of each user in `persona-rm bench`."""
 
 
 class SimulatorBenchmark(Benchmark):
@@ -29,6 +31,15 @@ class SimulatorBenchmark(Benchmark):
         """`per_user` cases of each test user."""
         simulator = Simulator(self.config.simulator, self.space)
         return [self._case(simulator, choice) for choice in simulator.choices(self.config.per_user)]
+
+    def comparisons(self) -> list[Comparison]:
+        """`judged` choices of each user of the training side under other posts; the post is the group."""
+        simulator = Simulator(self.config.simulator, self.space)
+        return [
+            Comparison(user.id, pair.prompt, pair.chosen, pair.rejected, pair.prompt)
+            for user in simulator.users("train")
+            for pair in simulator.persona(user, "train", 0, self.config.judged).pairs
+        ]
 
     def _case(self, simulator: Simulator, choice: Choice) -> Case:
         # The evidence is about other posts: a reply under this one could give the choice away.

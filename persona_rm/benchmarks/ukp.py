@@ -24,7 +24,7 @@ from persona_rm.benchmarks.comparisons import columns_of, drawn, plain, unordere
 from persona_rm.config import Config
 from persona_rm.errors import DataError
 from persona_rm.io.json_rows import JsonRow, read_rows
-from persona_rm.types import Example, Pair, Persona, content_id
+from persona_rm.types import Comparison, Example, Pair, Persona, content_id
 
 NOTES = ("chosen_argument", "rejected_argument")
 """The keys of `Example.extra` that hold the ids of the two arguments."""
@@ -115,6 +115,10 @@ class Ukp(Benchmark):
         for a, b in (pair for pair in pairs if pair not in tally):
             raise DataError(f"no worker preferred {a!r} over {b!r} here", file=self.config.judgments)
         return np.array([(tally[a, b] - 1, tally[b, a]) for a, b in pairs], np.float64).reshape(-1, 2)
+
+    def comparisons(self) -> list[Comparison]:
+        """Every vote without a tie; the debate, both stances of it, is the group."""
+        return [Comparison(vote.user, *self._sides(vote), self._debate(vote)) for vote in self._votes]
 
     @cached_property
     def _arguments(self) -> dict[str, Argument]:

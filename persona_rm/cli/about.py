@@ -22,6 +22,7 @@ ZOO_TITLES = {
     "universal": "universal: pairs that were chosen for values that all users share, mixed in at construction",
     "annotator": "annotator: reads how strongly a text shows each dimension",
     "inferrer": "inferrer: turns a user's evidence into preference directions",
+    "feature": "feature: turns a response into the numbers that a method reads",
     "method": "method: rewards a response for a user",
     "benchmark": "benchmark: measures a method, with intervals by user",
 }
@@ -139,7 +140,7 @@ def zoo(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Only this zoo: source, universal, annotator, inferrer, method or benchmark.",
+            help="Only this zoo: source, universal, annotator, inferrer, feature, method or benchmark.",
             autocompletion=lambda: list(ZOO_TITLES),
         ),
     ] = None,

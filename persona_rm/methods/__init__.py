@@ -11,6 +11,8 @@ METHODS = Registry(
         "pba_linear": "persona_rm.methods.pba_linear:PBALinear",
         "bradley_terry": "persona_rm.methods.bradley_terry:BradleyTerry",
         "centroid": "persona_rm.methods.centroid:Centroid",
+        "map_linear": "persona_rm.methods.map_linear:MapLinear",
+        "eb_linear": "persona_rm.methods.eb_linear:EbLinear",
     },
     "persona_rm.methods.base:Method",
 )

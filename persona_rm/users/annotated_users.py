@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from persona_rm.annotators import ANNOTATORS
-from persona_rm.backends.base import Backends, Encoder, LevelReader
-from persona_rm.errors import DataError
+from persona_rm.backends.base import Backends, ContrastReader, Encoder, LevelReader, Vectors
+from persona_rm.errors import DataError, RecipeError
 from persona_rm.inferrers import INFERRERS
 from persona_rm.inferrers.item_reader import PromptAndText, item_votes, texts_in
 from persona_rm.methods.base import Method
@@ -36,6 +36,12 @@ class RememberedLevels:
             read = self.reader.levels([prompt for prompt, _ in new], [text for _, text in new])
             self._read |= zip(new, read, strict=True)
         return [self._read[one] for one in asked]
+
+    def contrasts(self, prompts: Sequence[str], texts: Sequence[str]) -> Vectors:
+        """The continuous readings of the annotator. Raises `RecipeError` if it has levels only."""
+        if not isinstance(self.reader, ContrastReader):
+            raise RecipeError(f"the annotator {type(self.reader).__name__} gives levels and no contrasts")
+        return self.reader.contrasts(prompts, texts)
 
 
 class DirectionsReader:

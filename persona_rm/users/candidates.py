@@ -21,7 +21,7 @@ from persona_rm.users.users_file import User
 
 PERSONAL = "centroid"
 """The personal method of a check. It is named here, and not chosen by the figures that judge it."""
-POOLED_METHOD: Mapping[str, Any] = {"name": "bradley_terry", "features": "encoder+surface", "l2": 1e-2}
+POOLED_METHOD: Mapping[str, Any] = {"name": "bradley_terry", "features": ["encoder", "surface"], "l2": None}
 """The pooled reward on the features of `PERSONAL`: what that method gives an unknown user."""
 ANNOTATED = "pba_linear"
 """The method that reads users by the directions of an annotator (`annotated_users`)."""

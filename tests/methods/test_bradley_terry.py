@@ -56,7 +56,9 @@ def test_recovers_a_planted_reward(space: PreferenceSpace) -> None:
     first = rng.random(len(pairs)) < 1 / (1 + np.exp(truth[pairs[:, 1]] - truth[pairs[:, 0]]))
     rows = [Comparison("u", "x", *(texts[i] for i in (pair if won else pair[::-1])))
             for pair, won in zip(pairs, first, strict=True)]  # fmt: skip
-    method = BradleyTerry(BradleyTerry.Config(text="response"), space, Backends(encoder))
+    method = BradleyTerry(
+        BradleyTerry.Config(features=[{"name": "encoder", "text": "response"}]), space, Backends(encoder)
+    )
     method.fit(rows)
     [given] = rewards(method, ask(method.prior(), *texts[1000:]))
     assert np.corrcoef(given, truth[1000:])[0, 1] > 0.9
@@ -87,7 +89,7 @@ def test_what_is_embedded(space: PreferenceSpace) -> None:
             return super().encode(texts)
 
     for text in ("both", "response"):
-        make("bradley_terry", space, Backends(Spy()), text=text)
+        make("bradley_terry", space, Backends(Spy()), features=[{"name": "encoder", "text": text}])
     assert "good 0 good\n\npost 0" in seen
     assert "bad 0" in seen
 

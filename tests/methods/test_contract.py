@@ -14,6 +14,7 @@ from persona_rm.benchmarks.controls import reversed_directions
 from persona_rm.errors import DataError, RecipeError, ScoreError
 from persona_rm.methods import METHODS
 from persona_rm.methods.base import Method, Need
+from persona_rm.methods.personal import PersonalMethod
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Example, Pair, Persona, RewardRequest, Ugc, UserState
 from tests.methods.method_samples import (
@@ -39,6 +40,8 @@ CASES = {
     "pba_linear": ("pba_linear", {"scale": 2.0}),
     "bradley_terry": ("bradley_terry", {}),
     "centroid": ("centroid", {"scale": 2.0}),
+    "map_linear": ("map_linear", {"variance": 3.0}),
+    "eb_linear": ("eb_linear", {"scale": 1.0}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
 
@@ -133,8 +136,8 @@ def test_settings_for_a_history_let_it_in(case: str, space: PreferenceSpace) -> 
     ugc = tuple(Ugc(f"post {i}", f"comment {i}") for i in range(8))
     many = Persona("ann", ugc, items, directions=persona(space).directions)
     if method.reads == "items":
-        # A centroid is made of comparisons only.
-        assert method.adapt(many).n_items == (8 if name == "centroid" else 16)
+        # Methods on features read comparisons only.
+        assert method.adapt(many).n_items == (8 if isinstance(method, PersonalMethod) else 16)
 
 
 def test_the_declared_controls_change_the_state(method: Method, space: PreferenceSpace) -> None:

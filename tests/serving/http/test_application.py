@@ -8,7 +8,6 @@ import pytest
 from persona_rm.errors import RecipeError
 from persona_rm.serving.http.settings import Settings
 from persona_rm.serving.labels import LabelPolicy
-from persona_rm.types import content_id
 from tests.serving.http.http_service_samples import HOST, SECRET, Api
 
 ASK = {"user": "ann", "prompt": "Hello?", "responses": [" Yes.", " No"]}
@@ -67,11 +66,12 @@ def test_a_stranger_is_cold():
 )
 def test_a_call_has_all_its_rewards_or_an_error_without_the_text(caplog, body, status, kind, said):
     caplog.set_level(logging.DEBUG)
-    found = Api().post("/get_reward", body)
+    api = Api()
+    found = api.post("/get_reward", body)
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     assert {"error", "kind"} <= set(found.json()) <= {"error", "kind", "request_id"}
     if request_id := found.json().get("request_id"):
-        assert f"request {request_id}, user {content_id('ann')}" in caplog.text or kind == "not_finite"
+        assert f"request {request_id}, user {api.actor.log_ids.of('ann')}" in caplog.text or kind == "not_finite"
     assert "9 tokens" not in found.text
     assert "characters" not in found.text, "these are the error's own words"
     assert said in found.json()["error"]

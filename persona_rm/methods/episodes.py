@@ -1,0 +1,129 @@
+"""Users' comparisons as arrays, and training users as new ones: what personal methods learn from.
+
+Hyper-parameters of a personal method are chosen on training users alone. An `Episode` treats one of them as a new
+user: comparisons under some texts are shown, those under other texts are held out, and the pooled reward behind both
+was fitted without the held-out texts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from persona_rm.methods.pairwise import Floats, Places, TextPairs
+from persona_rm.methods.text_folds import TextFolds
+from persona_rm.types import Comparison, content_id
+
+SHOWN = (2, 4, 8, 16)
+"""How many comparisons an episode shows, in turn: what is learned must serve users with few and with many."""
+HELD = 16
+"""Most comparisons that an episode holds out."""
+MOST_EPISODES = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class UserRows:
+    """A user's comparisons: z(chosen) - z(rejected), shape (n, q), and the pooled margin of each in log-odds, (n,).
+
+    The user chose the first of the two, so a method wants margin + added(differences) to be large.
+    """
+
+    differences: Floats
+    margins: Floats
+
+    def __len__(self) -> int:
+        return len(self.margins)
+
+    def at(self, rows: slice | Sequence[int]) -> "UserRows":
+        """Some of the comparisons."""
+        return UserRows(self.differences[rows], self.margins[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A training user as a new one: comparisons that are shown, and held-out ones under other texts."""
+
+    user: int
+    shown: UserRows
+    held: UserRows
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Comparisons of training users, as places in a list of texts whose z is known."""
+
+    comparisons: Sequence[Comparison]
+    pairs: TextPairs
+    reduced: Floats
+    """z of each text, shape (texts, q)."""
+
+    def users(self, pooled: Floats) -> list[UserRows]:
+        """Each user's comparisons, in order of user ids; `pooled` are the pooled rewards of the texts."""
+        index = self._index()
+        order = np.argsort(index, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
+        return [rows_at(self.pairs, part, self.reduced, pooled) for part in parts]
+
+    def episodes(self, folds: TextFolds, pooled_without: Callable[[Places], Floats]) -> list[Episode]:
+        """Each fold of texts is held out once, for every user who has comparisons on both sides; at most
+        `MOST_EPISODES`, drawn by hashes.
+
+        `pooled_without` gives the pooled rewards of the texts, fitted on these comparisons only.
+        """
+        index, order = self._index(), self._drawn()
+        episodes = []
+        for seen, held in zip(folds.seen, folds.held, strict=True):
+            shown_of, held_of = (_drawn_by_user(side, index, order) for side in (seen, held))
+            users = sorted(shown_of.keys() & held_of.keys())
+            if len(users) > (most := MOST_EPISODES // len(folds)):
+                users = sorted(sorted(users, key=lambda user: order[held_of[user][0]])[:most])
+            pooled = pooled_without(seen)
+            for place, user in enumerate(users):
+                few = shown_of[user][: SHOWN[place % len(SHOWN)]]
+                shown = rows_at(self.pairs, few, self.reduced, pooled)
+                episodes.append(Episode(user, shown, rows_at(self.pairs, held_of[user][:HELD], self.reduced, pooled)))
+        return episodes
+
+    def _index(self) -> Places:
+        return np.unique([one.user_id for one in self.comparisons], return_inverse=True)[1].astype(np.int64)
+
+    def _drawn(self) -> Places:
+        """The place of each comparison in an order drawn by hashes, which does not depend on that of the data."""
+        keys = [content_id(one.user_id, one.prompt, *sorted((one.chosen, one.rejected))) for one in self.comparisons]
+        return np.argsort(np.argsort(keys, kind="stable"), kind="stable")
+
+
+def by_user_mean(values: Floats, episodes: Sequence[Episode]) -> Floats:
+    """The mean over the episodes of each user, because those of one user are not independent."""
+    users, index = np.unique([one.user for one in episodes], return_inverse=True)
+    return np.bincount(index, values, len(users)) / np.bincount(index, minlength=len(users))
+
+
+def whole_users(comparisons: Sequence[Comparison], most: int) -> Places:
+    """The rows of whole users with at most `most` comparisons together, drawn by a hash of their ids."""
+    if len(comparisons) <= most:
+        return np.arange(len(comparisons))
+    counts: dict[str, int] = {}
+    for one in comparisons:
+        counts[one.user_id] = counts.get(one.user_id, 0) + 1
+    kept, total = set(), 0
+    for user in sorted(counts, key=content_id):
+        if total and total + counts[user] > most:
+            break
+        kept.add(user)
+        total += counts[user]
+    return np.array([row for row, one in enumerate(comparisons) if one.user_id in kept])
+
+
+def rows_at(pairs: TextPairs, rows: Places, reduced: Floats, pooled: Floats) -> UserRows:
+    """These comparisons of texts whose z and pooled rewards are known."""
+    chosen, rejected = pairs.chosen[rows], pairs.rejected[rows]
+    return UserRows(reduced[chosen] - reduced[rejected], pooled[chosen] - pooled[rejected])
+
+
+def _drawn_by_user(rows: Places, users: Places, order: Places) -> dict[int, Places]:
+    """The rows of each user, in drawn order."""
+    mine: dict[int, list[int]] = {}
+    for row in rows[np.argsort(order[rows], kind="stable")].tolist():
+        mine.setdefault(int(users[row]), []).append(row)
+    return {user: np.array(places) for user, places in mine.items()}
