@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from persona_rm.errors import RecipeError
 from persona_rm.serving.http.application import HostRoute, make_app
-from persona_rm.serving.http.protocol import HEADER_BYTES, LimitedProtocol, connection_limit
+from persona_rm.serving.http.limited_protocol import HEADER_BYTES, LimitedProtocol, connection_limit
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import TOKEN, Settings
 from persona_rm.serving.repeated_lines import repeat_limit

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import uvicorn
 
-from persona_rm.serving.http import protocol
-from persona_rm.serving.http.protocol import HEADER_BYTES, LimitedProtocol, connection_limit
+from persona_rm.serving.http import limited_protocol as protocol
+from persona_rm.serving.http.limited_protocol import HEADER_BYTES, LimitedProtocol, connection_limit
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MOST = 20
