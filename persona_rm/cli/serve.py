@@ -142,8 +142,9 @@ def _service(folder: Path, actors: int, gpus: float, deadline: float, log: Path 
         return
     from persona_rm.hosts.common import device
     from persona_rm.hosts.common.ray_cluster import cluster
-    from persona_rm.serving.client import RayTransport, RewardClient
+    from persona_rm.serving.client import RewardClient
     from persona_rm.serving.pool.pool import NAMESPACE, start_pool
+    from persona_rm.serving.ray_transport import RayTransport
 
     namespace = os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE)
     with cluster(dict(os.environ), device(), 0, actors):

@@ -79,7 +79,6 @@ class RewardActor:
         max_wait: float = 0.003,
         namespace: str = "",
     ) -> None:
-        """`namespace`: that of the pool, whose supervisor is told of suspects."""
         self.name, self.bundle = name, load_bundle(bundle)
         self.metrics = SampleMetrics(self.bundle.groups, self.bundle.log_dims)
         self.inputs, self.postprocess = PostprocessInputs(self.bundle), Postprocessor(self.bundle.file.postprocess)
@@ -141,11 +140,9 @@ class RewardActor:
     ) -> list[RewardResult]:
         """All rewards of a batch. Raises the `ScoreError` of the first request that failed, with the positions of all
         that did. `suspect`: an actor was lost with these requests, so each is scored alone (`pool.fatal_rows`)."""
-        if suspect:
-            requests = [with_id(request) for request in requests]
-            with self.suspects.marked(requests):
-                return await self._batch(requests, caller)
-        return await self._batch(requests, caller)
+        requests = [with_id(request) for request in requests]
+        with self.suspects.marked(requests if suspect else ()):
+            return await self._batch(requests, caller)
 
     async def _batch(self, requests: Sequence[RewardRequest], caller: str) -> list[RewardResult]:
         results, failed, first_error = [], [], None
@@ -222,13 +219,18 @@ class RewardActor:
     def _close_bundle(self) -> None:
         """Close after the batch that is being scored, or during it if that takes too long: it may hang."""
         self._closed = True
-        self.statistics.save()
         # `_closed` is set before the lock is taken, so a call that waits for the lock fails instead of using a closed
         # bundle.
         locked = self._bundle_lock.acquire(timeout=CLOSE_TIMEOUT)
         try:
-            self.bundle.close()
+            # Noticed once more: a user who was erased since the last request must not be saved again. States that no
+            # request has asked for are not opened for it.
+            if "user_states" in vars(self.bundle):
+                self.bundle.user_states.notice_erased()
+                self._forget_erased()
+            self.statistics.save()
         finally:
+            self.bundle.close()
             if locked:
                 self._bundle_lock.release()
 
@@ -320,8 +322,7 @@ class RewardActor:
         # An erasure covers the statistics as well: those from before it must not outlive it.
         if trace.status == "erased" and trace.user is not None:
             self.postprocess.forget(trace.user)
-        if erased := self.bundle.user_states.take_erased():
-            self.statistics.forget(erased)
+        self._forget_erased()
         result = self.postprocess.apply(result, computation(request))
         self.statistics.save_if_due()
         scored = self.bundle.reader.read(request)
@@ -333,6 +334,11 @@ class RewardActor:
         # Equal requests share one computation, so the id belongs to the request and not to the computation.
         trace = replace(result.trace, request_id=request.request_id, metrics=metrics)
         return RewardResult(result.reward, trace)
+
+    def _forget_erased(self) -> None:
+        """Remove the users who were erased since the last call from the statistics, in memory and on disk."""
+        if erased := self.bundle.user_states.take_erased():
+            self.statistics.forget(erased)
 
     def _record(self, request: RewardRequest, result: RewardResult, seconds: float) -> None:
         """Count the sample, and write its log line."""
