@@ -13,6 +13,7 @@ METHODS = Registry(
         "centroid": "persona_rm.methods.centroid:Centroid",
         "map_linear": "persona_rm.methods.map_linear:MapLinear",
         "eb_linear": "persona_rm.methods.eb_linear:EbLinear",
+        "gated": "persona_rm.methods.gated:Gated",
     },
     "persona_rm.methods.base:Method",
 )

@@ -42,6 +42,7 @@ CASES = {
     "centroid": ("centroid", {"scale": 2.0}),
     "map_linear": ("map_linear", {"variance": 3.0}),
     "eb_linear": ("eb_linear", {"scale": 1.0}),
+    "gated": ("gated", {"bar": 0.0, "method": {"name": "map_linear", "variance": 3.0}}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
 
