@@ -44,8 +44,8 @@ def serve(
     ] = 0,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor. Fractions such as 0.5 are allowed.")] = 0,
     token_file: Annotated[Path | None, typer.Option(help="A file with the bearer token.")] = None,
-    body_limit: Annotated[int, typer.Option(min=1, help="The largest request body, in bytes.")] = 16 << 20,
-    connections: Annotated[int, typer.Option(min=1, help="The largest number of open connections.")] = 1000,
+    body_limit: Annotated[int, typer.Option(min=1, help="The largest request body, in bytes.")] = 4 << 20,
+    connections: Annotated[int, typer.Option(min=1, help="The largest number of open connections.")] = 4000,
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="A name in the `Host` header beside those of this machine. Repeatable.")
     ] = None,
@@ -142,8 +142,9 @@ def _service(folder: Path, actors: int, gpus: float, deadline: float, log: Path 
         return
     from persona_rm.hosts.common import device
     from persona_rm.hosts.common.ray_cluster import cluster
-    from persona_rm.serving.client import RayTransport, RewardClient
+    from persona_rm.serving.client import RewardClient
     from persona_rm.serving.pool.pool import NAMESPACE, start_pool
+    from persona_rm.serving.ray_transport import RayTransport
 
     namespace = os.environ.get("PERSONA_RM_NAMESPACE", NAMESPACE)
     with cluster(dict(os.environ), device(), 0, actors):

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from persona_rm.backends.base import Vectors
+from persona_rm.config import Config
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.base import Control
 from persona_rm.methods.block_directions import block_directions
@@ -51,6 +52,7 @@ class PersonalConfig(PooledConfig):
 class PersonalMethod(PooledMethod):
     """What every personal method on features shares. A member defines `user_vector`, and `learn` if it learns."""
 
+    Config: ClassVar[type[Config]] = PersonalConfig
     controls: ClassVar[frozenset[Control]] = frozenset({"history", "shuffled", "no_user"})
     projection: Floats | None = None
     """z = f projection, shape (width, q)."""

@@ -48,6 +48,7 @@ class PooledConfig(Config):
 class PooledMethod(Method):
     """Learns and stores w, and the scaling of the features. A subclass says what a user adds to w . f(x, y)."""
 
+    Config: ClassVar[type[Config]] = PooledConfig
     needs: ClassVar[frozenset[Need]] = frozenset({"encoder", "fit"})
     learned: ClassVar[tuple[str, ...]] = ("weights", "mean", "factor", "widths")
     """The attributes that `fit` sets to arrays, and that are saved."""

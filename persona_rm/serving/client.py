@@ -9,23 +9,20 @@ would occur again.
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from numbers import Real
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError, StoreDown
-from persona_rm.extras import extra_needed
+from persona_rm.errors import ErrorKind, HostError, ScoreError
 from persona_rm.prompts import text_of
 from persona_rm.serving.actor.reward_actor import Profile
 from persona_rm.serving.failures import Failures, OnFailure, read_policy
-from persona_rm.serving.pool.named_actor import ready_names
-from persona_rm.serving.pool.pool import NAMESPACE, inference_name, pool_names
+from persona_rm.serving.pool.pool import NAMESPACE
 from persona_rm.serving.pool.routing import Roster
+from persona_rm.serving.ray_transport import RayTransport, Transport, Unreachable
 from persona_rm.serving.request_ids import with_id
 from persona_rm.types import Prompt, RewardRequest, RewardResult, UserState
 
@@ -34,76 +31,8 @@ logger = logging.getLogger(__name__)
 
 RETRIED: tuple[ErrorKind, ...] = ("busy", "down")
 """Kinds of errors that concern an actor and not the request, so another actor may answer it."""
-
-
-class Unreachable(Exception):
-    """The actor did not answer. A retry may succeed, so this is not yet an error of the request."""
-
-    kind: ErrorKind = "down"
-
-
-class Transport(Protocol):
-    """Carries calls to actors. Raises `Unreachable` if an actor does not answer, and `ScoreError` of the kind and with
-    the rows of the actor's own."""
-
-    def names(self) -> list[str]: ...
-
-    def inference(self) -> str | None: ...
-
-    def call(self, name: str, method: str, args: tuple[Any, ...], timeout: float) -> Any: ...
-
-
-class RayTransport:
-    """Named actors of the cluster that this process belongs to."""
-
-    def __init__(self, namespace: str = NAMESPACE) -> None:
-        self.namespace = namespace
-        self._handles: dict[str, Any] = {}
-
-    def names(self) -> list[str]:
-        """The reward actors that can score now according to the supervisor; without one, all that live."""
-        from ray.exceptions import RayError
-
-        _connect()
-        try:
-            return ready_names(self.namespace) or pool_names(self.namespace)
-        except (RayError, ConnectionError, RuntimeError) as error:
-            logger.warning("persona_rm: the cluster did not say which actors live (%s)", type(error).__name__)
-            return []
-
-    def inference(self) -> str | None:
-        """The inference actor, if one lives now."""
-        _connect()
-        return inference_name(self.namespace)
-
-    def call(self, name: str, method: str, args: tuple[Any, ...], timeout: float) -> Any:
-        """One call and its answer. A call that reaches its timeout is cancelled and leaves the actor's queue."""
-        import ray
-        from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-
-        ref = None
-        try:
-            if name not in self._handles:
-                self._handles[name] = ray.get_actor(name, namespace=self.namespace)
-            ref = getattr(self._handles[name], method).remote(*args)
-            return ray.get(ref, timeout=timeout)
-        except RayTaskError as error:
-            # RayTaskError is a RayError too, so this clause comes first: the actor lives, and its method raised.
-            cause = error.cause if isinstance(error.cause, ScoreError) else ScoreError("")
-            if isinstance(error.cause, StoreDown):
-                cause = ScoreError("", kind="down")
-            problem = f"{name} could not {method}: {_message_of(error)}"
-            raise ScoreError(problem, cause.rows, cause.kind, cause=cause.cause) from error
-        except (RayError, GetTimeoutError, ValueError) as error:
-            # `ray.get_actor` raises ValueError for a name without an actor. The handle may be that of an actor that
-            # ended for good, so the name is looked up again by the next call.
-            self._handles.pop(name, None)
-            if isinstance(error, GetTimeoutError) and ref is not None:
-                with suppress(RayError, ValueError):
-                    ray.cancel(ref)
-            raise Unreachable(f"{name}: {type(error).__name__}") from error
-        except Exception as error:
-            raise ScoreError(f"{name} could not {method}: {type(error).__name__}") from error
+RETRY_NOTED = 30.0
+"""Seconds between two log lines about retries."""
 
 
 class RewardClient:
@@ -121,6 +50,7 @@ class RewardClient:
         self.failures = Failures(on_failure)
         self.roster = Roster(transport.names)
         self._inference: list[str] | None = None
+        self._retry_noted = -math.inf
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "RewardClient":
@@ -255,26 +185,33 @@ class RewardClient:
         over. `among`: these actors; empty: the reward actors."""
         seconds = self.deadline if seconds is None else seconds
         end = time.monotonic() + seconds
+        given = list(args)
         attempt, last, kind = 0, "no actor is named", Unreachable.kind
         # There is at least one attempt, however short the deadline is.
         while attempt == 0 or time.monotonic() < end:
             if names := list(among) or self.roster.order(key):
                 try:
-                    return self._try_all(method, args, names, end)
+                    return self._try_all(method, given, names, end)
                 except (Unreachable, ScoreError) as error:
                     if error.kind not in RETRIED:
                         raise
                     last, kind = str(error), error.kind
             # 0.1 s, doubled up to 5 s; the last pause ends at the deadline.
             pause = max(min(0.1 * 2 ** min(attempt, 6), 5.0, end - time.monotonic()), 0.0)
-            told = "persona_rm: %s; retry %d of %s in %.1f s"
-            logger.warning(told, self.failures.log_ids.hide(last), attempt + 1, method, pause)
+            self._note_retry(self.failures.log_ids.hide(last), method)
             self.wait(pause)
             attempt += 1
         who = "inference actor" if among and among == self._inference else "reward actor"
         raise ScoreError(f"no {who} answered {method} within {seconds:.0f} s; last: {last}", kind=kind)
 
-    def _try_all(self, method: str, args: tuple[Any, ...], names: Sequence[str], end: float) -> Any:
+    def _note_retry(self, last: str, method: str) -> None:
+        """One line in a while: many callers wait for the same actors, each with retries of its own."""
+        now = time.monotonic()
+        if now >= self._retry_noted + RETRY_NOTED:
+            self._retry_noted = now
+            logger.warning("persona_rm: no actor answers, %s is retried until its deadline; last: %s", method, last)
+
+    def _try_all(self, method: str, args: list[Any], names: Sequence[str], end: float) -> Any:
         """The first answer. Raises what the last actor raised.
 
         While other actors remain, one gets only half of the remaining time, because it may hang. An actor without room
@@ -284,10 +221,14 @@ class RewardClient:
             left = end - time.monotonic()
             try:
                 # Never less than a tenth of a second, in which an idle actor can still answer.
-                answer = self.transport.call(name, method, args, max(left / 2 if others else left, 0.1))
+                answer = self.transport.call(name, method, tuple(args), max(left / 2 if others else left, 0.1))
             except (Unreachable, ScoreError) as error:
-                if error.kind == "down":
-                    self.roster.failed(name)
+                if error.kind == "down" and self.roster.failed(name):
+                    problem = self.failures.log_ids.hide(str(error))
+                    logger.warning("persona_rm: %s; others answer its calls until it is back", problem)
+                if method == "score_batch" and isinstance(error, Unreachable):
+                    # Perhaps one of these requests has ended the actor: the next one scores each alone.
+                    args[1:] = [True]
                 if error.kind not in RETRIED or not others or time.monotonic() >= end:
                     raise
             else:
@@ -314,15 +255,6 @@ def _check_finite(results: Sequence[Any] | None, requests: Sequence[RewardReques
             raise ScoreError(f"the reward of user {request.user!r} is {reward}", row, "not_finite")
 
 
-def _message_of(error: Any) -> str:
-    """The message of an actor's error. An error of another library may hold a user's text, so only its type and place
-    are given; the whole error is in the exception chain."""
-    if isinstance(error.cause, PersonaRMError):
-        return str(error.cause)
-    places = re.findall(r'^\s+File "[^"\n]*?([\w.]+\.py)", line (\d+)', str(error), re.M)
-    return type(error.cause).__name__ + (f" in {places[-1][0]}:{places[-1][1]}" if places else "")
-
-
 def read_deadline(env: Mapping[str, str]) -> float:
     """The seconds of PERSONA_RM_DEADLINE. Raises `HostError` for another text."""
     key, default = "PERSONA_RM_DEADLINE", "300"
@@ -334,16 +266,3 @@ def read_deadline(env: Mapping[str, str]) -> float:
     if not 0 < seconds < math.inf:
         raise HostError(f"{key} is {text!r}; it is a positive number of seconds")
     return seconds
-
-
-def _connect() -> None:
-    with extra_needed("asking reward actors", "train"):
-        import ray
-
-    if not ray.is_initialized():
-        try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
-        except ConnectionError as error:
-            raise HostError(
-                f"this process is in no Ray cluster, and found none to ask for rewards: {error}"
-            ) from error

@@ -36,8 +36,9 @@ from soak import USERS, WORDS, make
 
 from persona_rm.construct.job import local_ray
 from persona_rm.serving.actor.reward_actor import LOG_FOLDER, RewardActor
-from persona_rm.serving.client import RayTransport, RewardClient, Unreachable
+from persona_rm.serving.client import RewardClient
 from persona_rm.serving.pool.pool import start_pool
+from persona_rm.serving.ray_transport import RayTransport, Unreachable
 from persona_rm.types import RewardRequest
 
 TAG = f"PERSONA_RM_PERF={uuid.uuid4().hex}"

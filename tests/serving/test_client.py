@@ -1,5 +1,6 @@
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -316,3 +317,30 @@ def test_an_inference_actor_of_another_bundle_is_refused():
     fake.serves = "/old"
     with pytest.raises(HostError, match="the inference actor serves /old, this job asks for /bundle"):
         client(fake).check("/bundle")
+
+
+def test_one_death_under_many_callers_is_one_line_in_the_log(caplog):
+    """Each caller meets the death itself, and each has retries of its own."""
+    fake = Fake(dead=200)
+    one = client(fake)
+    with ThreadPoolExecutor(50) as threads:
+        results = list(threads.map(lambda i: one.reward(RewardRequest(f"u{i}", "p", "r")), range(200)))
+    assert len(results) == 200
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("persona_rm.serving")]
+    assert sum("others answer its calls until it is back" in line for line in lines) == 2, "one for each dead actor"
+    assert sum("is retried until its deadline" in line for line in lines) <= 1
+    assert len(lines) <= 3
+
+
+def test_a_row_that_was_lost_with_an_actor_is_asked_again_as_a_suspect():
+    fake = Fake(dead=1)
+    client(fake).reward(REQUEST)
+    assert [args[1:] for _, _, args in fake.calls] == [(), (True,)]
+
+
+def test_a_row_that_ends_every_actor_is_not_tried_again():
+    fake = Fake(dead=1)
+    fake.value = ScoreError("two were lost", kind="fatal")
+    with pytest.raises(ScoreError, match="two were lost"):
+        client(fake).reward(REQUEST)
+    assert len(fake.calls) == 2

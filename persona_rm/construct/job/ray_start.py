@@ -19,6 +19,7 @@ A cluster that already runs is joined as it is: its owner decides about addresse
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -76,12 +77,53 @@ def local_ray(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def require_alive(address: str | None, timeout: float = 5.0) -> None:
+    """Raises `HostError` if no Ray cluster answers at HOST:PORT: Ray itself tries for minutes.
+
+    Other forms of an address ("auto", "ray://...") are left to Ray.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        return
+    problem = ""
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout):
+            pass
+        # A process that is stopped, or that is no Ray, takes connections too.
+        problem = _unhealthy(str(address), timeout)
+    except (OSError, OverflowError) as error:
+        problem = str(error)
+    if problem:
+        raise HostError(
+            f"no Ray cluster answers at {address} ({problem}): RAY_ADDRESS names it. Start the cluster, correct the "
+            "address, or unset RAY_ADDRESS to have one started here"
+        )
+
+
+def _unhealthy(address: str, timeout: float) -> str:
+    """Why the head of a cluster does not answer gRPC's health check; "" if it does."""
+    import grpc  # type: ignore[import-untyped]
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    with grpc.insecure_channel(address) as channel:
+        stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        try:
+            stub.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=timeout)
+        except grpc.RpcError as error:
+            # A cluster with a token refuses this call, which shows that it lives.
+            code = error.code()
+            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                return f"gRPC: {code.name.lower()}"
+    return ""
+
+
 def connect(tries: int = 3, **options: Any) -> None:
     """Call `ray.init` without its messages. Ray gives its first process a fixed 30 seconds, which a busy machine can
     miss, so several tries are made. Raises `HostError` if Ray does not start or the cluster does not answer."""
     with extra_needed("a Ray cluster"):
         import ray
 
+    require_alive(options.get("address"))
     if python := worker_python():
         options["runtime_env"] = {**python, **options.get("runtime_env", {})}
     warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_rm.construct.job import local_ray
+from persona_rm.construct.job.ray_start import require_alive
 from persona_rm.extras import extra_needed
 from persona_rm.hosts.common.env import Device
 from persona_rm.interpreter import worker_python
@@ -96,6 +97,7 @@ def _connected(address: str) -> Iterator[None]:
 
     started_here = not ray.is_initialized()
     if started_here:
+        require_alive(address)
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, runtime_env=worker_python() or None)
     try:
         yield

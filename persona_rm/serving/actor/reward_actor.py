@@ -28,6 +28,7 @@ from persona_rm.serving.actor.batcher import MicroBatcher
 from persona_rm.serving.actor.group_buffer import GroupBuffer
 from persona_rm.serving.actor.reward_log import LOG_FOLDER, RewardLog
 from persona_rm.serving.actor.saved_statistics import STATISTICS, SavedStatistics
+from persona_rm.serving.actor.suspects import MOST_TOKENS, Suspects, computation
 from persona_rm.serving.failure_line import failure_line
 from persona_rm.serving.label_monitor import EXAMPLES
 from persona_rm.serving.optional_writes import OptionalWrites
@@ -37,8 +38,6 @@ from persona_rm.serving.sample_metrics import PREFIX, SampleMetrics
 from persona_rm.types import Prompt, RewardRequest, RewardResult, RewardStep, UserState, UserStatus
 
 logger = logging.getLogger(__name__)
-MOST_TOKENS = 65_536
-"""Upper bound on the estimated tokens in one batch. Backends may split a batch further."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing waits for the batch that is being scored."""
 OUTCOMES = ("scored", "shared", "late", "left", "full", "failed")
@@ -72,14 +71,21 @@ class RewardActor:
     """A plain class; `pool.start_pool` makes a Ray actor of it. A restarted actor loads the bundle again."""
 
     def __init__(
-        self, bundle: str, name: str, run_dir: str | None = None, max_rows: int = 64, max_wait: float = 0.003
+        self,
+        bundle: str,
+        name: str,
+        run_dir: str | None = None,
+        max_rows: int = 64,
+        max_wait: float = 0.003,
+        namespace: str = "",
     ) -> None:
         self.name, self.bundle = name, load_bundle(bundle)
         self.metrics = SampleMetrics(self.bundle.groups, self.bundle.log_dims)
         self.inputs, self.postprocess = PostprocessInputs(self.bundle), Postprocessor(self.bundle.file.postprocess)
         self.inputs.check()
+        self.suspects = Suspects(namespace, name)
         self.batcher: MicroBatcher[RewardRequest, RewardResult] = MicroBatcher(
-            self._score, max_rows, max_wait, cost=_tokens, max_cost=MOST_TOKENS, same=_computation,
+            self._score, max_rows, max_wait, cost=self.suspects.cost, max_cost=MOST_TOKENS, same=computation,
             group=lambda request: (request.user, request.prompt),
         )  # fmt: skip
         config = self.bundle.file.groups
@@ -129,9 +135,16 @@ class RewardActor:
         self._record(request, result, time.perf_counter() - started)
         return result
 
-    async def score_batch(self, requests: Sequence[RewardRequest], *, caller: str = "") -> list[RewardResult]:
+    async def score_batch(
+        self, requests: Sequence[RewardRequest], suspect: bool = False, *, caller: str = ""
+    ) -> list[RewardResult]:
         """All rewards of a batch. Raises the `ScoreError` of the first request that failed, with the positions of all
-        that did."""
+        that did. `suspect`: an actor was lost with these requests, so each is scored alone (`pool.fatal_rows`)."""
+        requests = [with_id(request) for request in requests]
+        with self.suspects.marked(requests if suspect else ()):
+            return await self._batch(requests, caller)
+
+    async def _batch(self, requests: Sequence[RewardRequest], caller: str) -> list[RewardResult]:
         results, failed, first_error = [], [], None
         # Every request is awaited even if one fails, so that the error names all positions that failed.
         calls = [self.score(request, caller=caller) for request in requests]
@@ -240,7 +253,7 @@ class RewardActor:
         return done.result, done.logs
 
     def _score(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
-        with self._one_thread(len(requests)):
+        with self.suspects.told(requests), self._one_thread(len(requests)):
             return self.inputs.add(requests, self.bundle.score(requests))
 
     async def _group(self, requests: Sequence[RewardRequest]) -> list[RewardResult]:
@@ -271,7 +284,7 @@ class RewardActor:
         """Win rates among the responses, for methods that compare."""
         self._comparison_began = time.monotonic()
         try:
-            with self._one_thread(len(requests)):
+            with self.suspects.told(requests), self._one_thread(len(requests)):
                 return self.inputs.add(requests, self.bundle.compare(requests))
         finally:
             self._comparison_began = None
@@ -310,7 +323,7 @@ class RewardActor:
         if trace.status == "erased" and trace.user is not None:
             self.postprocess.forget(trace.user)
         self._forget_erased()
-        result = self.postprocess.apply(result, _computation(request))
+        result = self.postprocess.apply(result, computation(request))
         self.statistics.save_if_due()
         scored = self.bundle.reader.read(request)
         metrics = {**self.metrics.of(scored, result), **result.trace.metrics, **group_metrics}
@@ -335,13 +348,3 @@ class RewardActor:
         self.counts["bad_label"] += request.bad_label
         empty = not self.bundle.reader.response(request.response).strip()
         self.reward_log.write(request, result, seconds, empty=empty)
-
-
-def _tokens(request: RewardRequest) -> int:
-    """An estimate of the tokens, at four characters each."""
-    return (len(request.prompt_text) + len(request.response)) // 4 + 1
-
-
-def _computation(request: RewardRequest) -> tuple[str | None, Prompt, str, bool]:
-    """Requests that are equal in these are computed once."""
-    return request.user, request.prompt, request.response, request.finished

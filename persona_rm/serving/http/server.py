@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from persona_rm.errors import RecipeError
 from persona_rm.serving.http.application import HostRoute, make_app
-from persona_rm.serving.http.protocol import HEADER_BYTES, LimitedProtocol, connection_limit
+from persona_rm.serving.http.limited_protocol import HEADER_BYTES, LimitedProtocol, connection_limit
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import TOKEN, Settings
 from persona_rm.serving.repeated_lines import repeat_limit
@@ -25,7 +25,7 @@ GRACE = 20
 """Seconds that calls in progress have after SIGTERM."""
 KEEP_ALIVE = 75
 """Seconds that a connection stays open between two requests."""
-BACKLOG = 2048
+BACKLOG = 4096
 """Connections that the system holds until they are accepted."""
 ACCEPTED = 32
 """Connections that are accepted at once. They all are open before the first of them makes room for itself."""
@@ -69,7 +69,7 @@ def run_server(
     service raises: a set-up that cannot score ends at once.
     """
     listening = listen(settings)
-    protocol: Any = partial(LimitedProtocol, most=connection_limit(settings.connections))
+    protocol: Any = partial(LimitedProtocol, most=connection_limit(settings.connections), silent={})
     config = uvicorn.Config(
         # The service is not opened in a lifespan, because uvicorn answers no probe until its start-up has ended.
         make_app(service, settings, routes), lifespan="off", log_level="warning", access_log=False,

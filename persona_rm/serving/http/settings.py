@@ -25,13 +25,13 @@ class Settings:
     port: int = 8000
     """0: any free port."""
     token: str | None = None
-    body_limit: int = 16 * MIB
+    body_limit: int = 4 * MIB
     """Bytes of one call; the bodies of all calls in progress hold at most 16 times that."""
     row_limit: int = 1024
     """Rows of one call. Its body may hold 32 times as many JSON values."""
     limits: TextLimits = field(default_factory=TextLimits)
     """Characters of a prompt and of a response, as the bundle says."""
-    connections: int = 1000
+    connections: int = 4000
     """Open connections. Above, the connection that has waited longest for its caller makes room."""
     allowed_hosts: tuple[str, ...] = ()
     """Names in the `Host` header beside those of this machine (`host_names`); `*.example.com` and `*` are allowed."""

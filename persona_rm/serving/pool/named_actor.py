@@ -9,6 +9,7 @@ from typing import Any
 from persona_rm.errors import HostError
 from persona_rm.serving.pool.resources import Need, release, reserve
 
+logger = logging.getLogger(__name__)
 NAMESPACE = "persona_rm"
 PREFIX = "reward-"
 INFERENCE = "inference-0"
@@ -43,7 +44,7 @@ class Spec:
         return create(
             RewardActor,
             (self.bundle, name, self.run_dir),
-            dict(self.options),
+            {**self.options, "namespace": self.namespace},
             namespace=self.namespace,
             name=name,
             need=self.need(1),
@@ -122,6 +123,37 @@ def ready_names(namespace: str, timeout: float = 2.0) -> list[str]:
         return list(ray.get(supervisor.names.remote(), timeout=timeout))
     except (ray.exceptions.RayError, ValueError):
         return []
+
+
+def lost_rows(namespace: str, actor: str, rows: Sequence[str], timeout: float = 5.0) -> list[int]:
+    """Which of these rows end every actor, as the supervisor knows; none if it does not answer."""
+    import ray
+
+    try:
+        supervisor = ray.get_actor(SUPERVISOR, namespace=namespace)
+        return list(ray.get(supervisor.lost.remote(actor, list(rows)), timeout=timeout))
+    except (ray.exceptions.RayError, ValueError) as error:
+        logger.warning("persona_rm: the supervisor does not say which rows end actors (%s)", type(error).__name__)
+        return []
+
+
+@contextmanager
+def suspects_told(namespace: str, actor: str, rows: Sequence[str], timeout: float = 5.0) -> Iterator[None]:
+    """Tell the supervisor that this actor scores suspects inside the block."""
+    import ray
+
+    try:
+        supervisor = ray.get_actor(SUPERVISOR, namespace=namespace)
+        # Awaited: the block may end this process.
+        ray.get(supervisor.begin.remote(actor, list(rows)), timeout=timeout)
+    except (ray.exceptions.RayError, ValueError) as error:
+        logger.warning("persona_rm: the supervisor takes no suspects (%s)", type(error).__name__)
+        supervisor = None
+    try:
+        yield
+    finally:
+        if supervisor is not None:
+            supervisor.done.remote(actor)
 
 
 def refuse_taken(names: Sequence[str], namespace: str) -> None:

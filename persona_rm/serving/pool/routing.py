@@ -48,7 +48,7 @@ class Roster:
         self._cooldown_until: dict[str, float] = {}
         self._refreshed_at = float("-inf")
         self._failure_noted = False
-        self._lock = Lock()
+        self._lock, self._failing = Lock(), Lock()
 
     def names(self) -> list[str]:
         """The names as of the last refresh; refreshed now if that is due or no actor is known."""
@@ -70,10 +70,16 @@ class Roster:
         # The sort is stable, so both parts, with and without a cooldown, keep the order of this user.
         return sorted(ranked(key, names), key=lambda name: self._cooldown_until.get(name, now) > now)
 
-    def failed(self, name: str) -> None:
-        """Note that an actor did not answer. Others come first during its cooldown, and names are refreshed soon."""
-        self._cooldown_until[name] = self.clock() + self.cooldown
-        self._failure_noted = True
+    def failed(self, name: str) -> bool:
+        """Note that an actor did not answer. Others come first during its cooldown, and names are refreshed soon.
+
+        True if this is new: many callers meet the same death.
+        """
+        now, self._failure_noted = self.clock(), True
+        with self._failing:
+            new = self._cooldown_until.get(name, now) <= now
+            self._cooldown_until[name] = now + self.cooldown
+        return new
 
     def answered(self, name: str) -> None:
         """Note that an actor answered, which ends its cooldown."""

@@ -11,10 +11,12 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from persona_rm.errors import HostError
+from persona_rm.serving.pool.fatal_rows import FatalRows
 from persona_rm.serving.pool.named_actor import PREFIX, Spec, end, pool_names
 from persona_rm.serving.pool.scaling import ActorStatus, Plan, Policy, Trend, decide
 
@@ -42,6 +44,7 @@ class Supervisor:
     def __init__(self, spec: Spec, policy: Policy, *, start: bool = True) -> None:
         self.spec, self.policy = spec, policy
         self.counts: Counter[str] = Counter()
+        self.fatal_rows = FatalRows()
         self._records: dict[str, _Record] = {}
         self._serving: tuple[str, ...] = ()
         self._trend: Trend | None = None
@@ -58,6 +61,18 @@ class Supervisor:
         target = self._trend.target if self._trend else None
         bounds = asdict(self.policy)
         return {"ready": self.names(), "target": target, "policy": bounds, "counts": dict(self.counts)}
+
+    def begin(self, actor: str, rows: Sequence[str]) -> None:
+        """`FatalRows.begin`."""
+        self.fatal_rows.begin(actor, rows)
+
+    def done(self, actor: str) -> None:
+        """`FatalRows.done`."""
+        self.fatal_rows.done(actor)
+
+    def lost(self, actor: str, rows: Sequence[str]) -> list[int]:
+        """`FatalRows.lost`."""
+        return self.fatal_rows.lost(actor, rows)
 
     def check(self) -> Plan:
         """Check all actors once, and carry out the plan that follows."""

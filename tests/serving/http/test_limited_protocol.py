@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import uvicorn
 
-from persona_rm.serving.http import protocol
-from persona_rm.serving.http.protocol import HEADER_BYTES, LimitedProtocol, connection_limit
+from persona_rm.serving.http import limited_protocol as protocol
+from persona_rm.serving.http.limited_protocol import HEADER_BYTES, LimitedProtocol, connection_limit
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MOST = 20
@@ -34,7 +34,9 @@ async def endless(scope, receive, send):
 @contextlib.asynccontextmanager
 async def served(app=answer):
     server = uvicorn.Server(
-        uvicorn.Config(app, lifespan="off", log_level="warning", http=partial(LimitedProtocol, most=MOST), ws="none")
+        uvicorn.Config(
+            app, lifespan="off", log_level="warning", http=partial(LimitedProtocol, most=MOST, silent={}), ws="none"
+        )
     )
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)

@@ -45,9 +45,10 @@ def connection_limit(wanted: int) -> int:
 class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's protocol with limits. `most`: the number of open connections."""
 
-    def __init__(self, *args: Any, most: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, most: int, silent: "dict[LimitedProtocol, None]", **kwargs: Any) -> None:
+        """`silent`: shared by the connections of a server, those that have sent no request yet, the oldest first."""
         super().__init__(*args, **kwargs)
-        self.most = most
+        self.most, self.silent = most, silent
         self.waiting_since = 0.0
         self._header_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -64,12 +65,14 @@ class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """Make room if too many connections are open."""
         super().connection_made(transport)
         self.waiting_since = self.loop.time()
+        self.silent[self] = None
         self._start_timer()
         if len(self.connections) > self.most:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers."""
+        self.silent.pop(self, None)
         for timer in (self._timer, self._send_timer):
             if timer is not None:
                 timer.cancel()
@@ -87,6 +90,7 @@ class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             super().data_received(part)
             if self.cycle is not before:
                 self._stop_timer()
+                self.silent.pop(self, None)
                 self._header_bytes = 0
             elif self._header_bytes > HEADER_BYTES:
                 self._refuse(431, "Request Header Fields Too Large", f"headers have at most {HEADER_BYTES} bytes")
@@ -133,16 +137,20 @@ class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self.transport.abort()
 
     def _make_room(self) -> None:
-        """Close the connection that waits for its caller and has waited longest; without one, refuse this one."""
-        opened = [other for other in self.connections if not other.transport.is_closing()]
-        if len(opened) <= self.most:
-            return
-        waiting = [other for other in opened if other is not self and other.is_waiting]
-        if waiting:
-            # Those that never sent a request first: a caller between two requests has shown that it is one.
-            min(waiting, key=lambda other: (other.cycle is not None, other.waiting_since)).transport.abort()
-        else:
+        """Close the connection that waits for its caller and has waited longest; without one, refuse this one.
+
+        Those that never sent a request come first: a caller between two requests has shown that it is one.
+        """
+        oldest = next(iter(self.silent))
+        if oldest is self:
+            # None but this one, which may be about to ask.
+            waiting = [other for other in self.connections if other is not self and other.is_waiting]
+            oldest = min(waiting, key=lambda other: other.waiting_since, default=self)
+        if oldest is self:
             self._refuse(503, "Service Unavailable", f"{self.most} connections are busy; try again")
+        else:
+            self.silent.pop(oldest, None)
+            oldest.transport.abort()
 
     def _refuse(self, status: int, phrase: str, problem: str) -> None:
         """Answer without the application, which has no request yet, and close."""
