@@ -13,6 +13,8 @@ METHODS = Registry(
         "centroid": "persona_rm.methods.centroid:Centroid",
         "map_linear": "persona_rm.methods.map_linear:MapLinear",
         "eb_linear": "persona_rm.methods.eb_linear:EbLinear",
+        "vpl": "persona_rm.methods.vpl:Vpl",
+        "spl": "persona_rm.methods.spl:Spl",
     },
     "persona_rm.methods.base:Method",
 )
