@@ -15,6 +15,9 @@ METHODS = Registry(
         "eb_linear": "persona_rm.methods.eb_linear:EbLinear",
         "vpl": "persona_rm.methods.vpl:Vpl",
         "spl": "persona_rm.methods.spl:Spl",
+        "pal_a": "persona_rm.methods.pal_a:PalA",
+        "pal_b": "persona_rm.methods.pal_b:PalB",
+        "micro": "persona_rm.methods.micro:Micro",
     },
     "persona_rm.methods.base:Method",
 )
