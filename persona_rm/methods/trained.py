@@ -9,6 +9,7 @@ their held-out comparisons were most probable. With fewer than ten users nobody 
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -28,12 +29,13 @@ from persona_rm.methods.network import (
 from persona_rm.methods.pairwise import Floats
 from persona_rm.methods.personal import PersonalConfig, PersonalMethod
 from persona_rm.methods.user_tasks import Shaped, TaskBatch, Tensor, UserTasks, shaped
+from persona_rm.types import UserState, content_id
 
 FEWEST_USERS = 10
 """From so many training users on a fifth of them is left out, to say when to stop."""
-CHECKS = 10
+CHECKS = 8
 """How often the left-out users are asked during the training."""
-MOST_CHECKED = 80
+MOST_CHECKED = 48
 """Most episodes of left-out users that a check reads."""
 
 
@@ -58,6 +60,8 @@ class TrainedMethod(PersonalMethod):
     """The parameters, flat. None if there was nothing to train on: then the reward is the pooled one."""
     unit: Floats | None = None
     """One number: the inputs of the network are z times it, of mean square 1 on the training comparisons."""
+
+    _open: tuple[Floats, Net, str] | None = None
 
     @abstractmethod
     def shapes(self, users: int) -> Shapes:
@@ -124,9 +128,41 @@ class TrainedMethod(PersonalMethod):
     @property
     def net(self) -> Net:
         """The named parameters of the trained network."""
+        return self._opened()[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what was trained: a vector means something to this network alone, whatever its length."""
+        return "untrained" if self.network is None else self._opened()[2]
+
+    def _opened(self) -> tuple[Floats, Net, str]:
+        """The flat network, its tensors and its hash, made once per network."""
         if self.network is None:
             raise ValueError(f"{self.name} has no network: there was nothing to train on")
-        return unpacked_parameters(self.network, self.shapes(0))
+        if self._open is None or self._open[0] is not self.network:
+            net = unpacked_parameters(self.network, self.shapes(0))
+            self._open = (self.network, net, content_id(self.network.tobytes().hex()))
+        return self._open
+
+    def _state(self, user: str, new: UserRows, version: int, before: UserState | None) -> UserState:
+        state = super()._state(user, new, version, before)
+        return replace(state, payload={**state.payload, "fit": self.fingerprint}) if state.payload else state
+
+    def _kept(self, state: UserState) -> tuple[Floats | None, int]:
+        kept = super()._kept(state)
+        self._check_fit(state)
+        return kept
+
+    def vector_of(self, state: UserState) -> Floats | None:
+        """The user's vector; None for an unknown user. Raises `DataError` and `ScoreError` as the base does, and
+        `ScoreError` for a state of a network that was trained at another time."""
+        vector = super().vector_of(state)
+        self._check_fit(state)
+        return vector
+
+    def _check_fit(self, state: UserState) -> None:
+        if state.payload and state.payload.get("fit") != self.fingerprint:
+            raise self._foreign(state, f"the fit {state.payload.get('fit')!r} where {self.fingerprint!r} is expected")
 
     @property
     def scale(self) -> float:
@@ -149,10 +185,9 @@ class TrainedMethod(PersonalMethod):
 
         if self.network is None:
             return np.zeros(self.vector_size)
-        # An inferred vector is a few products of small matrices: threads would only wait for one another.
-        with torch.enable_grad():
+        with torch.no_grad():
             vector = self.vector(self.net, self.shaped_rows(rows))
-        return np.asarray(vector.detach().numpy()[0], np.float64)
+        return np.asarray(vector.numpy()[0], np.float64)
 
     def added(self, vector: Floats, features: Floats, pooled: Floats) -> Floats:
         """What the user adds to the pooled reward, shape (n,)."""

@@ -42,6 +42,11 @@ CASES = {
     "centroid": ("centroid", {"scale": 2.0}),
     "map_linear": ("map_linear", {"variance": 3.0}),
     "eb_linear": ("eb_linear", {"scale": 1.0}),
+    "vpl": ("vpl", {"updates": 10}),
+    "spl": ("spl", {"updates": 10}),
+    "pal_a": ("pal_a", {"updates": 10}),
+    "pal_b": ("pal_b", {"updates": 10}),
+    "micro": ("micro", {"updates": 10}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
 
