@@ -2,11 +2,14 @@
 
 from typing import Literal
 
-ErrorKind = Literal["failed", "too_long", "no_token", "prompt", "user", "not_finite", "late", "group", "busy", "down"]
+ErrorKind = Literal[
+    "failed", "too_long", "no_token", "prompt", "user", "fatal", "not_finite", "late", "group", "busy", "down"
+]
 """Why there is no reward, as programs read it; the message of the error is for readers.
 
-Four kinds lie in the request or its user: `too_long`, `no_token`, `prompt` (its messages are no conversation for the
-policy), and `user` (what is known about the user cannot be used).
+Five kinds lie in the request or its user: `too_long`, `no_token`, `prompt` (its messages are no conversation for the
+policy), `user` (what is known about the user cannot be used), and `fatal` (actors ended or stalled while they scored
+it).
 Four kinds say nothing about the request: `late` (the deadline passed), `group` (the other samples of its group did not
 arrive in time), `busy` (there is no room in the queue) and `down` (no actor answers, or it is closing)."""
 

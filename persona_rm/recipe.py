@@ -16,6 +16,7 @@ from persona_rm.backends.pretrain import PretrainConfig
 from persona_rm.benchmarks.study_config import InferenceConfig, RealConfig
 from persona_rm.bundle.bundle_file import PolicyPrompt, RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
+from persona_rm.bundle.text_limits import TextLimits
 from persona_rm.config import problems
 from persona_rm.construct.config import ConstructConfig
 from persona_rm.errors import DataError, HostError, MemberError, PersonaRMError, RecipeError
@@ -98,6 +99,8 @@ class PpoConfig(Section):
     """For `postprocess.mix`; its method_dir is a folder of `Method.save`."""
     safety: RewardModelSpec | None = None
     """For `postprocess.floor`."""
+    limits: TextLimits = TextLimits()
+    """How long prompts and responses may be, in characters."""
     args: HostArgs = Field(default_factory=dict)
 
     @field_validator("reward")

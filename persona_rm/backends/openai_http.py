@@ -172,7 +172,7 @@ class HttpGenerator:
             # A redirect is not followed: prompts are users' texts, and go to no address but that of the config.
             async with session.post(f"{self.config.base_url}/{path}", json=body, allow_redirects=False) as response:
                 if response.status != 200:
-                    return _refused(response.status, response.headers.get("Retry-After", ""))
+                    return _refused(response.status, response.headers)
                 raw = await _bounded(response)
                 if raw is None:
                     return Failure(f"the server's answer is longer than {LONGEST_ANSWER:,} bytes", again=False)
@@ -254,17 +254,22 @@ def read_body(body: Any, api: str) -> Generation:
     )
 
 
-def _refused(status: int, retry_after: str) -> Failure:
+def _refused(status: int, headers: Mapping[str, str]) -> Failure:
     again = status >= 500 or status in RETRIED
-    return Failure(f"the server said HTTP {status}", again, seconds_of(retry_after) if again else 0.0)
+    wait = seconds_of(headers.get("Retry-After", ""), headers.get("Date")) if again else 0.0
+    return Failure(f"the server said HTTP {status}", again, wait)
 
 
-def seconds_of(retry_after: str, now: float | None = None) -> float:
-    """Seconds to wait according to a `Retry-After` header (seconds or an HTTP date); 0 if it is neither."""
+def seconds_of(retry_after: str, date: str | None = None) -> float:
+    """Seconds to wait according to a `Retry-After` header (seconds or an HTTP date); 0 if it is neither.
+
+    `date` is the answer's own `Date`: the server's clock, because this machine's may be wrong by a day.
+    """
     if retry_after.strip().isdecimal():
         return float(retry_after)
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - (time.time() if now is None else now))
+        now = parsedate_to_datetime(date).timestamp() if date else time.time()
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
     except (ValueError, TypeError):
         return 0.0
 

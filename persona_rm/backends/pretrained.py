@@ -5,6 +5,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from persona_rm.backends.model_sizes import check_sizes
 from persona_rm.errors import DataError, RecipeError
 from persona_rm.io.json_file import read_object
 
@@ -13,9 +14,14 @@ REFUSED = "trust_remote_code"
 
 
 def from_folder(auto: Any, folder: str | Path, **options: Any) -> Any:
-    """`auto.from_pretrained` (a class of transformers) of a local folder. A folder whose architecture transformers
-    implements is loaded by that implementation, even if it also brings code. Raises `RecipeError` if it needs its own
-    code, and `DataError` with the folder if its files are missing or damaged."""
+    """`auto.from_pretrained` (a class of transformers) of a local folder.
+
+    Raises `RecipeError` if the folder brings Python code, and `DataError` with the folder if its files are missing or
+    damaged, or if a model's config asks for more than its weights hold (`model_sizes`).
+    """
+    refuse_python_files(Path(folder))
+    if "Model" in auto.__name__:
+        check_sizes(Path(folder))
     try:
         return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
     except ValueError as error:
@@ -32,20 +38,29 @@ def _damaged(folder: str | Path, error: Exception) -> DataError:
     return DataError(f"the model cannot be loaded: {type(error).__name__}: {reason}", file=folder)
 
 
-def code_error(folder: str | Path) -> RecipeError:
+def code_error(
+    folder: str | Path,
+    what: str = "it needs Python code of its own (`auto_map`)",
+    do: str = "Use a model whose architecture transformers implements",
+) -> RecipeError:
     """The error for a model that needs code of its own."""
-    return RecipeError(
-        f"a model was to be loaded from {folder}; it needs Python code of its own (`auto_map`), which is never run. "
-        "Use a model whose architecture transformers implements"
-    )
+    return RecipeError(f"a model was to be loaded from {folder}; {what}, which is never run. {do}")
+
+
+def refuse_python_files(folder: Path) -> None:
+    """Raises `RecipeError` if Python files stand in the folder of a model."""
+    if files := sorted(path.name for path in folder.glob("*.py")):
+        what = f"it brings Python code ({', '.join(files[:3])})"
+        raise code_error(folder, what, "Remove them, if transformers implements the architecture without them")
 
 
 def refuse_own_code(folder: Path) -> None:
-    """Raises `RecipeError` if a config in the folder names Python code of its own (`auto_map`).
+    """Raises `RecipeError` if the folder holds Python files, or a config in it names such code (`auto_map`).
 
     A host may load its models with `trust_remote_code=True` and offer no option against it, so a folder that is
     handed to a host is checked before the host starts.
     """
+    refuse_python_files(folder)
     for name in ("config.json", "tokenizer_config.json"):
         file = folder / name
         if file.is_file() and read_object(file).get("auto_map"):

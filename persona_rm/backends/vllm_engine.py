@@ -8,12 +8,14 @@ as long as its object.
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from persona_rm.backends.base import Generation
-from persona_rm.backends.pretrained import REFUSED, code_error
+from persona_rm.backends.model_sizes import check_sizes
+from persona_rm.backends.pretrained import REFUSED, code_error, refuse_python_files
 from persona_rm.config import Config, NameOrPath
 from persona_rm.errors import HostError, MissingExtra, RecipeError
 from persona_rm.threads import thread_variables
@@ -168,8 +170,14 @@ class VllmGenerator:
 
 
 def start_engine(config: EngineConfig, **more: Any) -> Any:
-    """vLLM's `LLM` with prefix caching and the options `more`. Raises `MissingExtra` without vLLM, and `RecipeError`
-    if the model needs code of its own, which is never run."""
+    """vLLM's `LLM` with prefix caching and the options `more`.
+
+    Raises `MissingExtra` without vLLM, `RecipeError` if the model brings code of its own, which is never run, and
+    `DataError` if its config asks for more than its weights hold.
+    """
+    if (folder := Path(config.model)).is_dir():
+        refuse_python_files(folder)
+        check_sizes(folder)
     # Only these fields: the configs of generators have more, which vLLM does not know.
     fields = set(EngineConfig.model_fields) - {"tensor_parallel"}
     given = config.model_dump(include=fields, exclude_none=True) | {"tensor_parallel_size": config.tensor_parallel}

@@ -75,7 +75,7 @@ class Bundle:
     @cached_property
     def reader(self) -> RequestReader:
         """Reads requests before the method does."""
-        return RequestReader(self.chat, strip_think=self.file.strip_think)
+        return RequestReader(self.chat, strip_think=self.file.strip_think, limits=self.file.limits)
 
     @cached_property
     def _settings(self) -> BundleFile:

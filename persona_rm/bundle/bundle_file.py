@@ -10,6 +10,7 @@ from persona_rm.annotators import ANNOTATORS
 from persona_rm.backends.logprob.transformers_logprob import Dtype, TransformersOptions
 from persona_rm.backends.logprob.vllm_logprob import VllmOptions
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
+from persona_rm.bundle.text_limits import TextLimits
 from persona_rm.config import Config, NameOrPath, PathChange, PathMark, PathText, explain, map_paths, problems
 from persona_rm.errors import DataError, MemberError
 from persona_rm.inferrers import INFERRERS
@@ -86,6 +87,8 @@ class BundleFile(Config):
     """None: `method` for a method that renders prompts, else `pba`."""
     strip_think: bool = False
     """Score responses without `<think>...</think>`. Of a response that was cut inside it nothing is left to score."""
+    limits: TextLimits = TextLimits()
+    """How long the texts of a request may be."""
     log_dims: list[str] | None = None
     """The dimensions whose part of the reward is logged; None: the most common ones among the users."""
     postprocess: PostprocessConfig = PostprocessConfig()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from persona_rm.bundle.text_limits import TextLimits
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.io.text import is_sound
 from persona_rm.methods.base import Method
@@ -18,8 +19,8 @@ _THOUGHT = re.compile(rf"{THINK}.*?(?:{END_THINK}\s*|\Z)", re.DOTALL)
 class RequestReader:
     """Reads requests for one bundle. `chat`: the chat side of the policy's tokenizer, if it is known."""
 
-    def __init__(self, chat: ChatTemplate | None, *, strip_think: bool) -> None:
-        self.chat, self.strip_think = chat, strip_think
+    def __init__(self, chat: ChatTemplate | None, *, strip_think: bool, limits: TextLimits | None = None) -> None:
+        self.chat, self.strip_think, self.limits = chat, strip_think, limits or TextLimits()
 
     def bare(self, prompt: Prompt) -> Prompt:
         """The messages of a prompt that arrives rendered, any other prompt as it is. Raises `DataError` as
@@ -45,13 +46,18 @@ class RequestReader:
         return replace(request, prompt=self.bare(request.prompt), response=self.response(request.response))
 
     def read_all(self, requests: Sequence[RewardRequest], method: Method) -> list[RewardRequest]:
-        """The requests as this method reads them. Raises `ScoreError` with the row of a prompt that cannot be read."""
+        """The requests as this method reads them. Raises `ScoreError` with the row of a prompt that cannot be read, or
+        of a text that is too long."""
         read = []
         for i, request in enumerate(requests):
             try:
+                # First of all: what follows reads the texts, some of it several times.
+                self.limits.check(request)
                 read.append(for_method(self.read(request), method))
             except DataError as error:
                 raise ScoreError(str(error), (i,), "prompt") from error
+            except ScoreError as error:
+                raise error.at(i) from error
         return read
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from persona_rm.cli.complete import complete_bundle, complete_recipe
 from persona_rm.errors import MissingExtra, RecipeError
 
 if TYPE_CHECKING:
-    from persona_rm.prompts import ChatTemplate
+    from persona_rm.bundle import Bundle
     from persona_rm.recipe import PpoConfig, Recipe
     from persona_rm.serving.http.service import Service
     from persona_rm.serving.http.settings import Settings
@@ -45,6 +45,10 @@ def serve(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each actor. Fractions such as 0.5 are allowed.")] = 0,
     token_file: Annotated[Path | None, typer.Option(help="A file with the bearer token.")] = None,
     body_limit: Annotated[int, typer.Option(min=1, help="The largest request body, in bytes.")] = 16 << 20,
+    connections: Annotated[int, typer.Option(min=1, help="The largest number of open connections.")] = 1000,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name in the `Host` header beside those of this machine. Repeatable.")
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0.1, help="The timeout of a call, in seconds.")] = 150,
     log: Annotated[
         Path | None, typer.Option(help="A folder for the reward log: one line per reward, without texts.")
@@ -62,29 +66,40 @@ def serve(
     client sends no headers: use `--reward.remote_url http://any:TOKEN@HOST:PORT/get_reward`.
     PERSONA_RM_LABELS=strict rejects samples of unknown users.
 
+    `limits` in bundle.yaml are the longest prompt and response, in characters; `engine_options.max_length` is the
+    limit in tokens. A longer text is refused before it is tokenised, with its row.
+
     If OpenRLHF runs on the same cluster, prefer the plugin of `persona-rm where openrlhf`: it can stop the job.
 
     Example: `persona-rm serve contrast --port 8000`
     """
     with told():
-        settings = _settings(host, port, token_file, body_limit, deadline)
+        given = {"body_limit": body_limit, "deadline": deadline, "connections": connections}
+        settings = _settings(host, port, token_file, allowed_hosts=tuple(allowed_host or ()), **given)
         folder = bundle or _bundle_of(recipe, overrides, section)
-        settings = replace(settings, chat=_chat_of(folder))
-        from persona_rm.hosts import HOSTS, load_host
-        from persona_rm.serving.http.server import curl_example, run_server
+        served = _served(folder)
         from persona_rm.serving.labels import LabelPolicy
 
-        settings = replace(settings, labels=LabelPolicy.from_env(known=lambda: list(_first_users(folder))))
-        user, token = next(_first_users(folder), "USER"), settings.token is not None
-        routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
-
-        def say(url: str) -> None:
-            example = curl_example(url, user, token=token, route=next(iter(routes), None))
-            lines = f"Serving {folder} at {url}   try: {example}", str(settings.labels)
-            console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
-
+        labels = LabelPolicy.from_env(known=lambda: list(_first_users(folder)))
+        settings = replace(settings, chat=served.chat, limits=served.file.limits, labels=labels)
         with _service(folder, actors, gpus, deadline, log) as service:
-            run_server(service, settings, say, routes)
+            _run(service, settings, folder)
+
+
+def _run(service: "Service", settings: "Settings", folder: Path) -> None:
+    """Serve until a signal, with the routes of all hosts; print the address and an example."""
+    from persona_rm.hosts import HOSTS, load_host
+    from persona_rm.serving.http.server import curl_example, run_server
+
+    user, token = next(_first_users(folder), "USER"), settings.token is not None
+    routes = [route for name in HOSTS.names() for route in load_host(name).routes()]
+
+    def say(url: str) -> None:
+        example = curl_example(url, user, token=token, route=next(iter(routes), None))
+        lines = f"Serving {folder} at {url}   try: {example}", str(settings.labels)
+        console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
+
+    run_server(service, settings, say, routes)
 
 
 def _first_users(folder: Path) -> Iterator[str]:
@@ -96,14 +111,14 @@ def _first_users(folder: Path) -> Iterator[str]:
         yield user.persona.user_id
 
 
-def _chat_of(folder: Path) -> "ChatTemplate | None":
-    """The chat side of the tokenizer that the bundle names."""
+def _served(folder: Path) -> "Bundle":
+    """The bundle without its users: its settings, and the chat side of the tokenizer that it names."""
     from persona_rm.bundle import Bundle, read_file
 
-    return Bundle(folder.resolve(), read_file(folder), {}).chat
+    return Bundle(folder.resolve(), read_file(folder), {})
 
 
-def _settings(host: str, port: int, token_file: Path | None, body_limit: int, deadline: float) -> "Settings":
+def _settings(host: str, port: int, token_file: Path | None, **limits: Any) -> "Settings":
     try:
         import fastapi  # noqa: F401 - the imports only check that the packages are installed
         import prometheus_client  # noqa: F401
@@ -112,8 +127,7 @@ def _settings(host: str, port: int, token_file: Path | None, body_limit: int, de
         raise MissingExtra(f"serving over HTTP needs {error.name}: pip install persona_rm[serve]") from error
     from persona_rm.serving.http.settings import Settings, token_from
 
-    token = token_from(token_file)
-    return Settings(host, port, token, body_limit=body_limit, deadline=deadline)
+    return Settings(host, port, token_from(token_file), **limits)
 
 
 @contextmanager

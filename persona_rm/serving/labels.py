@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 VARIABLE = "PERSONA_RM_LABELS"
 USER_KEYS = ("user", "user_id")
 """The keys under which a label that is an object names its user."""
+LONGEST = 1 << 20
+"""Characters of the longest label. It holds a user id and perhaps the bare prompt."""
 POLICIES: Mapping[str, str] = {
     "prior": "a sample without a known user gets the population prior and is counted",
     "strict": "a sample without a known user stops the job, or is rejected over HTTP",
@@ -50,6 +52,8 @@ class Label:
 
 def read_label(value: Any) -> Label:
     """Parse a label. It never raises: `LabelPolicy` decides what to do about `bad`."""
+    if isinstance(value, str) and len(value) > LONGEST:
+        return Label(bad=f"a label has at most {LONGEST:,} characters, found {len(value):,}")
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
         try:
             value = json.loads(value)

@@ -27,6 +27,7 @@ LOGGER = logging.getLogger("persona_rm.openrlhf")
 EXIT_CODE = 70
 
 CLIENT = RewardClient.from_env()
+FAILURES = CLIENT.failures
 LABELS = LabelPolicy.from_env(known=CLIENT.some_users)
 sys.stderr.write(f"persona_rm: {LABELS}\n")
 CHAT = policy_chat()
@@ -52,13 +53,13 @@ def _rewards(rows):
         results = CLIENT.rewards(requests)
     except SkipGroup as error:  # the host sends lists of one; a NaN score makes its dynamic filtering drop the group
         for i in error.rows or range(len(requests)):
-            CLIENT.failures.leave_out(error, requests[i].user)
+            FAILURES.leave_out(error, requests[i].user)
         return {"rewards": None, "scores": math.nan, "extra_logs": {}}
     for result in results:
         LABELS.check_known(result.trace.user, result.trace.user_known, result.status)
     rewards = [result.reward for result in results]
     scores = [sigmoid(reward) for reward in rewards]
-    logs = [{**extra_logs(result), **CLIENT.failures.logs()} for result in results]
+    logs = [{**extra_logs(result), **FAILURES.logs()} for result in results]
     if len(results) == 1:
         return {"rewards": rewards[0], "scores": scores[0], "extra_logs": logs[0]}
     keys = logs[0] if logs else ()
@@ -67,7 +68,7 @@ def _rewards(rows):
 
 def stop_job(reason):
     """Say why, in the log and beside the run, and end this rollout actor."""
-    reason = CLIENT.failures.log_ids.hide(reason)
+    reason = FAILURES.log_ids.hide(reason)
     LOGGER.error("no reward: %s", reason)
     sys.stderr.write(f"ERROR persona_rm: no reward, stopping the job: {reason}\n")
     note_stop(reason)

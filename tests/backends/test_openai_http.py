@@ -113,7 +113,8 @@ def test_the_server_says_when_to_come_back(serve):
 
 
 def test_retry_after_may_be_a_date():
-    assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT", now=40) == 60
+    assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT", "Thu, 01 Jan 1970 00:00:40 GMT") == 60
+    assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT") == 0, "without the server's date by the clock of this machine"
     assert [seconds_of(text) for text in ("", "soon", "-1", "nan")] == [0.0] * 4
 
 

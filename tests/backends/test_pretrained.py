@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -27,7 +27,7 @@ class OwnModel(LlamaForCausalLM):
 class OwnTokenizer(PreTrainedTokenizerFast):
     pass
 """
-REFUSED = r"needs Python code of its own .*never run"
+REFUSED = r"(brings|needs) Python code .*never run"
 
 
 @pytest.fixture
@@ -74,6 +74,9 @@ def test_a_model_that_needs_its_own_code_is_refused(folder, marker, load):
 def test_a_recipe_does_not_hand_such_a_model_to_the_host(folder, marker, kept):
     other = {"config.json": "tokenizer_config.json", "tokenizer_config.json": "config.json"}[kept]
     edit(folder / other, auto_map={})
+    with pytest.raises(RecipeError, match=r"brings Python code \(own\.py\), which is never run\. Remove them"):
+        model_folder(str(folder))
+    (folder / "own.py").unlink()
     with pytest.raises(RecipeError, match="needs Python code of its own"):
         model_folder(str(folder))
     edit(folder / kept, auto_map={})
@@ -89,10 +92,13 @@ def test_the_code_of_this_folder_would_run(folder, marker):
     assert marker.exists()
 
 
-def test_a_known_architecture_is_loaded_by_transformers_even_if_it_brings_code(folder, marker):
+def test_a_known_architecture_is_loaded_by_transformers_once_its_code_is_removed(folder, marker):
     from transformers import AutoModelForCausalLM
 
     edit(folder / "config.json", model_type="llama")
+    with pytest.raises(RecipeError, match=REFUSED):
+        from_folder(AutoModelForCausalLM, folder)
+    (folder / "own.py").unlink()
     made = from_folder(AutoModelForCausalLM, folder)
     assert type(made).__module__.startswith("transformers.")
     assert not marker.exists()
@@ -101,6 +107,7 @@ def test_a_known_architecture_is_loaded_by_transformers_even_if_it_brings_code(f
 def test_another_problem_of_a_folder_is_told_as_it_is(folder):
     from transformers import AutoModelForCausalLM
 
+    (folder / "own.py").unlink()
     edit(folder / "config.json", auto_map={})
     with pytest.raises(DataError, match=r"the model cannot be loaded: ValueError: .*not recognize this architecture"):
         from_folder(AutoModelForCausalLM, folder)
@@ -113,6 +120,8 @@ def test_the_refusal_of_vllm_is_ours(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
     sys.modules["vllm"].LLM = refuse
+    monkeypatch.setitem(sys.modules, "vllm.platforms", ModuleType("vllm.platforms"))
+    sys.modules["vllm.platforms"].current_platform = SimpleNamespace(is_cpu=lambda: False)
     with pytest.raises(RecipeError, match=REFUSED):
         start_engine(VllmConfig(model="m"))
 

@@ -101,7 +101,10 @@ def check_rows(rows: Sequence[Encoded], limit: int | None, vocabulary: int, cut:
     """
     if long := {i: len(ids) for i, (ids, _) in enumerate(rows) if limit is not None and len(ids) > limit}:
         tokens = ", ".join(f"row {i}: {n} tokens" for i, n in list(long.items())[:10])
-        cause = f"prompt and response have {max(long.values())} tokens, and the limit is {limit}"
+        cause = (
+            f"prompt and response have {max(long.values())} tokens, and the limit is {limit} (the models' context, or "
+            "engine_options.max_length in bundle.yaml)"
+        )
         problem = f"too long for the limit of {limit} tokens, {cut}: {tokens}"
         raise ScoreError(problem, tuple(long), "too_long", cause=cause)
     # The first token of a row has no predecessor that could predict it, so a prompt needs one token at least.

@@ -72,6 +72,17 @@ def ean(digits: str) -> bool:
     return len(digits) == 13 and sum(int(d) * (3 if i % 2 else 1) for i, d in enumerate(digits)) % 10 == 0
 
 
+def isbn10(code: str) -> bool:
+    """ISBN-10: ten digits, the last may be x, with weights 10 to 1, divisible by 11."""
+    total = sum((10 - place) * (10 if c == "x" else int(c)) for place, c in enumerate(code.lower()))
+    return len(code) == 10 and total % 11 == 0
+
+
+def upc(digits: str) -> bool:
+    """UPC-A: twelve digits, an EAN-13 without its leading 0."""
+    return len(digits) == 12 and ean(f"0{digits}")
+
+
 @cache
 def _dihedral() -> tuple[list[list[int]], list[list[int]]]:
     """Verhoeff's multiplication and permutation tables, from the dihedral group D5."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from persona_rm.construct.cleaning import checksums
+from persona_rm.construct.cleaning.national_ids import WORLD
 from persona_rm.construct.cleaning.view import View
 
 DNI = "trwagmyfpdxbnjzsqvhlcke"
@@ -24,6 +25,8 @@ class Identifier(NamedTuple):
     mark: str
     pattern: str
     valid: Callable[[str], bool]
+    context: str = ""
+    """What must stand before it; "" if it is recognised by itself."""
 
 
 class IdentifierMatch(NamedTuple):
@@ -143,10 +146,13 @@ TABLE = (
         rf"{START}(?:19|20)?\d{{6}}[-+]\d{{4}}{END}",
         lambda text: _date(digits_of(text)[-10:]) and checksums.luhn(digits_of(text)[-10:]),
     ),
+    *(Identifier(row.name, NATIONAL, f"{START}{row.pattern}{END}", row.valid, row.context) for row in WORLD),
 )
 _IBAN = re.compile(r"(?<!\w)[a-z]{2}\d\d(?:[ \-]?[a-z0-9]){11,30}")
 _ANY = re.compile("|".join(f"(?:{row.pattern})" for row in TABLE))
-_EACH = tuple((re.compile(row.pattern), row) for row in TABLE)
+_EACH = tuple((re.compile(row.pattern), row, re.compile(rf"(?:{row.context})[^\d\n]{{0,24}}$")) for row in TABLE)
+BEFORE = 40
+"""How far before a number a word may stand that says what it is."""
 WORD = re.compile(r"(?<!\w)\w")
 LETTER = re.compile(r"(?<!\w)[a-z]")
 """Where a word begins, and where one with a letter does."""
@@ -169,9 +175,11 @@ def _at(view: View, start: int) -> IdentifierMatch | None:
     # first that fits, so each is tried for itself if one of them does: its validator may refuse it.
     if not _ANY.match(view.text, start):
         return None
-    for pattern, row in _EACH:
+    for pattern, row, context in _EACH:
         match = pattern.match(view.text, start)
-        if match and row.valid(view.written[start : match.end()]):
+        if match is None or not row.valid(view.written[start : match.end()]):
+            continue
+        if not row.context or context.search(view.text, max(0, start - BEFORE), start):
             return IdentifierMatch(start, match.end(), row.mark)
     return None
 

@@ -9,15 +9,13 @@ from functools import cache
 from typing import Any
 
 from persona_rm.construct.cleaning import checksums
-from persona_rm.construct.cleaning.identifiers import IdentifierMatch, accounts, digits_of, identifiers
+from persona_rm.construct.cleaning.identifiers import BEFORE, IdentifierMatch, accounts, digits_of, identifiers
 from persona_rm.construct.cleaning.view import View
 from persona_rm.errors import MissingExtra
 
 RUN = r"(?<!\d)\d(?:[ .\-()/]{0,3}\d)*+"
 LETTERS = 8
 """How far before its first digit an identifier may begin."""
-BEFORE = 40
-"""How far before a number a word may stand that says what it is."""
 TRIES = 64
 """In a run with more, what is written like a telephone number is taken for one without asking the library."""
 LONGEST = 64
@@ -42,13 +40,19 @@ AMERICAN = re.compile(
 )
 INDIAN = re.compile(r"(?<![\d$])(?<!\d[ .\-/])[6-9]\d{4}[ \-]\d{5}(?!\d)(?![ .\-/]\d)")
 NATIONAL = re.compile(r"(?<!\d)(?<!\d[.\-/,:])\(?0[1-9](?:[ .\-()/]{0,3}\d){7,11}(?!\d)(?![.\-/]\d)")
-INTERNATIONAL = re.compile(r"(?:\+[ (]{0,2}|(?<!\d)00[ ]?)[1-9](?:[ .\-()/]{0,3}\d){6,14}")
+INTERNATIONAL = re.compile(r"(?:\+[ (]{0,2}|(?<![a-z\d])00[ ]?)[1-9](?:[ .\-()/]{0,3}\d){6,14}")
 SPOKEN = re.compile(
     r"\b(?:(?:tele)?phone|tel|cell|mobile|call|text|txt|whatsapp|fax|dial|ring|sms|reach (?:me|us|him|her))"
     r"\b[^\d\n]{0,24}$"
 )
 SOCIAL = re.compile(r"\b(?:ssn|social(?: security)?(?: number| no)?)\W{0,3}(?:is\W{1,3})?$")
-ISBN = re.compile(r"isbn(?:-?1[03])?[^\d\n]{0,4}$")
+BOOK = re.compile(r"\b(?:e?isbn(?:-?1[03])?|asin|issn)\b[^\d\n]{0,8}$")
+PRODUCT = re.compile(r"\b(?:upc|ean|gtin|sku|bar\s?code|item (?:no|number)|part (?:no|number))\b[^\d\n]{0,12}$")
+SPACED_UPC = re.compile(r"\d[ \-]\d{5}[ \-]\d{5}[ \-]\d")
+GROUPED_ISBN = re.compile(r"(?=[\dx \-]{13}(?!\w))\d{1,5}([ \-])\d{1,7}\1\d{1,6}\1[\dx](?!\w)")
+OPERATOR = re.compile(r"(?:[=*\u00d7\u00b7\u22c5^~<>\u2248{|]|\\[a-z]+|(?<=\d) ?[x+/])\s{0,2}\{?$")
+"""What stands before a factor or a result of a formula."""
+OPERATOR_AFTER = re.compile(r"\s{0,2}(?:[*\u00d7\u00b7\u22c5^}]|\\(?:cdot|times|div|pm|approx|over|,)|= ?\$?[\d\\-])")
 DECIMAL = re.compile(r"\d+\.\d+")
 DATE = re.compile(r"(?<!\d)(?:\d{1,2}[.\-/]\d{1,2}[.\-/](?:19|20)?\d\d|(?:19|20)\d\d[.\-/]\d{1,2}[.\-/]\d{1,2})(?!\d)")
 YEARS = re.compile(r"(?:(?:19|20)\d\d[ .\-()/]*)+|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d")
@@ -66,6 +70,8 @@ def numerals(view: View, start: int, end: int, floor: int) -> list[IdentifierMat
         return []
     # The order in which kinds are added below is their rank: of matches that overlap, `_apart` keeps the mark of the
     # kind that was added first. So telephone numbers with a + come before cards, and those with 00 after them.
+    if _is_other(text, start, end):
+        return []
     low = max(floor, start - LETTERS)
     matches: list[IdentifierMatch] = list(accounts(view, low, end))
     if size >= 6:
@@ -113,12 +119,14 @@ def _addresses(text: str, start: int, end: int) -> Iterator[IdentifierMatch]:
 def _cards(text: str, start: int, end: int) -> Iterator[IdentifierMatch]:
     # One more character than the run, for the lookahead.
     for match in CARD.finditer(text, start, end + 1):
-        if checksums.card(digits_of(match.group())):
+        # Barcodes of products have 13 digits, and cards of today more.
+        if checksums.card(digits_of(match.group())) and not checksums.ean(match.group()):
             yield IdentifierMatch(*match.span(), "CARD")
     if (
         end - start <= LONGEST
         and not DECIMAL.fullmatch(text, start, end)
         and checksums.card(digits_of(text[start:end]))
+        and not checksums.ean(text[start:end])
     ):
         yield IdentifierMatch(start, end, "CARD")
 
@@ -133,19 +141,56 @@ def _abroad(text: str, low: int, end: int) -> Iterator[IdentifierMatch]:
 def _telephones(text: str, low: int, start: int, end: int, digits: int) -> Iterator[IdentifierMatch]:
     """Written as telephone numbers are, or after a word such as "call"; not dates, years and book numbers."""
     before = max(0, start - BEFORE)
-    if digits in (10, 13) and (_isbn13(text[start:end]) or ISBN.search(text, before, start)):
+    if digits == 13 and _isbn13(text[start:end]):
         return
     for match in AMERICAN.finditer(text, low, end + 2):
         # Punctuation shows that a number is one to call. Bare digits must be a number that the library knows.
-        if not match.group().isdigit() or (match.group() not in LIMITS and _valid(match.group(), ("US",))):
+        written = match.group()
+        if written.isdigit():
+            taken = _alone(text, *match.span()) and written not in LIMITS and _valid(written, ("US",))
+        else:
+            taken = _ended(text, match.end())
+        if taken:
             yield IdentifierMatch(*match.span(), "PHONE")
     yield from (IdentifierMatch(*match.span(), "PHONE") for match in INDIAN.finditer(text, low, end + 2))
     for number, match in enumerate(NATIONAL.finditer(text, low, end + 2)):
+        if match.group().isdigit() and not _alone(text, *match.span()):
+            continue
         if not DATE.search(match.group()) and (number >= TRIES or _valid(match.group(), REGIONS)):
             yield IdentifierMatch(*match.span(), "PHONE")
     spoken = digits <= 15 and end - start <= LONGEST and SPOKEN.search(text, before, start)
     if spoken and not DATE.search(text, start, end) and not YEARS.fullmatch(text, start, end):
         yield IdentifierMatch(start, end, "PHONE")
+
+
+def _is_other(text: str, start: int, end: int) -> bool:
+    """True for the number of a book or a product, and for a bare number of a formula."""
+    before = max(0, start - BEFORE)
+    if BOOK.search(text, before, start) or PRODUCT.search(text, before, start):
+        return True
+    run = text[start:end]
+    if SPOKEN.search(text, before, start):
+        return False
+    if SPACED_UPC.fullmatch(run):
+        return checksums.upc(digits_of(run))
+    if book := GROUPED_ISBN.match(text, start):
+        return book.end() >= end and checksums.isbn10("".join(c for c in book.group() if c.isalnum()))
+    if not run.isdigit():
+        return False
+    if (len(run) == 10 and checksums.isbn10(run)) or (len(run) == 12 and checksums.upc(run) and run[0] in "01"):
+        return _alone(text, start, end) and text[start - 1 : start] != "+"
+    return bool(OPERATOR.search(text, max(0, start - 12), start) or OPERATOR_AFTER.match(text, end))
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    """False for digits inside a word of letters, such as a hash; an extension ("x12") may follow."""
+    return not text[max(0, start - 1) : start].isalnum() and _ended(text, end)
+
+
+def _ended(text: str, end: int) -> bool:
+    """False if letters follow at once; an extension may."""
+    after = text[end : end + 2]
+    return not after[:1].isalpha() or (after[:1] == "x" and after[1:].isdigit()) or text.startswith("ext", end)
 
 
 def _isbn13(text: str) -> bool:

@@ -77,7 +77,8 @@ def add_get_reward(app: FastAPI, settings: Settings, score: Scorer) -> None:
     @app.post(PATH, responses=ERRORS, operation_id="get_reward")
     async def get_reward(body: RewardsIn, request: Request) -> RewardsOut:
         """OpenRLHF's route: one reward per row of query, prompts and labels."""
-        long = sum(map(len, body.query)) + sum(map(len, body.prompts)) > LONG
+        labels = (label for label in body.labels if isinstance(label, str))
+        long = sum(map(len, (*body.query, *body.prompts, *labels))) > LONG
         requests = await asyncio.to_thread(requests_of, body, settings) if long else requests_of(body, settings)
         return rewards_out(await score(request, requests))
 
@@ -96,6 +97,12 @@ def requests_of(body: RewardsIn, settings: Settings) -> list[RewardRequest]:
 
 
 def _request(i: int, query: str, prompt: str, label: object, settings: Settings) -> RewardRequest:
+    try:
+        # Before the prompt is looked for in the query, which reads both.
+        settings.limits.check_prompt(prompt)
+        settings.limits.check_response(len(query) - len(prompt))
+    except ScoreError as error:
+        raise RequestError("unscorable", f"row {i}: {error.problem}") from error
     try:
         response, finished = strip_prompt(query, prompt, settings.chat)
     except ScoreError as error:

@@ -55,6 +55,8 @@ LEARNED = "inferrer"
 """The folder of the fitted inferrer in a bundle."""
 LEARNED_METHOD = "method"
 """The folder of the fitted method in a bundle."""
+BESIDE = frozenset({"postprocess", "groups", "universal", "safety", "limits"})
+"""The keys of a `ppo` section that stand in bundle.yaml as they are."""
 ALL_USERS = "all users"
 """The group of `curve.jsonl` that holds every sample."""
 UserPost = tuple[str, Prompt]
@@ -209,7 +211,7 @@ def reward_inputs(recipe: Recipe, config: PpoConfig) -> dict[str, Any]:
     """As `bundle_inputs`, for a section that need not be one of the recipe's `ppo`."""
     every = {"seed", "source", "prompts", "chat", "space", "model", "annotator", "build"}
     own = {"reward", "policy_prompt", "inferrer", "annotator", "users", "items"}
-    own |= {"postprocess", "groups", "universal", "safety"}
+    own |= BESIDE
     trained = recipe.dpo.get(config.reward)
     return {
         "recipe": recipe.model_dump(mode="json", include=every), "method": trained.method if trained else None,
@@ -219,8 +221,8 @@ def reward_inputs(recipe: Recipe, config: PpoConfig) -> dict[str, Any]:
 
 
 def _beside(config: PpoConfig) -> dict[str, Any]:
-    """Post-processing, groups and the models that they ask, as bundle.yaml has them."""
-    return config.model_dump(mode="json", include={"postprocess", "groups", "universal", "safety"}, exclude_unset=True)
+    """Post-processing, groups, the models that they ask, and limits, as bundle.yaml has them."""
+    return config.model_dump(mode="json", include=set(BESIDE), exclude_unset=True)
 
 
 def _prompts(

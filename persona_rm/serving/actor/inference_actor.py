@@ -48,15 +48,17 @@ class InferenceActor:
     async def profile(self, user: str | None, prompt: Prompt) -> Profile:
         """The user's directions in words and `prompt` in the form that the policy reads.
 
-        Raises `DataError` for a state that cannot be read.
+        Raises `DataError` for a state that cannot be read, and `ScoreError` for a prompt that is too long.
         """
+        self.bundle.reader.limits.check_prompt(prompt)
         (state,) = await self.batcher.submit([(user, text_of(self.bundle.reader.bare(prompt)))])
         self._count("profiles", [state])
         return profile_of(self.bundle, state, prompt)
 
     async def directions(self, users: Sequence[str], prompt: str = "") -> list[UserState]:
         """What each user prefers, in the given order, in one computation. Raises `DataError` naming the first user
-        whose state cannot be read."""
+        whose state cannot be read, and `ScoreError` for a prompt that is too long."""
+        self.bundle.reader.limits.check_prompt(prompt)
         states = await self.batcher.submit([(user, prompt) for user in users])
         self._count("directions", states)
         return states

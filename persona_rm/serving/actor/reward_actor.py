@@ -98,9 +98,9 @@ class RewardActor:
         # One key for this actor's lines, its messages and those of its clients: that of the folder with the log.
         plain = self.bundle.file.log_users == "plain"
         self.ids_folder = run or self.bundle.folder
-        self.bundle.log_ids = LogIds.in_folder(self.ids_folder, plain=plain)
+        self.log_ids = self.bundle.log_ids = LogIds.in_folder(self.ids_folder, plain=plain)
         self.log = run / LOG_FOLDER / f"{name}.jsonl" if run else None
-        self.reward_log = RewardLog(self.log, self.bundle.log_ids, self.writes)
+        self.reward_log = RewardLog(self.log, self.log_ids, self.writes)
         self.statistics = SavedStatistics(
             run / STATISTICS / f"{name}.json" if run else None, self.postprocess, self.writes
         )
@@ -113,6 +113,8 @@ class RewardActor:
         """
         started, request = time.perf_counter(), with_id(request)
         try:
+            # Here, and not in the batch: other rows of the batch would be scored again because of this one.
+            self.bundle.reader.limits.check(request)
             result, group_metrics = await self._scored(request, caller, deadline)
             result = self._finish(request, result, group_metrics)
         # CancelledError is no Exception, so it needs a clause of its own to be counted.
@@ -122,9 +124,7 @@ class RewardActor:
         except Exception as error:
             kind: ErrorKind = error.kind if isinstance(error, ScoreError) else "failed"
             self.counts[_OUTCOME_OF_ERROR.get(kind, "failed")] += 1
-            logger.warning(
-                "persona_rm: %s gave no reward, %s", self.name, failure_line(request, error, self.bundle.log_ids)
-            )
+            logger.warning("persona_rm: %s gave no reward, %s", self.name, failure_line(request, error, self.log_ids))
             raise
         self._record(request, result, time.perf_counter() - started)
         return result
@@ -148,7 +148,8 @@ class RewardActor:
         raise first_error
 
     async def profile(self, user: str | None, prompt: Prompt) -> Profile:
-        """The user's directions in words and `prompt` in the form that the policy reads."""
+        """The user's directions in words and `prompt` in the form that the policy reads. Raises `ScoreError`."""
+        self.bundle.reader.limits.check_prompt(prompt)
         inferred = await self.finder.submit((user, text_of(self.bundle.reader.bare(prompt))))
         self.counts["profiles"] += 1
         return profile_of(self.bundle, inferred, prompt)
@@ -168,7 +169,7 @@ class RewardActor:
             "counts": dict(self.counts),
             "rows": {name: self.counts[name] for name in OUTCOMES} | {"shared": self.batcher.counts["shared"]},
             "unwritten": dict(self.writes.failed),
-            "log_ids": {"folder": str(self.ids_folder), "plain": self.bundle.log_ids.key is None},
+            "log_ids": {"folder": str(self.ids_folder), "plain": self.log_ids.key is None},
             "statistics": {"samples": self.postprocess.every.count, "shared": False},
             "batches": dict(self.sizes),
             "engine": self.bundle.engine_counters(),

@@ -18,7 +18,7 @@ from persona_rm.config import did_you_mean
 from persona_rm.serving.http.guard import OPEN, Guard
 from persona_rm.serving.http.http_errors import KINDS, RequestError
 from persona_rm.serving.http.metrics import HttpMetrics
-from persona_rm.serving.http.payloads import check_rows, results_of, score_out, score_requests
+from persona_rm.serving.http.payloads import check_lengths, check_rows, results_of, score_out, score_requests
 from persona_rm.serving.http.schemas import Problem, ScoreIn, ScoreOut, State
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import Settings
@@ -27,7 +27,8 @@ from persona_rm.types import RewardRequest, RewardResult
 
 ROUTES = frozenset({"/score", "/v1/score", "/health", "/ready", "/metrics", "/info", "/openapi.json"})
 _DESCRIPTIONS = {
-    400: "The body is no JSON.", 401: "The token is missing or wrong.", 408: "The body came too slowly.",
+    400: "The body is no JSON, or Host names another service.",
+    401: "The token is missing or wrong.", 408: "The body came too slowly.",
     413: "Too many bytes or rows.", 415: "The body is not declared as JSON.",
     422: "The body is not what the schema says, or a row cannot be scored.", 500: "The service failed.",
     503: "Loading, full, down or late; see Retry-After.",
@@ -83,6 +84,7 @@ def _add_rewards(
     app: FastAPI, service: Service, settings: Settings, metrics: HttpMetrics, routes: Sequence[HostRoute]
 ) -> None:
     async def scored(call: Request, requests: Sequence[RewardRequest]) -> list[RewardResult]:
+        check_lengths(requests, settings)
         requests = [with_id(request) for request in requests]
         metrics.rows.observe(len(requests))
         # An actor in this process serves its callers in turn, so one address with many rows does not delay the others.

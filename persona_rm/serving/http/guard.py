@@ -1,4 +1,4 @@
-"""Checks token, content type and size before a call reaches a route, and measures how long the call took.
+"""Checks host, token, content type and size before a call reaches a route, and measures how long the call took.
 
 The body is read here, within its limits of size and time, so that no route ever holds more. An exception that a route
 does not handle becomes an error response here, without the message of the exception, which may hold a user's text.
@@ -13,10 +13,12 @@ import logging
 import time
 
 from starlette.datastructures import Headers
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from persona_rm.serving.failure_line import place_of
 from persona_rm.serving.http.http_errors import RequestError, request_error_of
+from persona_rm.serving.http.json_size import check_values
 from persona_rm.serving.http.metrics import HttpMetrics
 from persona_rm.serving.http.settings import Settings
 
@@ -30,6 +32,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: HttpMetrics, routes: frozenset[str]) -> None:
         self.app, self.settings, self.metrics, self.routes = app, settings, metrics, routes
+        self.hosts = settings.trusted_hosts
         self.held = 0
         """Bytes of the bodies of all calls in progress."""
 
@@ -62,6 +65,11 @@ class Guard:
 
     async def _within(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
+        if not await self._trusted(scope, receive):
+            raise RequestError(
+                "host", "the Host header names another service: call this one by its address, or allow the name by "
+                "--allowed-host NAME",
+            )  # fmt: skip
         if scope["path"] not in OPEN and not self._authorised(headers.get("authorization", "")):
             raise RequestError("unauthorized", "this service asks for its token: Authorization: Bearer TOKEN")
         if scope["method"] != "POST":
@@ -81,9 +89,24 @@ class Guard:
             self.held -= len(body)
             raise
         try:
+            check_values(body, self.settings.values)
             await self.app(scope, _replay(bytes(body), receive), send)
         finally:
             self.held -= len(body)
+
+    async def _trusted(self, scope: Scope, receive: Receive) -> bool:
+        """What Starlette's middleware says about the host; its answer, a plain text, is replaced by ours."""
+        passed = False
+
+        async def inner(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            nonlocal passed
+            passed = True
+
+        async def unsent(_message: Message) -> None: ...
+
+        hosts = TrustedHostMiddleware(inner, self.hosts, www_redirect=False)
+        await hosts(scope, receive, unsent)
+        return passed
 
     def _authorised(self, given: str) -> bool:
         """True if the token is right, compared in constant time. Every caller is authorised if no token is set."""

@@ -6,12 +6,14 @@ from persona_rm.errors import ErrorKind, PersonaRMError, ScoreError
 
 KINDS: Mapping[str, int] = {
     "malformed": 400,
+    "host": 400,
     "unauthorized": 401,
     "not_found": 404,
     "method": 405,
     "slow": 408,
     "too_large": 413,
     "media_type": 415,
+    "headers": 431,
     "invalid": 422,
     "label": 422,
     "unscorable": 422,
@@ -52,7 +54,7 @@ class RequestError(PersonaRMError):
 
 
 _ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
-    "too_long": ("unscorable", "prompt and response are too long for the model"),
+    "too_long": ("unscorable", "prompt and response are too long"),
     "no_token": ("unscorable", "the prompt or the response has no token"),
     "prompt": ("unscorable", "the prompt is no conversation for the chat template, or half a rendered one"),
     "user": ("unscorable", "what is known about this user cannot be used"),
@@ -60,6 +62,7 @@ _ANSWERS: Mapping[ErrorKind, tuple[str, str]] = {
     "late": ("late", "no reward within the deadline"),
     "group": ("late", "the other samples of its group did not come in time"),
     "busy": ("busy", "too many rows wait already; try again"),
+    "fatal": ("unscorable", "reward actors ended or stalled while they scored this, so it is not tried again"),
     "down": ("down", "no reward actor answers"),
 }
 """The kinds of `ScoreError` that a caller can do something about: kind and message of the answer."""

@@ -4,9 +4,9 @@ import asyncio
 import math
 from collections.abc import Sequence
 
-from persona_rm.errors import DataError
+from persona_rm.errors import DataError, ScoreError
 from persona_rm.prompts import read_prompt
-from persona_rm.serving.http.http_errors import RequestError
+from persona_rm.serving.http.http_errors import RequestError, request_error_of
 from persona_rm.serving.http.schemas import ScoredItem, ScoreIn, ScoreOut, TraceOut
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import Settings
@@ -18,6 +18,16 @@ def check_rows(n: int, settings: Settings) -> None:
     """Raises `RequestError` if a call has too many rows."""
     if n > settings.row_limit:
         raise RequestError("too_large", f"a call has at most {settings.row_limit} rows, found {n}: send them in parts")
+
+
+def check_lengths(requests: Sequence[RewardRequest], settings: Settings) -> None:
+    """Raises `RequestError` with the row and the length of a text that is too long, before it travels to an actor."""
+    for i, request in enumerate(requests):
+        try:
+            settings.limits.check(request)
+        except ScoreError as error:
+            refused = request_error_of(error)
+            raise RequestError(refused.kind, f"row {i}: {refused.problem}") from error
 
 
 def score_requests(body: ScoreIn) -> list[RewardRequest]:

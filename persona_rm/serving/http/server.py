@@ -7,20 +7,31 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from pydantic import JsonValue
 
 from persona_rm.errors import RecipeError
 from persona_rm.serving.http.application import HostRoute, make_app
+from persona_rm.serving.http.protocol import HEADER_BYTES, LimitedProtocol, connection_limit
 from persona_rm.serving.http.service import Service
 from persona_rm.serving.http.settings import TOKEN, Settings
+from persona_rm.serving.repeated_lines import repeat_limit
 
 GRACE = 20
 """Seconds that calls in progress have after SIGTERM."""
 KEEP_ALIVE = 75
-"""Seconds that a silent connection stays open."""
+"""Seconds that a connection stays open between two requests."""
+BACKLOG = 2048
+"""Connections that the system holds until they are accepted."""
+ACCEPTED = 32
+"""Connections that are accepted at once. They all are open before the first of them makes room for itself."""
+OURS = ("actor.reward_actor", "client", "failures", "http.guard", "http.service", "labels")
+NOISY = ("asyncio", "uvicorn.error", *(f"persona_rm.serving.{module}" for module in OURS))
+"""Loggers whose lines callers cause: connections that cannot be accepted, broken requests, rows without a reward."""
 
 
 class Server(uvicorn.Server):
@@ -38,6 +49,13 @@ class Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. asyncio has one number for the connections that wait and for those that are accepted at once, so the
+        first is set again."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.handle_exit(number, frame)
 
@@ -51,12 +69,14 @@ def run_server(
     service raises: a set-up that cannot score ends at once.
     """
     listening = listen(settings)
+    protocol: Any = partial(LimitedProtocol, most=connection_limit(settings.connections))
     config = uvicorn.Config(
         # The service is not opened in a lifespan, because uvicorn answers no probe until its start-up has ended.
         make_app(service, settings, routes), lifespan="off", log_level="warning", access_log=False,
-        server_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
+        server_header=False, http=protocol, ws="none", backlog=ACCEPTED, h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
-    with listening:
+    with listening, repeat_limit(*NOISY):
         asyncio.run(_serve(Server(config), service, listening, lambda: on_ready(url_of(listening))))
 
 
@@ -86,7 +106,7 @@ def listen(settings: Settings) -> socket.socket:
     """The listening socket. Raises `RecipeError` if the address cannot be bound."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise RecipeError(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): take another --port, or 0 for "

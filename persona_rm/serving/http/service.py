@@ -158,7 +158,7 @@ class ActorService(_BaseService):
     @property
     def log_ids(self) -> LogIds:
         """Those of the actor."""
-        return self._actor.bundle.log_ids if self._actor else super().log_ids
+        return self._actor.log_ids if self._actor else super().log_ids
 
     async def info(self) -> dict[str, Any]:
         """The `info` of the actor."""

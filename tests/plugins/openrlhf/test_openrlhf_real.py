@@ -22,6 +22,7 @@ from persona_rm.hosts.openrlhf.curves import group_curves, read_scalars
 from persona_rm.hosts.openrlhf.launch import run_ppo
 from persona_rm.hosts.openrlhf.queries import strip_prompt
 from persona_rm.inferrers.posterior import PosteriorConfig, PosteriorInferrer
+from persona_rm.io.log_ids import LogIds
 from persona_rm.profiles.arrow import write_snapshot
 from persona_rm.serving.labels import read_label
 from persona_rm.serving.pool.pool import running
@@ -148,10 +149,11 @@ def check_skipped(run: PpoJob, users: set[str | None]) -> None:
     """Samples of these users were trained on, and those of a quarter of `PROMPTS`, of "broken", left out."""
     theirs = PROMPTS // 4 * SAMPLES
     samples, skipped, scalars = run.samples(), run.skipped(), read_scalars(run.tensorboard)
-    assert {row["user"] for row in samples} == users
+    ids = LogIds.existing(run.log.parent)
+    assert {row["user"] for row in samples} == {user and ids.of(user) for user in users}
     assert sum(value for _, value in scalars["train/rollout/num_samples"]) == len(samples)
     assert all(value == 0 for _, value in scalars["train/persona_rm/share/birds"])
-    assert [row["user"] for row in skipped] == ["broken"] * theirs
+    assert [row["user"] for row in skipped] == [ids.of("broken")] * theirs
     assert [row["total"] for row in skipped] == list(range(1, theirs + 1))
     assert all("ugc[0] carries no directions" in row["reason"] for row in skipped)
     assert scalars["train/persona_rm/skipped"][-1][1] > 0
@@ -301,8 +303,9 @@ def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(age
     assert counts["profiles"] == PROMPTS * SAMPLES
     assert counts["erased"] == counts["profiles"] / BATCH
     assert not any("profiles" in actors[name]["counts"] for name in ("reward-0", "reward-1"))
-    inferred = [row for row in run.samples() if row["user"] not in ("u0", "u1", None)]
-    states = {(row["user"], row["state_version"], row["erased"]) for row in inferred}
+    logged = {LogIds.existing(run.log.parent).of(name): name for name in ("ann", "bob", "new")}
+    inferred = [row for row in run.samples() if row["user"] in logged or row["erased"]]
+    states = {(logged.get(row["user"], "gone"), row["state_version"], row["erased"]) for row in inferred}
     assert states == {("ann", 4, False), ("bob", 0, False), ("new", 2, False), ("gone", 0, True)}
     erased = [value for _, value in read_scalars(run.tensorboard)["train/persona_rm/erased"]]
     assert sum(erased) / len(erased) == pytest.approx(1 / BATCH)
@@ -312,7 +315,8 @@ def test_ppo_where_directions_are_inferred_and_the_inference_actor_says_them(age
 
 
 def test_skip_group_trains_on_everybody_but_the_one_whose_profile_fails(agent_run):
-    check_skipped(agent_run[0], {"u0", "u1", "ann", "bob", "new", "gone", None})
+    # "gone" was erased, and the log does not name erased users.
+    check_skipped(agent_run[0], {"u0", "u1", "ann", "bob", "new", None})
 
 
 @pytest.mark.parametrize("plugin", ["reward", "agent"])
@@ -321,7 +325,9 @@ def test_a_reward_that_cannot_be_had_stops_the_job_and_says_why(tmp_path, model,
     data = prompts(tmp_path / "p.jsonl", ["u0", "u1", "u0", "broken"])
     estimator = {"algo.advantage.estimator": "reinforce_baseline", "algo.kl.init_coef": 0}
     args = ppo_args(model, tmp_path / "run", data, **estimator)
-    with pytest.raises(HostError, match=r"the job was stopped: .*user 'broken', ugc\[0\] carries no directions"):
+    with pytest.raises(
+        HostError, match=r"the job was stopped: .*user user-[0-9a-f]{32}, ugc\[0\] carries no directions"
+    ):
         run_ppo(args, bundle, tmp_path / "run", PpoOptions(plugin), echo=False)
     assert not (tmp_path / "run" / "model" / "model.safetensors").exists()
 

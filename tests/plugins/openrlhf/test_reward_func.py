@@ -120,6 +120,16 @@ def test_without_a_reward_the_process_ends_and_says_why(plugin, actors, tmp_path
     assert "ERROR persona_rm: no reward" in capfd.readouterr().err
 
 
+def test_a_reward_of_nan_in_the_middle_of_a_run_stops_it_and_names_the_users_hash(plugin, actors, tmp_path):
+    for i in range(20):
+        assert math.isfinite(plugin.reward_func([f"Q: {i}"], ["Q:"], ["ann"])["rewards"])
+    actors.value = math.nan
+    with pytest.raises(Stopped):
+        plugin.reward_func(["Q: hi"], ["Q:"], ["ann"])
+    reason = json.loads((tmp_path / "failures.jsonl").read_text())["reason"]
+    assert reason == f"the reward of user {plugin.CLIENT.failures.log_ids.of('ann')} is nan"
+
+
 def test_a_bad_set_up_is_refused_at_import(monkeypatch):
     monkeypatch.delenv("PERSONA_RM_BUNDLE", raising=False)
     with pytest.raises(HostError, match="PERSONA_RM_BUNDLE does not say"):

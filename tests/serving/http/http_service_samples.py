@@ -12,6 +12,7 @@ import httpx
 
 from persona_rm.errors import ScoreError
 from persona_rm.hosts.openrlhf.routes import GET_REWARD
+from persona_rm.io.log_ids import LogIds
 from persona_rm.serving.http.application import make_app
 from persona_rm.serving.http.service import ActorService
 from persona_rm.serving.http.settings import Settings
@@ -32,6 +33,7 @@ class FakeActor:
 
     def __init__(self):
         self.requests, self.cancelled, self.go, self.closed = [], 0, asyncio.Event(), False
+        self.log_ids = LogIds(b"a key")
         self.figures = {"name": "simulator", "pid": 1, "mean_batch": 2.0}
 
     async def warm(self):
@@ -80,7 +82,7 @@ class Api:
 
     def client(self, **headers):
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     def call(self, method, path, headers=(), **options):
         """One call, from outside a loop."""

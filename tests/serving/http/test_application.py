@@ -8,7 +8,6 @@ import pytest
 from persona_rm.errors import RecipeError
 from persona_rm.serving.http.settings import Settings
 from persona_rm.serving.labels import LabelPolicy
-from persona_rm.types import content_id
 from tests.serving.http.http_service_samples import HOST, SECRET, Api
 
 ASK = {"user": "ann", "prompt": "Hello?", "responses": [" Yes.", " No"]}
@@ -67,11 +66,12 @@ def test_a_stranger_is_cold():
 )
 def test_a_call_has_all_its_rewards_or_an_error_without_the_text(caplog, body, status, kind, said):
     caplog.set_level(logging.DEBUG)
-    found = Api().post("/get_reward", body)
+    api = Api()
+    found = api.post("/get_reward", body)
     assert (found.status_code, found.json()["kind"]) == (status, kind)
     assert {"error", "kind"} <= set(found.json()) <= {"error", "kind", "request_id"}
     if request_id := found.json().get("request_id"):
-        assert f"request {request_id}, user {content_id('ann')}" in caplog.text or kind == "not_finite"
+        assert f"request {request_id}, user {api.actor.log_ids.of('ann')}" in caplog.text or kind == "not_finite"
     assert "9 tokens" not in found.text
     assert "characters" not in found.text, "these are the error's own words"
     assert said in found.json()["error"]
@@ -94,7 +94,9 @@ def test_one_row_that_fails_fails_the_call_and_cancels_the_others():
         (b"", 422, "invalid"),
         (b"{", 400, "malformed"),
         (b"\xff\xfe", 400, "malformed"),
-        (b"[" * 200_000, 400, "malformed"),
+        (b"[" * 60_000, 400, "malformed"),
+        (b"[" * 200_000, 413, "too_large"),
+        (b'{"prompt": "x", "responses": []}'.ljust(70_000).decode().encode("utf-16"), 400, "malformed"),
         (b'{"prompt": "x", "responses": [], "user": ' + b"9" * 6000 + b"}", 400, "malformed"),
         (b'{"prompt": "\\ud800", "responses": []}', 422, "invalid"),
         (b'{"prompt": "x", "responses": [], "' + SECRET.encode() + b'": 1}', 422, "invalid"),
@@ -282,7 +284,8 @@ def test_a_caller_that_goes_away_takes_its_rows_along():
     async def main():
         sent, messages = [], asyncio.Queue()
         scope = {"type": "http", "method": "POST", "path": "/score", "raw_path": b"/score", "query_string": b"",
-                 "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "root_path": "",
+                 "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+                 "client": ("127.0.0.1", 1), "root_path": "",
                  "http_version": "1.1", "scheme": "http", "server": ("simulator", 80)}  # fmt: skip
         body = httpx.Request("POST", "http://test", json={**ASK, "responses": ["wait", "wait"]}).content
         messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
