@@ -5,6 +5,7 @@ Inference uses the same functions as training, in float64, so that results do no
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -34,7 +35,7 @@ def one_thread() -> Iterator[None]:
 def mlp_shapes(name: str, *sizes: int) -> dict[str, tuple[int, ...]]:
     """The parameters of a perceptron with these layer sizes, the first one the input."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (inside, outside) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (inside, outside) in enumerate(pairwise(sizes)):
         shapes[f"{name}.{layer}.weight"] = (inside, outside)
         shapes[f"{name}.{layer}.bias"] = (outside,)
     return shapes

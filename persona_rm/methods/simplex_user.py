@@ -1,4 +1,4 @@
-"""Shared by methods that describe a user by weights on K parts of the population: w_u on the simplex, w = softmax(t_u).
+"""Shared by methods that describe a user by weights on K parts of the population: w_u = softmax(t_u).
 
 In training every user has logits t_u of their own, learned together with the parts. A new user's logits are fitted to
 their comparisons with the parts frozen:
@@ -9,7 +9,6 @@ by a fixed number of steps of gradient descent with momentum, from t = 0 (equal 
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -102,5 +101,3 @@ def softmax(logits: Floats) -> Floats:
     """exp(logits), made to sum to 1."""
     raised = np.exp(logits - logits.max())
     return np.asarray(raised / raised.sum())
-
-

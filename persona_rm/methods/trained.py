@@ -81,9 +81,7 @@ class TrainedMethod(PersonalMethod):
 
     def margins(self, net: Net, vectors: Tensor, rows: Shaped) -> Tensor:
         """r(chosen) - r(rejected), shape (B, K)."""
-        return (
-            rows.margins + self.reward(net, vectors, rows.chosen) - self.reward(net, vectors, rows.rejected)
-        )
+        return rows.margins + self.reward(net, vectors, rows.chosen) - self.reward(net, vectors, rows.rejected)
 
     def learn(self, users: Sequence[UserRows], episodes: Sequence[Episode]) -> None:
         """Train the network. Without episodes there is none, and the reward is the pooled one."""
@@ -123,7 +121,9 @@ class TrainedMethod(PersonalMethod):
                 else:
                     self.network = before
         if self.network is None:
-            raise ScoreError(f"{self.name}: the loss of the training is not finite: lower `rate` (now {self.config.rate})")
+            raise ScoreError(
+                f"{self.name}: the loss of the training is not finite: lower `rate` (now {self.config.rate})"
+            )
 
     @property
     def net(self) -> Net:
