@@ -25,7 +25,7 @@ LOG_VARIANCE = (-1.0, 1.0)
 """The range of the posterior's log variance in the published code."""
 
 
-class Posterior(NamedTuple):
+class LatentPosterior(NamedTuple):
     """Mean and log variance of z for B users, each (B, latent)."""
 
     mean: Tensor
@@ -65,11 +65,11 @@ class LatentUserMethod(TrainedMethod):
     """The batches of this training so far, for the warm-up."""
 
     @abstractmethod
-    def posterior(self, net: Net, rows: Shaped) -> Posterior:
+    def posterior(self, net: Net, rows: Shaped) -> LatentPosterior:
         """q(z | the comparisons of each user)."""
 
     @abstractmethod
-    def regulariser(self, net: Net, posterior: Posterior, shown: Shaped) -> Tensor:
+    def regulariser(self, net: Net, posterior: LatentPosterior, shown: Shaped) -> Tensor:
         """What stands beside the log loss, before the warm-up's factor for its KL part, a scalar."""
 
     @property
@@ -118,7 +118,7 @@ class LatentUserMethod(TrainedMethod):
             own = [self.posterior(net, rows) for rows in shown]
             turned = torch.cat([self.posterior(net, swapped(rows)).mean for rows in shown])
             mean = torch.cat([one.mean for one in own])
-            kl = divergence(Posterior(mean, torch.cat([one.log_variance for one in own]))).mean()
+            kl = divergence(LatentPosterior(mean, torch.cat([one.log_variance for one in own]))).mean()
             active = (mean.var(0, unbiased=False) > ACTIVE).double().mean()
             swap = cosine_similarity(mean, turned, dim=-1).mean()
         return np.array([float(active), float(kl), float(swap)])
@@ -131,7 +131,7 @@ class LatentUserMethod(TrainedMethod):
         return Collapse(*self.figures.tolist())
 
 
-def divergence(posterior: Posterior) -> Tensor:
+def divergence(posterior: LatentPosterior) -> Tensor:
     """KL(q || N(0, I)) of each user, in nats, shape (B,)."""
     mean, log_variance = posterior
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1)

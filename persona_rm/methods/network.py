@@ -17,6 +17,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 Net = Mapping[str, Tensor]
 SLOPE = 0.2
 """Of the leaky rectifier, as in the published networks."""
+BETAS = (0.9, 0.999)
+"""Of `Adam`: the decay of the running mean of gradients, and of their squares."""
 
 
 @contextmanager
@@ -80,6 +82,35 @@ def unpacked_parameters(flat: Floats, shapes: Shapes) -> dict[str, Tensor]:
 def packed_parameters(net: Net, shapes: Shapes) -> Floats:
     """The inverse of `unpacked_parameters`."""
     return np.concatenate([net[name].detach().numpy().ravel() for name in shapes])
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) with a penalty decay/2 |w|^2 and the published constants.
+
+    `torch.optim` imports torch's compiler, which takes seconds; a fit here takes about as long.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], rate: float, decay: float) -> None:
+        import torch
+
+        self.tensors, self.rate, self.decay, self.steps = tensors, rate, decay, 0
+        self.means = [torch.zeros_like(one) for one in tensors]
+        self.squares = [torch.zeros_like(one) for one in tensors]
+
+    def step(self, loss: Tensor) -> None:
+        """One update of the tensors against the gradient of the loss. One that the loss does not read stays."""
+        import torch
+
+        gradients = torch.autograd.grad(loss, self.tensors, allow_unused=True)
+        self.steps += 1
+        first, second = 1 - BETAS[0] ** self.steps, 1 - BETAS[1] ** self.steps
+        with torch.no_grad():
+            for tensor, gradient, mean, square in zip(self.tensors, gradients, self.means, self.squares, strict=True):
+                if gradient is not None:
+                    gradient = gradient + self.decay * tensor
+                    mean.mul_(BETAS[0]).add_(gradient, alpha=1 - BETAS[0])
+                    square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+                    tensor.sub_(self.rate * (mean / first) / ((square / second).sqrt() + 1e-8))
 
 
 def bernoulli_loss(margins: Tensor, rows: Shaped) -> Tensor:

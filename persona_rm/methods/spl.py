@@ -22,7 +22,7 @@ from persona_rm.methods.latent_user import (
     LOG_VARIANCE,
     LatentUserConfig,
     LatentUserMethod,
-    Posterior,
+    LatentPosterior,
     attended_mean,
     attention_shapes,
     divergence,
@@ -62,15 +62,15 @@ class Spl(LatentUserMethod):
             **mlp_shapes("out", hidden, 1),
         }
 
-    def posterior(self, net: Net, rows: Shaped) -> Posterior:
+    def posterior(self, net: Net, rows: Shaped) -> LatentPosterior:
         """q(z | the comparisons of each user)."""
         import torch
 
         pairs = torch.cat([mlp(net, "response", rows.chosen), mlp(net, "response", rows.rejected)], -1)
         pooled = attended_mean(net, pairs, rows.mask)
-        return Posterior(mlp(net, "mean", pooled).clamp(-1, 1), mlp(net, "variance", pooled).clamp(*LOG_VARIANCE))
+        return LatentPosterior(mlp(net, "mean", pooled).clamp(-1, 1), mlp(net, "variance", pooled).clamp(*LOG_VARIANCE))
 
-    def regulariser(self, net: Net, posterior: Posterior, shown: Shaped) -> Tensor:
+    def regulariser(self, net: Net, posterior: LatentPosterior, shown: Shaped) -> Tensor:
         """The weighted KL divergence above `free_nats`, and the swap guidance."""
         from torch.nn.functional import cosine_similarity
 

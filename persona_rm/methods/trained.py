@@ -4,7 +4,7 @@
 
 The pooled reward w stays fixed; the network is trained on what it leaves (`user_tasks`), by Adam with a fixed seed on
 one thread of torch. A fifth of the training users are left out of the training, and the network is kept as it was when
-their held-out comparisons were most probable. With fewer than ten users nobody is left out.
+their held-out comparisons were most probable. With fewer than ten users none is left out.
 """
 
 from abc import abstractmethod
@@ -18,6 +18,7 @@ from pydantic import Field
 from persona_rm.errors import ScoreError
 from persona_rm.methods.episodes import Episode, UserRows
 from persona_rm.methods.network import (
+    Adam,
     Net,
     Shapes,
     distinct_rows,
@@ -99,19 +100,15 @@ class TrainedMethod(PersonalMethod):
 
     def _train(self, tasks: UserTasks, checked: Sequence[Episode]) -> None:
         """Adam; keeps the network under which the held-out comparisons of `checked` are most probable."""
-        import torch
-
         rng = np.random.default_rng(self.config.seed)
         kept, trained = self.shapes(0), self.shapes(len(tasks))
         net = unpacked_parameters(drawn_parameters(trained, rng), trained)
         for tensor in net.values():
             tensor.requires_grad_()
-        optimiser = torch.optim.Adam(net.values(), lr=self.config.rate, weight_decay=self.config.decay)
+        optimiser = Adam(list(net.values()), self.config.rate, self.config.decay)
         best = np.inf
         for update in range(1, self.config.updates + 1):
-            optimiser.zero_grad()
-            self.loss(net, tasks.batch(rng, self.config.batch), rng).backward()
-            optimiser.step()
+            optimiser.step(self.loss(net, tasks.batch(rng, self.config.batch), rng))
             last = update == self.config.updates
             if last or update % max(1, self.config.updates // CHECKS) == 0:
                 before, self.network = self.network, packed_parameters(net, kept)
@@ -121,9 +118,8 @@ class TrainedMethod(PersonalMethod):
                 else:
                     self.network = before
         if self.network is None:
-            raise ScoreError(
-                f"{self.name}: the loss of the training is not finite: lower `rate` (now {self.config.rate})"
-            )
+            problem = f"the loss of its training is not finite: lower `rate` (now {self.config.rate})"
+            raise ScoreError(f"{self.name}: {problem}")
 
     @property
     def net(self) -> Net:

@@ -18,7 +18,7 @@ from persona_rm.methods.latent_user import (
     LOG_VARIANCE,
     LatentUserConfig,
     LatentUserMethod,
-    Posterior,
+    LatentPosterior,
     attended_mean,
     attention_shapes,
     divergence,
@@ -48,15 +48,15 @@ class Vpl(LatentUserMethod):
             **mlp_shapes("decoder", q + latent, hidden, hidden, 1),
         }
 
-    def posterior(self, net: Net, rows: Shaped) -> Posterior:
+    def posterior(self, net: Net, rows: Shaped) -> LatentPosterior:
         """q(z | the comparisons of each user)."""
         import torch
 
         pairs = mlp(net, "pair", torch.cat([rows.chosen, rows.rejected], -1))
         pooled = attended_mean(net, pairs, rows.mask)
-        return Posterior(mlp(net, "mean", pooled), mlp(net, "variance", pooled).clamp(*LOG_VARIANCE))
+        return LatentPosterior(mlp(net, "mean", pooled), mlp(net, "variance", pooled).clamp(*LOG_VARIANCE))
 
-    def regulariser(self, net: Net, posterior: Posterior, shown: Shaped) -> Tensor:
+    def regulariser(self, net: Net, posterior: LatentPosterior, shown: Shaped) -> Tensor:
         """The weighted KL divergence."""
         return self.kl_weight * divergence(posterior).mean()
 

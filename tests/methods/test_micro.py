@@ -17,9 +17,10 @@ PAIRS = tuple(Pair(f"p{i}", f"yes {i}", f"no {i}") for i in range(6))
 def test_weights_are_on_the_simplex_and_move_with_evidence(name: str, space: PreferenceSpace) -> None:
     method = make(name, space, updates=30)
     assert isinstance(method, SimplexUserMethod)
-    few, many = (method.vector_of(method.adapt(Persona("ann", pairs=PAIRS[:n]))) for n in (1, 6))
+    few, many = (method.vector_of(method.adapt(Persona("ann", pairs=PAIRS[:1] * n))) for n in (1, 6))
     equal = np.full(method.config.groups, 1 / method.config.groups)
-    assert few is not None and many is not None
+    assert few is not None
+    assert many is not None
     for weights in (few, many):
         assert weights.sum() == pytest.approx(1, abs=1e-6)
         assert (weights > 0).all()

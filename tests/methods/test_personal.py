@@ -114,7 +114,7 @@ def test_a_state_of_another_fit_is_refused(method: PersonalMethod, space: Prefer
     other.fit(tastes(6, 10))
     with pytest.raises(ScoreError, match=r"numbers where \d+ are expected|fit '\w+' where"):
         rewards(other, ask(state, "x"))
-    with pytest.raises(ScoreError, match="rows of (27|53)"):
+    with pytest.raises(ScoreError, match=r"rows of (27|53)"):
         other.adapt(Persona("ann"), state)
     with pytest.raises(DataError, match="does not hold"):
         rewards(method, ask(replace(state, payload={"n": 1}), "x"))
