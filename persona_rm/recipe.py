@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from persona_rm.backends.pretrain import PretrainConfig
+from persona_rm.benchmarks.bench_config import BenchConfig
 from persona_rm.benchmarks.study_config import InferenceConfig, RealConfig
 from persona_rm.bundle.bundle_file import PolicyPrompt, RewardModelSpec
 from persona_rm.bundle.postprocess_config import GroupConfig, PostprocessConfig
@@ -190,6 +191,8 @@ class Recipe(Section):
     eval: EvalConfig | None = None
     inference: InferenceConfig | None = None
     real: RealConfig | None = None
+    bench: BenchConfig | None = None
+    """What `persona-rm bench` compares; `persona-rm run` does not run it."""
     ppo: dict[str, PpoConfig] = Field(default_factory=dict)
     report: bool = True
 
@@ -200,6 +203,15 @@ class Recipe(Section):
             return build
         sets = tuple(checked("universal", entry, info, "build.universal") for entry in build.universal)
         return build.model_copy(update={"universal": sets})
+
+    @field_validator("bench")
+    @classmethod
+    def _known_members(cls, bench: BenchConfig | None, info: ValidationInfo) -> BenchConfig | None:
+        if bench is None:
+            return None
+        sets = {name: checked("benchmark", one, info, f"bench.sets.{name}") for name, one in bench.sets.items()}
+        methods = {name: checked("method", one, info, f"bench.methods.{name}") for name, one in bench.methods.items()}
+        return bench.model_copy(update={"sets": sets, "methods": methods})
 
     @field_validator("real")
     @classmethod
@@ -227,7 +239,8 @@ class Recipe(Section):
     @property
     def build_folder(self) -> Path:
         """Where construction goes: <folder>/build, or the folder itself for a recipe that does nothing else."""
-        alone = not (self.pretrain or self.dpo or self.infer or self.eval or self.inference or self.real or self.ppo)
+        others = (self.pretrain, self.dpo, self.infer, self.eval, self.inference, self.real, self.bench, self.ppo)
+        alone = not any(others)
         return self.folder if alone else self.folder / "build"
 
 

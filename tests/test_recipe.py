@@ -21,7 +21,7 @@ def written(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("name: a\nbogus: 1", "bogus: there is no such key; there is: annotator, build"),
+        ("name: a\nbogus: 1", "bogus: there is no such key; there is: annotator, bench, build"),
         ("name: a\nsource: {name: simulator, kindd: x}", "kindd: there is no such key"),
         ("name: a\nsource: nope", "no 'nope' in persona_rm.sources; there is: hf, jsonl, pushshift, reddit"),
         ("name: a\neval: {items: many}", "eval.items"),

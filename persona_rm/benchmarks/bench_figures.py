@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from persona_rm.benchmarks.bench_protocol import SEEN, Margins, MethodRun
 from persona_rm.benchmarks.figures import Figure, Floats, accuracy, mean_figure
-from persona_rm.benchmarks.protocol import SEEN, Margins, MethodRun
 from persona_rm.benchmarks.user_verdict import FEW_USERS
 from persona_rm.maths import sigmoids
 

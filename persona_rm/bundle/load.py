@@ -90,7 +90,9 @@ def write_bundle(
     _check_members(bundle, folder / YAML)
     _write_users(folder / content.get("users", file.users), users, bundle)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    (folder / YAML).write_text(text, encoding="utf-8")
+    # Whole or not at all: the first lines of a bundle.yaml are a valid one with other settings.
+    with open_atomic(folder / YAML) as stream:
+        stream.write(text.encode())
     return folder
 
 

@@ -3,7 +3,7 @@
 # Each import adds its verbs, in this order.
 # isort: off
 from persona_rm.cli import init, doctor, jobs, rehearsals, users  # noqa: F401
-from persona_rm.cli import check, bundle_verb, score  # noqa: F401
+from persona_rm.cli import check, bench, bundle_verb, score  # noqa: F401
 from persona_rm.cli import list_users, profile, erase, serve, explain, dpo_data, about  # noqa: F401
 from persona_rm.cli.app import app
 # isort: on

@@ -46,6 +46,8 @@ def _print(report: "ErasureReport", *, dry_run: bool) -> None:
 
     if report.erased_before:
         console.print(f"User {report.user!r} was erased on {report.erased_before} before.", highlight=False)
+    for name in report.logged_as:
+        console.print(f"Logs write {name} for this user.", highlight=False)
     parts = {
         "Removed": report.removed,
         "The user is in" if dry_run else "Left, to be changed or made again by you": report.left,

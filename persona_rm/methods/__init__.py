@@ -18,6 +18,7 @@ METHODS = Registry(
         "pal_a": "persona_rm.methods.pal_a:PalA",
         "pal_b": "persona_rm.methods.pal_b:PalB",
         "micro": "persona_rm.methods.micro:Micro",
+        "gated": "persona_rm.methods.gated:Gated",
     },
     "persona_rm.methods.base:Method",
 )

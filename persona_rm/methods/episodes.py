@@ -103,6 +103,19 @@ class Population:
         return np.argsort(np.argsort(keys, kind="stable"), kind="stable")
 
 
+def least_loss(losses: Sequence[Floats], episodes: Sequence[Episode], errors: float = 1.0) -> int:
+    """Which of several settings has the least held-out loss; `losses[i]` are those of its episodes, shape (episodes,).
+
+    The first one, unless another lowers the loss by more than `errors` standard errors of the difference by user.
+    """
+    if not episodes:
+        return 0
+    best = min(range(len(losses)), key=lambda i: losses[i].mean())
+    difference = by_user_mean(losses[best] - losses[0], episodes)
+    error = difference.std() / max(1, len(difference) - 1) ** 0.5
+    return best if difference.mean() <= -errors * error else 0
+
+
 def by_user_mean(values: Floats, episodes: Sequence[Episode]) -> Floats:
     """The mean over the episodes of each user, because those of one user are not independent."""
     users, index = np.unique([one.user for one in episodes], return_inverse=True)

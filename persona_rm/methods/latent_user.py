@@ -60,7 +60,7 @@ class LatentUserMethod(TrainedMethod):
 
     personal_arrays: ClassVar[tuple[str, ...]] = (*TrainedMethod.personal_arrays, "figures")
     figures: Floats | None = None
-    """The numbers of `Collapse`, shape (3,)."""
+    """The numbers of `Collapse`, shape (3,); empty without a network."""
     seen_batches: int = 0
     """The batches of this training so far, for the warm-up."""
 
@@ -88,7 +88,7 @@ class LatentUserMethod(TrainedMethod):
         """Train the network, and measure how far its posterior has collapsed on the training users."""
         self.seen_batches = 0
         super().learn(users, episodes)
-        self.figures = None if self.network is None else self.measured(users)
+        self.figures = self.measured(users) if self.is_trained else np.zeros(0)
 
     def loss(self, net: Net, batch: TaskBatch, draw: np.random.Generator) -> Tensor:
         """The negative evidence lower bound of one comparison per user, z drawn by reparameterisation."""
@@ -126,7 +126,7 @@ class LatentUserMethod(TrainedMethod):
     @property
     def collapse(self) -> Collapse:
         """Figures of collapse on the training users. Raises `ScoreError` if no network was trained."""
-        if self.figures is None:
+        if self.figures is None or not len(self.figures):
             raise ScoreError(f"{self.name} has no latent to measure: its fit had no users with texts to hold out")
         return Collapse(*self.figures.tolist())
 

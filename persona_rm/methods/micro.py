@@ -67,7 +67,7 @@ class Micro(SimplexUserMethod):
 
     def margin(self, vector: Floats, rows: UserRows) -> Floats:
         """The log-odds of the mixture, shape (n,)."""
-        if self.network is None:
+        if not self.is_trained:
             return rows.margins
         chosen, rejected = rows.sides
         heads = self._heads(np.concatenate([chosen, rejected]))
@@ -79,7 +79,7 @@ class Micro(SimplexUserMethod):
         matrices = super().compare(states, groups)
         for place, (state, group) in enumerate(zip(states, groups, strict=True)):
             weights = self.vector_of(state)
-            if weights is not None and group and self.network is not None:
+            if weights is not None and group and self.is_trained:
                 vectors, pooled = self.read(group)
                 heads = np.asarray(pooled)[:, None] + self._heads(self._reduced(group, vectors))
                 won = sigmoids(heads[:, None, :] - heads[None, :, :]) @ weights

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from persona_rm.methods.block_directions import block_directions
 from persona_rm.methods.pairwise import Floats, TextPairs, fit_weights
 from persona_rm.methods.text_folds import TextFolds
 
@@ -16,6 +17,7 @@ GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, np.inf)
 """Penalties of a block whose rows have a mean squared length of 1; inf leaves the block out."""
 START = 3
 PASSES = 2
+SEARCH_RANK = 96
 TOLERANCE = 1e-5
 """Gradient at which a fit of cross-validation ends: its loss is right to six digits."""
 GAIN = 1e-4
@@ -79,5 +81,11 @@ class PenaltySearch:
 def choose_penalties(
     vectors: npt.NDArray[np.floating], pairs: TextPairs, widths: Sequence[int], folds: TextFolds, steps: int
 ) -> Floats:
-    """The penalty of each block, shape (blocks,); inf for a block that is left out."""
-    return PenaltySearch(vectors, pairs, widths, folds, steps).choose()
+    """The penalty of each block, shape (blocks,); inf for a block that is left out.
+
+    The search reads the leading `SEARCH_RANK` principal directions of each block. A rotation inside a block changes
+    nothing, and directions beyond them hardly anything, at a fraction of the time.
+    """
+    reduced = np.asarray(vectors, np.float64) @ block_directions(vectors, widths, SEARCH_RANK)
+    sizes = [min(width, SEARCH_RANK) for width in widths]
+    return PenaltySearch(reduced, pairs, sizes, folds, steps).choose()

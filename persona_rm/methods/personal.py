@@ -23,8 +23,9 @@ from pydantic import Field
 from persona_rm.backends.base import Vectors
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods.base import Control
+from persona_rm.methods.block_directions import block_directions
 from persona_rm.methods.coded_arrays import CODED, decoded, encoded
-from persona_rm.methods.episodes import Episode, Population, UserRows, by_user_mean, rows_at, whole_users
+from persona_rm.methods.episodes import Episode, Population, UserRows, least_loss, rows_at, whole_users
 from persona_rm.methods.pairwise import Floats, TextPairs
 from persona_rm.methods.pooled import FeatureList, PooledConfig, PooledMethod
 from persona_rm.methods.states import next_version
@@ -53,8 +54,6 @@ class PersonalMethod(PooledMethod):
     controls: ClassVar[frozenset[Control]] = frozenset({"history", "shuffled", "no_user"})
     projection: Floats | None = None
     """z = f projection, shape (width, q)."""
-    both_sides: ClassVar[bool] = False
-    """True if `user_vector` reads both responses of a comparison (`UserRows.sides`); states then keep them."""
     personal_arrays: ClassVar[tuple[str, ...]] = ()
     """The attributes that `learn` sets to arrays of numbers; they are saved and loaded."""
 
@@ -113,13 +112,7 @@ class PersonalMethod(PooledMethod):
         for setting in settings:
             apply(setting)
             losses.append(self.episode_losses(episodes))
-        best = 0
-        if episodes:
-            best = min(range(len(settings)), key=lambda i: losses[i].mean())
-            difference = by_user_mean(losses[best] - losses[0], episodes)
-            error = difference.std() / max(1, len(difference) - 1) ** 0.5
-            if difference.mean() > -error:
-                best = 0
+        best = least_loss(losses, episodes)
         apply(settings[best])
         return settings[best]
 
@@ -154,6 +147,11 @@ class PersonalMethod(PooledMethod):
         ends = np.cumsum(np.bincount(users, minlength=len(evidence))).tolist()
         slices = [np.arange(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         return [rows_at(pairs, part, reduced, pooled) for part in slices]
+
+    @property
+    def both_sides(self) -> bool:
+        """True if the method reads both responses of a comparison (`UserRows.sides`); states then keep them."""
+        return False
 
     @property
     def _fitted_projection(self) -> Floats:
@@ -243,25 +241,3 @@ class PersonalMethod(PooledMethod):
                 first.append(row)
             index.append(place[key])
         return np.asarray((vectors[first] @ self._fitted_projection)[index])
-
-
-def block_directions(vectors: Vectors, widths: Sequence[int], rank: int) -> Floats:
-    """The principal directions of each block (eigenvectors of its covariance over texts): shape (width, q), zero
-    between blocks."""
-    columns: list[Floats] = []
-    start, size = 0, vectors.shape[1]
-    for width in widths:
-        part = np.asarray(vectors[:, start : start + width], np.float64)
-        if width > rank:
-            centred = part - part.mean(0)
-            _, directions = np.linalg.eigh(centred.T @ centred)
-            kept = directions[:, ::-1][:, :rank]
-            # The sign of an eigenvector is arbitrary; a fixed one makes the fit the same on every machine.
-            kept = kept * np.where(kept[np.abs(kept).argmax(0), np.arange(rank)] < 0, -1.0, 1.0)
-        else:
-            kept = np.eye(width)
-        column = np.zeros((size, kept.shape[1]))
-        column[start : start + width] = kept
-        columns.append(column)
-        start += width
-    return np.concatenate(columns, axis=1)

@@ -4,7 +4,7 @@ P(chosen beats rejected) = sigmoid(w . (f(x, y_c) - f(x, y_r))) (Bradley and Ter
 likelihood: strictly convex, so Newton's method gives one answer whatever the order of the data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -135,9 +135,25 @@ class PooledMethod(Method):
         from safetensors.numpy import save_file
 
         super().save(folder)
-        arrays = {name: np.asarray(getattr(self, name)) for name in self.learned if getattr(self, name) is not None}
         if self.weights is not None:
-            save_file(arrays, folder / WEIGHTS)
+            save_file(self.learned_arrays(), folder / WEIGHTS)
+
+    def learned_arrays(self) -> dict[str, Any]:
+        """What `fit` learned, by name, as it is saved."""
+        return {name: np.ascontiguousarray(getattr(self, name)) for name in self.learned}
+
+    def restore(self, arrays: Mapping[str, Any], path: Path) -> None:
+        """The inverse of `learned_arrays`. Raises `DataError` if an array is missing, or lengths do not agree."""
+        what = f"the weights of {self.name}"
+        for name in self.learned:
+            # Every fit learns all of it, so a file that lacks an array is of another method or version.
+            if name not in arrays:
+                raise DataError(f"not {what} in this version: it lacks {name!r}; fit it again", file=path, key=name)
+            setattr(self, name, arrays[name])
+        sizes = {len(arrays[name]) for name in ("weights", "mean", "factor")} | {int(arrays["widths"].sum())}
+        if len(sizes) > 1:
+            problem = f"not {what}: weights, mean, factor and widths are of different lengths: {sorted(sizes)}"
+            raise DataError(problem, file=path, key="weights")
 
     @classmethod
     def load(cls, folder: Path, space: PreferenceSpace, backends: Backends) -> Self:
@@ -145,17 +161,6 @@ class PooledMethod(Method):
         method = super().load(folder, space, backends)
         path = folder / WEIGHTS
         if path.is_file():
-            what = f"the weights of {cls.name}"
-            arrays = read_arrays(path, what, dict.fromkeys(PooledMethod.learned, 1))
-            for name in cls.learned:
-                # Every fit learns all of it, so a file that lacks an array is of another method or version.
-                if name not in arrays:
-                    raise DataError(
-                        f"not {what} in this version: it lacks {name!r}; fit it again", file=path, key=name
-                    )
-                setattr(method, name, arrays[name])
-            sizes = {len(arrays[name]) for name in ("weights", "mean", "factor")} | {int(arrays["widths"].sum())}
-            if len(sizes) > 1:
-                problem = f"not {what}: weights, mean, factor and widths are of different lengths: {sorted(sizes)}"
-                raise DataError(problem, file=path, key="weights")
+            arrays = read_arrays(path, f"the weights of {cls.name}", dict.fromkeys(PooledMethod.learned, 1))
+            method.restore(arrays, path)
         return method

@@ -68,7 +68,9 @@ class Spl(LatentUserMethod):
 
         pairs = torch.cat([mlp(net, "response", rows.chosen), mlp(net, "response", rows.rejected)], -1)
         pooled = attended_mean(net, pairs, rows.mask)
-        return LatentPosterior(mlp(net, "mean", pooled).clamp(-1, 1), mlp(net, "variance", pooled).clamp(*LOG_VARIANCE))
+        return LatentPosterior(
+            mlp(net, "mean", pooled).clamp(-1, 1), mlp(net, "variance", pooled).clamp(*LOG_VARIANCE)
+        )
 
     def regulariser(self, net: Net, posterior: LatentPosterior, shown: Shaped) -> Tensor:
         """The weighted KL divergence above `free_nats`, and the swap guidance."""

@@ -55,10 +55,9 @@ class TrainedConfig(PersonalConfig):
 class TrainedMethod(PersonalMethod):
     """A member defines the `shapes` of its network, its `loss`, its `vector`, and the `reward` it adds."""
 
-    both_sides: ClassVar[bool] = True
     personal_arrays: ClassVar[tuple[str, ...]] = ("network", "unit")
     network: Floats | None = None
-    """The parameters, flat. None if there was nothing to train on: then the reward is the pooled one."""
+    """The parameters, flat; empty if there was nothing to train on: then the reward is the pooled one."""
     unit: Floats | None = None
     """One number: the inputs of the network are z times it, of mean square 1 on the training comparisons."""
 
@@ -86,7 +85,7 @@ class TrainedMethod(PersonalMethod):
 
     def learn(self, users: Sequence[UserRows], episodes: Sequence[Episode]) -> None:
         """Train the network. Without episodes there is none, and the reward is the pooled one."""
-        self.network = None
+        self.network, self.unit = np.zeros(0), np.ones(1)
         if not episodes:
             return
         size = np.mean([np.mean(one.held.differences**2) for one in episodes])
@@ -117,9 +116,19 @@ class TrainedMethod(PersonalMethod):
                     best = loss
                 else:
                     self.network = before
-        if self.network is None:
+        if not self.is_trained:
             problem = f"the loss of its training is not finite: lower `rate` (now {self.config.rate})"
             raise ScoreError(f"{self.name}: {problem}")
+
+    @property
+    def is_trained(self) -> bool:
+        """False before `fit`, and if there was nothing to train on."""
+        return self.network is not None and len(self.network) > 0
+
+    @property
+    def both_sides(self) -> bool:
+        """True: networks are not linear."""
+        return True
 
     @property
     def net(self) -> Net:
@@ -129,11 +138,11 @@ class TrainedMethod(PersonalMethod):
     @property
     def fingerprint(self) -> str:
         """A hash of what was trained: a vector means something to this network alone, whatever its length."""
-        return "untrained" if self.network is None else self._opened()[2]
+        return self._opened()[2] if self.is_trained else "untrained"
 
     def _opened(self) -> tuple[Floats, Net, str]:
         """The flat network, its tensors and its hash, made once per network."""
-        if self.network is None:
+        if self.network is None or not self.is_trained:
             raise ValueError(f"{self.name} has no network: there was nothing to train on")
         if self._open is None or self._open[0] is not self.network:
             net = unpacked_parameters(self.network, self.shapes(0))
@@ -179,7 +188,7 @@ class TrainedMethod(PersonalMethod):
         """v_u, shape (p,); zeros without a network."""
         import torch
 
-        if self.network is None:
+        if not self.is_trained:
             return np.zeros(self.vector_size)
         with torch.no_grad():
             vector = self.vector(self.net, self.shaped_rows(rows))
@@ -189,7 +198,7 @@ class TrainedMethod(PersonalMethod):
         """What the user adds to the pooled reward, shape (n,)."""
         import torch
 
-        if self.network is None or not len(features):
+        if not self.is_trained or not len(features):
             return np.zeros(len(features))
         rows, index = distinct_rows(features * self.scale)
         with torch.no_grad():

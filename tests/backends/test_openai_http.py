@@ -223,3 +223,18 @@ def test_it_may_be_called_from_a_running_loop(serve):
         return generator(server.url).generate(["a"], max_tokens=5)[0].text
 
     assert asyncio.run(inside()) == "good"
+
+
+async def endless(request):
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(100):
+        await response.write(b" " * 4096)
+    return response
+
+
+def test_an_endless_answer_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr("persona_rm.backends.openai_http.LONGEST_ANSWER", 50_000)
+    server = serve(lambda prompt, n: endless)
+    (answer,) = generator(server.url).generate(["a"], max_tokens=5)
+    assert "longer than 50,000 bytes" in answer.error

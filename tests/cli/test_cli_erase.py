@@ -23,7 +23,7 @@ def test_the_report_names_each_place_and_what_is_out_of_reach(folder):
     assert (before.exit_code, "The user is in:" in before.output, "users.jsonl" in before.output) == (0, True, True)
     result = RUNNER.invoke(app, ["erase", str(folder), "ann"])
     assert result.exit_code == 0, result.output
-    assert "users.jsonl: 1 records" in result.output
+    assert "users.jsonl: 1 record" in result.output
     assert "Out of reach:" in result.output
     assert "backups" in result.output
     again = RUNNER.invoke(app, ["erase", str(folder), "ann", "--json"])

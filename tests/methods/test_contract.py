@@ -47,6 +47,7 @@ CASES = {
     "pal_a": ("pal_a", {"updates": 10}),
     "pal_b": ("pal_b", {"updates": 10}),
     "micro": ("micro", {"updates": 10}),
+    "gated": ("gated", {"bar": 0.0, "method": {"name": "map_linear", "variance": 3.0}}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
 

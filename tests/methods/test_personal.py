@@ -8,10 +8,11 @@ import pytest
 from persona_rm.backends.base import Backends
 from persona_rm.errors import DataError, ScoreError
 from persona_rm.methods import METHODS
+from persona_rm.methods.block_directions import block_directions
 from persona_rm.methods.gaussian_map import map_estimate
 from persona_rm.methods.pairwise import TextPairs, fit_weights, newton
 from persona_rm.methods.penalties import choose_penalties
-from persona_rm.methods.personal import PersonalMethod, block_directions
+from persona_rm.methods.personal import PersonalMethod
 from persona_rm.methods.text_folds import TextFolds
 from persona_rm.space import PreferenceSpace
 from persona_rm.types import Comparison, Pair, Persona

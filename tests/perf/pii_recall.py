@@ -8,8 +8,9 @@ import random
 from persona_rm.construct.cleaning.national_ids import WORLD
 from persona_rm.construct.cleaning.pii import scrub
 from persona_rm.construct.cleaning.view import view
+from tests.construct.cleaning.country_ids import TEMPLATES, world_id
 from tests.construct.cleaning.other_numbers import NEGATIVES
-from tests.construct.cleaning.planted_ids import KINDS, PROSE, TEMPLATES, world_id
+from tests.construct.cleaning.planted_ids import KINDS, PROSE
 from tests.construct.cleaning.test_pii import SAME, trace
 
 TRIES = 500

@@ -14,6 +14,7 @@ from persona_rm.bundle.bundle_file import ERASED, YAML, path_in
 from persona_rm.bundle.load import read_file, users_in
 from persona_rm.errors import DataError, PersonaRMError
 from persona_rm.io.log_ids import KEY_FILE, LogIds
+from persona_rm.io.text import counted
 from persona_rm.io.user_ids import NEAR, near_user
 from persona_rm.io.yaml_file import read_yaml
 from persona_rm.pipeline.erasure.erased_files import WEIGHTS, still_says, take_out
@@ -38,6 +39,8 @@ class ErasureReport:
     """What was done about one user."""
 
     user: str
+    logged_as: list[str] = field(default_factory=list)
+    """What the logs in the folder write for the id, under each of their keys."""
     removed: dict[str, str] = field(default_factory=dict)
     """Place -> what was removed there."""
     left: dict[str, str] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class _Erasure:
         self.folder, self.report = folder, ErasureReport(user_id)
         keys = [LogIds.existing(path.parent) for path in sorted(folder.rglob(KEY_FILE))]
         self.user = ErasedUser(user_id, [ids.of(user_id) for ids in keys if ids is not None])
+        self.report.logged_as = sorted(self.user.names - {user_id})
         self.bundles = {path.parent: read_file(path.parent) for path in sorted(folder.rglob(YAML))}
         self.stores = self._stores()
 
@@ -103,10 +107,10 @@ class _Erasure:
         for bundle in self.bundles:
             Tombstones(bundle / ERASED).add({sha256_of(self.user.user): today()})
         for where, store in self.stores.items():
-            self._try(where, "a state", lambda store=store: _erase_from(store, self.user.user))
+            self._try(where, "state", lambda store=store: _erase_from(store, self.user.user))
         for path in self._files():
             if not path.is_symlink():
-                self._try(str(path), "records", lambda path=path: take_out(path, self.user))
+                self._try(str(path), "record", lambda path=path: take_out(path, self.user))
 
     def look_again(self) -> None:
         """What is left."""
@@ -117,7 +121,7 @@ class _Erasure:
         """One place. A failure is reported and the other places are erased all the same."""
         try:
             if n := erase():
-                self.report.removed[where] = f"{n} {what}" if what == "records" else what
+                self.report.removed[where] = counted(n, what)
         except (PersonaRMError, OSError) as error:
             self.report.problems.append(f"{where}: {error}")
 

@@ -206,13 +206,18 @@ class RewardActor:
     def _close_bundle(self) -> None:
         """Close after the batch that is being scored, or during it if that takes too long: it may hang."""
         self._closed = True
-        self.statistics.save()
         # `_closed` is set before the lock is taken, so a call that waits for the lock fails instead of using a closed
         # bundle.
         locked = self._bundle_lock.acquire(timeout=CLOSE_TIMEOUT)
         try:
-            self.bundle.close()
+            # Noticed once more: a user who was erased since the last request must not be saved again. States that no
+            # request has asked for are not opened for it.
+            if "user_states" in vars(self.bundle):
+                self.bundle.user_states.notice_erased()
+                self._forget_erased()
+            self.statistics.save()
         finally:
+            self.bundle.close()
             if locked:
                 self._bundle_lock.release()
 
@@ -304,8 +309,7 @@ class RewardActor:
         # An erasure covers the statistics as well: those from before it must not outlive it.
         if trace.status == "erased" and trace.user is not None:
             self.postprocess.forget(trace.user)
-        if erased := self.bundle.user_states.take_erased():
-            self.statistics.forget(erased)
+        self._forget_erased()
         result = self.postprocess.apply(result, _computation(request))
         self.statistics.save_if_due()
         scored = self.bundle.reader.read(request)
@@ -317,6 +321,11 @@ class RewardActor:
         # Equal requests share one computation, so the id belongs to the request and not to the computation.
         trace = replace(result.trace, request_id=request.request_id, metrics=metrics)
         return RewardResult(result.reward, trace)
+
+    def _forget_erased(self) -> None:
+        """Remove the users who were erased since the last call from the statistics, in memory and on disk."""
+        if erased := self.bundle.user_states.take_erased():
+            self.statistics.forget(erased)
 
     def _record(self, request: RewardRequest, result: RewardResult, seconds: float) -> None:
         """Count the sample, and write its log line."""

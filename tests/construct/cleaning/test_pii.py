@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from persona_rm.construct.cleaning.national_ids import WORLD
 from persona_rm.construct.cleaning.pii import find, leaks, scrub
 from persona_rm.construct.cleaning.view import view
+from tests.construct.cleaning.country_ids import TEMPLATES, world_id
 from tests.construct.cleaning.other_numbers import NEGATIVES
 from tests.construct.cleaning.planted_ids import (
     KINDS,
     PROSE,
-    TEMPLATES,
     aadhaar,
     american,
     card,
@@ -25,7 +25,6 @@ from tests.construct.cleaning.planted_ids import (
     ip,
     ssn,
     user,
-    world_id,
 )
 
 PLANTERS = [(kind, make) for kind, makes in KINDS.items() for make in makes]

@@ -140,6 +140,18 @@ def test_a_running_actor_notices_at_its_next_request(run):
         assert logged.encode() not in content, path
 
 
+def test_an_actor_that_ends_after_an_erasure_does_not_save_the_user_again(run):
+    actor = RewardActor(str(run / "bundle"), "reward-0", str(run))
+    score(actor, "theo", "bob")
+    report = erase_user(run, "theo")
+    assert report.logged_as == [actor.log_ids.of("theo")]
+    asyncio.run(actor.close())
+    saved = json.loads((run / "postprocess" / "reward-0.json").read_text())
+    assert list(saved["own"]) == ["bob"]
+    assert "theo" not in json.dumps(saved)
+    asyncio.run(RewardActor(str(run / "bundle"), "reward-1", str(run)).close())
+
+
 def test_who_is_nowhere_is_an_error_and_who_was_erased_before_is_none(run):
     with pytest.raises(
         DataError, match=r"'teo' is nowhere in this folder, so nothing was erased; did you mean 'theo'"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from persona_rm.benchmarks.bench_figures import bench_rows, calibration_error, changed_users
-from persona_rm.benchmarks.protocol import SEEN, ProtocolConfig, run_method, splits
+from persona_rm.benchmarks.bench_protocol import SEEN, ProtocolConfig, run_method, splits
 from persona_rm.errors import DataError
 from persona_rm.types import Comparison, Persona, RewardRequest, RewardResult, RewardTrace, UserState
 
