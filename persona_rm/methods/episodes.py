@@ -25,18 +25,28 @@ MOST_EPISODES = 1500
 class UserRows:
     """A user's comparisons: z(chosen) - z(rejected), shape (n, q), and the pooled margin of each in log-odds, (n,).
 
-    The user chose the first of the two, so a method wants margin + added(differences) to be large.
+    The user chose the first of the two, so a method wants margin + added(differences) to be large. A method that is
+    not linear reads both responses (`sides`); then `rejected` holds z of the rejected ones, shape (n, q).
     """
 
     differences: Floats
     margins: Floats
+    rejected: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.margins)
 
     def at(self, rows: slice | Sequence[int]) -> "UserRows":
         """Some of the comparisons."""
-        return UserRows(self.differences[rows], self.margins[rows])
+        rejected = None if self.rejected is None else self.rejected[rows]
+        return UserRows(self.differences[rows], self.margins[rows], rejected)
+
+    @property
+    def sides(self) -> tuple[Floats, Floats]:
+        """z of the chosen and of the rejected responses, each (n, q)."""
+        if self.rejected is None:
+            raise ValueError("these rows hold differences only: set `both_sides` in the method that reads them")
+        return self.differences + self.rejected, self.rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,7 @@ def whole_users(comparisons: Sequence[Comparison], most: int) -> Places:
 def rows_at(pairs: TextPairs, rows: Places, reduced: Floats, pooled: Floats) -> UserRows:
     """These comparisons of texts whose z and pooled rewards are known."""
     chosen, rejected = pairs.chosen[rows], pairs.rejected[rows]
-    return UserRows(reduced[chosen] - reduced[rejected], pooled[chosen] - pooled[rejected])
+    return UserRows(reduced[chosen] - reduced[rejected], pooled[chosen] - pooled[rejected], reduced[rejected])
 
 
 def _drawn_by_user(rows: Places, users: Places, order: Places) -> dict[int, Places]:

@@ -83,6 +83,11 @@ class Gated(PersonalMethod):
         method: PersonalMethod = cls(config, self.space, self.backends)
         return method
 
+    @property
+    def both_sides(self) -> bool:
+        """What the inner method reads."""
+        return self.inner.both_sides
+
     def _share(self) -> None:
         for name in SHARED:
             setattr(self.inner, name, getattr(self, name))

@@ -151,6 +151,11 @@ class PersonalMethod(PooledMethod):
         return [rows_at(pairs, part, reduced, pooled) for part in slices]
 
     @property
+    def both_sides(self) -> bool:
+        """True if the method reads both responses of a comparison (`UserRows.sides`); states then keep them."""
+        return False
+
+    @property
     def _fitted_projection(self) -> Floats:
         if self.projection is None:
             raise ScoreError(f"{self.name} has learned nothing yet: call fit, or load a saved one")
@@ -158,14 +163,18 @@ class PersonalMethod(PooledMethod):
 
     def _state(self, user: str, new: UserRows, version: int, before: UserState | None) -> UserState:
         old, n_before = (None, 0) if before is None else self._kept(before)
-        rows = np.column_stack([new.differences, new.margins]).astype(CODED)
+        columns = [new.differences, new.margins, *([new.sides[1]] if self.both_sides else [])]
+        rows = np.column_stack(columns).astype(CODED)
         if old is not None:
             rows = np.concatenate([old, rows])
         n, rows = n_before + len(new), rows[-self.config.memory :]
         if not n:
             return UserState(self.name, user, {}, 0, version)
         # From the numbers that are stored, so that evidence in parts gives the state of all evidence at once.
-        vector = self.user_vector(UserRows(rows[:, :-1].astype(np.float64), rows[:, -1].astype(np.float64)))
+        kept, q = rows.astype(np.float64), new.differences.shape[1]
+        vector = self.user_vector(
+            UserRows(kept[:, :q], kept[:, q], kept[:, q + 1 :] if self.both_sides else None)
+        )  # fmt: skip
         payload = {"vector": encoded(vector), "rows": encoded(rows), "n": n}
         return UserState(self.name, user, payload, n, version)
 
@@ -174,7 +183,7 @@ class PersonalMethod(PooledMethod):
         if not state.payload:
             return None, 0
         flat = decoded(state, "rows")
-        width = self._fitted_projection.shape[1] + 1
+        width = self._fitted_projection.shape[1] * (2 if self.both_sides else 1) + 1
         if len(flat) % width or not len(flat):
             raise self._foreign(state, f"{len(flat)} numbers in rows of {width}")
         n = state.payload.get("n")

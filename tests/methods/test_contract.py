@@ -48,6 +48,11 @@ CASES = {
     "mrm": ("mrm", {"scale": 1.0}),
     "reward_features": ("reward_features", {"scale": 1.0}),
     "rater_calibration": ("rater_calibration", {"variance": 100.0, "l2": 0.01}),
+    "vpl": ("vpl", {"updates": 10}),
+    "spl": ("spl", {"updates": 10}),
+    "pal_a": ("pal_a", {"updates": 10}),
+    "pal_b": ("pal_b", {"updates": 10}),
+    "micro": ("micro", {"updates": 10}),
     "gated": ("gated", {"bar": 0.0, "method": {"name": "map_linear", "variance": 3.0}}),
 }
 IMPERSONAL = {"ica-no-persona", "pba-no-persona", "bradley_terry"}
