@@ -20,6 +20,8 @@ from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.finish import finish
 from persona_rm.construct.job.order import SIDES, STAGES, BuildJob, BuildResult, universal_sources
 from persona_rm.construct.job.publish import emit
+from persona_rm.construct.job.ray_nodes import cluster_nodes
+from persona_rm.construct.job.shared_folder import require_shared
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.stage_keys import keys_of
 from persona_rm.construct.search.index_writer import build_index
@@ -43,7 +45,8 @@ def build(job: BuildJob) -> BuildResult:
     results, or if another build works in the same folder.
     """
     started = time.monotonic()
-    stages = Stages(job.out / STAGES, job.resume)
+    # Absolute, because the workers of a cluster have working folders of their own.
+    stages = Stages(job.out.resolve() / STAGES, job.resume, stall_timeout=job.config.stall_timeout)
     with stages.locked():
         keys = keys_of(job)
         due = _due(stages, keys, bool(job.config.split.test))
@@ -54,6 +57,8 @@ def build(job: BuildJob) -> BuildResult:
         read = partial(read_source, job.source, job.config, job.seed)
         stages.run("raw", keys["raw"], read)
         with cluster() if due else nullcontext():
+            if due:
+                require_shared(stages.folder, "the build folder")
             _Run(job, stages, keys).all()
         return finish(job, stages, round(time.monotonic() - started, 1))
 
@@ -125,7 +130,8 @@ class _Run:
         # A language model batches by itself, so one actor for it is enough unless the settings say more.
         config, model = self.job.config, self.job.spec.name in ("llm", "http")
         options = self._actors(1 if model else None) | {"batch_size": config.annotate_batch}
-        threads = max(1, _cpus() // options["concurrency"])
+        # An actor's threads are all on one node, however many nodes there are.
+        threads = max(1, min(_cpus() // options["concurrency"], _largest_node()))
         options["fn_constructor_args"] = (self._told("annotate"), self.job.spec, config, self.job.space, threads)
         options |= {"num_gpus": config.gpus} if config.gpus else {}
         self.stages.mapped("unique", "annotate", self.keys["annotate"], AnnotateActor, **options)
@@ -149,7 +155,8 @@ class _Run:
             )
 
     def _actors(self, most: int | None = None) -> dict[str, Any]:
-        """So many actors as the settings or the cores say; they leave cores to the tasks that read and write."""
+        """So many actors as the settings or the cores say; they leave half of the cores to the tasks that read and
+        write (`stage.TASK_CPUS`), wherever Ray puts the actors."""
         cpus = _cpus()
         actors = self.job.config.workers or most or cpus
         return {"concurrency": actors, "num_cpus": min(1.0, cpus / (2 * actors))}
@@ -186,6 +193,12 @@ def _cpus() -> int:
     import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1))) if ray.is_initialized() else 1
+
+
+def _largest_node() -> int:
+    import ray
+
+    return max((int(node.total.get("CPU", 0)) for node in cluster_nodes()), default=1) if ray.is_initialized() else 1
 
 
 def _never(_: dict[str, Any]) -> Outcome:
