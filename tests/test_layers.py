@@ -13,7 +13,7 @@ from tests.source import PACKAGE, ROOT, Import, imports, module_name, python_fil
 
 ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "config", "extras", "interpreter", "maths", "io"),
+    ("types", "errors", "config", "extras", "interpreter", "threads", "maths", "io"),
     ("registry", "space", "prompts", "simulator", "profiles"),
     ("backends",),
     ZOOS,

@@ -5,6 +5,7 @@ with a common prefix share its cache. Structured outputs restrict the answer. Th
 as long as its object.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from persona_rm.backends.base import Generation
 from persona_rm.backends.pretrained import REFUSED, code_error
 from persona_rm.config import Config, NameOrPath
 from persona_rm.errors import HostError, MissingExtra, RecipeError
+from persona_rm.threads import thread_variables
 
 
 class EngineOptions(Config):
@@ -171,8 +173,14 @@ def start_engine(config: EngineConfig, **more: Any) -> Any:
     # Only these fields: the configs of generators have more, which vLLM does not know.
     fields = set(EngineConfig.model_fields) - {"tensor_parallel"}
     given = config.model_dump(include=fields, exclude_none=True) | {"tensor_parallel_size": config.tensor_parallel}
+    vllm = load_vllm()
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        # Inside a Ray actor, OMP_NUM_THREADS is the number of its CPUs already.
+        os.environ.update(thread_variables(config.tensor_parallel, os.environ))
     try:
-        return load_vllm().LLM(**given, enable_prefix_caching=True, trust_remote_code=False, **more)
+        return vllm.LLM(**given, enable_prefix_caching=True, trust_remote_code=False, **more)
     except (ValueError, RuntimeError) as error:
         raise code_error(config.model) if REFUSED in str(error) else error from error
 

@@ -1,4 +1,9 @@
-"""Pictures as inline SVG: small pure functions from numbers to text. Colours are CSS variables of the page."""
+"""Pictures as inline SVG: small pure functions from numbers to text. Colours are CSS variables of the page.
+
+Pictures that are files are drawn by matplotlib (`construct.card.pictures`, `check_picture`). Those of the report are
+not: they follow the page's light and dark colours, show a value under the mouse and stay text that a screen reader
+reads, and a dot chart of 12 rows takes 5 kB and half a millisecond instead of 29 kB and 260 ms.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from persona_rm.interpreter import worker_python
+from persona_rm.threads import thread_variables
 
 Device = Literal["gpu", "cpu"]
-_TRAVELS = ("PERSONA_RM_", "PYTHONPATH", "HF_HUB_OFFLINE", "VLLM_CPU_KVCACHE_SPACE", "DS_ACCELERATOR")
+_TRAVELS = ("PERSONA_RM_", "PYTHONPATH", "HF_HUB_OFFLINE", "VLLM_CPU_", "DS_ACCELERATOR")
 
 
 def device(environ: Mapping[str, str] | None = None) -> Device:
@@ -53,10 +54,12 @@ def host_environment(
     extra: Mapping[str, str] | None = None,
     base: Mapping[str, str] | None = None,
     gpus: int = 4,
+    actors: int = 0,
 ) -> dict[str, str]:
     """The whole environment of a host's process on this device.
 
-    `patches` is the folder of the host's CPU patches; it is put first on PYTHONPATH on a machine without a GPU.
+    `patches` is the folder of the host's CPU patches; it is put first on PYTHONPATH on a machine without a GPU. There,
+    the trainer's `gpus` processes and the `actors` that give rewards share the cores (`persona_rm.threads`).
     `extra` (the bundle, the label policy, the namespace of the reward actors) is added last. Variables that the
     rollout actors need also go into Ray's job configuration, because a cluster that was started elsewhere does not see
     the variables of our shell.
@@ -66,6 +69,8 @@ def host_environment(
     env["TOKENIZERS_PARALLELISM"] = "false"
     if (on or device(env)) == "cpu":
         env.update(_without_gpu(env, patches, gpus))
+        # Each role of the trainer, pretended GPUs being one each, and each reward actor is a process that computes.
+        env.update(thread_variables(gpus + actors, env))
     if job == "dpo":
         env.update(_single_process(env))
     env.update(extra or {})
@@ -97,9 +102,8 @@ def _without_gpu(env: Mapping[str, str], patches: Path, gpus: int) -> dict[str, 
 
 def _single_process(env: Mapping[str, str]) -> dict[str, str]:
     """The variables that a launcher such as torchrun would set for a job of one process."""
-    threads = env.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    return rank | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": threads}
+    return rank | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | thread_variables(1, env)
 
 
 def job_config(env: Mapping[str, str]) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def environment(
     extra: Mapping[str, str] | None = None,
     base: Mapping[str, str] | None = None,
     gpus: int = 4,
+    actors: int = 0,
 ) -> dict[str, str]:
     """The environment of the trainer on this device, with the CPU patches on a machine without a GPU.
 
@@ -98,7 +99,7 @@ def environment(
     sets too, so `job_config` never carries these three.
     """
     patches: Path = where("openrlhf", "rehearsal")
-    return host_environment(patches, on, job=job, extra=extra, base=base, gpus=gpus)
+    return host_environment(patches, on, job=job, extra=extra, base=base, gpus=gpus, actors=actors)
 
 
 def gpus_needed(args: CommandArgs) -> int:

@@ -64,12 +64,13 @@ def run_ppo(
         "PERSONA_RM_ON_FAILURE": options.on_failure,
         "PERSONA_RM_NAMESPACE": namespace,
     }
-    env = environment(on, extra=extra, gpus=gpus_needed(args))
     _clear(run_dir, resumes=_resumes(args))
     # An actor that hangs is restarted after a third of the deadline, so that a caller's last retry meets the new one.
     most = options.max_actors or options.n_actors
     policy = Policy(options.n_actors, most, stuck_after=max(options.deadline / 3, 10.0))
-    with cluster(env, on, gpus_needed(args), policy.max_actors + wants_inference(bundle)) as access:
+    actors = policy.max_actors + wants_inference(bundle)
+    env = environment(on, extra=extra, gpus=gpus_needed(args), actors=actors)
+    with cluster(env, on, gpus_needed(args), actors) as access:
         # Before the trainer: the host reserves its GPUs in placement groups, so the actors take theirs first.
         pool = start_pool(
             bundle,
