@@ -1,11 +1,14 @@
 """The machines of the connected Ray cluster: what each has, and what waits for room."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from persona_rm.extras import extra_needed
 
 KINDS = ("CPU", "GPU")
+STEPS = 10_000
+"""Ray counts shares of a CPU in so many steps."""
 STATUS_TIMEOUT = 10
 """Seconds for the cluster to say what waits in it."""
 
@@ -44,6 +47,28 @@ def cluster_nodes() -> list[ClusterNode]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+
+
+def node_cpus() -> list[int]:
+    """The whole CPUs of each node that has any; one of 1 where this process is in no cluster."""
+    import ray
+
+    if not ray.is_initialized():
+        return [1]
+    return [whole for node in cluster_nodes() if (whole := int(node.total.get("CPU", 0)))] or [1]
+
+
+def actor_cpus(actors: int, nodes: Sequence[int]) -> float:
+    """The CPUs that each of `actors` lasting actors may hold on nodes with so many CPUs, so that tasks go on.
+
+    Tasks ask for a whole CPU (those that read and write, and some inside of Ray Data that cannot be told to ask for
+    less), and an actor holds its share until its stage ends. Actors that hold half of a CPU on each of two nodes of
+    one CPU would therefore stop everything for ever. Here all actors together hold no more than what the nodes have
+    beyond one CPU each. Then some node has a whole CPU free, wherever Ray puts the actors: on nodes of one CPU an actor
+    holds none. Together they also hold half of the cluster at most, and each one CPU at most.
+    """
+    held = min(actors, sum(nodes) / 2, sum(nodes) - len(nodes))
+    return math.floor(held / actors * STEPS) / STEPS
 
 
 def cluster_report() -> str:

@@ -37,13 +37,6 @@ with extra_needed("construction", "data"):
     import pyarrow.parquet as pq
 
 DONE, KEY, LOCK, CHECKPOINT, TOLD = "_done.json", "_key.json", "_lock", "_checkpoint", "_rows"
-TASK_CPUS = 0.5
-"""The most that a task asks for that reads or writes while actors hold CPUs.
-
-The actors of a stage hold at most half of the cluster's CPUs together. However they are spread, some node then has at
-least half of its CPUs free, and nodes have one CPU or more: half a CPU always fits, and a whole one does not (half a
-CPU is held on each of two nodes of one).
-"""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -172,13 +165,10 @@ class Stages:
             options["scheduling_strategy"] = "SPREAD"
         if "concurrency" in options:  # an actor without a file of its own would only be started
             options["concurrency"] = min(options["concurrency"], max(1, len(files)))
-        # Tasks that read and write beside actors take the same small share as those, so that they fit on a node of
-        # one CPU; where the whole stage is tasks, equal shares let Ray Data join the steps into one task.
-        share = {"num_cpus": min(TASK_CPUS, options["num_cpus"])} if "num_cpus" in options else {}
 
         def work() -> None:
-            data = ray.data.read_parquet(files, override_num_blocks=len(files), ray_remote_args=dict(share))
-            data.map_batches(function, **options).write_parquet(str(folder), ray_remote_args=dict(share))
+            data = ray.data.read_parquet(files, override_num_blocks=len(files))
+            data.map_batches(function, **options).write_parquet(str(folder))
 
         try:
             watched(f"construct {folder.name}", work, lambda: self._progress(folder), self.stall_timeout)
