@@ -89,6 +89,9 @@ class ConstructConfig(Config):
     """Posts per call of the annotator."""
     shard: int = Field(500, gt=0)
     """Posts per file: the unit of work of a worker, and the most that is repeated after a kill."""
+    stall_timeout: float = Field(1800, gt=0)
+    """Seconds without a finished row or file, after which a stage on Ray ends with an error that says what waits and
+    what each node has. After a third of it the terminal shows the same. A slow model needs more."""
     prices: PriceConfig = PriceConfig()
 
     @field_validator("universal")

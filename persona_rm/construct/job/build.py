@@ -20,6 +20,8 @@ from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.finish import finish
 from persona_rm.construct.job.order import SIDES, STAGES, BuildJob, BuildResult, universal_sources
 from persona_rm.construct.job.publish import emit
+from persona_rm.construct.job.ray_nodes import actor_cpus, node_cpus
+from persona_rm.construct.job.shared_folder import require_shared
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.stage_keys import keys_of
 from persona_rm.construct.search.index_writer import build_index
@@ -43,7 +45,8 @@ def build(job: BuildJob) -> BuildResult:
     results, or if another build works in the same folder.
     """
     started = time.monotonic()
-    stages = Stages(job.out / STAGES, job.resume)
+    # Absolute, because the workers of a cluster have working folders of their own.
+    stages = Stages(job.out.resolve() / STAGES, job.resume, stall_timeout=job.config.stall_timeout)
     with stages.locked():
         keys = keys_of(job)
         due = _due(stages, keys, bool(job.config.split.test))
@@ -54,6 +57,8 @@ def build(job: BuildJob) -> BuildResult:
         read = partial(read_source, job.source, job.config, job.seed)
         stages.run("raw", keys["raw"], read)
         with cluster() if due else nullcontext():
+            if due:
+                require_shared(stages.folder, "the build folder")
             _Run(job, stages, keys).all()
         return finish(job, stages, round(time.monotonic() - started, 1))
 
@@ -125,7 +130,9 @@ class _Run:
         # A language model batches by itself, so one actor for it is enough unless the settings say more.
         config, model = self.job.config, self.job.spec.name in ("llm", "http")
         options = self._actors(1 if model else None) | {"batch_size": config.annotate_batch}
-        threads = max(1, _cpus() // options["concurrency"])
+        nodes = node_cpus()
+        # An actor's threads are all on one node, however many nodes there are.
+        threads = max(1, min(sum(nodes) // options["concurrency"], max(nodes)))
         options["fn_constructor_args"] = (self._told("annotate"), self.job.spec, config, self.job.space, threads)
         options |= {"num_gpus": config.gpus} if config.gpus else {}
         self.stages.mapped("unique", "annotate", self.keys["annotate"], AnnotateActor, **options)
@@ -149,10 +156,10 @@ class _Run:
             )
 
     def _actors(self, most: int | None = None) -> dict[str, Any]:
-        """So many actors as the settings or the cores say; they leave cores to the tasks that read and write."""
-        cpus = _cpus()
-        actors = self.job.config.workers or most or cpus
-        return {"concurrency": actors, "num_cpus": min(1.0, cpus / (2 * actors))}
+        """So many actors as the settings or the cores say, with the CPUs that they may hold."""
+        nodes = node_cpus()
+        actors = self.job.config.workers or most or sum(nodes)
+        return {"concurrency": actors, "num_cpus": actor_cpus(actors, nodes)}
 
     def _told(self, name: str) -> Path:
         return self.stages.folder / name / "_rows"
@@ -166,9 +173,10 @@ class _Run:
 
     def _search(self) -> None:
         indices = {side: self.stages.folder / "index" / side for side in ("train", "test")}
-        arguments = (indices, self.job.config, self.job.space, self.job.seed)
+        arguments, workers = (indices, self.job.config, self.job.space, self.job.seed), self.job.config.workers
         for before, name, method in (("pair", "search", "find"), ("search", "persona", "examples")):
-            options = self._actors() | {"batch_size": 64}
+            # Tasks, which end, may take whole CPUs.
+            options = {"batch_size": 64} | ({"concurrency": workers} if workers else {})
             self.stages.mapped(before, name, self.keys[name], SearchRows(*arguments, method), **options)
 
     def _demo(self) -> None:
@@ -180,12 +188,6 @@ class _Run:
         arguments = (self._told("demo"), job.spec, job.config, job.space)
         options = self._actors(1) | {"fn_constructor_args": arguments}
         self.stages.mapped("persona", "demo", self.keys["demo"], DescribeActor, **options)
-
-
-def _cpus() -> int:
-    import ray
-
-    return max(1, int(ray.cluster_resources().get("CPU", 1))) if ray.is_initialized() else 1
 
 
 def _never(_: dict[str, Any]) -> Outcome:

@@ -9,7 +9,8 @@ from typing import Any
 from persona_rm.construct.job.cluster import own
 from persona_rm.construct.job.order import BuildJob
 from persona_rm.construct.job.ray_start import console
-from persona_rm.construct.job.stage import Stages
+from persona_rm.construct.job.ray_wait import ray_results
+from persona_rm.construct.job.stage import TOLD, Stages
 from persona_rm.construct.job.worker_progress import shown, tell
 from persona_rm.construct.stages.emit_stage import Emit, schema
 from persona_rm.construct.stages.split_stage import KEPT
@@ -31,19 +32,22 @@ def emit(job: BuildJob, stages: Stages, key: str) -> None:
     before = {name: f"split/{name}" if name == "alignx_test" else f"mix/{name}" for name in SETS}
 
     def work(folder: Path) -> None:
-        told = folder / "_rows"
+        told = folder / TOLD
         with shown("emit", told, sum(map(stages.count, before.values())), console):
             for name in SETS:
                 columns = schema(_extra(job, name))
                 function = Emit(job.space, columns, kept if name == "train" else None)
-                _converted(stages.files(before[name]), folder / name, function, columns, told)
+                files, target = stages.files(before[name]), folder / name
+                _converted(files, target, function, columns, told, stages.stall_timeout)
 
     # Published outside of the stage, so that a build whose stage was done before publishes again.
     stages.run("emit", key, work, keeps=True)
     _publish(job.out, stages.folder / "emit")
 
 
-def _converted(files: Sequence[Path], folder: Path, function: Emit, columns: Any, told: Path) -> None:
+def _converted(
+    files: Sequence[Path], folder: Path, function: Emit, columns: Any, told: Path, stall_timeout: float
+) -> None:
     """What `function` makes of each file, under the same name in `folder`. A file that exists is complete.
 
     A Ray task per file and not Ray Data, whose files have the order in which their blocks were ready.
@@ -60,7 +64,7 @@ def _converted(files: Sequence[Path], folder: Path, function: Emit, columns: Any
         if not target.exists()
     ]
     try:
-        ray.get(waiting)
+        ray_results("construct emit", waiting, stall_timeout)
     except Exception as error:
         raise own(error) or error from error
 

@@ -25,6 +25,7 @@ from persona_rm.construct import records
 from persona_rm.construct.job.actors import Map
 from persona_rm.construct.job.cluster import own
 from persona_rm.construct.job.ray_start import console
+from persona_rm.construct.job.ray_wait import watched
 from persona_rm.construct.job.row_order import in_order
 from persona_rm.construct.job.worker_progress import shown
 from persona_rm.construct.stages.outcome import RowsToOutcomes
@@ -35,7 +36,7 @@ from persona_rm.types import Drop
 with extra_needed("construction", "data"):
     import pyarrow.parquet as pq
 
-DONE, KEY, LOCK, CHECKPOINT = "_done.json", "_key.json", "_lock", "_checkpoint"
+DONE, KEY, LOCK, CHECKPOINT, TOLD = "_done.json", "_key.json", "_lock", "_checkpoint", "_rows"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -45,6 +46,8 @@ class Stages:
 
     folder: Path
     resume: bool = True
+    stall_timeout: float = 1800
+    """Seconds without a finished row or file, after which a stage that runs on Ray ends with an error."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -136,7 +139,7 @@ class Stages:
         """Read -> map_batches -> Write in Ray Data, with a checkpoint: one row out for every row in."""
 
         def work(folder: Path) -> None:
-            told = folder / "_rows"
+            told = folder / TOLD
             function = rows if isinstance(rows, type) else Map(told, rows)
             with shown(name, told, self.count(before) - _checkpointed(folder / CHECKPOINT / key), console):
                 self._written(before, folder, key, function, **options)
@@ -158,16 +161,27 @@ class Stages:
         checkpoint = folder / CHECKPOINT / key
         context.checkpoint_config = CheckpointConfig("id", str(checkpoint), delete_checkpoint_on_success=False)
         options = {"batch_size": 256, "batch_format": "pyarrow", "zero_copy_batch": True, **options}
+        if isinstance(function, type):  # actors are spread over the nodes
+            options["scheduling_strategy"] = "SPREAD"
         if "concurrency" in options:  # an actor without a file of its own would only be started
             options["concurrency"] = min(options["concurrency"], max(1, len(files)))
-        try:
+
+        def work() -> None:
             data = ray.data.read_parquet(files, override_num_blocks=len(files))
             data.map_batches(function, **options).write_parquet(str(folder))
+
+        try:
+            watched(f"construct {folder.name}", work, lambda: self._progress(folder), self.stall_timeout)
         except Exception as error:
             raise own(error) or error from error
         finally:
             # The context is that of the process: the next read of Ray Data must not use this checkpoint.
             context.checkpoint_config = None
+
+    def _progress(self, folder: Path) -> tuple[int, int]:
+        """A value that changes with every row that a worker told of and with every file that is written."""
+        told = folder / TOLD
+        return told.stat().st_size if told.is_file() else 0, sum(1 for _ in folder.rglob("*.parquet"))
 
 
 def _checkpointed(checkpoint: Path) -> int:

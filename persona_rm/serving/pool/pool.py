@@ -15,6 +15,8 @@ from typing import Any
 
 from persona_rm.bundle import read_file
 from persona_rm.bundle.postprocess_config import NOT_SHARED
+from persona_rm.construct.job.ray_wait import ray_results
+from persona_rm.construct.job.shared_folder import require_same_files, require_shared
 from persona_rm.errors import HostError, PersonaRMError
 from persona_rm.serving.actor.inference_actor import InferenceActor
 from persona_rm.serving.pool.named_actor import (
@@ -155,6 +157,7 @@ def start_pool(
     if policy.max_actors > 1 and read_file(bundle).postprocess.keeps_statistics:
         logger.warning("persona_rm: %s", NOT_SHARED)
     refuse_taken([*names, SUPERVISOR, *([INFERENCE] if wanted else [])], namespace)
+    _require_folders(Path(bundle), run_dir)
     require_room([spec.need(n), *([_inference_need(INFERENCE_CPUS)] if wanted else [])])
     pool = Pool(namespace, names, INFERENCE if wanted else None)
     try:
@@ -181,6 +184,7 @@ def start_inference(
 ) -> Pool:
     """Create only the inference actor, for data jobs. Raises `HostError` for the same reasons as `start_pool`."""
     refuse_taken([INFERENCE], namespace)
+    _require_folders(Path(bundle), None)
     need = _inference_need(num_cpus)
     require_room([need])
     pool, args = Pool(namespace, (), INFERENCE), (str(Path(bundle).resolve()), INFERENCE, max_rows, max_wait)
@@ -221,6 +225,14 @@ def _check_bounds(n: int, policy: Policy) -> None:
         raise HostError(f"{problem}; choose 1 <= min actors <= actors <= max actors")
 
 
+def _require_folders(bundle: Path, run_dir: Path | None) -> None:
+    """Raises `HostError` if a node does not see the bundle or the folder of the logs: actors may be on any node."""
+    require_same_files(bundle, "the bundle")
+    if run_dir is not None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        require_shared(run_dir, "the folder of the reward logs")
+
+
 def _inference_need(cpus: float) -> Need:
     return Need("inference actors", 1, cpus)
 
@@ -234,7 +246,10 @@ def _supervise(spec: Spec, policy: Policy, timeout: float) -> None:
     handle = create(Supervisor, (spec, policy), {}, **where, need=nothing, retries=-1)
     until = time.monotonic() + timeout
     try:
-        while len(ray.get(handle.names.remote(), timeout=max(until - time.monotonic(), 1))) < policy.min_actors:
+        problem = "the supervisor of the reward actors did not answer"
+        while (
+            len(ray_results(problem, [handle.names.remote()], max(until - time.monotonic(), 1))[0]) < policy.min_actors
+        ):
             time.sleep(0.1)
             if time.monotonic() > until:
                 raise HostError(f"the supervisor found fewer than {policy.min_actors} ready actors in {timeout:g} s")
@@ -247,7 +262,7 @@ def _wait(handles: Sequence[Any], problem: str, timeout: float) -> None:
     import ray
 
     try:
-        ray.get([handle.warm.remote() for handle in handles], timeout=timeout)
+        ray_results(problem, [handle.warm.remote() for handle in handles], timeout)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)
         raise HostError(f"{problem}: {cause if isinstance(cause, PersonaRMError) else error}") from error

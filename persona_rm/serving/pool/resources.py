@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from persona_rm.construct.job.ray_nodes import KINDS, ClusterNode, cluster_nodes
 from persona_rm.errors import HostError
 
-KINDS = ("CPU", "GPU")
 EPSILON = 1e-6
 
 
@@ -33,31 +33,6 @@ class Need:
 
     def __str__(self) -> str:
         return f"{self.n} {self.who} of {self.cpus:g} CPU and {self.gpus:g} GPU each"
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterNode:
-    """One machine of the cluster."""
-
-    name: str
-    total: Mapping[str, float]
-    free: Mapping[str, float]
-
-    def __str__(self) -> str:
-        parts = [f"{self.free.get(kind, 0):g} of {self.total.get(kind, 0):g} {kind}" for kind in KINDS]
-        return f"{self.name} has {' and '.join(parts)} free"
-
-
-def cluster_nodes() -> list[ClusterNode]:
-    """The living nodes of the connected cluster."""
-    import ray
-    from ray._private.state import available_resources_per_node
-
-    free = available_resources_per_node()
-    living = [node for node in ray.nodes() if node["Alive"]]
-    return [
-        ClusterNode(node["NodeManagerHostname"], node["Resources"], free.get(node["NodeID"], {})) for node in living
-    ]
 
 
 def fitting(needs: Sequence[Need], rooms: Sequence[Mapping[str, float]]) -> int:
