@@ -11,7 +11,8 @@ from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.errors import PersonaRMError
 from persona_rm.hosts.common.env import device
 from persona_rm.hosts.common.ray_cluster import joined_nodes
-from persona_rm.serving.pool.resources import ClusterNode, Need, fitting
+from persona_rm.ray_nodes import ClusterNode
+from persona_rm.serving.pool.resources import Need, fitting
 
 LOOKED_AT = "placement"
 

@@ -18,7 +18,7 @@ Net = Mapping[str, Tensor]
 SLOPE = 0.2
 """Of the leaky rectifier, as in the published networks."""
 BETAS = (0.9, 0.999)
-"""Of `Adam`: the decay of the running mean of gradients, and of their squares."""
+"""Of `TensorAdam`: the decay of the running mean of gradients, and of their squares."""
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def packed_parameters(net: Net, shapes: Shapes) -> Floats:
     return np.concatenate([net[name].detach().numpy().ravel() for name in shapes])
 
 
-class Adam:
+class TensorAdam:
     """Adam (Kingma and Ba 2015) with a penalty decay/2 |w|^2 and the published constants.
 
     `torch.optim` imports torch's compiler, which takes seconds; a fit here takes about as long.
@@ -107,9 +107,9 @@ class Adam:
         with torch.no_grad():
             for tensor, gradient, mean, square in zip(self.tensors, gradients, self.means, self.squares, strict=True):
                 if gradient is not None:
-                    gradient = gradient + self.decay * tensor
-                    mean.mul_(BETAS[0]).add_(gradient, alpha=1 - BETAS[0])
-                    square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+                    slope = gradient + self.decay * tensor
+                    mean.mul_(BETAS[0]).add_(slope, alpha=1 - BETAS[0])
+                    square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
                     tensor.sub_(self.rate * (mean / first) / ((square / second).sqrt() + 1e-8))
 
 

@@ -20,9 +20,9 @@ from pydantic import Field
 
 from persona_rm.methods.latent_user import (
     LOG_VARIANCE,
+    LatentPosterior,
     LatentUserConfig,
     LatentUserMethod,
-    LatentPosterior,
     attended_mean,
     attention_shapes,
     divergence,

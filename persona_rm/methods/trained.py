@@ -18,9 +18,9 @@ from pydantic import Field
 from persona_rm.errors import ScoreError
 from persona_rm.methods.episodes import Episode, UserRows
 from persona_rm.methods.network import (
-    Adam,
     Net,
     Shapes,
+    TensorAdam,
     distinct_rows,
     drawn_parameters,
     one_thread,
@@ -104,7 +104,7 @@ class TrainedMethod(PersonalMethod):
         net = unpacked_parameters(drawn_parameters(trained, rng), trained)
         for tensor in net.values():
             tensor.requires_grad_()
-        optimiser = Adam(list(net.values()), self.config.rate, self.config.decay)
+        optimiser = TensorAdam(list(net.values()), self.config.rate, self.config.decay)
         best = np.inf
         for update in range(1, self.config.updates + 1):
             optimiser.step(self.loss(net, tasks.batch(rng, self.config.batch), rng))

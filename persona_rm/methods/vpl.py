@@ -16,9 +16,9 @@ from typing import ClassVar
 
 from persona_rm.methods.latent_user import (
     LOG_VARIANCE,
+    LatentPosterior,
     LatentUserConfig,
     LatentUserMethod,
-    LatentPosterior,
     attended_mean,
     attention_shapes,
     divergence,

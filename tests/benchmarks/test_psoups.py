@@ -66,7 +66,7 @@ def test_a_file_that_is_cut_or_no_array_is_refused(tmp_path, space, raw):
 def test_a_missing_file_and_an_unknown_benchmark(tmp_path, space):
     with pytest.raises(DataError, match=r"nowhere\.json"):
         load(tmp_path / "nowhere.json", space)
-    with pytest.raises(UnknownName, match="alignx, cobbler, psoups, simulator, ukp"):
+    with pytest.raises(UnknownName, match="alignx, cobbler, llmfao, polis, psoups, simulator, ukp"):
         BENCHMARKS.load("helm")
 
 

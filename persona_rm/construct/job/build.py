@@ -20,7 +20,6 @@ from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.finish import finish
 from persona_rm.construct.job.order import SIDES, STAGES, BuildJob, BuildResult, universal_sources
 from persona_rm.construct.job.publish import emit
-from persona_rm.construct.job.ray_nodes import actor_cpus, node_cpus
 from persona_rm.construct.job.shared_folder import require_shared
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.stage_keys import keys_of
@@ -36,6 +35,7 @@ from persona_rm.construct.stages.split_stage import split_examples
 from persona_rm.construct.stages.unique_stage import unique_rule
 from persona_rm.errors import DataError
 from persona_rm.extras import require
+from persona_rm.ray_nodes import actor_cpus, node_cpus
 
 
 def build(job: BuildJob) -> BuildResult:

@@ -19,8 +19,8 @@ from persona_rm.construct.job.ray_start import require_alive
 from persona_rm.extras import extra_needed
 from persona_rm.hosts.common.env import Device
 from persona_rm.interpreter import worker_python
+from persona_rm.ray_nodes import ClusterNode, cluster_nodes
 from persona_rm.serving.pool.pool import NAMESPACE
-from persona_rm.serving.pool.resources import ClusterNode, cluster_nodes
 
 HOST_ONLY = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """Variables for the host's own `ray.init`. They would change the cluster that is started here."""

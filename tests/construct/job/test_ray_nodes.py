@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from persona_rm.construct.job.ray_nodes import actor_cpus, cluster_report, node_cpus
 from persona_rm.construct.job.ray_wait import ray_results, watched
 from persona_rm.errors import HostError
+from persona_rm.ray_nodes import actor_cpus, cluster_report, node_cpus
 from tests.construct.job.test_job_faults import SET, command, rows
 from tests.ray_node import ray_nodes
 
@@ -25,9 +25,7 @@ COVER = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@
 """A command that starts another one, for which its first argument is an empty folder of its own."""
 
 
-@pytest.mark.parametrize(
-    "nodes", [[1], [1, 1], [1, 1, 1], [2], [2, 2], [8], [1, 4], [3, 1, 2], [64, 64, 2]], ids=lambda nodes: str(nodes)
-)
+@pytest.mark.parametrize("nodes", [[1], [1, 1], [1, 1, 1], [2], [2, 2], [8], [1, 4], [3, 1, 2], [64, 64, 2]], ids=str)
 @pytest.mark.parametrize("actors", [1, 2, 3, 7, 32])
 def test_a_task_of_one_cpu_fits_wherever_the_actors_are(nodes, actors):
     share = actor_cpus(actors, nodes)

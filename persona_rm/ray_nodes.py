@@ -64,8 +64,8 @@ def actor_cpus(actors: int, nodes: Sequence[int]) -> float:
     Tasks ask for a whole CPU (those that read and write, and some inside of Ray Data that cannot be told to ask for
     less), and an actor holds its share until its stage ends. Actors that hold half of a CPU on each of two nodes of
     one CPU would therefore stop everything for ever. Here all actors together hold no more than what the nodes have
-    beyond one CPU each. Then some node has a whole CPU free, wherever Ray puts the actors: on nodes of one CPU an actor
-    holds none. Together they also hold half of the cluster at most, and each one CPU at most.
+    beyond one CPU each. Then some node has a whole CPU free, wherever Ray puts the actors: on nodes of one CPU each
+    actor holds none. Together they also hold half of the cluster at most, and each one CPU at most.
     """
     held = min(actors, sum(nodes) / 2, sum(nodes) - len(nodes))
     return math.floor(held / actors * STEPS) / STEPS
