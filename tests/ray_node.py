@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from persona_rm.construct.job.ray_start import _access
+from persona_rm.cluster.ray_start import _access
 from persona_rm.hosts.common.env import free_port
 from persona_rm.hosts.common.ray_cluster import TAG, _tagged, end_leftovers
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from persona_rm.construct.job.ray_start import _closed_mode, _read_again, connect, environment, local_ray
+from persona_rm.cluster.ray_start import _closed_mode, _read_again, connect, environment, local_ray
 
 CPUS = 4
 """CPUs that the cluster claims to have, whatever the machine has: tests of pools fill and exhaust them."""

@@ -13,7 +13,7 @@ from tests.source import PACKAGE, ROOT, Import, imports, module_name, python_fil
 
 ZOOS = ("sources", "annotators", "inferrers", "methods", "benchmarks")
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "config", "extras", "interpreter", "threads", "ray_nodes", "maths", "io"),
+    ("types", "errors", "config", "extras", "interpreter", "threads", "maths", "io", "cluster"),
     ("registry", "space", "prompts", "simulator", "profiles"),
     ("backends",),
     ("features",),
@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = ("torch", "transformers", "sentence_transformers", "ray", "vllm", "openrlhf", "deepspeed")
 MODELS = ("torch", "transformers", "sentence_transformers", "tokenizers")
-RAY_AT = ("persona_rm.ray_nodes", "persona_rm.serving", "persona_rm.hosts", "persona_rm.construct.job")
+RAY_AT = ("persona_rm.cluster", "persona_rm.serving", "persona_rm.hosts", "persona_rm.construct.job")
 TRAINERS = ("openrlhf", "trl", "verl")
 HOST_PACKAGES = (*TRAINERS, "vllm", "deepspeed")
 NAMES_A_HOST = re.compile(r"openrlhf|\b(?:trl|verl)\b", re.IGNORECASE)

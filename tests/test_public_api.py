@@ -108,7 +108,7 @@ LOGPROB = "from persona_rm.backends.logprob import transformers_logprob\ntransfo
         (["transformers"], LOGPROB, "the log-prob backend needs transformers|train"),
         (
             ["ray"],
-            "from persona_rm.construct.job.ray_start import ray_address\nray_address()",
+            "from persona_rm.cluster.ray_start import ray_address\nray_address()",
             "a Ray cluster needs ray|train",
         ),
         (

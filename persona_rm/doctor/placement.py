@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from persona_rm.cluster.ray_nodes import ClusterNode
 from persona_rm.doctor.finding import DoctorFinding
 from persona_rm.doctor.ports import check_ray_address
 from persona_rm.doctor.subject import DoctorSubject
 from persona_rm.errors import PersonaRMError
 from persona_rm.hosts.common.env import device
 from persona_rm.hosts.common.ray_cluster import joined_nodes
-from persona_rm.ray_nodes import ClusterNode
 from persona_rm.serving.pool.resources import Need, fitting
 
 LOOKED_AT = "placement"

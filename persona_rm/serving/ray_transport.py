@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from typing import Any, Protocol
 
-from persona_rm.construct.job.ray_start import require_alive
+from persona_rm.cluster.ray_start import require_alive
 from persona_rm.errors import ErrorKind, HostError, PersonaRMError, ScoreError, StoreDown
 from persona_rm.extras import extra_needed
 from persona_rm.serving.pool.fatal_rows import PROOF, fingerprint

@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from persona_rm.cluster.ray_nodes import actor_cpus, node_cpus
+from persona_rm.cluster.shared_folder import require_shared
 from persona_rm.construct import records
 from persona_rm.construct.job.actors import AnnotateActor, DescribeActor, SearchRows
 from persona_rm.construct.job.cluster import cluster
 from persona_rm.construct.job.finish import finish
 from persona_rm.construct.job.order import SIDES, STAGES, BuildJob, BuildResult, universal_sources
 from persona_rm.construct.job.publish import emit
-from persona_rm.construct.job.shared_folder import require_shared
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.stage_keys import keys_of
 from persona_rm.construct.search.index_writer import build_index
@@ -35,7 +36,6 @@ from persona_rm.construct.stages.split_stage import split_examples
 from persona_rm.construct.stages.unique_stage import unique_rule
 from persona_rm.errors import DataError
 from persona_rm.extras import require
-from persona_rm.ray_nodes import actor_cpus, node_cpus
 
 
 def build(job: BuildJob) -> BuildResult:

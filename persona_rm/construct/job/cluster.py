@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from persona_rm.construct.job.ray_start import connect, local_ray, ray_address
+from persona_rm.cluster.ray_start import connect, local_ray, ray_address
 from persona_rm.errors import PersonaRMError
 from persona_rm.extras import extra_needed
 

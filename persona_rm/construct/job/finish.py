@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from persona_rm.cluster.ray_start import console
 from persona_rm.construct import records
 from persona_rm.construct.card import data_card as card
 from persona_rm.construct.card import pictures
@@ -22,7 +23,6 @@ from persona_rm.construct.cleaning.limits import NOT_CAUGHT
 from persona_rm.construct.hashing import hashed
 from persona_rm.construct.job.order import SIDES, BuildJob, BuildResult, universal_sources
 from persona_rm.construct.job.publish import need_examples
-from persona_rm.construct.job.ray_start import console
 from persona_rm.construct.job.stage import Stages
 from persona_rm.construct.job.worker_progress import peaks
 from persona_rm.construct.pairing.rules import levels_of

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from persona_rm.cluster.ray_start import console
+from persona_rm.cluster.ray_wait import ray_results
 from persona_rm.construct.job.cluster import own
 from persona_rm.construct.job.order import BuildJob
-from persona_rm.construct.job.ray_start import console
-from persona_rm.construct.job.ray_wait import ray_results
 from persona_rm.construct.job.stage import TOLD, Stages
 from persona_rm.construct.job.worker_progress import shown, tell
 from persona_rm.construct.stages.emit_stage import Emit, schema

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from persona_rm.cluster.ray_start import console
+from persona_rm.cluster.ray_wait import watched
 from persona_rm.construct import records
 from persona_rm.construct.job.actors import Map
 from persona_rm.construct.job.cluster import own
-from persona_rm.construct.job.ray_start import console
-from persona_rm.construct.job.ray_wait import watched
 from persona_rm.construct.job.row_order import in_order
 from persona_rm.construct.job.worker_progress import shown
 from persona_rm.construct.stages.outcome import RowsToOutcomes

@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from persona_rm.cluster.ray_nodes import ClusterNode, cluster_nodes
+from persona_rm.cluster.ray_start import require_alive
 from persona_rm.construct.job import local_ray
-from persona_rm.construct.job.ray_start import require_alive
 from persona_rm.extras import extra_needed
 from persona_rm.hosts.common.env import Device
 from persona_rm.interpreter import worker_python
-from persona_rm.ray_nodes import ClusterNode, cluster_nodes
 from persona_rm.serving.pool.pool import NAMESPACE
 
 HOST_ONLY = ("RAY_OVERRIDE_RESOURCES", "RAY_JOB_CONFIG_JSON_ENV_VAR")

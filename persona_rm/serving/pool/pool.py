@@ -15,8 +15,8 @@ from typing import Any
 
 from persona_rm.bundle import read_file
 from persona_rm.bundle.postprocess_config import NOT_SHARED
-from persona_rm.construct.job.ray_wait import ray_results
-from persona_rm.construct.job.shared_folder import require_same_files, require_shared
+from persona_rm.cluster.ray_wait import ray_results
+from persona_rm.cluster.shared_folder import require_same_files, require_shared
 from persona_rm.errors import HostError, PersonaRMError
 from persona_rm.serving.actor.inference_actor import InferenceActor
 from persona_rm.serving.pool.named_actor import (

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from persona_rm.cluster.ray_nodes import KINDS, ClusterNode, cluster_nodes
 from persona_rm.errors import HostError
-from persona_rm.ray_nodes import KINDS, ClusterNode, cluster_nodes
 
 EPSILON = 1e-6
 

@@ -6,9 +6,9 @@ import sys
 import pytest
 import ray
 
+from persona_rm.cluster.ray_start import connect, environment, ray_address
 from persona_rm.construct.job import build
 from persona_rm.construct.job.cluster import cluster
-from persona_rm.construct.job.ray_start import connect, environment, ray_address
 from persona_rm.errors import HostError, MissingExtra
 from persona_rm.pipeline.stages.train import build_job
 from persona_rm.recipe import Recipe

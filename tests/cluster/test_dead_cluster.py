@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from persona_rm.construct.job.ray_start import require_alive
+from persona_rm.cluster.ray_start import require_alive
 from persona_rm.errors import HostError
 
 pytest.importorskip("ray")

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any, TypeVar
 
+from persona_rm.cluster.ray_nodes import cluster_report
 from persona_rm.errors import HostError
 from persona_rm.extras import extra_needed
 from persona_rm.io.terminal import make_console
-from persona_rm.ray_nodes import cluster_report
 
 T = TypeVar("T")
 EVERY = 0.5

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from persona_rm.construct.job.ray_wait import ray_results, watched
+from persona_rm.cluster.ray_nodes import actor_cpus, cluster_report, node_cpus
+from persona_rm.cluster.ray_wait import ray_results, watched
 from persona_rm.errors import HostError
-from persona_rm.ray_nodes import actor_cpus, cluster_report, node_cpus
 from tests.construct.job.test_job_faults import SET, command, rows
 from tests.ray_node import ray_nodes
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from persona_rm.cluster.ray_start import _access
 from persona_rm.construct.job import local_ray
-from persona_rm.construct.job.ray_start import _access
 
 READER = """
 import sys

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from persona_rm.construct.job.ray_wait import ray_results
+from persona_rm.cluster.ray_nodes import ClusterNode, cluster_nodes
+from persona_rm.cluster.ray_wait import ray_results
 from persona_rm.errors import HostError
-from persona_rm.ray_nodes import ClusterNode, cluster_nodes
 
 TIMEOUT = 120.0
 """Seconds without an answer of another node, each of which starts a worker that looks for the folder."""
