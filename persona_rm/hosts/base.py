@@ -79,9 +79,10 @@ class PpoJob:
     rewards: tuple[Path, ...]
 
     def samples(self) -> list[dict[str, Any]]:
-        """Every scored sample, ordered by time."""
-        rows = [row for path in self.rewards for row in _rows(path)]
-        return sorted(rows, key=lambda row: float(row["time"]))
+        """Every scored sample, ordered by time. One whose actor died after it wrote its log, before it answered, was
+        scored again and is here once."""
+        rows = sorted((row for path in self.rewards for row in _rows(path)), key=lambda row: float(row["time"]))
+        return list({row.get("request_id", place): row for place, row in enumerate(rows)}.values())
 
     def skipped(self) -> list[dict[str, Any]]:
         """Every sample that got no reward and was left out with its group, ordered by time: user and reason."""

@@ -124,7 +124,8 @@ def test_curl_with_the_hosts_payload(toy):
 def test_a_caller_that_hangs_up_breaks_nothing(toy):
     url, _ = toy
     body = json.dumps({"prompt": "x", "responses": ["wait"] * 3}).encode()
-    head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = "POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     host, port = url.removeprefix("http://").split(":")
     for sent in (head.encode() + body, head.encode() + body[:5], head.encode()[:20]):
         with socket.create_connection((host, int(port))) as line:
