@@ -15,7 +15,7 @@ from pydantic import Field
 
 from persona_rm.errors import ScoreError
 from persona_rm.methods.episodes import Episode, UserRows
-from persona_rm.methods.network import Net, one_thread
+from persona_rm.methods.network import Net, bernoulli_loss, one_thread
 from persona_rm.methods.pairwise import Floats
 from persona_rm.methods.trained import TrainedConfig, TrainedMethod
 from persona_rm.methods.user_tasks import Shaped, TaskBatch, Tensor
@@ -93,15 +93,13 @@ class LatentUserMethod(TrainedMethod):
     def loss(self, net: Net, batch: TaskBatch, draw: np.random.Generator) -> Tensor:
         """The negative evidence lower bound of one comparison per user, z drawn by reparameterisation."""
         import torch
-        from torch.nn.functional import softplus
 
         posterior = self.posterior(net, batch.shown)
         noise = torch.from_numpy(draw.normal(size=tuple(posterior.mean.shape)))
         drawn = posterior.mean + torch.exp(0.5 * posterior.log_variance) * noise
-        losses = softplus(-self.margins(net, drawn, batch.asked))
-        mean = ((losses * batch.asked.mask).sum(-1) / batch.asked.mask.sum(-1)).mean()
+        loss = bernoulli_loss(self.margins(net, drawn, batch.asked), batch.asked)
         self.seen_batches += 1
-        return mean + self.regulariser(net, posterior, batch.shown)
+        return loss + self.regulariser(net, posterior, batch.shown)
 
     def vector(self, net: Net, rows: Shaped) -> Tensor:
         """The posterior mean."""
@@ -140,6 +138,13 @@ def divergence(posterior: LatentPosterior) -> Tensor:
 def swapped(rows: Shaped) -> Shaped:
     """The same comparisons with chosen and rejected swapped."""
     return Shaped(rows.rejected, rows.chosen, -rows.margins, rows.mask)
+
+
+def with_latent(responses: Tensor, vectors: Tensor) -> Tensor:
+    """[f(x, y), z], the features of each response beside its user's latent: shape (B, n, q + latent)."""
+    import torch
+
+    return torch.cat([responses, vectors[:, None, :].expand(-1, responses.shape[1], -1)], -1)
 
 
 def attended_mean(net: Net, pairs: Tensor, mask: Tensor) -> Tensor:

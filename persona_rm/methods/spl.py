@@ -27,6 +27,7 @@ from persona_rm.methods.latent_user import (
     attention_shapes,
     divergence,
     swapped,
+    with_latent,
 )
 from persona_rm.methods.network import Net, Shapes, mlp, mlp_shapes
 from persona_rm.methods.user_tasks import Shaped, Tensor
@@ -87,11 +88,9 @@ class Spl(LatentUserMethod):
 
     def reward(self, net: Net, vectors: Tensor, responses: Tensor) -> Tensor:
         """The FiLM decoder on [f(x, y), z]."""
-        import torch
         from torch.nn.functional import leaky_relu
 
-        latent = vectors[:, None, :].expand(-1, responses.shape[1], -1)
-        hidden = mlp(net, "decoder", torch.cat([responses, latent], -1), activate_last=True)
+        hidden = mlp(net, "decoder", with_latent(responses, vectors), activate_last=True)
         gain, shift = mlp(net, "film", vectors)[:, None, :].chunk(2, -1)
         turned = leaky_relu((1 + 0.5 * gain.tanh()) * hidden + 0.5 * shift.tanh(), 0.2)
         return mlp(net, "out", turned)[..., 0]

@@ -22,6 +22,7 @@ from persona_rm.methods.latent_user import (
     attended_mean,
     attention_shapes,
     divergence,
+    with_latent,
 )
 from persona_rm.methods.network import Net, Shapes, mlp, mlp_shapes
 from persona_rm.methods.user_tasks import Shaped, Tensor
@@ -62,7 +63,4 @@ class Vpl(LatentUserMethod):
 
     def reward(self, net: Net, vectors: Tensor, responses: Tensor) -> Tensor:
         """MLP([f(x, y), z])."""
-        import torch
-
-        latent = vectors[:, None, :].expand(-1, responses.shape[1], -1)
-        return mlp(net, "decoder", torch.cat([responses, latent], -1))[..., 0]
+        return mlp(net, "decoder", with_latent(responses, vectors))[..., 0]
